@@ -1,0 +1,313 @@
+"""The backend actor: shares out seats, submits, follows jobs, and asks one question at a time.
+
+It decides nothing about runs and stores nothing: what it sees it tells the runs.  A new one learns all it
+needs from them (`Attend`), so it may crash at any time.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import attrs
+import trio
+
+from matterstack.actors import protocol as p
+from matterstack.actors.mailbox import Mailbox
+from matterstack.actors.seats import Seats
+from matterstack.backends.base import Backend, LiveJob, PreparedAttempt, SubmitReport
+from matterstack.core import seats as sharing
+from matterstack.core.errors import ActorEndedError, BackendError, MailboxFullError
+from matterstack.core.ids import JobId, RunId, Token
+from matterstack.core.messages import Observed
+from matterstack.core.polling import next_interval_s
+from matterstack.core.states import ENDED_JOBS
+
+logger: Final = logging.getLogger(__name__)
+
+CANCEL_AGAIN_AFTER_S: Final = 10.0
+DENIED_PAUSE_S: Final = 1.0
+OUTBOX_RETRY_S: Final = 0.1
+JITTER: Final = 0.1
+
+
+@attrs.define
+class _Followed:
+    run: RunId
+    job: LiveJob
+    last: Observed | None = None
+    end_asked_at: float | None = None
+    ending: bool = False
+
+
+@attrs.define
+class _Unresolved:
+    run: RunId
+    attempt: PreparedAttempt
+    missing_since: float | None = None
+
+
+@attrs.define
+class BackendActor:
+    """Owns one backend.  ``mailbox`` and ``attending`` outlive it; everything else is rebuilt."""
+
+    backend: Backend
+    mailbox: Mailbox[p.BackendMessage]
+    attending: dict[RunId, Mailbox[p.RunMessage]]
+    _seats: Seats = attrs.field(factory=Seats)
+    _turns: sharing.Turns = attrs.field(factory=sharing.Turns)
+    _wants: dict[RunId, sharing.Want] = attrs.field(factory=dict)
+    _jobs: dict[Token, _Followed] = attrs.field(factory=dict)
+    _unresolved: dict[Token, _Unresolved] = attrs.field(factory=dict)
+    _outbox: dict[RunId, list[p.RunMessage]] = attrs.field(factory=dict)
+    _busy: trio.Event = attrs.field(factory=trio.Event)
+    _changed: trio.Event = attrs.field(factory=trio.Event)
+    _undelivered: trio.Event = attrs.field(factory=trio.Event)
+    _denied_until: float = -1.0
+    _unchanged: int = 0
+    _failures: int = 0
+
+    async def serve(self) -> None:
+        """Work until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.backend.serve)
+            nursery.start_soon(self._pass_changes_on)
+            nursery.start_soon(self._poll_for_ever)
+            nursery.start_soon(self._deliver_again)
+            for run in list(self.attending):
+                self._tell(run, p.BackendStarted(self.backend.name))
+            while True:
+                await self._handle(await self.mailbox.receive(), nursery)
+                for message in self.mailbox.drain():
+                    await self._handle(message, nursery)
+                self._allot()
+
+    async def _handle(self, message: p.BackendMessage, nursery: trio.Nursery) -> None:
+        match message:
+            case p.Attend():
+                self._attend(message)
+            case p.Want(run, seats):
+                if run in self.attending and run in self._wants:
+                    self._wants[run] = attrs.evolve(self._wants[run], seats=seats)
+            case p.Submit(run, attempts, granted, denied):
+                self._seats.unpromise(run, granted)
+                if denied:
+                    self._denied_until = trio.current_time() + DENIED_PAUSE_S
+                    nursery.start_soon(self._allot_later)
+                self._start_submission(run, attempts, nursery)
+            case p.Resubmit(run, attempts):
+                self._start_submission(run, attempts, nursery)
+            case p.EndJobs(_, tokens):
+                for token in tokens:
+                    if token in self._jobs:
+                        self._jobs[token].ending = True
+                nursery.start_soon(self._end_jobs)
+            case p.Release(_, tokens):
+                for token in tokens:
+                    self._jobs.pop(token, None)
+                    self._unresolved.pop(token, None)
+                    self._seats.give_back(token)
+            case p.Leave(run):
+                self._forget(run)
+
+    def _attend(self, message: p.Attend) -> None:
+        run = message.run
+        self._forget(run)
+        self.attending[run] = message.mailbox
+        self._seats.attend(run, message.cap)
+        self._wants[run] = sharing.Want(0, message.weight)
+        for job in message.jobs:
+            self._seats.restore(job.token)
+            self._jobs[job.token] = _Followed(run, job)
+        for attempt in message.unresolved:
+            self._seats.restore(attempt.token)
+            self._unresolved[attempt.token] = _Unresolved(run, attempt)
+        if message.jobs or message.unresolved:
+            self._begin_interval()
+
+    def _forget(self, run: RunId) -> None:
+        self.attending.pop(run, None)
+        self._outbox.pop(run, None)
+        self._wants.pop(run, None)
+        self._turns.forget(run)
+        self._seats.leave(run)
+        for token in [t for t, followed in self._jobs.items() if followed.run == run]:
+            del self._jobs[token]
+        for token in [t for t, unresolved in self._unresolved.items() if unresolved.run == run]:
+            del self._unresolved[token]
+
+    # ---- seats ----
+
+    def _allot(self) -> None:
+        if trio.current_time() < self._denied_until:
+            return
+        given = self._turns.allot(self._seats.free, self._wants)
+        for run, seats in given.items():
+            self._seats.promise(run, seats)
+            want = self._wants[run]
+            self._wants[run] = attrs.evolve(want, seats=want.seats - seats)
+            self._tell(run, p.SeatsGranted(self.backend.name, seats))
+
+    async def _allot_later(self) -> None:
+        await trio.sleep_until(self._denied_until)
+        self._allot()
+
+    # ---- submission ----
+
+    def _start_submission(
+        self, run: RunId, attempts: Sequence[PreparedAttempt], nursery: trio.Nursery
+    ) -> None:
+        for attempt in attempts:
+            self._seats.restore(attempt.token)
+        if attempts:
+            nursery.start_soon(self._submit, run, attempts)
+
+    async def _submit(self, run: RunId, attempts: Sequence[PreparedAttempt]) -> None:
+        try:
+            report = await self.backend.submit(attempts)
+        except BackendError as error:
+            report = SubmitReport(unresolved={a.token: str(error) for a in attempts})
+        folders = {attempt.token: attempt for attempt in attempts}
+        for token, job_id in report.accepted.items():
+            self._follow(run, folders[token], job_id)
+        for token, reason in report.unresolved.items():
+            logger.warning("%s: submission of %s is unclear: %s", self.backend.name, token, reason)
+            self._unresolved[token] = _Unresolved(run, folders[token])
+        self._tell(run, p.Submitted(self.backend.name, report))
+        self._begin_interval()
+
+    def _follow(self, run: RunId, attempt: PreparedAttempt, job_id: JobId) -> None:
+        job = LiveJob(token=attempt.token, job_id=job_id, folder=attempt.folder)
+        self._jobs[attempt.token] = _Followed(run, job)
+
+    # ---- following ----
+
+    async def _pass_changes_on(self) -> None:
+        while True:
+            await self.backend.wait_change()
+            self._changed.set()
+
+    def _begin_interval(self) -> None:
+        """Something is new: from here on the interval is short again."""
+        self._unchanged = 0
+        self._busy.set()
+
+    async def _poll_for_ever(self) -> None:
+        while True:
+            if not self._jobs and not self._unresolved:
+                self._busy = trio.Event()
+                await self._busy.wait()
+            with trio.move_on_after(self._interval_s()):
+                await self._changed.wait()
+            self._changed = trio.Event()
+            await self._ask_once()
+
+    def _interval_s(self) -> float:
+        interval = next_interval_s(self.backend.poll_interval_s, self._unchanged, self._failures)
+        # Many engines that lost the same controller must not come back all at once.
+        return interval * (1 + random.uniform(0, JITTER) if self._failures else 1)  # noqa: S311
+
+    async def _ask_once(self) -> None:
+        try:
+            if self._unresolved:
+                await self._resolve()
+            changed = self._note(await self.backend.poll([f.job for f in self._jobs.values()]))
+            await self._end_jobs()
+        except BackendError as error:
+            self._failures += 1
+            if self._failures == 1:
+                logger.warning("%s does not answer: %s", self.backend.name, error)
+        else:
+            if self._failures:
+                logger.warning("%s answers again", self.backend.name)
+            self._failures = 0
+            self._unchanged = 0 if changed else self._unchanged + 1
+
+    def _note(self, observed: Iterable[Observed]) -> bool:
+        news: dict[RunId, list[Observed]] = {}
+        for sighting in observed:
+            followed = self._jobs.get(sighting.token)
+            if followed is None or followed.last == sighting:
+                continue
+            followed.last = sighting
+            if sighting.state in ENDED_JOBS:
+                del self._jobs[sighting.token]
+            news.setdefault(followed.run, []).append(sighting)
+        for run, sightings in news.items():
+            self._tell(run, p.Sightings(self.backend.name, sightings))
+        return bool(news)
+
+    async def _resolve(self) -> None:
+        looked_for = list(self._unresolved.values())
+        found = await self.backend.find([u.attempt for u in looked_for])
+        now = trio.current_time()
+        answers: dict[RunId, tuple[dict[Token, JobId], list[Token]]] = {}
+        for unresolved in looked_for:
+            token = unresolved.attempt.token
+            if token not in self._unresolved:
+                continue
+            if token in found:
+                answers.setdefault(unresolved.run, ({}, []))[0][token] = found[token]
+                self._follow(unresolved.run, unresolved.attempt, found[token])
+            elif unresolved.missing_since is None and self.backend.grace_period_s > 0:
+                unresolved.missing_since = now
+                continue
+            elif now - (unresolved.missing_since or now) < self.backend.grace_period_s:
+                continue
+            else:
+                answers.setdefault(unresolved.run, ({}, []))[1].append(token)
+            del self._unresolved[token]
+        for run, (jobs, absent) in answers.items():
+            self._tell(run, p.Resolved(self.backend.name, jobs, absent))
+
+    async def _end_jobs(self) -> None:
+        now = trio.current_time()
+        due = [
+            followed
+            for followed in self._jobs.values()
+            if followed.ending
+            and (followed.end_asked_at is None or now - followed.end_asked_at >= CANCEL_AGAIN_AFTER_S)
+        ]
+        if not due:
+            return
+        for followed in due:
+            followed.end_asked_at = now
+        try:
+            await self.backend.cancel([followed.job for followed in due])
+        except BackendError as error:
+            logger.warning("%s: cancelling is asked again later: %s", self.backend.name, error)
+        self._begin_interval()
+
+    # ---- telling ----
+
+    def _tell(self, run: RunId, message: p.RunMessage) -> None:
+        """Never wait for a run: what does not fit is kept, and offered again before anything newer."""
+        if run in self._outbox or not self._offer(run, message):
+            self._outbox.setdefault(run, []).append(message)
+            self._undelivered.set()
+
+    def _offer(self, run: RunId, message: p.RunMessage) -> bool:
+        mailbox = self.attending.get(run)
+        if mailbox is None:
+            return True
+        try:
+            mailbox.tell(message)
+        except MailboxFullError:
+            return False
+        except ActorEndedError:
+            return True  # the run's next actor asks for everything anew
+        return True
+
+    async def _deliver_again(self) -> None:
+        while True:
+            await self._undelivered.wait()
+            self._undelivered = trio.Event()
+            while self._outbox:
+                await trio.sleep(OUTBOX_RETRY_S)
+                for run, messages in list(self._outbox.items()):
+                    while messages and self._offer(run, messages[0]):
+                        messages.pop(0)
+                    if not messages:
+                        del self._outbox[run]

@@ -1,0 +1,157 @@
+"""Ask a campaign for its next plan, in a child process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol
+
+import attrs
+import trio
+
+from matterstack.actors.runtime import Runtime
+from matterstack.campaign_process import ANSWER_VARIABLE
+from matterstack.core.errors import CampaignError
+
+READ_BYTES: Final = 1 << 16
+
+
+@attrs.frozen(kw_only=True)
+class PlanningRequest:
+    """One call of a campaign.
+
+    Attributes:
+        results: by task id: status, reason, exit_code, outputs (paths), data.
+        earlier: output patterns of the tasks of earlier iterations.
+        log: where what the campaign prints is appended; None drops it.
+    """
+
+    action: Literal["load", "plan", "analyze"]
+    campaign_file: Path
+    params: Mapping[str, Any]
+    state: Mapping[str, Any] = attrs.field(factory=dict)
+    results: Mapping[str, Any] = attrs.field(factory=dict)
+    earlier: Mapping[str, Any] = attrs.field(factory=dict)
+    backends: tuple[str, ...] = ()
+    timeout_s: float
+    log: Path | None = None
+
+
+class Planner(Protocol):
+    """Calls campaigns."""
+
+    async def ask(self, request: PlanningRequest) -> Any:  # noqa: ANN401  JSON
+        """Return what the campaign returned, as JSON.
+
+        Raises:
+            CampaignError: it failed; says where and how.
+        """
+
+
+@attrs.frozen
+class ProcessPlanner:
+    """Runs each call in a fresh process of its own session, which ends with the engine."""
+
+    runtime: Runtime
+
+    async def ask(self, request: PlanningRequest) -> Any:  # noqa: ANN401  JSON
+        """See `Planner.ask`."""
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        try:
+            log = await self.runtime.files(_open_log, request.log)
+            try:
+                process = await self._start(request, writing, log)
+            finally:
+                os.close(log)
+        except BaseException:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+        async with trio.lowlevel.FdStream(reading) as answer:
+            text = await self._converse(process, request, answer)
+        return _parse(text, request, process.returncode)
+
+    async def _start(self, request: PlanningRequest, writing: int, log: int) -> trio.Process:
+        return await trio.lowlevel.open_process(
+            [sys.executable, "-m", "matterstack.campaign_process"],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            cwd=request.campaign_file.parent,
+            env={**os.environ, ANSWER_VARIABLE: str(writing)},
+            pass_fds=(writing,),
+            start_new_session=True,
+        )
+
+    async def _converse(
+        self, process: trio.Process, request: PlanningRequest, answer: trio.lowlevel.FdStream
+    ) -> bytes:
+        assert process.stdin is not None  # noqa: S101  it was opened as a pipe
+        text = b""
+        try:
+            with trio.fail_after(request.timeout_s):
+                with contextlib.suppress(trio.BrokenResourceError):  # it died early: its exit code tells
+                    await process.stdin.send_all(_line(request))
+                while chunk := await answer.receive_some(READ_BYTES):
+                    text += chunk
+                await process.wait()
+        except trio.TooSlowError:
+            raise CampaignError(
+                f"{request.campaign_file}: {request.action} gave no answer within {request.timeout_s:g} s "
+                "(planning_timeout_s in config.json)"
+            ) from None
+        finally:
+            with trio.CancelScope(shield=True):
+                _kill_session(process)
+                await process.wait()
+                await process.stdin.aclose()
+        return text
+
+
+def _open_log(path: Path | None) -> int:
+    target = path or Path(os.devnull)
+    if path is not None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    return os.open(target, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+
+
+def _line(request: PlanningRequest) -> bytes:
+    body = {
+        "action": request.action,
+        "file": str(request.campaign_file),
+        "params": request.params,
+        "state": request.state,
+        "results": request.results,
+        "earlier": request.earlier,
+        "backends": request.backends,
+    }
+    return json.dumps(body).encode() + b"\n"
+
+
+def _kill_session(process: trio.Process) -> None:
+    if process.returncode is None:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+
+def _parse(text: bytes, request: PlanningRequest, returncode: int | None) -> Any:  # noqa: ANN401  JSON
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        how = f"was killed by signal {-returncode}" if returncode and returncode < 0 else "ended"
+        log = f"; see {request.log}" if request.log else ""
+        raise CampaignError(
+            f"{request.campaign_file}: {request.action} {how} without an answer{log}"
+        ) from None
+    if "error" in answer:
+        raise CampaignError(answer["error"])
+    return answer["ok"]

@@ -1,0 +1,55 @@
+"""From a run's state to a question for its campaign, and from the answer to a workflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+from matterstack.actors.planner import PlanningRequest
+from matterstack.core.ids import TaskId
+from matterstack.core.model import Workflow
+from matterstack.core.run_state import RunState, TaskState
+from matterstack.core.states import ENDED_TASKS
+from matterstack.storage.codec import CONVERTER
+from matterstack.storage.layout import Root, RunFolder, Workspace
+
+PlanningAction: TypeAlias = Literal["plan", "analyze"]
+
+
+def planning_request(root: Root, state: RunState, action: PlanningAction) -> PlanningRequest:
+    """Ask with everything that has ended so far."""
+    folder = root.run_folder(state.workspace, state.run_id)
+    return PlanningRequest(
+        action=action,
+        campaign_file=Workspace(root.workspaces / state.workspace).campaign_file,
+        params=state.config["params"],
+        state=state.campaign_state,
+        results=_results(folder, state.tasks),
+        earlier={task_id: list(task.task.outputs) for task_id, task in state.tasks.items()},
+        backends=tuple(state.config["backends"]),
+        timeout_s=state.config["planning_timeout_s"],
+        log=folder.planning_log,
+    )
+
+
+def _results(folder: RunFolder, tasks: Mapping[TaskId, TaskState]) -> dict[str, Any]:
+    return {task_id: _result(folder, task) for task_id, task in tasks.items() if task.status in ENDED_TASKS}
+
+
+def _result(folder: RunFolder, task: TaskState) -> dict[str, Any]:
+    attempt = task.last_attempt
+    path = folder.attempt(task.task.id, attempt.n).path if attempt is not None else None
+    return {
+        "status": task.status.value,
+        "reason": task.reason,
+        "exit_code": attempt.exit_code if attempt is not None else None,
+        "outputs": [str(path / output.path) for output in task.outputs] if path is not None else [],
+        "data": task.data,
+    }
+
+
+def structured_answer(action: str, answer: Any) -> Any:  # noqa: ANN401  JSON
+    """A `Workflow` or None from ``plan``, the state from ``analyze``."""
+    if action == "plan" and answer is not None:
+        return CONVERTER.structure(answer, Workflow)
+    return answer

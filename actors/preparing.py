@@ -1,0 +1,118 @@
+"""From a run's state to what a backend needs to know of an attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+
+from matterstack.actors.services import Services
+from matterstack.backends.base import Backend, LiveJob, PreparedAttempt
+from matterstack.core.errors import InvariantError, StagingError, StoreError
+from matterstack.core.ids import TaskId, Token
+from matterstack.core.run_state import AttemptState, RunState
+from matterstack.storage.codec import CONVERTER
+from matterstack.storage.layout import RunFolder, Workspace
+from matterstack.storage.staging import Copy, Staging, stage
+
+
+@attrs.frozen
+class Staged:
+    """Attempts whose folders are ready (with the hash of the manifest), and those whose are not."""
+
+    manifests: dict[Token, str]
+    failures: dict[Token, str]
+
+
+def prepared_attempt(state: RunState, folder: RunFolder, attempt: AttemptState) -> PreparedAttempt:
+    """What a backend submits."""
+    task = state.tasks[attempt.task_id].task
+    return PreparedAttempt(
+        run_id=state.run_id,
+        task_id=attempt.task_id,
+        n=attempt.n,
+        token=attempt.token,
+        folder=folder.attempt(attempt.task_id, attempt.n).path,
+        command=task.command,
+        env={
+            "MATTERSTACK_RUN_ID": state.run_id,
+            "MATTERSTACK_TASK_ID": attempt.task_id,
+            "MATTERSTACK_ATTEMPT": str(attempt.n),
+            **task.env,
+        },
+        resources=attempt.resources,
+    )
+
+
+def live_job(folder: RunFolder, attempt: AttemptState) -> LiveJob:
+    """What a backend follows."""
+    if attempt.job_id is None:
+        raise InvariantError(f"attempt {attempt.token} has no job")
+    path = folder.attempt(attempt.task_id, attempt.n).path
+    return LiveJob(token=attempt.token, job_id=attempt.job_id, folder=path)
+
+
+async def stage_all(
+    services: Services, state: RunState, backend: Backend, attempts: Sequence[PreparedAttempt]
+) -> Staged:
+    """Write the folders of attempts.
+
+    Raises:
+        StoreError: the disk is full or broken.
+    """
+    stagings = {a.token: _staging(services, state, backend, a) for a in attempts}
+    return await services.runtime.files(_stage_each, stagings)
+
+
+def _stage_each(stagings: dict[Token, Staging]) -> Staged:
+    staged = Staged({}, {})
+    for token, staging in stagings.items():
+        try:
+            staged.manifests[token] = stage(staging)
+        except StagingError as error:
+            staged.failures[token] = str(error)
+        except OSError as error:
+            raise StoreError(
+                f"{staging.folder.path}: {error.strerror or error}",
+                hint="nothing is lost; see to it, then start again",
+            ) from error
+    return staged
+
+
+def _staging(services: Services, state: RunState, backend: Backend, attempt: PreparedAttempt) -> Staging:
+    task = state.tasks[attempt.task_id].task
+    run_folder = services.root.run_folder(state.workspace, state.run_id)
+    workspace = Workspace(services.root.workspaces / state.workspace)
+    return Staging(
+        folder=run_folder.attempt(attempt.task_id, attempt.n),
+        manifest={
+            "run_id": state.run_id,
+            "task_id": attempt.task_id,
+            "attempt": attempt.n,
+            "token": attempt.token,
+            "operator": task.operator,
+            "backend": backend.name,
+            "command": list(task.command),
+            "env": dict(attempt.env),
+            "params": task.params,
+            "resources": CONVERTER.unstructure(attempt.resources),
+            "outputs": list(task.outputs),
+        },
+        files=[
+            Copy(name=name, source=workspace.path / path, origin=str(path))
+            for name, path in task.files.items()
+        ],
+        inputs=[
+            Copy(name=name, source=_input_path(state, run_folder, source), origin=source)
+            for name, source in task.inputs.items()
+        ],
+        script=backend.script(attempt),
+    )
+
+
+def _input_path(state: RunState, folder: RunFolder, source: str) -> Path:
+    """Where the last attempt of the task that makes an input left it."""
+    task_id, _, name = source.partition("/")
+    maker = state.tasks[TaskId(task_id)]
+    return folder.attempt(maker.task.id, len(maker.attempts)).path / name

@@ -1,0 +1,169 @@
+"""What run actors and backend actors tell each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import attrs
+
+from matterstack.actors.mailbox import Mailbox
+from matterstack.backends.base import LiveJob, PreparedAttempt, SubmitReport
+from matterstack.core.ids import BackendName, JobId, RunId, Token
+from matterstack.core.messages import Collected, Observed
+from matterstack.storage.commands import StoredCommand
+
+# ---- to a run ----
+
+
+@attrs.frozen
+class CommandReady:
+    """A person asked for something; it is durable."""
+
+    command: StoredCommand
+
+
+@attrs.frozen
+class SeatsGranted:
+    """So many seats are kept for this run until it answers with `Submit`."""
+
+    backend: BackendName
+    seats: int
+
+
+@attrs.frozen
+class Submitted:
+    """What became of a `Submit`."""
+
+    backend: BackendName
+    report: SubmitReport
+
+
+@attrs.frozen
+class Sightings:
+    """What the backend saw of this run's jobs."""
+
+    backend: BackendName
+    observed: Sequence[Observed]
+
+
+@attrs.frozen
+class Resolved:
+    """Attempts that were looked for: those that have a job, and those that surely have none."""
+
+    backend: BackendName
+    found: Mapping[Token, JobId]
+    absent: Sequence[Token]
+
+
+@attrs.frozen
+class BackendStarted:
+    """The backend's actor is new: it knows nothing of this run yet."""
+
+    backend: BackendName
+
+
+@attrs.frozen
+class StagingFailed:
+    """The folders of these attempts cannot be prepared."""
+
+    reasons: Mapping[Token, str]
+
+
+@attrs.frozen
+class OutputsCollected:
+    """What jobs that have ended left behind."""
+
+    collected: Sequence[Collected]
+
+
+@attrs.frozen
+class PlanAnswered:
+    """The campaign answered, or failed (``error``)."""
+
+    action: str
+    iteration: int
+    answer: Any = None
+    error: str | None = None
+
+
+RunMessage: TypeAlias = (
+    CommandReady
+    | SeatsGranted
+    | Submitted
+    | Sightings
+    | Resolved
+    | BackendStarted
+    | StagingFailed
+    | OutputsCollected
+    | PlanAnswered
+)
+
+# ---- to a backend ----
+
+
+@attrs.frozen
+class Attend:
+    """This run uses the backend; its jobs of earlier engines are these."""
+
+    run: RunId
+    mailbox: Mailbox[RunMessage]
+    weight: int
+    cap: int
+    jobs: Sequence[LiveJob]
+    unresolved: Sequence[PreparedAttempt]
+
+
+@attrs.frozen
+class Want:
+    """The run could use so many more seats now; replaces what it wanted before."""
+
+    run: RunId
+    seats: int
+
+
+@attrs.frozen
+class Submit:
+    """Submit these prepared attempts; ``returned`` granted seats were not needed.
+
+    ``denied``: they were not needed because the store said that the cap is used up by others.
+    """
+
+    run: RunId
+    attempts: Sequence[PreparedAttempt]
+    granted: int
+    denied: bool = False
+
+
+@attrs.frozen
+class Resubmit:
+    """Submit these attempts, which hold their seats, once more: they were absent."""
+
+    run: RunId
+    attempts: Sequence[PreparedAttempt]
+
+
+@attrs.frozen
+class EndJobs:
+    """Cancel these jobs, and go on following them until they have ended."""
+
+    run: RunId
+    tokens: Sequence[Token]
+
+
+@attrs.frozen
+class Release:
+    """These attempts have ended, durably: their seats are free."""
+
+    run: RunId
+    tokens: Sequence[Token]
+
+
+@attrs.frozen
+class Leave:
+    """The run does not use the backend any more (in this engine)."""
+
+    run: RunId
+
+
+BackendMessage: TypeAlias = Attend | Want | Submit | Resubmit | EndJobs | Release | Leave

@@ -1,0 +1,404 @@
+"""The run actor: the only writer of its run.
+
+A message leads to facts (`matterstack.core.decide`); the facts become durable; only then does anything
+happen outside, or does anybody get an answer.  What the actor holds in memory is a cache of the store: a
+new actor built from the store finds every effect that was intended and not confirmed, and goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+import trio
+
+from matterstack.actors import protocol as p
+from matterstack.actors.collecting import collect_all
+from matterstack.actors.mailbox import Mailbox
+from matterstack.actors.planning import PlanningAction, planning_request, structured_answer
+from matterstack.actors.preparing import live_job, prepared_attempt, stage_all
+from matterstack.actors.services import BackendHandle, Services
+from matterstack.core import facts as f
+from matterstack.core import messages as m
+from matterstack.core.apply import Touched, apply
+from matterstack.core.decide import decide
+from matterstack.core.decide_jobs import wanted_seats
+from matterstack.core.decide_planning import wants_analysis, wants_plan
+from matterstack.core.errors import (
+    CampaignError,
+    CapReachedError,
+    InvariantError,
+    MatterStackError,
+    NotFoundError,
+    RefusedError,
+)
+from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token, UtcTime
+from matterstack.core.model import Workflow
+from matterstack.core.run_state import RunState
+from matterstack.storage.commands import StoredCommand
+from matterstack.storage.journal import make_append
+from matterstack.storage.layout import RunFolder
+from matterstack.storage.snapshot import load_run
+
+logger: Final = logging.getLogger(__name__)
+
+MESSAGES_AT_ONCE: Final = 32
+
+
+@attrs.define(kw_only=True)
+class RunActor:
+    """One run.
+
+    Attributes:
+        epoch: of the lease under which this actor writes.
+        drive: False: only carry out commands, and end jobs where one asks for that.
+    """
+
+    run_id: RunId
+    epoch: int
+    services: Services
+    mailbox: Mailbox[p.RunMessage]
+    drive: bool = True
+    _state: RunState = attrs.field(init=False)
+    _nursery: trio.Nursery = attrs.field(init=False)
+    _handles: dict[BackendName, BackendHandle] = attrs.field(factory=dict)
+    _told_wants: dict[BackendName, int] = attrs.field(factory=dict)
+    _submitting: dict[Token, BackendName] = attrs.field(factory=dict)
+    _unresolved: set[Token] = attrs.field(factory=set)
+    _held_back: set[Token] = attrs.field(factory=set)
+    _manifests: dict[Token, str] = attrs.field(factory=dict)
+    _collecting: set[TaskId] = attrs.field(factory=set)
+    _pauses: list[StoredCommand] = attrs.field(factory=list)
+    _answered: set[str] = attrs.field(factory=set)
+    _planning: trio.CancelScope | None = None
+
+    async def serve(self) -> None:
+        """Work until the run has ended (or, when it does not drive, until all commands are answered).
+
+        Raises:
+            StoreError, LeaseLostError: nothing more can be written.
+        """
+        await self._load()
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                await self._begin()
+                while not self._is_done():
+                    first = await self.mailbox.receive()
+                    await self._handle([first, *self.mailbox.drain(MESSAGES_AT_ONCE)])
+                nursery.cancel_scope.cancel()
+        finally:
+            for handle in self._handles.values():
+                handle.leave(self.run_id)
+
+    async def _load(self) -> None:
+        state = await self.services.runtime.store(load_run, self.services.reader, self.run_id)
+        if state is None:
+            raise NotFoundError(f"no run {self.run_id}")
+        self._state = state
+
+    def _is_done(self) -> bool:
+        if self.drive or self._state.ending is not None:
+            return self._state.has_ended
+        return len(self.mailbox) == 0 and not self._pauses
+
+    async def _begin(self) -> None:
+        if self._state.has_ended:
+            return
+        if self.drive or self._state.ending is not None:
+            await self._attend_all()
+        await self._commit([(m.Start(), None)] if self.drive else [])
+
+    # ---- messages ----
+
+    async def _handle(self, received: Sequence[p.RunMessage]) -> None:
+        """Turn what came in into decisions, all of them in one commit."""
+        inputs: list[tuple[m.Message, str | None]] = []
+        granted: list[p.SeatsGranted] = []
+        for message in received:
+            match message:
+                case p.SeatsGranted():
+                    granted.append(message)
+                case p.CommandReady(command):
+                    inputs.extend(self._take_command(command))
+                case p.BackendStarted(backend):
+                    await self._attend(backend)
+                case _:
+                    inputs.extend((report, None) for report in self._reports(message))
+        if self._pauses and not self._submitting:
+            inputs.extend((command.request, command.id) for command in self._pauses)
+            self._pauses.clear()
+        await self._commit(inputs)
+        for grant in granted:
+            await self._use_seats(grant)
+
+    def _take_command(self, command: StoredCommand) -> Iterable[tuple[m.Message, str | None]]:
+        if command.id in self._answered:
+            return
+        self._answered.add(command.id)
+        if isinstance(command.request, m.Pause) and self._submitting:
+            # Acknowledged means: nothing is submitted any more.  A submission that is under way is
+            # waited for; no other one is begun (see `_may_not_submit`).
+            self._pauses.append(command)
+            return
+        yield command.request, command.id
+
+    def _reports(self, message: p.RunMessage) -> Iterable[m.Message]:
+        match message:
+            case p.Submitted():
+                yield from self._after_submission(message)
+            case p.Sightings(_, observed):
+                yield from observed
+            case p.Resolved(_, found, absent):
+                yield from self._after_search(found, absent)
+            case p.StagingFailed(reasons):
+                for token, reason in reasons.items():
+                    self._submitting.pop(token, None)
+                    yield m.Refused(token=token, reason=reason)
+            case p.OutputsCollected(collected):
+                yield from collected
+            case p.PlanAnswered():
+                yield from self._after_planning(message)
+            case p.SeatsGranted() | p.CommandReady() | p.BackendStarted():
+                raise InvariantError(f"{type(message).__name__} is no report")
+
+    def _after_submission(self, message: p.Submitted) -> Iterable[m.Message]:
+        report = message.report
+        for token in (*report.accepted, *report.refused, *report.unresolved):
+            self._submitting.pop(token, None)
+        self._unresolved.update(report.unresolved)
+        for token, job_id in report.accepted.items():
+            sha256 = self._manifests.pop(token, None)
+            yield m.Accepted(token=token, job_id=job_id, state=report.state, manifest_sha256=sha256)
+        for token, reason in report.refused.items():
+            yield m.Refused(token=token, reason=reason)
+
+    def _after_search(self, found: Mapping[Token, JobId], absent: Sequence[Token]) -> Iterable[m.Message]:
+        self._unresolved.difference_update(found, absent)
+        for token, job_id in found.items():
+            sha256 = self._manifests.pop(token, None)
+            yield m.Accepted(token=token, job_id=job_id, manifest_sha256=sha256)
+        if self._state.ending is not None:
+            yield from (m.Withdrawn(token=token, reason=self._state.ending_reason) for token in absent)
+        else:
+            self._held_back.update(token for token in absent if token in self._state.live)
+
+    def _after_planning(self, message: p.PlanAnswered) -> Iterable[m.Message]:
+        self._planning = None
+        if message.error is not None:
+            yield m.PlanningFailed(reason=message.error)
+        elif message.action == "plan":
+            yield m.Planned(iteration=message.iteration, workflow=message.answer)
+        else:
+            yield m.Analyzed(iteration=message.iteration, state=message.answer)
+
+    # ---- deciding ----
+
+    async def _commit(self, inputs: Sequence[tuple[m.Message, str | None]]) -> None:
+        """Decide, make durable, act."""
+        at = self.services.runtime.now()
+        facts: list[tuple[UtcTime, f.Fact]] = []
+        outcomes: dict[str, Mapping[str, Any]] = {}
+        touched = Touched()
+        for message, command_id in (*inputs, (m.Settle(), None)):
+            try:
+                new = decide(self._state, message)
+            except (RefusedError, NotFoundError) as error:
+                if command_id is None:
+                    raise
+                outcomes[command_id] = _refusal(error)
+                continue
+            for fact in new:
+                apply(self._state, fact, at, touched)
+                facts.append((at, fact))
+            if command_id is not None:
+                outcomes[command_id] = {"ok": True}
+        if facts or outcomes:
+            await self.services.journal.append(make_append(self._state, self.epoch, facts, touched, outcomes))
+        await self._act([fact for _, fact in facts])
+
+    async def _use_seats(self, grant: p.SeatsGranted) -> None:
+        """Prepare attempts for granted seats, in a commit of their own: the store may say no to it."""
+        handle = self._handles[grant.backend]
+        self._told_wants[grant.backend] = max(0, self._told_wants.get(grant.backend, 0) - grant.seats)
+        at = self.services.runtime.now()
+        seats = 0 if self._may_not_submit() else grant.seats
+        new = decide(self._state, m.Prepare(backend=grant.backend, seats=seats))
+        touched = Touched()
+        for fact in new:
+            apply(self._state, fact, at, touched)
+        denied = False
+        if new:
+            append = make_append(self._state, self.epoch, [(at, fact) for fact in new], touched)
+            try:
+                await self.services.journal.append(append)
+            except CapReachedError:
+                # Other engines have the seats.  What is in memory was never true: read what is.
+                await self._load()
+                new, denied = [], True
+        tokens = [fact.token for fact in new if isinstance(fact, f.AttemptPrepared)]
+        if tokens:
+            self._submitting.update(dict.fromkeys(tokens, grant.backend))
+            self._nursery.start_soon(self._stage_and_submit, handle, tokens, grant.seats)
+        else:
+            await handle.mailbox.put(p.Submit(self.run_id, (), grant.seats, denied))
+        await self._update_wants()
+
+    def _may_not_submit(self) -> bool:
+        return bool(self._pauses or self._unresolved) or not self.drive
+
+    # ---- effects ----
+
+    async def _act(self, facts: Iterable[f.Fact]) -> None:
+        """Do what follows from facts that are durable now.
+
+        Waits for room in the mailboxes of backends (they never wait for a run), and for nothing else.
+        """
+        released: list[Token] = []
+        for fact in facts:
+            match fact:
+                case f.JobEnded(token=token) | f.SubmissionRefused(token=token):
+                    released.append(token)
+                case f.SubmissionWithdrawn(token=token):
+                    released.append(token)
+                case f.RunCancelRequested() | f.RunFailureRequested():
+                    self._stop_planning()
+        if released:
+            for handle in self._handles.values():
+                await handle.mailbox.put(p.Release(self.run_id, released))
+        if self._state.ending is not None:
+            await self._end_everything()
+        await self._submit_held_back()
+        self._collect()
+        await self._update_wants()
+        self._plan()
+        self.services.changed(self._state)
+
+    async def _end_everything(self) -> None:
+        """End the jobs; attempts without one are withdrawn as soon as that is sure."""
+        await self._attend_all()
+        held_back, self._held_back = self._held_back, set()
+        for backend, handle in self._handles.items():
+            mine = [a for a in self._state.live.values() if a.backend == backend]
+            with_job = [a.token for a in mine if a.job_id is not None]
+            if with_job:
+                await handle.mailbox.put(p.EndJobs(self.run_id, with_job))
+            absent = [a.token for a in mine if a.token in held_back]
+            if absent:
+                self._nursery.start_soon(self.mailbox.put, p.Resolved(backend, {}, absent))
+
+    async def _submit_held_back(self) -> None:
+        """Submit prepared attempts again that surely have no job, once submitting is allowed."""
+        if not self._held_back or not self._state.may_submit or self._pauses or not self.drive:
+            return
+        held_back, self._held_back = self._held_back, set()
+        for backend, handle in self._handles.items():
+            live = self._state.live.values()
+            tokens = [a.token for a in live if a.backend == backend and a.token in held_back]
+            if tokens:
+                self._submitting.update(dict.fromkeys(tokens, backend))
+                self._nursery.start_soon(self._stage_and_submit, handle, tokens, 0)
+
+    async def _stage_and_submit(self, handle: BackendHandle, tokens: Sequence[Token], granted: int) -> None:
+        attempts = [prepared_attempt(self._state, self._folder(), self._state.live[t]) for t in tokens]
+        staged = await stage_all(self.services, self._state, handle.backend, attempts)
+        self._manifests.update(staged.manifests)
+        ready = [attempt for attempt in attempts if attempt.token in staged.manifests]
+        await handle.mailbox.put(p.Submit(self.run_id, ready, granted))
+        if staged.failures:
+            await self.mailbox.put(p.StagingFailed(staged.failures))
+
+    def _collect(self) -> None:
+        """Look at the outputs of jobs that have ended."""
+        new = [task_id for task_id in self._state.collecting if task_id not in self._collecting]
+        self._collecting.intersection_update(self._state.collecting)
+        if new and (self.drive or self._state.ending is not None):
+            self._collecting.update(new)
+            self._nursery.start_soon(self._collect_outputs, new)
+
+    async def _collect_outputs(self, task_ids: Sequence[TaskId]) -> None:
+        tasks = [self._state.tasks[task_id] for task_id in task_ids]
+        collected = await collect_all(self.services, self._folder(), tasks)
+        await self.mailbox.put(p.OutputsCollected(collected))
+
+    def _folder(self) -> RunFolder:
+        return self.services.root.run_folder(self._state.workspace, self.run_id)
+
+    # ---- backends ----
+
+    def _backends_in_use(self) -> set[BackendName]:
+        live = {attempt.backend for attempt in self._state.live.values()}
+        return live | {backend for backend, ready in self._state.ready.items() if ready}
+
+    async def _attend_all(self) -> None:
+        for backend in self._backends_in_use() - self._handles.keys():
+            await self._attend(backend)
+
+    async def _attend(self, backend: BackendName) -> None:
+        """Tell a backend, which may know nothing, all that it must know of this run."""
+        handle = self.services.backend(backend, self._state.config["backends"][backend])
+        self._handles[backend] = handle
+        self._told_wants[backend] = 0
+        mine = [a for a in self._state.live.values() if a.backend == backend]
+        for token in [t for t, b in self._submitting.items() if b == backend]:
+            del self._submitting[token]
+        unresolved = [a for a in mine if a.job_id is None and a.token not in self._held_back]
+        self._unresolved.update(a.token for a in unresolved)
+        folder = self._folder()
+        attend = p.Attend(
+            run=self.run_id,
+            mailbox=self.mailbox,
+            weight=self._state.priority,
+            cap=self._state.backend_cap(backend),
+            jobs=[live_job(folder, a) for a in mine if a.job_id is not None],
+            unresolved=[prepared_attempt(self._state, folder, a) for a in unresolved],
+        )
+        await handle.mailbox.put(attend)
+
+    async def _update_wants(self) -> None:
+        if self.drive and not self._state.has_ended:
+            await self._attend_all()
+        for backend, handle in self._handles.items():
+            want = 0 if self._may_not_submit() else wanted_seats(self._state, backend)
+            if want != self._told_wants.get(backend):
+                self._told_wants[backend] = want
+                await handle.mailbox.put(p.Want(self.run_id, want))
+
+    # ---- planning ----
+
+    def _plan(self) -> None:
+        if self._planning is not None or not self.drive:
+            return
+        action: PlanningAction | None = None
+        if wants_plan(self._state):
+            action = "plan"
+        elif wants_analysis(self._state):
+            action = "analyze"
+        if action is not None:
+            self._planning = trio.CancelScope()
+            self._nursery.start_soon(self._ask_campaign, action, self._planning)
+
+    def _stop_planning(self) -> None:
+        if self._planning is not None:
+            self._planning.cancel()
+            self._planning = None
+
+    async def _ask_campaign(self, action: PlanningAction, scope: trio.CancelScope) -> None:
+        iteration = self._state.iteration + (1 if action == "plan" else 0)
+        with scope:
+            try:
+                request = planning_request(self.services.root, self._state, action)
+                answer = structured_answer(action, await self.services.planner.ask(request))
+                if isinstance(answer, Workflow):
+                    await self.services.check_resources(self._state, answer)
+            except CampaignError as error:
+                reply = p.PlanAnswered(action, iteration, error=str(error))
+            else:
+                reply = p.PlanAnswered(action, iteration, answer)
+            await self.mailbox.put(reply)
+
+
+def _refusal(error: MatterStackError) -> dict[str, Any]:
+    return {"ok": False, "code": error.code, "message": str(error), "hint": error.hint}

@@ -1,0 +1,57 @@
+"""What run actors are given to work with."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import attrs
+
+from matterstack.actors.journal import JournalActor
+from matterstack.actors.mailbox import Mailbox
+from matterstack.actors.planner import Planner
+from matterstack.actors.protocol import BackendMessage, Leave
+from matterstack.actors.runtime import Runtime
+from matterstack.backends.base import Backend
+from matterstack.core.errors import ActorEndedError, MailboxFullError
+from matterstack.core.ids import BackendName, RunId
+from matterstack.core.model import Workflow
+from matterstack.core.run_state import RunState
+from matterstack.storage.layout import Root
+
+
+@attrs.frozen
+class BackendHandle:
+    """A backend and the mailbox of its actor."""
+
+    backend: Backend
+    mailbox: Mailbox[BackendMessage]
+
+    def leave(self, run: RunId) -> None:
+        """Say that a run has gone.  When nobody can take that in, nobody needs to know."""
+        try:
+            self.mailbox.tell(Leave(run), control=True)
+        except (ActorEndedError, MailboxFullError):
+            return
+
+
+@attrs.frozen(kw_only=True)
+class Services:
+    """Everything outside of a run that its actor uses.
+
+    Attributes:
+        reader: connection for reading the store, through ``runtime.store`` only.
+        backend: the handle of a backend, started where needed, by its name and configuration.
+        check_resources: raises CampaignError when a workflow asks for what a backend can never give.
+        changed: called after every commit of a run.
+    """
+
+    root: Root
+    runtime: Runtime
+    journal: JournalActor
+    reader: sqlite3.Connection
+    planner: Planner
+    backend: Callable[[BackendName, Mapping[str, Any]], BackendHandle]
+    check_resources: Callable[[RunState, Workflow], Awaitable[None]]
+    changed: Callable[[RunState], None]

@@ -1,0 +1,91 @@
+"""What every backend can do.  One contract test suite runs against all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import attrs
+
+from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token
+from matterstack.core.messages import Observed
+from matterstack.core.resources import Limits, Resources
+from matterstack.core.states import JobState
+
+
+@attrs.frozen(kw_only=True)
+class PreparedAttempt:
+    """An attempt whose intent is durable; its folder is written before it is submitted."""
+
+    run_id: RunId
+    task_id: TaskId
+    n: int
+    token: Token
+    folder: Path
+    command: Sequence[str]
+    env: Mapping[str, str]
+    resources: Resources
+
+
+@attrs.frozen(kw_only=True)
+class LiveJob:
+    """A job that is to be followed."""
+
+    token: Token
+    job_id: JobId
+    folder: Path
+
+
+@attrs.frozen(kw_only=True)
+class SubmitReport:
+    """What became of a batch.
+
+    Attributes:
+        accepted: ids of the jobs that exist now.
+        state: what the accepted jobs are at first.
+        refused: attempts that the backend will never take, and why.
+        unresolved: attempts of which nobody knows whether a job exists, and why; `Backend.find` tells.
+    """
+
+    accepted: Mapping[Token, JobId] = attrs.field(factory=dict)
+    state: JobState = JobState.QUEUED
+    refused: Mapping[Token, str] = attrs.field(factory=dict)
+    unresolved: Mapping[Token, str] = attrs.field(factory=dict)
+
+
+class Backend(Protocol):
+    """Runs jobs.
+
+    Every method may be cancelled at any time; what then became of a submission, `find` tells.  When the
+    backend cannot be asked, methods raise BackendError, and nothing may be concluded from that.
+    """
+
+    name: BackendName
+    poll_interval_s: float
+    grace_period_s: float
+    """How long an attempt must have been looked for before its absence counts."""
+
+    async def serve(self) -> None:
+        """Do background work until cancelled."""
+
+    def script(self, attempt: PreparedAttempt) -> str:
+        """The job script of an attempt."""
+
+    async def submit(self, batch: Sequence[PreparedAttempt]) -> SubmitReport:
+        """Start one job for each attempt."""
+
+    async def poll(self, jobs: Sequence[LiveJob]) -> list[Observed]:
+        """Ask once about all live jobs.  A job that is not in the answer is as it was."""
+
+    async def wait_change(self) -> None:
+        """Return when polling before the interval is over is worth it; sleep for ever where unknown."""
+
+    async def cancel(self, jobs: Sequence[LiveJob]) -> None:
+        """Ask for the end of jobs.  Only `poll` says when they have ended."""
+
+    async def find(self, attempts: Sequence[PreparedAttempt]) -> Mapping[Token, JobId]:
+        """Which of these attempts have a job.  No submission is under way while it looks."""
+
+    async def probe(self) -> Limits:
+        """The most that one job can ever get here."""

@@ -1,0 +1,243 @@
+"""Jobs as processes on this machine.
+
+Each job is the leader of a session of its own, so it outlives the engine and the terminal.  Its id is its
+process id with its start time, so that a new engine follows the same process and never one that happens
+to have the same number.  How it ended stands in its exit record.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from matterstack.backends.base import LiveJob, PreparedAttempt, SubmitReport
+from matterstack.backends.exit_record import read_claim, read_exit_record
+from matterstack.backends.processes import (
+    ProcessName,
+    is_running,
+    session_members,
+    signal_session,
+    start_time,
+)
+from matterstack.backends.script import LOCK_DESCRIPTOR, SHELL, JobScript, render
+from matterstack.backends.submit_lock import SubmitLock
+from matterstack.core.config import LocalBackendConfig
+from matterstack.core.ids import BackendName, JobId, Token
+from matterstack.core.messages import Observed
+from matterstack.core.resources import Limits
+from matterstack.core.states import JobState
+from matterstack.storage.leases import boot_id
+
+KILL_AFTER_S: Final = 5.0
+"""How long a cancelled job may take to end after SIGTERM."""
+LOOK_AGAIN_S: Final = 0.2
+BOOT_LENGTH: Final = 8
+
+_FIND_JOB_ID: Final = (
+    "read -r stat < /proc/$$/stat; set -- ${stat##*) }",
+    "read -r boot < /proc/sys/kernel/random/boot_id",
+    f'MATTERSTACK_JOB_ID="$$.${{20}}.${{boot:0:{BOOT_LENGTH}}}"',
+)
+
+
+class LocalBackend:
+    """See the module."""
+
+    grace_period_s = 0.0
+
+    def __init__(self, name: BackendName, config: LocalBackendConfig, lock_file: Path) -> None:
+        self.name = name
+        self.poll_interval_s = config.poll_interval_s
+        self._prologue = tuple(config.prologue)
+        self._lock = SubmitLock(lock_file)
+        self._boot = boot_id()[:BOOT_LENGTH]
+        self._threads = trio.CapacityLimiter(2)
+        self._changed = trio.Event()
+        self._cancelled: set[Token] = set()
+        self._watched: set[int] = set()
+        self._lingering: set[int] = set()
+        self._nursery: trio.Nursery | None = None
+
+    async def serve(self) -> None:
+        """Watch the processes of its jobs until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None
+                self._watched.clear()
+
+    def script(self, attempt: PreparedAttempt) -> str:
+        """The job script of an attempt.  ``python`` is the one that runs MatterStack."""
+        return render(
+            JobScript(
+                folder=str(attempt.folder),
+                command=attempt.command,
+                find_job_id=_FIND_JOB_ID,
+                env=attempt.env,
+                walltime_s=attempt.resources.walltime_s,
+                prologue=self._prologue,
+                path=str(Path(sys.executable).parent),
+            )
+        )
+
+    async def submit(self, batch: Sequence[PreparedAttempt]) -> SubmitReport:
+        """Start one process for each attempt."""
+        report = await trio.to_thread.run_sync(self._start_all, batch, limiter=self._threads)
+        for job_id in report.accepted.values():
+            self._watch(job_id)
+        return report
+
+    def _start_all(self, batch: Sequence[PreparedAttempt]) -> SubmitReport:
+        accepted: dict[Token, JobId] = {}
+        refused: dict[Token, str] = {}
+        with self._lock.shared() as lock:
+            for attempt in batch:
+                try:
+                    accepted[attempt.token] = self._start(attempt, lock)
+                except OSError as error:
+                    refused[attempt.token] = f"the job could not be started: {error}"
+        return SubmitReport(accepted=accepted, state=JobState.RUNNING, refused=refused)
+
+    def _start(self, attempt: PreparedAttempt, lock: int) -> JobId:
+        scheduler_log = str(attempt.folder / "scheduler.log")
+        pid = os.posix_spawn(
+            SHELL,
+            [SHELL, str(attempt.folder / "job.sh")],
+            os.environ,
+            setsid=True,
+            setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGQUIT],
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, scheduler_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+                (os.POSIX_SPAWN_DUP2, lock, LOCK_DESCRIPTOR),
+            ],
+        )
+        return ProcessName(pid, start_time(pid), self._boot).job_id()
+
+    def _watch(self, job_id: JobId) -> None:
+        name = ProcessName.parse(job_id)
+        if name is None or self._nursery is None or name.pid in self._watched:
+            return
+        try:
+            descriptor = os.pidfd_open(name.pid)
+        except (ProcessLookupError, OSError):
+            self._announce_change()
+            return
+        self._watched.add(name.pid)
+        self._nursery.start_soon(self._wait_for_end, name.pid, descriptor)
+
+    async def _wait_for_end(self, pid: int, descriptor: int) -> None:
+        try:
+            # Readable once the process has ended, whoever its parent is: pidfd_open(2).
+            await trio.lowlevel.wait_readable(descriptor)
+        finally:
+            os.close(descriptor)
+            self._watched.discard(pid)
+        with contextlib.suppress(ChildProcessError):  # an adopted process: its parent is init
+            os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222  it has ended: this does not block
+        self._announce_change()
+
+    async def _look_again(self) -> None:
+        await trio.sleep(LOOK_AGAIN_S)
+        self._announce_change()
+
+    def _announce_change(self) -> None:
+        self._changed.set()
+
+    async def wait_change(self) -> None:
+        """Return when a process has ended since the last call."""
+        await self._changed.wait()
+        self._changed = trio.Event()
+
+    async def poll(self, jobs: Sequence[LiveJob]) -> list[Observed]:
+        """Look at the process of each job."""
+        seen = await trio.to_thread.run_sync(self._look_at_all, jobs, limiter=self._threads)
+        if self._lingering and self._nursery is not None:
+            self._lingering.clear()
+            self._nursery.start_soon(self._look_again)
+        for job, observed in zip(jobs, seen, strict=True):
+            if observed.state is JobState.RUNNING:
+                self._watch(job.job_id)
+            else:
+                self._cancelled.discard(job.token)
+        return seen
+
+    def _look_at_all(self, jobs: Sequence[LiveJob]) -> list[Observed]:
+        return [self._look_at(job) for job in jobs]
+
+    def _look_at(self, job: LiveJob) -> Observed:
+        name = ProcessName.parse(job.job_id)
+        if name is None:
+            reason = f"{job.job_id!r} is no id of a local job"
+            return Observed(token=job.token, state=JobState.LOST, reason=reason)
+        if is_running(name, self._boot):
+            return Observed(token=job.token, state=JobState.RUNNING)
+        record = read_exit_record(job.folder, job.job_id)
+        if record is not None:
+            return record.observed(job.token)
+        return self._without_record(job, name)
+
+    def _without_record(self, job: LiveJob, name: ProcessName) -> Observed:
+        if name.boot == self._boot and any(session_members(name.pid)):
+            # The shell is gone but what it started is not: that ends before the seat is given away.  A
+            # cancelled job has a while for it, see `cancel`.
+            if job.token not in self._cancelled:
+                signal_session(name.pid, signal.SIGKILL)
+            self._lingering.add(name.pid)
+            return Observed(token=job.token, state=JobState.RUNNING)
+        if job.token in self._cancelled:
+            return Observed(token=job.token, state=JobState.CANCELLED, raw_state="CANCELLED")
+        if name.boot != self._boot:
+            reason = "this machine was restarted while its job ran"
+            return Observed(
+                token=job.token, state=JobState.COMPLETED_ERROR, raw_state="NODE_FAIL", reason=reason
+            )
+        if read_claim(job.folder) is None:
+            reason = f"its job never started working (see {job.folder / 'scheduler.log'})"
+            return Observed(token=job.token, state=JobState.LOST, reason=reason)
+        reason = "its job was killed from outside, before it could record how it ended"
+        return Observed(token=job.token, state=JobState.COMPLETED_ERROR, raw_state="KILLED", reason=reason)
+
+    async def cancel(self, jobs: Sequence[LiveJob]) -> None:
+        """Send SIGTERM to all processes of the jobs, and SIGKILL to those that are left after a while."""
+        for job in jobs:
+            name = ProcessName.parse(job.job_id)
+            if name is None or job.token in self._cancelled:
+                continue
+            self._cancelled.add(job.token)
+            await self._signal(name, signal.SIGTERM)
+            if self._nursery is not None:
+                self._nursery.start_soon(self._kill_later, name)
+
+    async def _kill_later(self, name: ProcessName) -> None:
+        await trio.sleep(KILL_AFTER_S)
+        await self._signal(name, signal.SIGKILL)
+
+    async def _signal(self, name: ProcessName, number: signal.Signals) -> None:
+        # A shell that has ended may have left processes behind in its session, which keeps the number
+        # of the session from being used again: setsid(2).
+        if name.boot == self._boot:
+            send = partial(signal_session, name.pid, number)
+            await trio.to_thread.run_sync(send, limiter=self._threads)
+
+    async def find(self, attempts: Sequence[PreparedAttempt]) -> Mapping[Token, JobId]:
+        """Which attempts were claimed by a process."""
+        async with self._lock.alone():
+            claims = {a.token: read_claim(a.folder) for a in attempts}
+        return {token: JobId(job_id) for token, job_id in claims.items() if job_id is not None}
+
+    async def probe(self) -> Limits:
+        """What this machine has."""
+        memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
+        return Limits(cpus=os.cpu_count(), memory_mib=memory_mib, nodes=1, gpus=None)

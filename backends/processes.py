@@ -1,0 +1,92 @@
+"""Processes of this machine, named so that a number that is used again is not mistaken.
+
+See proc(5): field 22 of ``/proc/PID/stat`` is the start time, field 6 the session, field 3 the state.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import attrs
+
+from matterstack.core.ids import JobId
+
+
+@attrs.frozen
+class ProcessName:
+    """A process id with its start time (in clock ticks since boot) and the boot's short id."""
+
+    pid: int
+    started: int
+    boot: str
+
+    def job_id(self) -> JobId:
+        """As one word."""
+        return JobId(f"{self.pid}.{self.started}.{self.boot}")
+
+    @classmethod
+    def parse(cls, job_id: str) -> ProcessName | None:
+        """Read what `job_id` made; None when it is something else."""
+        parts = job_id.split(".")
+        if len(parts) != 3 or not (parts[0].isdigit() and parts[1].isdigit()):
+            return None
+        return cls(int(parts[0]), int(parts[1]), parts[2])
+
+
+@attrs.frozen
+class _Stat:
+    state: str
+    session: int
+    started: int
+
+
+def _stat(pid: int) -> _Stat | None:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123  hot path
+            fields = file.read().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return _Stat(fields[0], int(fields[3]), int(fields[19]))
+
+
+def start_time(pid: int) -> int:
+    """Start time of a process that exists (also as a zombie).
+
+    Raises:
+        ProcessLookupError: it does not.
+    """
+    stat = _stat(pid)
+    if stat is None:
+        raise ProcessLookupError(pid)
+    return stat.started
+
+
+def is_running(name: ProcessName, boot: str) -> bool:
+    """Whether this very process is still running."""
+    if name.boot != boot:
+        return False
+    stat = _stat(name.pid)
+    return stat is not None and stat.started == name.started and stat.state not in "ZX"
+
+
+def session_members(session: int) -> Iterator[int]:
+    """Ids of the processes of a session that have not ended."""
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            stat = _stat(int(entry.name))
+            if stat is not None and stat.session == session and stat.state not in "ZX":
+                yield int(entry.name)
+
+
+def signal_session(session: int, number: signal.Signals) -> int:
+    """Send a signal to every process of a session; return how many there were."""
+    count = 0
+    for pid in session_members(session):
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+        count += 1
+    return count

@@ -1,0 +1,37 @@
+"""All commands.  Their modules import what is heavy only when they run: ``--help`` is quick."""
+
+from __future__ import annotations
+
+import asyncclick as click
+
+import matterstack
+from matterstack.cli.init_command import init
+from matterstack.cli.run_control import cancel, pause, resume, retry
+from matterstack.cli.run_serve import run_init, run_loop, run_start
+from matterstack.cli.run_show import events, list_runs, logs, status, tasks
+
+CONTEXT = {"help_option_names": ["-h", "--help"]}
+
+
+@click.group(context_settings=CONTEXT)
+@click.option(
+    "--root", metavar="DIR", help="Folder with workspaces/ in it (default: found upwards from here)."
+)
+@click.version_option(matterstack.__version__, prog_name="matterstack")
+async def main(root: str | None) -> None:
+    """Run materials-science campaigns that survive restarts, on this machine or on Slurm.
+
+    A workspace (workspaces/NAME/campaign.py) plans tasks in rounds; a run is one execution of it.
+    """
+
+
+@main.group()
+async def run() -> None:
+    """Make, serve, show and steer runs."""
+
+
+main.add_command(init)
+for command in (
+    run_init, run_loop, run_start, list_runs, status, tasks, logs, events, pause, resume, cancel, retry
+):  # fmt: skip
+    run.add_command(command)

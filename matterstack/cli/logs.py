@@ -1,0 +1,43 @@
+"""Where a serving command writes its log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Final
+
+MOST_BYTES: Final = 5_000_000
+
+
+class _OneLine(logging.Formatter):
+    """For people: no traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{record.levelname.lower()}: {record.getMessage()}"
+
+
+@contextmanager
+def log_to_file(path: Path) -> Iterator[None]:
+    """Send warnings to stderr in one line each, and everything with tracebacks to a file."""
+    logger = logging.getLogger("matterstack")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    to_file = RotatingFileHandler(path, maxBytes=MOST_BYTES, backupCount=2, encoding="utf-8")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
+    to_people = logging.StreamHandler(sys.stderr)
+    to_people.setLevel(logging.WARNING)
+    to_people.setFormatter(_OneLine())
+    handlers: tuple[logging.Handler, ...] = (to_file, to_people)
+    for handler in handlers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            logger.removeHandler(handler)
+            handler.close()

@@ -1,0 +1,39 @@
+"""Options and arguments that commands share, and the root they work on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncclick as click
+
+from matterstack.core.ids import RunId
+from matterstack.storage.layout import ROOT_VARIABLE, Root, find_root, require_run_id
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def json_option(command: _Command) -> _Command:
+    """``--json``: one JSON document instead of text."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
+
+
+class RunIdType(click.ParamType[RunId]):
+    """A run id as typed."""
+
+    name = "RUN_ID"
+
+    def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> RunId:  # noqa: ANN401
+        """Check its form; a wrong one is a usage error."""
+        return require_run_id(value)
+
+
+RUN_ID = RunIdType()
+
+
+def current_root(context: click.Context) -> Root:
+    """The root that ``--root``, the environment or the working directory names."""
+    option = context.find_root().params.get("root")
+    return find_root(option, os.environ.get(ROOT_VARIABLE), Path.cwd())

@@ -1,0 +1,55 @@
+"""Print data: JSON for programs, tables for people."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import asyncclick as click
+
+PIPE_WIDTH: Final = 240
+"""Columns of a table that no terminal shows: wide enough that nothing is cut."""
+
+
+def print_json(value: Any) -> None:  # noqa: ANN401  any JSON
+    """Print one JSON document."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table, in colour on a terminal."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        # Text, not str: what jobs and people wrote must not be read as markup.
+        table.add_row(*(Text("" if cell is None else str(cell), style=style_of(cell)) for cell in row))
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    Console(width=width, highlight=False).print(table)
+
+
+_STYLES: Final = {
+    "RUNNING": "cyan",
+    "ACTIVE": "cyan",
+    "COMPLETED": "green",
+    "SUCCEEDED": "green",
+    "COMPLETED_OK": "green",
+    "FAILED": "bold red",
+    "COMPLETED_ERROR": "bold red",
+    "LOST": "bold red",
+    "PAUSED": "yellow",
+    "CANCELLED": "yellow",
+    "SKIPPED": "yellow",
+}
+
+
+def style_of(cell: object) -> str:
+    """Colour of a state word; none for anything else."""
+    return _STYLES.get(str(cell), "")

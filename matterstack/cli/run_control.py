@@ -1,0 +1,90 @@
+"""``run pause | resume | cancel | retry``: what a person can ask of a run."""
+
+from __future__ import annotations
+
+import asyncclick as click
+
+from matterstack.cli.options import RUN_ID, current_root, json_option
+from matterstack.core.ids import RunId, TaskId
+
+reason_option = click.option("--reason", default="", help="Why; kept in the run's history.")
+run_argument = click.argument("run_id", type=RUN_ID)
+
+
+@click.command()
+@run_argument
+@reason_option
+@json_option
+@click.pass_context
+async def pause(context: click.Context, run_id: RunId, reason: str, as_json: bool) -> None:
+    """Submit no new jobs; jobs that run are still followed."""
+    from matterstack.control import user_name
+    from matterstack.core.messages import Pause
+
+    await _ask(context, run_id, Pause(by=user_name(), reason=reason), as_json)
+
+
+@click.command()
+@run_argument
+@json_option
+@click.pass_context
+async def resume(context: click.Context, run_id: RunId, as_json: bool) -> None:
+    """Go on after a pause."""
+    from matterstack.control import user_name
+    from matterstack.core.messages import Resume
+
+    await _ask(context, run_id, Resume(by=user_name()), as_json)
+
+
+@click.command()
+@run_argument
+@reason_option
+@json_option
+@click.pass_context
+async def cancel(context: click.Context, run_id: RunId, reason: str, as_json: bool) -> None:
+    """End the run's jobs, then the run, for ever.  Returns when none of its jobs is left."""
+    from matterstack.control import user_name
+    from matterstack.core.messages import Cancel
+
+    await _ask(context, run_id, Cancel(by=user_name(), reason=reason), as_json)
+
+
+@click.command()
+@run_argument
+@click.argument("task_ids", metavar="[TASK]...", nargs=-1)
+@json_option
+@click.pass_context
+async def retry(context: click.Context, run_id: RunId, task_ids: tuple[str, ...], as_json: bool) -> None:
+    """Give failed tasks new attempts: those named, or all that keep the run from completing."""
+    from matterstack.control import user_name
+    from matterstack.core.messages import Retry
+
+    chosen = tuple(TaskId(task_id) for task_id in task_ids)
+    await _ask(context, run_id, Retry(by=user_name(), tasks=chosen), as_json)
+
+
+async def _ask(context: click.Context, run_id: RunId, request: object, as_json: bool) -> None:
+    from matterstack.actors.runtime import Runtime
+    from matterstack.cli.printing import print_json
+    from matterstack.cli.waiting import wait_until_cancelled
+    from matterstack.control import ask_run
+    from matterstack.core.messages import Cancel, Pause, Resume, Retry
+    from matterstack.storage.queries import require_run
+    from matterstack.storage.reader import open_reader
+
+    if not isinstance(request, Pause | Resume | Cancel | Retry):
+        raise TypeError(type(request).__name__)
+    root = current_root(context)
+    answer = await ask_run(root, run_id, request, Runtime())
+    async with open_reader(root) as reader:
+        if isinstance(request, Cancel):
+            await wait_until_cancelled(reader, run_id)
+        summary = await reader.read(require_run, run_id)
+    if as_json:
+        print_json(summary.as_json())
+        return
+    click.echo(
+        f"run {run_id} is {summary.status}" + (f": {summary.status_reason}" if summary.status_reason else "")
+    )
+    if not answer.by_engine and isinstance(request, Resume | Retry):
+        click.echo(f"no engine serves it; start one with: matterstack run loop {run_id}")

@@ -1,0 +1,165 @@
+"""``run init | loop | start``: make runs, and serve them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import asyncclick as click
+
+from matterstack.cli.options import RUN_ID, current_root, json_option
+from matterstack.core.errors import UsageError
+from matterstack.core.ids import RunId
+
+if TYPE_CHECKING:
+    from matterstack.storage.layout import Root
+    from matterstack.storage.queries import RunSummary
+
+set_option = click.option(
+    "--set",
+    "settings",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Set a config key by its dotted path, such as --set params.n=5 (may be repeated).",
+)
+slug_argument = click.argument("slug", metavar="WORKSPACE")
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """Read ``KEY=VALUE`` words; a value that is no JSON is text.
+
+    >>> parse_settings(["params.n=5", "default_backend=cluster"])
+    {'params': {'n': 5}, 'default_backend': 'cluster'}
+    """
+    from matterstack.core.config import merge, nested
+
+    merged: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not all(key.split(".")):
+            raise UsageError(f"--set {setting!r}: must be KEY=VALUE, with a dotted path as the key")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        merged = merge(merged, nested(key, value))
+    return merged
+
+
+@click.command("init")
+@slug_argument
+@set_option
+@json_option
+@click.pass_context
+async def run_init(context: click.Context, slug: str, settings: tuple[str, ...], as_json: bool) -> None:
+    """Make a new PENDING run of a workspace, and print its id."""
+    from matterstack.cli.printing import print_json
+
+    run_id = await _create(current_root(context), slug, settings)
+    if as_json:
+        print_json({"run_id": run_id})
+    else:
+        click.echo(run_id)
+
+
+async def _create(root: Root, slug: str, settings: Sequence[str]) -> RunId:
+    from matterstack.actors.runtime import Runtime
+    from matterstack.control import create_run
+
+    runtime = Runtime()
+    return await runtime.files(create_run, root, slug, parse_settings(settings), runtime)
+
+
+@click.command("loop")
+@click.argument("run_ids", metavar="[RUN_ID]...", type=RUN_ID, nargs=-1)
+@click.option("--until-done", is_flag=True, help="Return when these runs have ended.")
+@json_option
+@click.pass_context
+async def run_loop(
+    context: click.Context, run_ids: tuple[RunId, ...], until_done: bool, as_json: bool
+) -> None:
+    """Be the engine: serve all runs that have not ended (new ones too), or those named, until stopped.
+
+    Ctrl-C or SIGTERM stops it in order; jobs go on running, and are found again.
+    """
+    from matterstack.cli.printing import print_json
+    from matterstack.storage.queries import require_run, run_summaries, runs_to_serve
+    from matterstack.storage.reader import open_reader
+
+    root = current_root(context)
+    async with open_reader(root) as reader:
+        for run_id in run_ids:
+            await reader.read(require_run, run_id)
+        served = list(run_ids) or await reader.read(runs_to_serve)
+    await _serve(root, list(run_ids) or None, until_done=until_done, show=not as_json)
+    async with open_reader(root) as reader:
+        summaries = await reader.read(run_summaries, served)
+    if as_json:
+        print_json([summary.as_json() for summary in summaries])
+    if until_done:
+        _exit_by(summaries)
+
+
+@click.command("start")
+@slug_argument
+@set_option
+@json_option
+@click.pass_context
+async def run_start(context: click.Context, slug: str, settings: tuple[str, ...], as_json: bool) -> None:
+    """Make a run, serve it until it has ended, and show where its results are."""
+    from matterstack.cli.printing import print_json
+    from matterstack.cli.progress import print_summary
+    from matterstack.core.states import ENDED_RUNS
+    from matterstack.storage.queries import newest_outputs, require_run
+    from matterstack.storage.reader import open_reader
+
+    root = current_root(context)
+    run_id = await _create(root, slug, settings)
+    await _serve(root, [run_id], until_done=True, show=not as_json)
+    async with open_reader(root) as reader:
+        summary = await reader.read(require_run, run_id)
+        outputs = await reader.read(newest_outputs, run_id, 12)
+    if as_json:
+        print_json(summary.as_json())
+        _exit_by([summary])
+        return
+    print_summary(summary)
+    folder = root.run_folder(slug, run_id)
+    if summary.status not in ENDED_RUNS:
+        click.echo(f"The run is not finished.  Go on with: matterstack run loop {run_id}")
+        return
+    click.echo(f"Everything that was done is in {folder.path}")
+    for task_id, n, path in outputs:
+        click.echo(f"  {folder.attempt(task_id, n).path / path}")
+    _exit_by([summary])
+
+
+def _exit_by(summaries: Sequence[RunSummary]) -> None:
+    """Exit with 1 when a run has ended without being COMPLETED."""
+    from matterstack.core.states import RunStatus
+
+    if any(s.status in {RunStatus.FAILED, RunStatus.CANCELLED} for s in summaries):
+        raise click.exceptions.Exit(1)
+
+
+async def _serve(root: Root, run_ids: Sequence[RunId] | None, *, until_done: bool, show: bool) -> None:
+    """Run an engine until it is done, or stopped by a signal."""
+    import trio
+
+    from matterstack.cli.logs import log_to_file
+    from matterstack.cli.progress import follow_runs
+    from matterstack.cli.signals import stop_on_signals
+    from matterstack.cli.waiting import LOOK_INTERVAL_S
+    from matterstack.engine import open_engine
+    from matterstack.storage.reader import open_reader
+
+    with log_to_file(root.engine_log):
+        async with open_engine(root) as engine, open_reader(root) as reader, trio.open_nursery() as nursery:
+            nursery.start_soon(stop_on_signals, engine.stop)
+            if show:
+                nursery.start_soon(follow_runs, reader, run_ids)
+            await engine.serve(run_ids, until_done=until_done)
+            if show and run_ids is not None:
+                await trio.sleep(2 * LOOK_INTERVAL_S)  # the display catches up with the last change
+            nursery.cancel_scope.cancel()

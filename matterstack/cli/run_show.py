@@ -1,0 +1,209 @@
+"""``run list | status | tasks | logs | events``: look at runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Final
+
+import asyncclick as click
+
+from matterstack.cli.options import RUN_ID, current_root, json_option
+from matterstack.core.errors import NotFoundError
+from matterstack.core.ids import RunId, TaskId
+
+run_argument = click.argument("run_id", type=RUN_ID)
+CHUNK_BYTES: Final = 1 << 16
+
+
+@click.command("list")
+@json_option
+@click.pass_context
+async def list_runs(context: click.Context, as_json: bool) -> None:
+    """List all runs, the newest last."""
+    from matterstack.cli.printing import print_json, print_table
+    from matterstack.core.states import TaskStatus
+    from matterstack.storage.queries import run_summaries
+    from matterstack.storage.reader import open_reader
+
+    async with open_reader(current_root(context)) as reader:
+        summaries = await reader.read(run_summaries)
+    if as_json:
+        print_json([summary.as_json() for summary in summaries])
+        return
+    if not summaries:
+        click.echo("no runs yet; start one with: matterstack run start WORKSPACE")
+        return
+    print_table(
+        ("run", "workspace", "status", "iteration", "done", "failed", "tasks", "reason"),
+        (
+            (
+                s.run_id,
+                s.workspace,
+                s.status,
+                s.iteration,
+                s.count(TaskStatus.SUCCEEDED),
+                s.count(TaskStatus.FAILED),
+                sum(s.count(status) for status in TaskStatus),
+                s.status_reason,
+            )
+            for s in summaries
+        ),
+    )
+
+
+@click.command()
+@run_argument
+@click.option("--follow", "-f", is_flag=True, help="Stay, and show progress until the run has ended.")
+@json_option
+@click.pass_context
+async def status(context: click.Context, run_id: RunId, follow: bool, as_json: bool) -> None:
+    """Show how far a run is."""
+    from matterstack.cli.printing import print_json
+    from matterstack.cli.progress import follow_runs, print_summary
+    from matterstack.storage.queries import require_run
+    from matterstack.storage.reader import open_reader
+
+    async with open_reader(current_root(context)) as reader:
+        summary = await reader.read(require_run, run_id)
+        if follow:
+            await follow_runs(reader, [run_id])
+            summary = await reader.read(require_run, run_id)
+    if as_json:
+        print_json(summary.as_json())
+    else:
+        print_summary(summary)
+
+
+@click.command()
+@run_argument
+@json_option
+@click.pass_context
+async def tasks(context: click.Context, run_id: RunId, as_json: bool) -> None:
+    """List the tasks of a run with their last attempt (--json: with all attempts)."""
+    from matterstack.cli.printing import print_json, print_table
+    from matterstack.storage.queries import require_run, task_list
+    from matterstack.storage.reader import open_reader
+
+    async with open_reader(current_root(context)) as reader:
+        await reader.read(require_run, run_id)
+        listed = await reader.read(task_list, run_id)
+    if as_json:
+        print_json(listed)
+        return
+    rows = []
+    for task in listed:
+        last = task["attempts"][-1] if task["attempts"] else {}
+        rows.append(
+            (
+                task["task_id"],
+                task["iteration"],
+                task["status"],
+                last.get("n"),
+                last.get("backend"),
+                last.get("job_id"),
+                last.get("state"),
+                last.get("exit_code"),
+                task["reason"] or last.get("reason"),
+            )
+        )
+    columns = ("task", "iteration", "status", "attempt", "backend", "job", "job state", "exit", "reason")
+    print_table(columns, rows)
+
+
+@click.command()
+@run_argument
+@click.argument("task_id", metavar="TASK")
+@click.option("--attempt", type=click.IntRange(min=1), help="Which attempt (default: the last one).")
+@click.option("--stderr", is_flag=True, help="The command's standard error instead of its output.")
+@click.option("--follow", "-f", is_flag=True, help="Go on until the attempt has ended.")
+@json_option
+@click.pass_context
+async def logs(
+    context: click.Context,
+    run_id: RunId,
+    task_id: str,
+    attempt: int | None,
+    stderr: bool,
+    follow: bool,
+    as_json: bool,
+) -> None:
+    """Print what a task's command printed."""
+    from matterstack.cli.printing import print_json
+    from matterstack.storage.queries import last_attempt_number, require_run
+    from matterstack.storage.reader import open_reader
+
+    root = current_root(context)
+    async with open_reader(root) as reader:
+        summary = await reader.read(require_run, run_id)
+        last = await reader.read(last_attempt_number, run_id, TaskId(task_id))
+        number = attempt or last
+        if number > last or last == 0:
+            raise NotFoundError(f"task {task_id} has no attempt {number or 1} (it has {last})")
+        folder = root.run_folder(summary.workspace, run_id).attempt(TaskId(task_id), number)
+        path = folder.stderr if stderr else folder.stdout
+        if as_json:
+            text = path.read_text(errors="replace") if path.is_file() else ""
+            print_json(
+                {"run_id": run_id, "task_id": task_id, "attempt": number, "path": str(path), "text": text}
+            )
+        elif follow:
+            await _follow_log(context, run_id, TaskId(task_id), number, path)
+        else:
+            _print_from(path, 0)
+
+
+async def _follow_log(
+    context: click.Context, run_id: RunId, task_id: TaskId, number: int, path: Path
+) -> None:
+    from matterstack.cli.waiting import changes
+    from matterstack.storage.queries import attempt_has_ended
+    from matterstack.storage.reader import open_reader
+
+    position = 0
+    async with open_reader(current_root(context)) as reader:
+        async for _ in changes(reader, at_least_every_s=0.2):
+            ended = await reader.read(attempt_has_ended, run_id, task_id, number)
+            position = _print_from(path, position)
+            if ended:
+                return
+
+
+def _print_from(path: Path, position: int) -> int:
+    """Print what was added to a file since; returns where it ends now."""
+    try:
+        with path.open("rb") as file:
+            file.seek(position)
+            while chunk := file.read(CHUNK_BYTES):
+                sys.stdout.buffer.write(chunk)
+                position += len(chunk)
+    except FileNotFoundError:
+        return position
+    sys.stdout.buffer.flush()
+    return position
+
+
+@click.command()
+@run_argument
+@click.option("--after", type=click.IntRange(min=0), default=0, help="Only events after this number.")
+@click.option("--follow", "-f", is_flag=True, help="Go on until the run has ended.")
+@click.option("--json", "_as_json", is_flag=True, help="The default: one JSON object per line.")
+@click.pass_context
+async def events(context: click.Context, run_id: RunId, after: int, follow: bool, _as_json: bool) -> None:
+    """Print the run's history as JSON lines."""
+    from matterstack.cli.waiting import changes
+    from matterstack.core.states import ENDED_RUNS
+    from matterstack.storage.queries import event_lines, require_run
+    from matterstack.storage.reader import open_reader
+
+    async with open_reader(current_root(context)) as reader:
+        async for _ in changes(reader):
+            summary = await reader.read(require_run, run_id)
+            while lines := await reader.read(event_lines, after, run_id):
+                for _seq, line in lines:
+                    sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+                after = lines[-1][0]
+            sys.stdout.flush()
+            if not follow or summary.status in ENDED_RUNS:
+                return

@@ -1,0 +1,163 @@
+"""What every face of MatterStack does to runs: make one, and ask one for something."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import trio
+
+from matterstack.actors.runtime import Runtime
+from matterstack.core.apply import Touched, new_run
+from matterstack.core.config import RunConfig, merge, parse_config
+from matterstack.core.errors import CampaignError, ConfigError, MatterStackError, RefusedError, StoreError
+from matterstack.core.facts import RunCreated
+from matterstack.core.ids import RunId, new_run_id
+from matterstack.core.messages import Request
+from matterstack.engine import open_engine
+from matterstack.storage.codec import dumps
+from matterstack.storage.commands import StoredCommand, command_outcome, insert_command
+from matterstack.storage.files import json_bytes, write_durable
+from matterstack.storage.journal import commit, make_append
+from matterstack.storage.layout import Root, Workspace
+from matterstack.storage.leases import is_held
+from matterstack.storage.queries import require_run
+from matterstack.storage.schema import open_database, translated_errors
+
+SITE_CONFIG: Final = "~/.config/matterstack/config.json"
+ANSWER_INTERVAL_S: Final = 0.1
+
+
+def user_name() -> str:
+    """Who is asking, for the record."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def effective_config(workspace: Workspace, overrides: Mapping[str, Any]) -> RunConfig:
+    """Defaults, under the site's config, under the workspace's, under what was set for this run.
+
+    Raises:
+        ConfigError: naming the file and the field.
+    """
+    layers: dict[str, str] = {}
+    for path in (Path(SITE_CONFIG).expanduser(), workspace.config_file):
+        try:
+            layers[str(path)] = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read: {error}") from None
+    if overrides:
+        layers["--set"] = dumps(overrides)
+    return parse_config(layers)
+
+
+def create_run(root: Root, slug: str, overrides: Mapping[str, Any], runtime: Runtime) -> RunId:
+    """Make a PENDING run of a workspace, durably.  Blocking.
+
+    Raises:
+        NotFoundError: there is no such workspace.
+        CampaignError: it has no ``campaign.py``.
+        ConfigError: its config is wrong.
+        StoreError: the store cannot be written.
+    """
+    workspace = root.workspace(slug)
+    if not workspace.campaign_file.is_file():
+        raise CampaignError(
+            f"{workspace.campaign_file}: there is no such file",
+            hint="a workspace needs a campaign.py with a function get_campaign()",
+        )
+    config = effective_config(workspace, overrides).model_dump(mode="json")
+    run_id = new_run_id(runtime.clock(), secrets.token_bytes(4))
+    created = RunCreated(workspace=slug, config=config)
+    at = runtime.now()
+    state = new_run(run_id, created, at)
+    connection = open_database(root.database)
+    try:
+        append = make_append(state, None, [(at, created)], Touched(run=True))
+        for outcome in commit(connection, root.database, [append]):
+            if isinstance(outcome, MatterStackError):
+                raise outcome
+    finally:
+        connection.close()
+    folder = root.run_folder(slug, run_id)
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        write_durable(folder.config_file, json_bytes(config))
+    except OSError as error:
+        raise StoreError(f"{folder.path}: {error.strerror or error}") from error
+    return run_id
+
+
+@attrs.frozen
+class Answer:
+    """What became of a request.  ``by_engine``: an engine in another process carried it out."""
+
+    by_engine: bool
+
+
+async def ask_run(root: Root, run_id: RunId, request: Request, runtime: Runtime) -> Answer:
+    """Make a request durable, and wait until it is carried out.
+
+    The engine that holds the run does it.  If there is none, this process takes the run's lease for as
+    long as it takes; for a cancel, that is until none of its jobs is left.
+
+    Raises:
+        NotFoundError: no such run or task.
+        RefusedError: not possible in the run's state; names it.
+    """
+    connection = await runtime.store(open_database, root.database)
+    try:
+        command = await runtime.store(_insert, connection, root, run_id, request, runtime)
+        while True:
+            outcome = await runtime.store(command_outcome, connection, command.id)
+            if outcome is not None:
+                _raise_refusal(outcome)
+                return Answer(by_engine=True)
+            if not await runtime.store(is_held, root, run_id):
+                async with open_engine(root, runtime=Runtime(clock=runtime.clock)) as engine:
+                    carried_out = await engine.carry_out_commands(run_id)
+                if carried_out:
+                    outcome = await runtime.store(command_outcome, connection, command.id)
+                    if outcome is not None:
+                        _raise_refusal(outcome)
+                        return Answer(by_engine=False)
+            await trio.sleep(ANSWER_INTERVAL_S)
+    finally:
+        with trio.CancelScope(shield=True):
+            await runtime.store(connection.close)
+
+
+def _insert(
+    connection: sqlite3.Connection, root: Root, run_id: RunId, request: Request, runtime: Runtime
+) -> StoredCommand:
+    with translated_errors(root.database):
+        require_run(connection, run_id)
+        return insert_command(connection, run_id, request, runtime.now())
+
+
+def _raise_refusal(outcome: Mapping[str, Any]) -> None:
+    if outcome["ok"]:
+        return
+    kinds = {kind.code: kind for kind in _all_kinds(MatterStackError)}
+    kind = kinds.get(outcome["code"], RefusedError)
+    # The classes differ in their arguments; what matters to the caller is code, message and hint.
+    error = kind.__new__(kind)
+    MatterStackError.__init__(error, outcome["message"], hint=outcome["hint"])
+    raise error
+
+
+def _all_kinds(kind: type[MatterStackError]) -> list[type[MatterStackError]]:
+    return [kind, *(deeper for sub in kind.__subclasses__() for deeper in _all_kinds(sub))]
+
+
+__all__ = ["Answer", "ask_run", "create_run", "effective_config", "merge", "user_name"]

@@ -1,0 +1,1 @@
+"""The pure core: states, model, facts and decisions.  No trio, no I/O, no clock."""

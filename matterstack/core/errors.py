@@ -1,0 +1,171 @@
+"""Every error that MatterStack raises on purpose.
+
+    MatterStackError
+    ├── UsageError               what was asked for makes no sense               exit 2
+    │   ├── ConfigError          a config file: names the file and the field
+    │   └── CampaignError        campaign.py, or the workflow that it planned
+    ├── NotFoundError            no such root, workspace, run or task            exit 3
+    ├── RefusedError             not in this state                               exit 4
+    │   └── IllegalTransitionError
+    ├── UnreachableError         a backend or the store cannot be reached        exit 5
+    │   ├── BackendError
+    │   └── StoreError
+    │       ├── DatabaseVersionError
+    │       └── DatabaseCorruptError
+    ├── StagingError             an attempt's folder cannot be prepared
+    ├── LeaseLostError           another engine took the run over
+    ├── CapReachedError          no seat is free; try again when one is
+    ├── MailboxFullError         nothing was enqueued
+    └── InvariantError           a bug in MatterStack
+
+Each has a sentence for people (``str``), a stable ``code`` for programs, and a ``hint``: what to do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class MatterStackError(Exception):
+    """Base of all errors that callers may want to catch.
+
+    Attributes:
+        code: stable word for programs (``--json``).
+        exit_code: exit status of the command line.
+        hint: what a person can do about it; may be empty.
+    """
+
+    code: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class UsageError(MatterStackError):
+    """The request itself makes no sense."""
+
+    code = "usage"
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A config file is wrong; the message names the file and the field."""
+
+    code = "config"
+
+
+class CampaignError(UsageError):
+    """``campaign.py`` is missing or broken, or planned a workflow that cannot run."""
+
+    code = "campaign"
+
+
+class NotFoundError(MatterStackError):
+    """No such root, workspace, run or task."""
+
+    code = "not_found"
+    exit_code = 3
+
+
+class RefusedError(MatterStackError):
+    """Makes sense, but not in this state."""
+
+    code = "refused"
+    exit_code = 4
+
+
+class IllegalTransitionError(RefusedError):
+    """A state change that the tables in `matterstack.core.states` do not hold."""
+
+    code = "illegal_transition"
+
+    def __init__(self, what: str, old: str, new: str, *, hint: str = "") -> None:
+        super().__init__(f"{what} is {old} and cannot become {new}", hint=hint)
+        self.what = what
+        self.old = old
+        self.new = new
+
+
+class UnreachableError(MatterStackError):
+    """Something that should answer does not; state is kept."""
+
+    code = "unreachable"
+    exit_code = 5
+
+
+class BackendError(UnreachableError):
+    """A backend does not answer or is not installed."""
+
+    code = "backend"
+
+
+class StoreError(UnreachableError):
+    """The database cannot be read or written."""
+
+    code = "store"
+
+
+class DatabaseVersionError(StoreError):
+    """The database was written by a newer MatterStack."""
+
+    code = "database_version"
+
+
+class DatabaseCorruptError(StoreError):
+    """The file is no intact SQLite database."""
+
+    code = "database_corrupt"
+
+
+class StagingError(MatterStackError):
+    """The folder of an attempt cannot be prepared as its task wants it; the task fails."""
+
+    code = "staging"
+
+
+class LeaseLostError(MatterStackError):
+    """Another engine holds the run now; nothing was written."""
+
+    code = "lease_lost"
+    exit_code = 5
+
+
+class CapReachedError(MatterStackError):
+    """The backend's cap is used up; the attempt was not prepared and nothing was written."""
+
+    code = "cap_reached"
+
+    def __init__(self, backend: str, cap: int, live: int) -> None:
+        super().__init__(f"backend {backend} has {live} live jobs of at most {cap}")
+        self.backend = backend
+        self.cap = cap
+        self.live = live
+
+
+class MailboxFullError(MatterStackError):
+    """The actor did not keep up; nothing was enqueued."""
+
+    code = "mailbox_full"
+
+    def __init__(self, actor: str, capacity: int) -> None:
+        super().__init__(f"mailbox of {actor} is full ({capacity} messages waiting)")
+        self.actor = actor
+        self.capacity = capacity
+
+
+class ActorEndedError(MatterStackError):
+    """The actor that was asked has ended before it answered."""
+
+    code = "actor_ended"
+
+
+class InvariantError(MatterStackError):
+    """This is a bug in MatterStack: a rule that always holds did not."""
+
+    code = "invariant"

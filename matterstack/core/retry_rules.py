@@ -1,0 +1,34 @@
+"""Why an attempt failed, and whether its task is tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from matterstack.core.run_state import TaskState
+from matterstack.core.states import FailureKind, JobState
+
+_KINDS: Final[Mapping[str, FailureKind]] = {
+    "TIMEOUT": FailureKind.TIMEOUT,
+    "DEADLINE": FailureKind.TIMEOUT,
+    "OUT_OF_MEMORY": FailureKind.OUT_OF_MEMORY,
+    "NODE_FAIL": FailureKind.NODE_FAIL,
+    "BOOT_FAIL": FailureKind.NODE_FAIL,
+    "PREEMPTED": FailureKind.PREEMPTED,
+}
+
+
+def failure_kind(state: JobState, raw_state: str) -> FailureKind:
+    """Name the kind of a failure.
+
+    >>> failure_kind(JobState.COMPLETED_ERROR, "TIMEOUT")
+    <FailureKind.TIMEOUT: 'timeout'>
+    """
+    if state is JobState.LOST:
+        return FailureKind.LOST
+    return _KINDS.get(raw_state, FailureKind.ERROR)
+
+
+def may_retry(task: TaskState, kind: FailureKind) -> bool:
+    """Whether a task that failed in this way has a try left."""
+    return kind in task.task.retry_on and task.tries <= task.task.retries

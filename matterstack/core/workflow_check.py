@@ -1,0 +1,152 @@
+"""Check a workflow before anything of it is stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Final
+
+from matterstack.core.errors import CampaignError
+from matterstack.core.ids import TASK_ID_PATTERN, TaskId
+from matterstack.core.model import Task, Workflow
+from matterstack.core.patterns import matches
+
+OPERATORS: Final = frozenset({"compute"})
+RESERVED_NAMES: Final = frozenset(
+    {"manifest.json", "job.sh", "claim", "stdout.log", "stderr.log", "scheduler.log", "exit.json"}
+)
+"""What MatterStack itself keeps in an attempt's folder."""
+MOST_PROBLEMS_SHOWN: Final = 20
+
+
+def check_workflow(
+    workflow: Workflow, earlier: Mapping[TaskId, Sequence[str]], backends: Collection[str]
+) -> None:
+    """Refuse a workflow that could never run as written.
+
+    Args:
+        earlier: tasks of earlier iterations of the run, with their output patterns.
+        backends: names that ``config.json`` knows.
+
+    Raises:
+        CampaignError: naming every problem found (the first 20), with its task and field.
+    """
+    problems = list(_problems(workflow, earlier, backends))
+    if not problems:
+        return
+    shown = problems[:MOST_PROBLEMS_SHOWN]
+    if len(problems) > len(shown):
+        shown.append(f"and {len(problems) - len(shown)} more")
+    raise CampaignError("the planned workflow cannot run: " + "; ".join(shown))
+
+
+def _problems(
+    workflow: Workflow, earlier: Mapping[TaskId, Sequence[str]], backends: Collection[str]
+) -> Iterator[str]:
+    if not workflow.tasks:
+        yield "it has no tasks (return None from plan when the goal is met)"
+    outputs = dict(earlier)
+    for task in workflow.tasks:
+        if task.id in outputs:
+            where = "of an earlier iteration" if task.id in earlier else "of another task"
+            yield f"task {task.id!r}: the id is already that {where}"
+        outputs[task.id] = task.outputs
+    for task in workflow.tasks:
+        yield from (f"task {task.id!r}: {problem}" for problem in _task_problems(task, outputs, backends))
+    cycle = find_cycle(workflow.tasks)
+    if cycle:
+        yield "the tasks wait for each other in a circle: " + " -> ".join((*cycle, cycle[0]))
+
+
+def _task_problems(
+    task: Task, outputs: Mapping[TaskId, Sequence[str]], backends: Collection[str]
+) -> Iterator[str]:
+    if not TASK_ID_PATTERN.fullmatch(task.id):
+        yield "id must be 1 to 100 letters, digits, '.', '_' or '-', and start with a letter or digit"
+    if task.operator not in OPERATORS:
+        yield f"operator {task.operator!r} is not one of: {', '.join(sorted(OPERATORS))}"
+    if not task.command:
+        yield "command is empty"
+    if task.backend is not None and task.backend not in backends:
+        yield f"backend {task.backend!r} is not in config.json (it has: {', '.join(sorted(backends))})"
+    for dependency in task.depends_on:
+        if dependency not in outputs:
+            yield f"depends_on names {dependency!r}, which is no task of this run"
+    for name, source in task.inputs.items():
+        yield from _input_problems(name, source, outputs)
+    for name in (*task.inputs, *task.files):
+        if problem := unsafe_name(name):
+            yield f"file name {name!r} {problem}"
+    for name in task.inputs.keys() & task.files.keys():
+        yield f"file name {name!r} is both in inputs and in files"
+    for pattern in task.outputs:
+        if problem := unsafe_name(pattern):
+            yield f"output pattern {pattern!r} {problem}"
+    if problem := _json_problem(task.params):
+        yield f"params: {problem}"
+
+
+def _input_problems(name: str, source: str, outputs: Mapping[TaskId, Sequence[str]]) -> Iterator[str]:
+    task_id, _, path = source.partition("/")
+    if not path:
+        yield f"input {name!r}: {source!r} must be TASK/FILE"
+    elif task_id not in outputs:
+        yield f"input {name!r}: {task_id!r} is no task of this run"
+    elif problem := unsafe_name(path):
+        yield f"input {name!r}: {source!r} {problem}"
+    elif not any(matches(path, pattern) for pattern in outputs[TaskId(task_id)]):
+        have = ", ".join(outputs[TaskId(task_id)]) or "none"
+        yield f"input {name!r}: {path!r} matches no output of {task_id!r} (it has: {have})"
+
+
+def unsafe_name(name: str) -> str | None:
+    """Say why a name is not a plain relative path inside an attempt's folder, or None.
+
+    >>> unsafe_name("../x")
+    "must not hold '..'"
+    """
+    path = PurePosixPath(name)
+    if not name or "\0" in name or "\n" in name:
+        return "must be a non-empty single line"
+    if path.is_absolute():
+        return "must not be absolute"
+    if ".." in path.parts:
+        return "must not hold '..'"
+    if not path.parts or any(len(part.encode()) > 255 for part in path.parts):
+        return "is no file name"
+    if path.parts[0] in RESERVED_NAMES:
+        return "is a name that MatterStack itself uses"
+    return None
+
+
+def _json_problem(value: object) -> str | None:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        return f"must be JSON ({error})"
+    return None
+
+
+def find_cycle(tasks: Sequence[Task]) -> list[TaskId]:
+    """Return the ids along one dependency cycle, or an empty list.
+
+    Depth-first without recursion, so that a chain of 10,000 tasks is no problem; O(tasks + edges).
+    """
+    edges = {task.id: task.dependencies() for task in tasks}
+    done: set[TaskId] = set()
+    for start, onwards in edges.items():
+        path: dict[TaskId, Iterator[TaskId]] = {} if start in done else {start: iter(onwards)}
+        while path:
+            node = next(reversed(path))
+            for onward in path[node]:
+                if onward in path:
+                    ids = list(path)
+                    return ids[ids.index(onward) :]
+                if onward in edges and onward not in done:
+                    path[onward] = iter(edges[onward])
+                    break
+            else:
+                done.add(node)
+                del path[node]
+    return []

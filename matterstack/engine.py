@@ -1,0 +1,323 @@
+"""The engine: the only module that wires everything.
+
+One engine serves many runs of one root.  Several engines may share a root: each run is served by one of
+them, the one that has its lease.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+import attrs
+import trio
+
+from matterstack.actors.backend import BackendActor
+from matterstack.actors.journal import JournalActor
+from matterstack.actors.mailbox import Mailbox
+from matterstack.actors.planner import Planner, ProcessPlanner
+from matterstack.actors.protocol import CommandReady, RunMessage
+from matterstack.actors.run import RunActor
+from matterstack.actors.runtime import Runtime
+from matterstack.actors.services import BackendHandle, Services
+from matterstack.actors.summary import SummaryWriter
+from matterstack.actors.supervisor import FOREVER, RestartPolicy, root_cause, supervise
+from matterstack.backends.base import Backend
+from matterstack.backends.factory import make_backend
+from matterstack.core.apply import Touched, apply
+from matterstack.core.decide import decide
+from matterstack.core.errors import (
+    BackendError,
+    CampaignError,
+    LeaseLostError,
+    MailboxFullError,
+    StoreError,
+)
+from matterstack.core.facts import Fact
+from matterstack.core.ids import BackendName, RunId, UtcTime
+from matterstack.core.messages import Fail, Message, Settle
+from matterstack.core.model import Workflow
+from matterstack.core.resources import beyond_limits
+from matterstack.core.run_state import RunState
+from matterstack.storage.commands import open_commands
+from matterstack.storage.journal import make_append
+from matterstack.storage.layout import Root
+from matterstack.storage.leases import Lease, acquire_lease
+from matterstack.storage.queries import data_version, runs_to_serve
+from matterstack.storage.schema import open_database, translated_errors
+from matterstack.storage.snapshot import load_run
+
+logger: Final = logging.getLogger(__name__)
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+LOOK_INTERVAL_S: Final = 0.1
+"""How often the store is asked whether another process has committed; 3 microseconds each."""
+LOOK_ANYWAY_S: Final = 2.0
+"""How often runs are looked for without such a sign: a lease that became free is none."""
+FATAL: Final = (StoreError, LeaseLostError)
+
+
+@attrs.frozen
+class _Served:
+    lease: Lease
+    mailbox: Mailbox[RunMessage]
+
+
+@attrs.define(eq=False)
+class Engine:
+    """Serves runs.  Made by `open_engine`, which owns its background tasks."""
+
+    root: Root
+    runtime: Runtime
+    planner: Planner
+    _writer: sqlite3.Connection
+    _reader: sqlite3.Connection
+    _journal: JournalActor
+    _summaries: SummaryWriter
+    _runs: trio.Nursery
+    _actors: trio.Nursery
+    policy: RestartPolicy = attrs.field(factory=RestartPolicy)
+    _handles: dict[str, BackendHandle] = attrs.field(factory=dict)
+    _served: dict[RunId, _Served] = attrs.field(factory=dict)
+
+    # ---- serving ----
+
+    async def serve(
+        self, run_ids: Sequence[RunId] | None = None, *, until_done: bool = False, drive: bool = True
+    ) -> None:
+        """Serve all runs of the root that have not ended, new ones too; or those named.
+
+        Args:
+            until_done: return when none of them is left (also not with another engine).
+            drive: False carries out the commands that wait for these runs, and nothing else.
+        """
+        seen: int | None = None
+        looked_at = -LOOK_ANYWAY_S
+        while True:
+            version = await self._read(data_version)
+            now = trio.current_time()
+            if version != seen or now - looked_at >= LOOK_ANYWAY_S or not drive:
+                seen, looked_at = version, now
+                unfinished = await self._look(run_ids, drive=drive)
+                if until_done and not unfinished and not self._served:
+                    return
+            await trio.sleep(LOOK_INTERVAL_S)
+
+    async def _look(self, run_ids: Sequence[RunId] | None, *, drive: bool) -> list[RunId]:
+        """Take up runs that nobody serves, and hand over commands; returns runs that have not ended."""
+        unfinished = await self._read(runs_to_serve)
+        if run_ids is not None:
+            unfinished = [run_id for run_id in unfinished if run_id in run_ids]
+        for run_id in unfinished:
+            if run_id not in self._served:
+                await self._take_up(run_id, drive=drive)
+        await self._hand_over_commands()
+        return unfinished
+
+    async def _hand_over_commands(self) -> None:
+        for command in await self._read(open_commands):
+            served = self._served.get(command.run_id)
+            if served is not None:
+                try:
+                    served.mailbox.tell(CommandReady(command), control=True)
+                except MailboxFullError:
+                    return  # it stays in the store, and is handed over at the next look
+
+    async def carry_out_commands(self, run_id: RunId) -> bool:
+        """Carry out what waits for a run that no engine serves; False when one does.
+
+        Returns when all is answered and, after a cancel, when none of its jobs is left.
+        """
+        lease = await self._acquire(run_id)
+        if lease is None:
+            return False
+        mailbox: Mailbox[RunMessage] = Mailbox(f"run {run_id}")
+        for command in (await self._read(open_commands, run_id))[: mailbox.capacity]:
+            mailbox.tell(CommandReady(command), control=True)
+        self._served[run_id] = _Served(lease, mailbox)
+        await self._serve_run(run_id, lease, mailbox, drive=False)
+        return True
+
+    async def _take_up(self, run_id: RunId, *, drive: bool) -> None:
+        lease = await self._acquire(run_id)
+        if lease is None:
+            return
+        mailbox: Mailbox[RunMessage] = Mailbox(f"run {run_id}")
+        self._served[run_id] = _Served(lease, mailbox)
+        self._runs.start_soon(partial(self._serve_run, run_id, lease, mailbox, drive=drive))
+
+    async def _acquire(self, run_id: RunId) -> Lease | None:
+        def acquire() -> Lease | None:
+            with translated_errors(self.root.database):
+                return acquire_lease(self._writer, self.root, run_id)
+
+        return await self.runtime.journal(acquire)
+
+    async def _serve_run(
+        self, run_id: RunId, lease: Lease, mailbox: Mailbox[RunMessage], *, drive: bool
+    ) -> None:
+        """Supervise the actor of a run, then let go of its lease."""
+        services = self._services()
+
+        async def start() -> None:
+            actor = RunActor(
+                run_id=run_id, epoch=lease.epoch, services=services, mailbox=mailbox, drive=drive
+            )
+            await actor.serve()
+
+        async def give_up(error: Exception) -> None:
+            await self._fail(run_id, lease, error)
+            await supervise(f"run {run_id} (ending its jobs)", start, policy=FOREVER, fatal=FATAL)
+
+        try:
+            await supervise(f"run {run_id}", start, policy=self.policy, fatal=FATAL, give_up=give_up)
+            await self._summaries.flush()
+        finally:
+            mailbox.close()
+            self._served.pop(run_id, None)
+            with trio.move_on_after(5, shield=True):
+                await self._release(lease)
+
+    async def _fail(self, run_id: RunId, lease: Lease, error: Exception) -> None:
+        """Record that a run cannot be served, without its actor."""
+        state = await self._read(load_run, run_id)
+        if state is None:
+            return
+        cause = root_cause(error)
+        reason = (
+            f"its actor crashed more than {self.policy.max_crashes} times in {self.policy.window_s:g} s, "
+            f"the last time with {type(cause).__name__}: {cause} (traceback in {self.root.engine_log})"
+        )
+        at = self.runtime.now()
+        touched = Touched()
+        facts: list[tuple[UtcTime, Fact]] = []
+        messages: tuple[Message, ...] = (Fail(reason=reason), Settle())
+        for message in messages:
+            for fact in decide(state, message):
+                apply(state, fact, at, touched)
+                facts.append((at, fact))
+        if facts:
+            await self._journal.append(make_append(state, lease.epoch, facts, touched))
+        self._summaries.note(state)
+
+    # ---- what run actors use ----
+
+    def _services(self) -> Services:
+        return Services(
+            root=self.root,
+            runtime=self.runtime,
+            journal=self._journal,
+            reader=self._reader,
+            planner=self.planner,
+            backend=self._backend,
+            check_resources=self._check_resources,
+            changed=self._summaries.note,
+        )
+
+    def _backend(self, name: BackendName, config: Mapping[str, Any]) -> BackendHandle:
+        """Start a backend once for each definition of it: runs may have frozen different ones."""
+        definition = {key: value for key, value in config.items() if key != "max_jobs"}
+        key = f"{name} {sorted(definition.items())!r}"
+        if key not in self._handles:
+            backend = self.make_backend(name, config)
+            handle = BackendHandle(backend, Mailbox(f"backend {name}"))
+            attending: dict[RunId, Mailbox[RunMessage]] = {}
+
+            async def start() -> None:
+                await BackendActor(backend, handle.mailbox, attending).serve()
+
+            self._handles[key] = handle
+            serve = partial(supervise, f"backend {name}", start, policy=FOREVER, fatal=FATAL)
+            self._actors.start_soon(serve)
+        return self._handles[key]
+
+    def make_backend(self, name: BackendName, config: Mapping[str, Any]) -> Backend:
+        """Make the backend of a config."""
+        return make_backend(name, config, self.root.locks)
+
+    async def _check_resources(self, state: RunState, workflow: Workflow) -> None:
+        for name in {state.backend_of(task) for task in workflow.tasks}:
+            backend = self._backend(name, state.config["backends"][name]).backend
+            try:
+                limits = await backend.probe()
+            except BackendError as error:
+                logger.warning("the limits of backend %s are unknown now: %s", name, error)
+                continue
+            for task in workflow.tasks:
+                excess = beyond_limits(task.resources, limits) if state.backend_of(task) == name else None
+                if excess is not None:
+                    raise CampaignError(
+                        f"task {task.id!r}: resources: backend {name} can never give {excess}"
+                    )
+
+    async def _read(
+        self, query: Callable[Concatenate[sqlite3.Connection, _P], _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        def ask() -> _T:
+            with translated_errors(self.root.database):
+                return query(self._reader, *args, **kwargs)
+
+        return await self.runtime.store(ask)
+
+    async def _release(self, lease: Lease) -> None:
+        try:
+            await self.runtime.journal(lease.release, self._writer)
+        except sqlite3.Error as error:
+            # The lock is gone all the same, and the row only names a process that is about to end.
+            logger.warning("run %s: its lease could not be cleared: %s", lease.run_id, error)
+
+    def stop(self) -> None:
+        """Stop serving, in order: runs, backends, journal.  Jobs go on running."""
+        self._runs.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_engine(
+    root: Root,
+    *,
+    runtime: Runtime | None = None,
+    planner: Planner | None = None,
+    engine_type: type[Engine] = Engine,
+    policy: RestartPolicy | None = None,
+) -> AsyncIterator[Engine]:
+    """Open the store and start an engine's background actors; stop them in order at the end.
+
+    Raises:
+        StoreError: the store cannot be opened, or fails while the engine runs.
+    """
+    runtime = runtime or Runtime()
+    writer = await runtime.journal(open_database, root.database)
+    reader = await runtime.store(open_database, root.database)
+    try:
+        journal = JournalActor(writer, root.database, runtime)
+        summaries = SummaryWriter(root, runtime)
+        async with trio.open_nursery() as journal_nursery:
+            journal_nursery.start_soon(journal.serve)
+            async with trio.open_nursery() as actors:
+                actors.start_soon(summaries.serve)
+                async with trio.open_nursery() as runs:
+                    yield engine_type(
+                        root=root,
+                        runtime=runtime,
+                        planner=planner or ProcessPlanner(runtime),
+                        writer=writer,
+                        reader=reader,
+                        journal=journal,
+                        summaries=summaries,
+                        runs=runs,
+                        actors=actors,
+                        policy=policy or RestartPolicy(),
+                    )
+                    runs.cancel_scope.cancel()
+                actors.cancel_scope.cancel()
+            journal_nursery.cancel_scope.cancel()
+    finally:
+        with trio.CancelScope(shield=True):
+            await runtime.store(reader.close)
+            await runtime.journal(writer.close)

@@ -1,0 +1,56 @@
+"""Facts and domain objects to JSON, and back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cattrs import Converter
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
+
+from matterstack.core.facts import FACT_TYPES, Fact, OutputFile
+from matterstack.core.ids import UtcTime
+from matterstack.core.model import Task, Workflow
+from matterstack.core.resources import Resources
+
+
+def _make_converter() -> Converter:
+    converter = Converter(forbid_extra_keys=True, detailed_validation=False)
+    converter.register_structure_hook(str | Path, lambda value, _: value)
+    converter.register_unstructure_hook(UtcTime, lambda value: value)
+    for kind in (Resources, Task, Workflow, OutputFile, *FACT_TYPES.values()):
+        converter.register_unstructure_hook(kind, make_dict_unstructure_fn(kind, converter))
+        converter.register_structure_hook(
+            kind, make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=True)
+        )
+    return converter
+
+
+CONVERTER = _make_converter()
+
+
+def dumps(value: object) -> str:
+    """Encode JSON compactly; NaN and infinity are refused (ValueError), since they are no JSON."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def encode_fact(fact: Fact) -> tuple[str, str]:
+    """Return a fact's type and its JSON."""
+    return type(fact).__name__, dumps(CONVERTER.unstructure(fact))
+
+
+def decode_fact(type_name: str, data: str) -> Fact:
+    """Rebuild a fact from what `encode_fact` made."""
+    fact: Fact = CONVERTER.structure(json.loads(data), FACT_TYPES[type_name])
+    return fact
+
+
+def encode(value: object) -> str:
+    """Encode an attrs object (or a tuple of them) as JSON."""
+    return dumps(CONVERTER.unstructure(value))
+
+
+def decode(text: str, kind: Any) -> Any:  # noqa: ANN401  the type is the argument
+    """Rebuild an attrs object from its JSON."""
+    return CONVERTER.structure(json.loads(text), kind)

@@ -1,0 +1,132 @@
+"""The only way facts get into the store: appended in groups, each one with the rows that it changes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from matterstack.core.apply import Touched
+from matterstack.core.errors import CapReachedError, LeaseLostError, MatterStackError, NotFoundError
+from matterstack.core.facts import AttemptPrepared, Fact
+from matterstack.core.ids import BackendName, RunId, UtcTime
+from matterstack.core.run_state import RunState
+from matterstack.storage.codec import dumps, encode_fact
+from matterstack.storage.schema import translated_errors
+from matterstack.storage.snapshot import (
+    UPSERT_ATTEMPT,
+    UPSERT_RUN,
+    UPSERT_TASK,
+    Row,
+    attempt_row,
+    run_row,
+    task_row,
+)
+
+_INSERT_EVENT = "INSERT INTO events (run_id, at, type, data) VALUES (?, ?, ?, ?)"
+_COUNT_LIVE = "SELECT count(*) FROM attempts WHERE backend = ? AND ended_at IS NULL"
+
+
+@attrs.frozen(kw_only=True)
+class Append:
+    """Facts of one run, to be stored together or not at all.
+
+    Attributes:
+        epoch: the lease under which they were decided; None only for a run's first fact.
+        seats: how many attempts they prepare on each backend, and that backend's cap.
+        outcomes: what to answer to commands that they carry out, by command id.
+    """
+
+    run_id: RunId
+    epoch: int | None
+    facts: Sequence[tuple[UtcTime, Fact]]
+    run: Row | None = None
+    tasks: Sequence[Row] = ()
+    attempts: Sequence[Row] = ()
+    seats: Mapping[BackendName, tuple[int, int]] = attrs.field(factory=dict)
+    outcomes: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+
+
+def make_append(
+    state: RunState,
+    epoch: int | None,
+    facts: Sequence[tuple[UtcTime, Fact]],
+    touched: Touched,
+    outcomes: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Append:
+    """Bundle facts with the rows that they touched, as ``state`` has them now."""
+    seats: dict[BackendName, tuple[int, int]] = {}
+    for _, fact in facts:
+        if isinstance(fact, AttemptPrepared):
+            count, _cap = seats.get(fact.backend, (0, 0))
+            seats[fact.backend] = (count + 1, state.backend_cap(fact.backend))
+    return Append(
+        run_id=state.run_id,
+        epoch=epoch,
+        facts=facts,
+        run=run_row(state) if touched.run else None,
+        tasks=[task_row(state.run_id, state.tasks[task_id]) for task_id in touched.tasks],
+        attempts=[attempt_row(state.run_id, attempt) for attempt in touched.attempts.values()],
+        seats=seats,
+        outcomes=outcomes or {},
+    )
+
+
+def commit(
+    connection: sqlite3.Connection, path: Path, appends: Sequence[Append]
+) -> list[int | MatterStackError]:
+    """Make all appends durable in one transaction.
+
+    Returns:
+        For each append the last sequence number in use, or why this one (and no other) was left out:
+        LeaseLostError, CapReachedError.
+
+    Raises:
+        StoreError: nothing of the group was stored.
+    """
+    with translated_errors(path):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            outcomes = [_append(connection, append) for append in appends]
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return outcomes
+
+
+def _append(connection: sqlite3.Connection, append: Append) -> int | MatterStackError:
+    refusal = _refusal(connection, append)
+    if refusal is not None:
+        return refusal
+    for at, fact in append.facts:
+        connection.execute(_INSERT_EVENT, (append.run_id, at, *encode_fact(fact)))
+    if append.run is not None:
+        connection.execute(UPSERT_RUN, append.run)
+    connection.executemany(UPSERT_TASK, append.tasks)
+    connection.executemany(UPSERT_ATTEMPT, append.attempts)
+    for command_id, outcome in append.outcomes.items():
+        connection.execute(
+            "UPDATE commands SET outcome = ? WHERE id = ? AND outcome IS NULL", (dumps(outcome), command_id)
+        )
+    last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+    return int(last[0]) if last else 0
+
+
+def _refusal(connection: sqlite3.Connection, append: Append) -> MatterStackError | None:
+    """Check, before anything is written, what another process may have changed."""
+    if append.epoch is not None:
+        row = connection.execute("SELECT lease_epoch FROM runs WHERE run_id = ?", (append.run_id,)).fetchone()
+        if row is None:
+            return NotFoundError(f"run {append.run_id} is not in the store any more")
+        if row[0] != append.epoch:
+            return LeaseLostError(f"run {append.run_id} was taken over by another engine")
+    for backend, (wanted, cap) in append.seats.items():
+        (live,) = connection.execute(_COUNT_LIVE, (backend,)).fetchone()
+        if live + wanted > cap:
+            return CapReachedError(backend, cap, live)
+    return None

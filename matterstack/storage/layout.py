@@ -1,0 +1,199 @@
+"""Where things lie below a root."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from matterstack.core.errors import NotFoundError, UsageError
+from matterstack.core.ids import RUN_ID_PATTERN, SLUG_PATTERN, RunId, TaskId
+
+ROOT_VARIABLE: Final = "MATTERSTACK_ROOT"
+
+
+@attrs.frozen
+class Root:
+    """A folder that holds workspaces and one store."""
+
+    path: Path
+
+    @property
+    def workspaces(self) -> Path:
+        """Folder of all workspaces."""
+        return self.path / "workspaces"
+
+    @property
+    def private(self) -> Path:
+        """Folder of the store and its locks."""
+        return self.path / ".matterstack"
+
+    @property
+    def database(self) -> Path:
+        """The store's file."""
+        return self.private / "state.db"
+
+    @property
+    def locks(self) -> Path:
+        """Folder of lock files."""
+        return self.private / "locks"
+
+    @property
+    def engine_log(self) -> Path:
+        """Where engines write tracebacks that no user should have to read."""
+        return self.private / "engine.log"
+
+    def workspace(self, slug: str) -> Workspace:
+        """The workspace of this name.
+
+        Raises:
+            UsageError: the name is no plain name.
+            NotFoundError: there is no such folder.
+        """
+        if not SLUG_PATTERN.fullmatch(slug):
+            raise UsageError(f"{slug!r} is no workspace name")
+        path = self.workspaces / slug
+        if not path.is_dir():
+            have = ", ".join(self.slugs()) or "none"
+            raise NotFoundError(f"no workspace {slug!r} in {self.workspaces} (there are: {have})")
+        return Workspace(path)
+
+    def slugs(self) -> list[str]:
+        """Names of all workspaces, sorted."""
+        if not self.workspaces.is_dir():
+            return []
+        return sorted(p.name for p in self.workspaces.iterdir() if (p / "campaign.py").is_file())
+
+    def run_folder(self, slug: str, run_id: RunId) -> RunFolder:
+        """Folder of one run."""
+        return RunFolder(self.workspaces / slug / "runs" / run_id)
+
+
+@attrs.frozen
+class Workspace:
+    """What a scientist wrote: ``campaign.py``, ``config.json`` and scripts."""
+
+    path: Path
+
+    @property
+    def campaign_file(self) -> Path:
+        """The Python file with ``get_campaign``."""
+        return self.path / "campaign.py"
+
+    @property
+    def config_file(self) -> Path:
+        """The workspace's configuration; may be missing."""
+        return self.path / "config.json"
+
+
+@attrs.frozen
+class RunFolder:
+    """Files of one run."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        """The effective configuration, frozen at init."""
+        return self.path / "config.json"
+
+    @property
+    def summary_file(self) -> Path:
+        """A derived snapshot for people and scripts."""
+        return self.path / "run.json"
+
+    @property
+    def planning_log(self) -> Path:
+        """What ``campaign.py`` printed."""
+        return self.path / "planning.log"
+
+    def attempt(self, task_id: TaskId, n: int) -> AttemptFolder:
+        """Folder of attempt ``n`` of a task."""
+        return AttemptFolder(self.path / "tasks" / task_id / str(n))
+
+
+@attrs.frozen
+class AttemptFolder:
+    """Files of one attempt; the working directory of its job."""
+
+    path: Path
+
+    @property
+    def manifest(self) -> Path:
+        """What the job was given."""
+        return self.path / "manifest.json"
+
+    @property
+    def script(self) -> Path:
+        """What the backend runs."""
+        return self.path / "job.sh"
+
+    @property
+    def claim(self) -> Path:
+        """Made by the job that works here; holds its id."""
+        return self.path / "claim"
+
+    @property
+    def stdout(self) -> Path:
+        """What the command printed."""
+        return self.path / "stdout.log"
+
+    @property
+    def stderr(self) -> Path:
+        """What the command complained about."""
+        return self.path / "stderr.log"
+
+    @property
+    def exit_record(self) -> Path:
+        """Written by the job script as its last act."""
+        return self.path / "exit.json"
+
+    @property
+    def result(self) -> Path:
+        """Data that the command hands to ``analyze``, if it wrote any."""
+        return self.path / "result.json"
+
+
+def find_root(option: str | None, environment: str | None, start: Path) -> Root:
+    """Find the root: the option, else the environment, else the nearest ancestor with ``workspaces/``.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    for source, given in (("--root", option), (ROOT_VARIABLE, environment)):
+        if given:
+            path = Path(given)
+            if not (path / "workspaces").is_dir():
+                raise NotFoundError(
+                    f"{source} {given}: no folder with workspaces/ in it",
+                    hint=f"make one with: matterstack init {given}",
+                )
+            return Root(path.resolve())
+    for folder in (start, *start.parents):
+        if (folder / "workspaces").is_dir():
+            return Root(folder.resolve())
+    raise NotFoundError(
+        f"no workspaces/ folder in {start} or above",
+        hint="go to your root, give --root DIR, or make a new one with: matterstack init DIR",
+    )
+
+
+def require_run_id(text: str) -> RunId:
+    """Check what a person typed.
+
+    Raises:
+        UsageError: it has not the form of a run id.
+    """
+    if not RUN_ID_PATTERN.fullmatch(text):
+        raise UsageError(
+            f"{text!r} is no run id (they look like 20260102T030405-abcdef)",
+            hint="list them with: matterstack run list",
+        )
+    return RunId(text)
+
+
+def readable_file(path: Path) -> bool:
+    """Whether a regular file is there that this user may read."""
+    return path.is_file() and os.access(path, os.R_OK)

@@ -1,0 +1,126 @@
+"""Look at what a job left behind."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from matterstack.core.facts import OutputFile
+from matterstack.core.patterns import matches
+from matterstack.core.workflow_check import RESERVED_NAMES
+from matterstack.storage.files import hash_and_sync
+
+MOST_RESULT_BYTES: Final = 1 << 20
+
+
+@attrs.frozen(kw_only=True)
+class Outputs:
+    """What was found, and what is missing or broken, in words."""
+
+    files: tuple[OutputFile, ...] = ()
+    data: Any = None
+    problem: str | None = None
+
+
+def collect_outputs(folder: Path, patterns: Sequence[str], given: Collection[str]) -> Outputs:
+    """Find the files that match the patterns, make sure that they are on the disk, and read result.json.
+
+    Args:
+        given: names of files that were copied in; they count as outputs only where a pattern is
+            exactly their name.
+    """
+    problems: list[str] = []
+    files: tuple[OutputFile, ...] = ()
+    if patterns:
+        names = sorted(_matching(folder, patterns, given))
+        problems.extend(
+            f"its job ended well, but no file matches the output {pattern!r}"
+            for pattern in patterns
+            if not any(matches(name, pattern) for name in names)
+        )
+        files = tuple(_output(folder, name, problems) for name in names)
+    data = None
+    try:
+        data = read_result(folder / "result.json")
+    except ValueError as error:
+        problems.append(str(error))
+    return Outputs(files=files, data=data, problem="; ".join(problems) or None)
+
+
+def _output(folder: Path, name: str, problems: list[str]) -> OutputFile:
+    try:
+        size, digest = hash_and_sync(folder / name)
+    except OSError as error:
+        problems.append(f"output {name!r} cannot be read: {error.strerror}")
+        return OutputFile(name, 0, "")
+    return OutputFile(name, size, digest)
+
+
+def _matching(folder: Path, patterns: Sequence[str], given: Collection[str]) -> Iterator[str]:
+    for name in _regular_files(str(folder), ""):
+        if any(matches(name, p) and (name not in given or p == name) for p in patterns):
+            yield name
+
+
+def _regular_files(folder: str, prefix: str) -> Iterator[str]:
+    """Relative paths of regular files; symbolic links are not followed and do not count."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not prefix and entry.name in RESERVED_NAMES:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _regular_files(entry.path, f"{prefix}{entry.name}/")
+            elif entry.is_file(follow_symlinks=False):
+                yield prefix + entry.name
+
+
+def read_result(path: Path) -> Any:  # noqa: ANN401  any JSON
+    """Read the data that a job hands to ``analyze``; None when it wrote none.
+
+    Raises:
+        ValueError: the file is there but cannot be used; says why.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ValueError(f"result.json: cannot be read: {error.strerror}") from None
+    with os.fdopen(descriptor, "rb") as file:
+        try:
+            text = file.read(MOST_RESULT_BYTES + 1)
+        except OSError as error:
+            raise ValueError(f"result.json: cannot be read: {error.strerror}") from None
+    if len(text) > MOST_RESULT_BYTES:
+        raise ValueError(
+            f"result.json: is larger than {MOST_RESULT_BYTES >> 20} MiB; "
+            "put large data into an output file of its own"
+        )
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+        _refuse_infinity(value)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"result.json: is not valid JSON: {error}") from None
+    return value
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"{word} is no JSON number; write null instead")
+
+
+def _refuse_infinity(value: object) -> None:
+    """1e999 parses as infinity, which the store could not write as JSON again."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number is too large")
+    if isinstance(value, dict):
+        for item in value.values():
+            _refuse_infinity(item)
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_infinity(item)

@@ -1,0 +1,53 @@
+"""A read connection for programs that only look."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Concatenate, ParamSpec, TypeVar
+
+import attrs
+import trio
+
+from matterstack.storage.layout import Root
+from matterstack.storage.schema import open_database, translated_errors
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+@attrs.frozen
+class Reader:
+    """Runs queries in a worker thread, one at a time."""
+
+    root: Root
+    _connection: sqlite3.Connection
+    _limiter: trio.CapacityLimiter
+
+    async def read(
+        self, query: Callable[Concatenate[sqlite3.Connection, _P], _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        """Run a query of `matterstack.storage.queries`.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+
+        def ask() -> _T:
+            with translated_errors(self.root.database):
+                return query(self._connection, *args, **kwargs)
+
+        return await trio.to_thread.run_sync(ask, limiter=self._limiter)
+
+
+@asynccontextmanager
+async def open_reader(root: Root) -> AsyncIterator[Reader]:
+    """Open the store for looking."""
+    limiter = trio.CapacityLimiter(1)
+    connection = await trio.to_thread.run_sync(open_database, root.database, limiter=limiter)
+    try:
+        yield Reader(root, connection, limiter)
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(connection.close, limiter=limiter)

@@ -1,0 +1,184 @@
+"""A run's state as rows of ``runs``, ``tasks`` and ``attempts``, and back."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any, Final
+
+from matterstack.core.apply import index_task, insert_task
+from matterstack.core.facts import OutputFile
+from matterstack.core.ids import RunId
+from matterstack.core.model import Task
+from matterstack.core.resources import Resources
+from matterstack.core.run_state import AttemptState, RunState, TaskState
+from matterstack.core.states import JobState, Phase, RunStatus, TaskStatus
+from matterstack.storage.codec import decode, dumps, encode
+
+Row = tuple[Any, ...]
+
+RUN_COLUMNS: Final = (
+    "run_id", "workspace", "config", "status", "status_reason", "phase", "iteration", "stage_names",
+    "campaign_state", "base_state", "ending", "ending_reason", "created_at",
+)  # fmt: skip
+TASK_COLUMNS: Final = (
+    "run_id", "task_id", "position", "iteration", "task", "status", "reason", "tries", "outputs", "data",
+)  # fmt: skip
+ATTEMPT_COLUMNS: Final = (
+    "token", "run_id", "task_id", "n", "backend", "resources", "prepared_at", "job_id", "state",
+    "raw_state", "reason", "exit_code", "host", "submitted_at", "started_at", "ended_at", "manifest_sha256",
+)  # fmt: skip
+
+
+def upsert(table: str, columns: tuple[str, ...], key: tuple[str, ...]) -> str:
+    """Make the SQL that inserts a row or replaces the columns of the one that is there."""
+    sets = ", ".join(f"{c} = excluded.{c}" for c in columns if c not in key)
+    marks = ", ".join("?" * len(columns))
+    return (
+        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks}) "  # noqa: S608  only our own names
+        f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {sets}"
+    )
+
+
+UPSERT_RUN: Final = upsert("runs", RUN_COLUMNS, ("run_id",))
+UPSERT_TASK: Final = upsert("tasks", TASK_COLUMNS, ("run_id", "task_id"))
+UPSERT_ATTEMPT: Final = upsert("attempts", ATTEMPT_COLUMNS, ("token",))
+
+
+def run_row(state: RunState) -> Row:
+    """The row of a run, in the order of `RUN_COLUMNS`."""
+    return (
+        state.run_id,
+        state.workspace,
+        dumps(state.config),
+        state.status.value,
+        state.status_reason,
+        state.phase.value,
+        state.iteration,
+        dumps(state.stage_names),
+        dumps(state.campaign_state),
+        dumps(state.base_state),
+        state.ending.value if state.ending else None,
+        state.ending_reason,
+        state.created_at,
+    )
+
+
+def task_row(run_id: RunId, task: TaskState) -> Row:
+    """The row of a task, in the order of `TASK_COLUMNS`."""
+    return (
+        run_id,
+        task.task.id,
+        task.position,
+        task.iteration,
+        encode(task.task),
+        task.status.value,
+        task.reason,
+        task.tries,
+        encode(task.outputs),
+        dumps(task.data),
+    )
+
+
+def attempt_row(run_id: RunId, attempt: AttemptState) -> Row:
+    """The row of an attempt, in the order of `ATTEMPT_COLUMNS`."""
+    return (
+        attempt.token,
+        run_id,
+        attempt.task_id,
+        attempt.n,
+        attempt.backend,
+        encode(attempt.resources),
+        attempt.prepared_at,
+        attempt.job_id,
+        attempt.state.value if attempt.state else None,
+        attempt.raw_state,
+        attempt.reason,
+        attempt.exit_code,
+        attempt.host,
+        attempt.submitted_at,
+        attempt.started_at,
+        attempt.ended_at,
+        attempt.manifest_sha256,
+    )
+
+
+def load_run(connection: sqlite3.Connection, run_id: RunId) -> RunState | None:
+    """Load a run from its snapshot, in one read transaction; None when there is no such run."""
+    connection.execute("BEGIN")
+    try:
+        return _load(connection, run_id)
+    finally:
+        connection.execute("COMMIT")
+
+
+def _load(connection: sqlite3.Connection, run_id: RunId) -> RunState | None:
+    row = _select(connection, "runs", RUN_COLUMNS, run_id, "run_id").fetchone()
+    if row is None:
+        return None
+    updated = connection.execute(
+        "SELECT at FROM events WHERE run_id = ? ORDER BY seq DESC LIMIT 1", (run_id,)
+    ).fetchone()
+    state = _run_state(row, updated[0] if updated else row[-1])
+    for task_row_ in _select(connection, "tasks", TASK_COLUMNS, run_id, "position"):
+        insert_task(state, _task_state(task_row_))
+    for attempt_row_ in _select(connection, "attempts", ATTEMPT_COLUMNS, run_id, "task_id, n"):
+        attempt = _attempt_state(attempt_row_)
+        state.tasks[attempt.task_id].attempts.append(attempt)
+        if attempt.ended_at is None:
+            state.live[attempt.token] = attempt
+    for task in state.tasks.values():
+        index_task(state, task)
+        last = task.last_attempt
+        if task.status is TaskStatus.ACTIVE and last is not None and last.ended_at is not None:
+            state.collecting[task.task.id] = None
+    return state
+
+
+def _select(
+    connection: sqlite3.Connection, table: str, columns: tuple[str, ...], run_id: RunId, order: str
+) -> sqlite3.Cursor:
+    sql = f"SELECT {', '.join(columns)} FROM {table} WHERE run_id = ? ORDER BY {order}"  # noqa: S608
+    return connection.execute(sql, (run_id,))
+
+
+def _run_state(row: Row, updated_at: str) -> RunState:
+    r = dict(zip(RUN_COLUMNS, row, strict=True))
+    return RunState(
+        run_id=r["run_id"],
+        workspace=r["workspace"],
+        config=json.loads(r["config"]),
+        status=RunStatus(r["status"]),
+        status_reason=r["status_reason"],
+        phase=Phase(r["phase"]),
+        iteration=r["iteration"],
+        stage_names=json.loads(r["stage_names"]),
+        campaign_state=json.loads(r["campaign_state"]),
+        base_state=json.loads(r["base_state"]),
+        ending=RunStatus(r["ending"]) if r["ending"] else None,
+        ending_reason=r["ending_reason"],
+        created_at=r["created_at"],
+        updated_at=updated_at,  # type: ignore[arg-type]
+    )
+
+
+def _task_state(row: Row) -> TaskState:
+    t = dict(zip(TASK_COLUMNS, row, strict=True))
+    return TaskState(
+        task=decode(t["task"], Task),
+        position=t["position"],
+        iteration=t["iteration"],
+        status=TaskStatus(t["status"]),
+        reason=t["reason"],
+        tries=t["tries"],
+        outputs=decode(t["outputs"], tuple[OutputFile, ...]),
+        data=json.loads(t["data"]),
+    )
+
+
+def _attempt_state(row: Row) -> AttemptState:
+    a = dict(zip(ATTEMPT_COLUMNS, row, strict=True))
+    del a["run_id"]
+    a["resources"] = decode(a["resources"], Resources)
+    a["state"] = JobState(a["state"]) if a["state"] else None
+    return AttemptState(**a)
