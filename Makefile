@@ -1,0 +1,101 @@
+# On a fresh Debian 12 with Python 3.11, git and make, two commands are enough:
+#
+#   make demo     install into .venv, and run the battery screening campaign on this machine
+#   make test     install what the tests need, a real Slurm included, and run every check
+#
+# More:
+#
+#   make check    the checks that take seconds: format, lint, types, layers
+#   make lock     pin in requirements/*.txt what pyproject.toml asks for, with hashes
+#                 (make lock UPGRADE=--upgrade: the newest versions of everything)
+#   make clean    remove .venv and what the tools leave behind; runs are kept
+
+PYTHON ?= python3
+export PYTHON
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+# What was installed, as files in the environment: they go when it goes.
+FOR_DEMO := $(VENV)/installed-for-demo
+FOR_TESTS := $(VENV)/installed-for-tests
+
+.PHONY: help demo test check test-tools format lint types layers tests lock clean
+# Both commands install into the same environment; `make -j demo test` must not do so at once.
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
+
+demo: $(FOR_DEMO)
+	@$(BIN)/matterstack run start battery_screening
+
+test: test-tools format lint types layers tests
+
+check: format lint types layers
+
+# ---- the steps of `make test`, in its order; the first that fails ends it
+
+test-tools:
+	@echo "== tools"
+	@scripts/install-test-tools
+
+format: $(FOR_TESTS)
+	@echo "== format"
+	@$(BIN)/ruff format --check
+
+lint: $(FOR_TESTS)
+	@echo "== lint"
+	@$(BIN)/ruff check
+
+types: $(FOR_TESTS)
+	@echo "== types"
+	@$(BIN)/mypy
+
+layers: $(FOR_TESTS)
+	@echo "== layers"
+	@$(BIN)/lint-imports
+
+tests: $(FOR_TESTS)
+	@echo "== tests"
+	@$(BIN)/pytest
+
+# ---- the environment
+
+$(BIN)/python:
+	@echo "== $(VENV)"
+	@scripts/create-venv $(VENV)
+
+$(FOR_DEMO): requirements/demo.txt pyproject.toml | $(BIN)/python
+	@echo "== install requirements/demo.txt into $(VENV)"
+	@$(PIP) install --quiet --require-hashes -r requirements/demo.txt
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The tests' requirements hold those of the demo, in the same versions.
+$(FOR_TESTS): requirements/test.txt pyproject.toml | $(BIN)/python
+	@echo "== install requirements/test.txt into $(VENV)"
+	@$(PIP) install --quiet --require-hashes -r requirements/test.txt
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@ $(FOR_DEMO)
+
+# ---- the pins
+
+# One resolution for all platforms and all supported versions of Python.  Hashes are those of the public index
+# alone, whatever index this machine is told to use, and no address is written into the files.
+LOCK_VENV := $(VENV)/lock
+LOCK := env -u UV_INDEX -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS \
+	$(LOCK_VENV)/bin/uv --no-config --quiet pip compile --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(UPGRADE)
+
+lock: $(BIN)/python
+	@scripts/create-venv $(LOCK_VENV)
+	@$(LOCK_VENV)/bin/python -m pip --disable-pip-version-check install --quiet uv
+	$(LOCK) pyproject.toml requirements/build.in --extra science --extra test -o requirements/test.txt
+	$(LOCK) pyproject.toml requirements/build.in --extra science -c requirements/test.txt -o requirements/demo.txt
+	$(LOCK) pyproject.toml -c requirements/test.txt -o requirements/runtime.txt
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -path ./workspaces -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,116 @@
+"""What holds for the files of this repository as they lie there."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+PROJECT = Path(__file__).parents[1]
+REQUIREMENTS = {"runtime": [], "demo": ["science"], "test": ["science", "test"]}  # with their extras
+
+# Assembled, so that this file is not its own first finding.
+HOSTS = [".".join(labels) for labels in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"))]
+HOSTS += [".".join(labels) for labels in (("deb", "debian", "org"), ("anaconda", "org"))]
+MACHINE_PATH = re.compile(r"(?<![\w.~}-])/(?:home|Users|root|work)/[\w.-]+")
+
+
+def tracked_texts() -> dict[str, str]:
+    """Every text file that is, or would be, committed."""
+    command = [
+        "git",
+        "-c",
+        "safe.directory=*",
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]
+    listed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    texts = {}
+    for name in filter(None, listed.split("\0")):
+        path = PROJECT / name
+        if path.is_file() and not path.is_symlink() and b"\0" not in (content := path.read_bytes()):
+            texts[name] = content.decode()
+    return texts
+
+
+def pins(name: str) -> dict[str, list[Requirement]]:
+    """What a requirements file pins: by name, as one project may have other versions on other Pythons."""
+    found: dict[str, list[Requirement]] = {}
+    for entry in _entries(name):
+        requirement = Requirement(entry.partition(" --hash")[0])
+        found.setdefault(_plain(requirement.name), []).append(requirement)
+    return found
+
+
+def _entries(name: str) -> list[str]:
+    text = (PROJECT / "requirements" / f"{name}.txt").read_text()
+    lines = (line for line in text.splitlines() if line and not line.startswith("#"))
+    return re.sub(r" +\\\n +", " ", "\n".join(lines)).splitlines()
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.mark.parametrize("name", REQUIREMENTS)
+def test_every_requirement_is_one_version_with_hashes_and_no_address(name: str) -> None:
+    entries = _entries(name)
+    assert entries
+    for entry in entries:
+        assert re.fullmatch(r"[\w.-]+==[\w.]+( ; [^\\]+?)?( --hash=sha256:[0-9a-f]{64})+", entry), entry
+    assert "://" not in (PROJECT / "requirements" / f"{name}.txt").read_text()
+
+
+@pytest.mark.parametrize("name", REQUIREMENTS)
+def test_the_pins_are_what_the_project_asks_for(name: str) -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"]]
+    for extra in REQUIREMENTS[name]:
+        asked += project["optional-dependencies"][extra]
+    pinned = pins(name)
+    for requirement in map(Requirement, asked):
+        versions = [next(iter(pin.specifier)).version for pin in pinned.get(_plain(requirement.name), [])]
+        assert versions, f"{requirement} is not pinned: make lock"
+        assert all(requirement.specifier.contains(version) for version in versions), (
+            f"{requirement}: make lock"
+        )
+
+
+def test_each_set_of_requirements_holds_the_smaller_one_in_the_same_versions() -> None:
+    runtime, demo, test = (
+        {(name, str(pin.specifier)) for name, found in pins(file).items() for pin in found}
+        for file in ("runtime", "demo", "test")
+    )
+    assert runtime < demo < test
+
+
+def test_no_file_names_a_registry_or_a_path_of_a_developers_machine() -> None:
+    found = []
+    for name, text in tracked_texts().items():
+        found += [f"{name}: {host}" for host in HOSTS if host in text]
+        found += [f"{name}: {match.group()}" for match in MACHINE_PATH.finditer(text)]
+    assert found == []
+
+
+@pytest.mark.parametrize("name", ["actors", "backends"])
+def test_the_folders_at_the_top_are_linked_into_the_package(name: str) -> None:
+    link = PROJECT / "matterstack" / name
+    assert link.is_symlink()
+    assert str(link.readlink()) == f"../{name}"
+    assert (link / "__init__.py").is_file()
+
+
+@pytest.mark.parametrize("name", ["scripts/apt-install", "scripts/create-venv", "scripts/install-test-tools"])
+def test_scripts_are_executable_and_parse(name: str) -> None:
+    assert (PROJECT / name).stat().st_mode & 0o111
+    subprocess.run(["sh", "-n", name], cwd=PROJECT, check=True)
+
+
+def test_the_gate_is_executable_and_parses() -> None:
+    assert (PROJECT / ".ci" / "run").stat().st_mode & 0o111
+    subprocess.run(["bash", "-n", ".ci/run"], cwd=PROJECT, check=True)
