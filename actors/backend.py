@@ -24,6 +24,7 @@ from matterstack.core.ids import JobId, RunId, Token
 from matterstack.core.messages import Observed
 from matterstack.core.polling import next_interval_s
 from matterstack.core.states import ENDED_JOBS
+from matterstack.storage.crash_points import crash_point
 
 logger: Final = logging.getLogger(__name__)
 
@@ -61,6 +62,8 @@ class BackendActor:
     _wants: dict[RunId, sharing.Want] = attrs.field(factory=dict)
     _jobs: dict[Token, _Followed] = attrs.field(factory=dict)
     _unresolved: dict[Token, _Unresolved] = attrs.field(factory=dict)
+    _submitting: set[Token] = attrs.field(factory=set)
+    _interval: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _outbox: dict[RunId, list[p.RunMessage]] = attrs.field(factory=dict)
     _busy: trio.Event = attrs.field(factory=trio.Event)
     _changed: trio.Event = attrs.field(factory=trio.Event)
@@ -126,6 +129,9 @@ class BackendActor:
             self._unresolved[attempt.token] = _Unresolved(run, attempt)
         if message.jobs or message.unresolved:
             self._begin_interval()
+            self._changed.set()  # much may have happened while nobody looked: ask at once
+        submitting = [a.token for a in message.unresolved if a.token in self._submitting]
+        self._tell(run, p.Attended(message, submitting))
 
     def _forget(self, run: RunId) -> None:
         self.attending.pop(run, None)
@@ -161,6 +167,7 @@ class BackendActor:
     ) -> None:
         for attempt in attempts:
             self._seats.restore(attempt.token)
+            self._submitting.add(attempt.token)
         if attempts:
             nursery.start_soon(self._submit, run, attempts)
 
@@ -169,6 +176,8 @@ class BackendActor:
             report = await self.backend.submit(attempts)
         except BackendError as error:
             report = SubmitReport(unresolved={a.token: str(error) for a in attempts})
+        finally:
+            self._submitting.difference_update(a.token for a in attempts)
         folders = {attempt.token: attempt for attempt in attempts}
         for token, job_id in report.accepted.items():
             self._follow(run, folders[token], job_id)
@@ -193,13 +202,14 @@ class BackendActor:
         """Something is new: from here on the interval is short again."""
         self._unchanged = 0
         self._busy.set()
+        self._interval.deadline = min(self._interval.deadline, trio.current_time() + self._interval_s())
 
     async def _poll_for_ever(self) -> None:
         while True:
             if not self._jobs and not self._unresolved:
                 self._busy = trio.Event()
                 await self._busy.wait()
-            with trio.move_on_after(self._interval_s()):
+            with trio.move_on_after(self._interval_s()) as self._interval:
                 await self._changed.wait()
             self._changed = trio.Event()
             await self._ask_once()
@@ -240,13 +250,16 @@ class BackendActor:
         return bool(news)
 
     async def _resolve(self) -> None:
-        looked_for = list(self._unresolved.values())
+        # One that is just being submitted would be missed, and then be submitted twice.
+        looked_for = [u for token, u in self._unresolved.items() if token not in self._submitting]
+        if not looked_for:
+            return
         found = await self.backend.find([u.attempt for u in looked_for])
         now = trio.current_time()
         answers: dict[RunId, tuple[dict[Token, JobId], list[Token]]] = {}
         for unresolved in looked_for:
             token = unresolved.attempt.token
-            if token not in self._unresolved:
+            if token not in self._unresolved or token in self._submitting:
                 continue
             if token in found:
                 answers.setdefault(unresolved.run, ({}, []))[0][token] = found[token]
@@ -274,8 +287,10 @@ class BackendActor:
             return
         for followed in due:
             followed.end_asked_at = now
+        crash_point("before_cancel")
         try:
             await self.backend.cancel([followed.job for followed in due])
+            crash_point("after_cancel")
         except BackendError as error:
             logger.warning("%s: cancelling is asked again later: %s", self.backend.name, error)
         self._begin_interval()

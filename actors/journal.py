@@ -1,16 +1,19 @@
 """The journal actor: the one that commits, for all actors at once.
 
 Whatever waits in its mailbox goes into one transaction, so that many runs share one sync of the disk.
-An append is answered when it is durable.
+An append is answered when it is durable.  While the disk is full that is not until there is room again, so
+nothing that must be stored first happens before.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 import attrs
 
+from matterstack.actors.disk_room import wait_for_room
 from matterstack.actors.mailbox import Mailbox, Reply
 from matterstack.actors.runtime import Runtime
 from matterstack.core.errors import MatterStackError, StoreError
@@ -63,7 +66,9 @@ class JournalActor:
         appends = [store.append for store in group]
         try:
             # Cancelled or not, a commit that has begun is seen through: a thread is not interrupted.
-            outcomes = await self.runtime.journal(commit, self.connection, self.path, appends)
+            outcomes = await wait_for_room(
+                "the store", partial(self.runtime.journal, commit, self.connection, self.path, appends)
+            )
         except StoreError as error:
             for store in group:
                 store.reply.fail(error)

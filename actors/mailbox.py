@@ -36,9 +36,10 @@ class Reply(Generic[_Answer]):
         self._done.set()
 
     def fail(self, error: Exception) -> None:
-        """Let the one who asked get this error."""
-        self._error = error
-        self._done.set()
+        """Let the one who asked get this error, unless there is an answer already."""
+        if not self._done.is_set():
+            self._error = error
+            self._done.set()
 
     async def wait(self) -> _Answer:
         """Wait for the answer, or raise the error."""
@@ -113,11 +114,15 @@ class Mailbox(Generic[_Message]):
 
     async def receive(self) -> _Message:
         """Take the next message out: control messages first."""
+        await self.wait_for_message()
+        return self._take()
+
+    async def wait_for_message(self) -> None:
+        """Return when there is one; it stays where it is."""
         await trio.lowlevel.checkpoint()
         while not (self._control or self._normal):
             self._arrived = trio.Event()
             await self._arrived.wait()
-        return self._take()
 
     def drain(self, most: int = CAPACITY) -> list[_Message]:
         """Take out what is waiting, at once, at most so many."""

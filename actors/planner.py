@@ -9,17 +9,20 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
 import attrs
 import trio
 
+from matterstack.actors.disk_room import wait_for_room
 from matterstack.actors.runtime import Runtime
 from matterstack.campaign_process import ANSWER_VARIABLE
 from matterstack.core.errors import CampaignError
 
 READ_BYTES: Final = 1 << 16
+LAST_WORDS_S: Final = 1.0
 
 
 @attrs.frozen(kw_only=True)
@@ -64,7 +67,7 @@ class ProcessPlanner:
         """See `Planner.ask`."""
         reading, writing = os.pipe2(os.O_CLOEXEC)
         try:
-            log = await self.runtime.files(_open_log, request.log)
+            log = await wait_for_room("planning", partial(self.runtime.files, _open_log, request.log))
             try:
                 process = await self._start(request, writing, log)
             finally:
@@ -99,8 +102,12 @@ class ProcessPlanner:
             with trio.fail_after(request.timeout_s):
                 with contextlib.suppress(trio.BrokenResourceError):  # it died early: its exit code tells
                     await process.stdin.send_all(_line(request))
-                while chunk := await answer.receive_some(READ_BYTES):
-                    text += chunk
+                async with trio.open_nursery() as nursery:
+                    reading = trio.CancelScope()
+                    nursery.start_soon(_end_session_with_its_leader, process.pid, reading)
+                    with reading:
+                        while chunk := await answer.receive_some(READ_BYTES):
+                            text += chunk
                 await process.wait()
         except trio.TooSlowError:
             raise CampaignError(
@@ -113,6 +120,20 @@ class ProcessPlanner:
                 await process.wait()
                 await process.stdin.aclose()
         return text
+
+
+async def _end_session_with_its_leader(pid: int, reading: trio.CancelScope) -> None:
+    """What a campaign forked may live on, and hold the answer's pipe open: it ends with the campaign."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        await trio.lowlevel.wait_readable(descriptor)
+    finally:
+        os.close(descriptor)
+    # Nobody has waited for the leader yet, so its number cannot mean another session by now.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+    # Its last words are in the pipe; one that left the session does not end and must not be waited for.
+    reading.deadline = trio.current_time() + LAST_WORDS_S
 
 
 def _open_log(path: Path | None) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import attrs
 
+from matterstack.actors.disk_room import wait_for_room
 from matterstack.actors.services import Services
 from matterstack.backends.base import Backend, LiveJob, PreparedAttempt
 from matterstack.core.errors import InvariantError, StagingError, StoreError
@@ -42,6 +45,8 @@ def prepared_attempt(state: RunState, folder: RunFolder, attempt: AttemptState) 
             **task.env,
         },
         resources=attempt.resources,
+        batch=attempt.batch,
+        index=attempt.index,
     )
 
 
@@ -56,13 +61,14 @@ def live_job(folder: RunFolder, attempt: AttemptState) -> LiveJob:
 async def stage_all(
     services: Services, state: RunState, backend: Backend, attempts: Sequence[PreparedAttempt]
 ) -> Staged:
-    """Write the folders of attempts.
+    """Write the folders of attempts, as soon as there is room.
 
     Raises:
-        StoreError: the disk is full or broken.
+        StoreError: the disk is broken.
     """
     stagings = {a.token: _staging(services, state, backend, a) for a in attempts}
-    return await services.runtime.files(_stage_each, stagings)
+    write = partial(services.runtime.files, _stage_each, stagings)
+    return await wait_for_room(f"the submission of {len(attempts)} jobs", write)
 
 
 def _stage_each(stagings: dict[Token, Staging]) -> Staged:
@@ -73,6 +79,8 @@ def _stage_each(stagings: dict[Token, Staging]) -> Staged:
         except StagingError as error:
             staged.failures[token] = str(error)
         except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise
             raise StoreError(
                 f"{staging.folder.path}: {error.strerror or error}",
                 hint="nothing is lost; see to it, then start again",

@@ -64,6 +64,14 @@ class BackendStarted:
 
 
 @attrs.frozen
+class Attended:
+    """The backend knows now what ``attend`` told it; these of its attempts are being submitted right now."""
+
+    attend: Attend
+    submitting: Sequence[Token]
+
+
+@attrs.frozen
 class StagingFailed:
     """The folders of these attempts cannot be prepared."""
 
@@ -94,6 +102,7 @@ RunMessage: TypeAlias = (
     | Sightings
     | Resolved
     | BackendStarted
+    | Attended
     | StagingFailed
     | OutputsCollected
     | PlanAnswered

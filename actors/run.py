@@ -8,6 +8,7 @@ new actor built from the store finds every effect that was intended and not conf
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -34,10 +35,11 @@ from matterstack.core.errors import (
     NotFoundError,
     RefusedError,
 )
-from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token, UtcTime
+from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token
 from matterstack.core.model import Workflow
 from matterstack.core.run_state import RunState
 from matterstack.storage.commands import StoredCommand
+from matterstack.storage.crash_points import crash_point
 from matterstack.storage.journal import make_append
 from matterstack.storage.layout import RunFolder
 from matterstack.storage.snapshot import load_run
@@ -45,6 +47,8 @@ from matterstack.storage.snapshot import load_run
 logger: Final = logging.getLogger(__name__)
 
 MESSAGES_AT_ONCE: Final = 32
+SHARED_COMMIT_S: Final = 0.005
+"""How long a report that nobody waits for may wait for another one to be committed with."""
 
 
 @attrs.define(kw_only=True)
@@ -66,6 +70,8 @@ class RunActor:
     _handles: dict[BackendName, BackendHandle] = attrs.field(factory=dict)
     _told_wants: dict[BackendName, int] = attrs.field(factory=dict)
     _submitting: dict[Token, BackendName] = attrs.field(factory=dict)
+    _staging: set[Token] = attrs.field(factory=set)
+    _attends: dict[BackendName, p.Attend] = attrs.field(factory=dict)
     _unresolved: set[Token] = attrs.field(factory=set)
     _held_back: set[Token] = attrs.field(factory=set)
     _manifests: dict[Token, str] = attrs.field(factory=dict)
@@ -87,6 +93,9 @@ class RunActor:
                 await self._begin()
                 while not self._is_done():
                     first = await self.mailbox.receive()
+                    if self._can_wait(first):
+                        with trio.move_on_after(SHARED_COMMIT_S):
+                            await self.mailbox.wait_for_message()
                     await self._handle([first, *self.mailbox.drain(MESSAGES_AT_ONCE)])
                 nursery.cancel_scope.cancel()
         finally:
@@ -113,6 +122,10 @@ class RunActor:
 
     # ---- messages ----
 
+    def _can_wait(self, message: p.RunMessage) -> bool:
+        """Whether a message frees no seat and answers nobody."""
+        return isinstance(message, p.Submitted | p.OutputsCollected) and not self._pauses
+
     async def _handle(self, received: Sequence[p.RunMessage]) -> None:
         """Turn what came in into decisions, all of them in one commit."""
         inputs: list[tuple[m.Message, str | None]] = []
@@ -125,14 +138,14 @@ class RunActor:
                     inputs.extend(self._take_command(command))
                 case p.BackendStarted(backend):
                     await self._attend(backend)
+                case p.Attended(attend, submitting):
+                    self._note_attended(attend, submitting)
                 case _:
                     inputs.extend((report, None) for report in self._reports(message))
         if self._pauses and not self._submitting:
             inputs.extend((command.request, command.id) for command in self._pauses)
             self._pauses.clear()
-        await self._commit(inputs)
-        for grant in granted:
-            await self._use_seats(grant)
+        await self._commit(inputs, granted)
 
     def _take_command(self, command: StoredCommand) -> Iterable[tuple[m.Message, str | None]]:
         if command.id in self._answered:
@@ -150,6 +163,7 @@ class RunActor:
             case p.Submitted():
                 yield from self._after_submission(message)
             case p.Sightings(_, observed):
+                crash_point("after_sighting")
                 yield from observed
             case p.Resolved(_, found, absent):
                 yield from self._after_search(found, absent)
@@ -158,16 +172,19 @@ class RunActor:
                     self._submitting.pop(token, None)
                     yield m.Refused(token=token, reason=reason)
             case p.OutputsCollected(collected):
+                crash_point("after_collected")
                 yield from collected
             case p.PlanAnswered():
                 yield from self._after_planning(message)
-            case p.SeatsGranted() | p.CommandReady() | p.BackendStarted():
+            case p.SeatsGranted() | p.CommandReady() | p.BackendStarted() | p.Attended():
                 raise InvariantError(f"{type(message).__name__} is no report")
 
     def _after_submission(self, message: p.Submitted) -> Iterable[m.Message]:
+        crash_point("after_submitted")
         report = message.report
         for token in (*report.accepted, *report.refused, *report.unresolved):
             self._submitting.pop(token, None)
+        self._unresolved.difference_update(report.accepted, report.refused)
         self._unresolved.update(report.unresolved)
         for token, job_id in report.accepted.items():
             sha256 = self._manifests.pop(token, None)
@@ -176,16 +193,20 @@ class RunActor:
             yield m.Refused(token=token, reason=reason)
 
     def _after_search(self, found: Mapping[Token, JobId], absent: Sequence[Token]) -> Iterable[m.Message]:
+        crash_point("after_search")
+        # An answer of the backend's former actor may come late, when the attempt is being submitted again.
+        absent = [token for token in absent if token in self._unresolved]
         self._unresolved.difference_update(found, absent)
         for token, job_id in found.items():
             sha256 = self._manifests.pop(token, None)
-            yield m.Accepted(token=token, job_id=job_id, manifest_sha256=sha256)
+            yield m.Accepted(token=token, job_id=job_id, manifest_sha256=sha256, adopted=True)
         if self._state.ending is not None:
             yield from (m.Withdrawn(token=token, reason=self._state.ending_reason) for token in absent)
         else:
             self._held_back.update(token for token in absent if token in self._state.live)
 
     def _after_planning(self, message: p.PlanAnswered) -> Iterable[m.Message]:
+        crash_point("after_plan_answered")
         self._planning = None
         if message.error is not None:
             yield m.PlanningFailed(reason=message.error)
@@ -196,13 +217,41 @@ class RunActor:
 
     # ---- deciding ----
 
-    async def _commit(self, inputs: Sequence[tuple[m.Message, str | None]]) -> None:
+    async def _commit(
+        self, inputs: Sequence[tuple[m.Message, str | None]], grants: Sequence[p.SeatsGranted] = ()
+    ) -> None:
         """Decide, make durable, act."""
-        at = self.services.runtime.now()
-        facts: list[tuple[UtcTime, f.Fact]] = []
+        facts, denied = await self._decide_within_caps(inputs, grants)
+        await self._use_seats(grants, facts, denied=denied)
+        await self._act(facts)
+
+    async def _decide_within_caps(
+        self, inputs: Sequence[tuple[m.Message, str | None]], grants: Sequence[p.SeatsGranted]
+    ) -> tuple[list[f.Fact], bool]:
+        """Return the facts, and whether the store had fewer seats than were granted."""
+        denied = False
+        while True:
+            try:
+                return await self._decide_durably(inputs, grants), denied
+            except CapReachedError as error:
+                # Other engines have the seats.  What is in memory was never true: read what is.
+                await self._load()
+                grants, denied = _reduced(grants, error), True
+
+    async def _decide_durably(
+        self, inputs: Sequence[tuple[m.Message, str | None]], grants: Sequence[p.SeatsGranted]
+    ) -> list[f.Fact]:
+        """Append all facts that follow from messages and seats, and the answers to commands.
+
+        Raises:
+            CapReachedError: a backend has no seat after all; nothing was stored.
+        """
+        # A clock that was set back must not put a fact before the one that it follows from.
+        at = max(self.services.runtime.now(), self._state.updated_at)
+        facts: list[f.Fact] = []
         outcomes: dict[str, Mapping[str, Any]] = {}
         touched = Touched()
-        for message, command_id in (*inputs, (m.Settle(), None)):
+        for message, command_id in (*inputs, (m.Settle(), None), *self._preparations(grants)):
             try:
                 new = decide(self._state, message)
             except (RefusedError, NotFoundError) as error:
@@ -212,39 +261,38 @@ class RunActor:
                 continue
             for fact in new:
                 apply(self._state, fact, at, touched)
-                facts.append((at, fact))
+            facts += new
             if command_id is not None:
                 outcomes[command_id] = {"ok": True}
         if facts or outcomes:
-            await self.services.journal.append(make_append(self._state, self.epoch, facts, touched, outcomes))
-        await self._act([fact for _, fact in facts])
+            stored = [(at, fact) for fact in facts]
+            await self.services.journal.append(
+                make_append(self._state, self.epoch, stored, touched, outcomes)
+            )
+        return facts
 
-    async def _use_seats(self, grant: p.SeatsGranted) -> None:
-        """Prepare attempts for granted seats, in a commit of their own: the store may say no to it."""
-        handle = self._handles[grant.backend]
-        self._told_wants[grant.backend] = max(0, self._told_wants.get(grant.backend, 0) - grant.seats)
-        at = self.services.runtime.now()
-        seats = 0 if self._may_not_submit() else grant.seats
-        new = decide(self._state, m.Prepare(backend=grant.backend, seats=seats))
-        touched = Touched()
-        for fact in new:
-            apply(self._state, fact, at, touched)
-        denied = False
-        if new:
-            append = make_append(self._state, self.epoch, [(at, fact) for fact in new], touched)
-            try:
-                await self.services.journal.append(append)
-            except CapReachedError:
-                # Other engines have the seats.  What is in memory was never true: read what is.
-                await self._load()
-                new, denied = [], True
-        tokens = [fact.token for fact in new if isinstance(fact, f.AttemptPrepared)]
-        if tokens:
-            self._submitting.update(dict.fromkeys(tokens, grant.backend))
-            self._nursery.start_soon(self._stage_and_submit, handle, tokens, grant.seats)
-        else:
-            await handle.mailbox.put(p.Submit(self.run_id, (), grant.seats, denied))
-        await self._update_wants()
+    def _preparations(self, grants: Sequence[p.SeatsGranted]) -> Iterable[tuple[m.Message, None]]:
+        if not self._may_not_submit():
+            for grant in grants:
+                limit = self._handles[grant.backend].backend.batch_limit
+                yield m.Prepare(backend=grant.backend, seats=grant.seats, batch_limit=limit), None
+
+    async def _use_seats(
+        self, grants: Sequence[p.SeatsGranted], facts: Sequence[f.Fact], *, denied: bool
+    ) -> None:
+        """Submit the attempts that were prepared, and say which of the granted seats are not needed."""
+        granted: Counter[BackendName] = Counter()
+        for grant in grants:
+            granted[grant.backend] += grant.seats
+        for backend, seats in granted.items():
+            handle = self._handles[backend]
+            self._told_wants[backend] = max(0, self._told_wants.get(backend, 0) - seats)
+            prepared = (fact for fact in facts if isinstance(fact, f.AttemptPrepared))
+            tokens = [fact.token for fact in prepared if fact.backend == backend]
+            if tokens:
+                self._begin_submission(backend, tokens, seats, denied=denied)
+            else:
+                await handle.mailbox.put(p.Submit(self.run_id, (), seats, denied))
 
     def _may_not_submit(self) -> bool:
         return bool(self._pauses or self._unresolved) or not self.drive
@@ -266,6 +314,8 @@ class RunActor:
                 case f.RunCancelRequested() | f.RunFailureRequested():
                     self._stop_planning()
         if released:
+            self._unresolved.difference_update(released)
+            self._held_back.difference_update(released)
             for handle in self._handles.values():
                 await handle.mailbox.put(p.Release(self.run_id, released))
         if self._state.ending is not None:
@@ -287,6 +337,7 @@ class RunActor:
                 await handle.mailbox.put(p.EndJobs(self.run_id, with_job))
             absent = [a.token for a in mine if a.token in held_back]
             if absent:
+                self._unresolved.update(absent)
                 self._nursery.start_soon(self.mailbox.put, p.Resolved(backend, {}, absent))
 
     async def _submit_held_back(self) -> None:
@@ -294,19 +345,30 @@ class RunActor:
         if not self._held_back or not self._state.may_submit or self._pauses or not self.drive:
             return
         held_back, self._held_back = self._held_back, set()
-        for backend, handle in self._handles.items():
+        for backend in self._handles:
             live = self._state.live.values()
             tokens = [a.token for a in live if a.backend == backend and a.token in held_back]
             if tokens:
-                self._submitting.update(dict.fromkeys(tokens, backend))
-                self._nursery.start_soon(self._stage_and_submit, handle, tokens, 0)
+                self._begin_submission(backend, tokens, 0, denied=False)
 
-    async def _stage_and_submit(self, handle: BackendHandle, tokens: Sequence[Token], granted: int) -> None:
+    def _begin_submission(
+        self, backend: BackendName, tokens: Sequence[Token], granted: int, *, denied: bool
+    ) -> None:
+        self._submitting.update(dict.fromkeys(tokens, backend))
+        self._staging.update(tokens)
+        self._nursery.start_soon(self._stage_and_submit, self._handles[backend], tokens, granted, denied)
+
+    async def _stage_and_submit(
+        self, handle: BackendHandle, tokens: Sequence[Token], granted: int, denied: bool
+    ) -> None:
+        crash_point("after_prepared")
         attempts = [prepared_attempt(self._state, self._folder(), self._state.live[t]) for t in tokens]
         staged = await stage_all(self.services, self._state, handle.backend, attempts)
+        crash_point("after_staging")
         self._manifests.update(staged.manifests)
         ready = [attempt for attempt in attempts if attempt.token in staged.manifests]
-        await handle.mailbox.put(p.Submit(self.run_id, ready, granted))
+        await handle.mailbox.put(p.Submit(self.run_id, ready, granted, denied))
+        self._staging.difference_update(tokens)
         if staged.failures:
             await self.mailbox.put(p.StagingFailed(staged.failures))
 
@@ -342,10 +404,12 @@ class RunActor:
         self._handles[backend] = handle
         self._told_wants[backend] = 0
         mine = [a for a in self._state.live.values() if a.backend == backend]
-        for token in [t for t, b in self._submitting.items() if b == backend]:
-            del self._submitting[token]
-        unresolved = [a for a in mine if a.job_id is None and a.token not in self._held_back]
+        # What is still being staged was not submitted to anybody yet: that comes after this message.
+        waiting = self._held_back | self._staging
+        unresolved = [a for a in mine if a.job_id is None and a.token not in waiting]
         self._unresolved.update(a.token for a in unresolved)
+        # Whoever had this actor's place may have told the backend to submit them: see `_note_attended`.
+        self._submitting.update((a.token, backend) for a in unresolved)
         folder = self._folder()
         attend = p.Attend(
             run=self.run_id,
@@ -355,7 +419,15 @@ class RunActor:
             jobs=[live_job(folder, a) for a in mine if a.job_id is not None],
             unresolved=[prepared_attempt(self._state, folder, a) for a in unresolved],
         )
+        self._attends[backend] = attend
         await handle.mailbox.put(attend)
+
+    def _note_attended(self, attend: p.Attend, submitting: Sequence[Token]) -> None:
+        """Only what the backend is submitting at this moment is a submission under way."""
+        if any(attend is latest for latest in self._attends.values()):
+            for attempt in attend.unresolved:
+                if attempt.token not in submitting:
+                    self._submitting.pop(attempt.token, None)
 
     async def _update_wants(self) -> None:
         if self.drive and not self._state.has_ended:
@@ -398,6 +470,18 @@ class RunActor:
             else:
                 reply = p.PlanAnswered(action, iteration, answer)
             await self.mailbox.put(reply)
+
+
+def _reduced(grants: Sequence[p.SeatsGranted], error: CapReachedError) -> list[p.SeatsGranted]:
+    """Leave of the seats of a backend only those that the store has."""
+    room = max(0, error.cap - error.live)
+    reduced: list[p.SeatsGranted] = []
+    for grant in grants:
+        if grant.backend == error.backend:
+            grant = attrs.evolve(grant, seats=min(grant.seats, room))  # noqa: PLW2901
+            room -= grant.seats
+        reduced.append(grant)
+    return reduced
 
 
 def _refusal(error: MatterStackError) -> dict[str, Any]:

@@ -2,42 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
-from typing import ParamSpec, Protocol, TypeVar
 
 import attrs
-import trio
 
 from matterstack.core.ids import UtcTime, utc_text
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-
-
-class RunBlocking(Protocol):
-    """Runs a blocking call where it does no harm."""
-
-    async def __call__(self, call: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Run it and return its result."""
-
-
-class WorkerThreads:
-    """Runs blocking calls in worker threads, a few at once."""
-
-    def __init__(self, at_once: int) -> None:
-        self._limiter = trio.CapacityLimiter(at_once)
-
-    async def __call__(self, call: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Run it and return its result."""
-        return await trio.to_thread.run_sync(partial(call, *args, **kwargs), limiter=self._limiter)
-
-
-async def run_inline(call: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Run a blocking call right here: for tests on a virtual clock, which does not see threads."""
-    await trio.lowlevel.checkpoint()
-    return call(*args, **kwargs)
+from matterstack.storage.threads import RunBlocking, WorkerThreads
 
 
 def wall_clock() -> datetime:
@@ -53,9 +25,16 @@ class Runtime:
         clock: the time of day, aware.
         store: for calls on the database connection that reads; one at a time.
         files: for calls on files.
+        entropy: random bytes, so many; for names that must not come twice.
+        look_interval_s: how often the store is asked whether another process has committed (that costs 3
+            microseconds).
+        look_anyway_s: how often runs are looked for without such a sign: a lease that became free is none.
     """
 
     clock: Callable[[], datetime] = wall_clock
+    entropy: Callable[[int], bytes] = secrets.token_bytes
+    look_interval_s: float = 0.1
+    look_anyway_s: float = 2.0
     journal: RunBlocking = attrs.field(factory=lambda: WorkerThreads(1))
     store: RunBlocking = attrs.field(factory=lambda: WorkerThreads(1))
     files: RunBlocking = attrs.field(factory=lambda: WorkerThreads(4))

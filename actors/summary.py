@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Final
 
 import attrs
@@ -13,6 +14,8 @@ from matterstack.core.run_state import RunState
 from matterstack.core.states import TaskStatus
 from matterstack.storage.files import json_bytes, replace_derived
 from matterstack.storage.layout import Root, RunFolder
+
+logger: Final = logging.getLogger(__name__)
 
 INTERVAL_S: Final = 1.0
 
@@ -58,7 +61,11 @@ class SummaryWriter:
         changed, self._changed = self._changed, {}
         for state in changed.values():
             folder = self.root.run_folder(state.workspace, state.run_id)
-            await self.runtime.files(_write, folder, summary(state))
+            try:
+                await self.runtime.files(_write, folder, summary(state))
+            except OSError as error:
+                # It is derived: the next change writes it again.
+                logger.warning("%s: cannot be written: %s", folder.summary_file, error.strerror or error)
 
 
 def _write(folder: RunFolder, content: dict[str, Any]) -> None:

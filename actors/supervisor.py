@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
 import trio
 
 logger: Final = logging.getLogger(__name__)
+
+GiveUp: TypeAlias = Callable[[Exception], Awaitable[None]]
 
 
 @attrs.frozen(kw_only=True)
@@ -19,7 +21,8 @@ class RestartPolicy:
 
     Attributes:
         max_crashes: more than this many crashes within ``window_s`` seconds are too many; None: never.
-        first_delay_s: wait before the first restart; doubled for each further crash in the window.
+        first_delay_s: wait before the first restart; doubled for each further crash of an actor that did
+            not stay up for ``window_s`` seconds.
         max_delay_s: longest wait.
     """
 
@@ -28,9 +31,9 @@ class RestartPolicy:
     first_delay_s: float = 0.1
     max_delay_s: float = 60.0
 
-    def delay_s(self, recent_crashes: int) -> float:
-        """How long to wait after the latest of so many crashes in the window."""
-        return min(self.max_delay_s, self.first_delay_s * math.exp2(min(recent_crashes, 64) - 1))
+    def delay_s(self, in_a_row: int) -> float:
+        """How long to wait after the latest of so many crashes in a row."""
+        return min(self.max_delay_s, self.first_delay_s * math.exp2(min(in_a_row, 64) - 1))
 
 
 FOREVER: Final = RestartPolicy(max_crashes=None)
@@ -49,7 +52,7 @@ async def supervise(
     *,
     policy: RestartPolicy,
     fatal: tuple[type[Exception], ...] = (),
-    give_up: Callable[[Exception], Awaitable[None]] | None = None,
+    give_up: GiveUp | None = None,
 ) -> None:
     """Run an actor until it returns; start it again when it crashes.
 
@@ -59,7 +62,9 @@ async def supervise(
         give_up: called with the last error once the policy's limit is passed.
     """
     crashes: list[float] = []
+    in_a_row = 0
     while True:
+        started = trio.current_time()
         try:
             await start()
         except Exception as error:
@@ -73,7 +78,8 @@ async def supervise(
                 if give_up is not None:
                     await give_up(error)
                 return
-            await trio.sleep(policy.delay_s(len(crashes)))
+            in_a_row = 1 if now - started >= policy.window_s else in_a_row + 1
+            await trio.sleep(policy.delay_s(in_a_row))
         else:
             return
 

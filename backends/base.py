@@ -16,7 +16,10 @@ from matterstack.core.states import JobState
 
 @attrs.frozen(kw_only=True)
 class PreparedAttempt:
-    """An attempt whose intent is durable; its folder is written before it is submitted."""
+    """An attempt whose intent is durable; its folder is written before it is submitted.
+
+    ``batch`` and ``index``: see `matterstack.core.facts.AttemptPrepared`.
+    """
 
     run_id: RunId
     task_id: TaskId
@@ -26,6 +29,8 @@ class PreparedAttempt:
     command: Sequence[str]
     env: Mapping[str, str]
     resources: Resources
+    batch: Token | None = None
+    index: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -65,6 +70,8 @@ class Backend(Protocol):
     poll_interval_s: float
     grace_period_s: float
     """How long an attempt must have been looked for before its absence counts."""
+    batch_limit: int
+    """Most attempts that are submitted as one; right once `probe` has answered."""
 
     async def serve(self) -> None:
         """Do background work until cancelled."""

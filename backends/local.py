@@ -34,6 +34,7 @@ from matterstack.core.ids import BackendName, JobId, Token
 from matterstack.core.messages import Observed
 from matterstack.core.resources import Limits
 from matterstack.core.states import JobState
+from matterstack.storage.crash_points import crash_point
 from matterstack.storage.leases import boot_id
 
 KILL_AFTER_S: Final = 5.0
@@ -52,6 +53,7 @@ class LocalBackend:
     """See the module."""
 
     grace_period_s = 0.0
+    batch_limit = 1
 
     def __init__(self, name: BackendName, config: LocalBackendConfig, lock_file: Path) -> None:
         self.name = name
@@ -62,7 +64,7 @@ class LocalBackend:
         self._threads = trio.CapacityLimiter(2)
         self._changed = trio.Event()
         self._cancelled: set[Token] = set()
-        self._watched: set[int] = set()
+        self._watched: set[JobId] = set()
         self._lingering: set[int] = set()
         self._nursery: trio.Nursery | None = None
 
@@ -102,8 +104,10 @@ class LocalBackend:
         refused: dict[Token, str] = {}
         with self._lock.shared() as lock:
             for attempt in batch:
+                crash_point("before_submit")
                 try:
                     accepted[attempt.token] = self._start(attempt, lock)
+                    crash_point("after_submit")
                 except OSError as error:
                     refused[attempt.token] = f"the job could not be started: {error}"
         return SubmitReport(accepted=accepted, state=JobState.RUNNING, refused=refused)
@@ -127,23 +131,23 @@ class LocalBackend:
 
     def _watch(self, job_id: JobId) -> None:
         name = ProcessName.parse(job_id)
-        if name is None or self._nursery is None or name.pid in self._watched:
+        if name is None or self._nursery is None or job_id in self._watched:
             return
         try:
             descriptor = os.pidfd_open(name.pid)
         except (ProcessLookupError, OSError):
             self._announce_change()
             return
-        self._watched.add(name.pid)
-        self._nursery.start_soon(self._wait_for_end, name.pid, descriptor)
+        self._watched.add(job_id)
+        self._nursery.start_soon(self._wait_for_end, job_id, name.pid, descriptor)
 
-    async def _wait_for_end(self, pid: int, descriptor: int) -> None:
+    async def _wait_for_end(self, job_id: JobId, pid: int, descriptor: int) -> None:
         try:
             # Readable once the process has ended, whoever its parent is: pidfd_open(2).
             await trio.lowlevel.wait_readable(descriptor)
         finally:
             os.close(descriptor)
-            self._watched.discard(pid)
+            self._watched.discard(job_id)
         with contextlib.suppress(ChildProcessError):  # an adopted process: its parent is init
             os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222  it has ended: this does not block
         self._announce_change()
@@ -161,7 +165,10 @@ class LocalBackend:
         self._changed = trio.Event()
 
     async def poll(self, jobs: Sequence[LiveJob]) -> list[Observed]:
-        """Look at the process of each job."""
+        """Look at the process of each job, but for those that the kernel says are running."""
+        jobs = [job for job in jobs if job.job_id not in self._watched]
+        if not jobs:
+            return []
         seen = await trio.to_thread.run_sync(self._look_at_all, jobs, limiter=self._threads)
         if self._lingering and self._nursery is not None:
             self._lingering.clear()

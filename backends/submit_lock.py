@@ -2,6 +2,8 @@
 
 Each submission holds it shared, through a descriptor that its child inherits: an sbatch that outlives a
 killed engine still holds it.  A search takes it alone, so that it cannot look before an orphan is done.
+A turnstile in front of it keeps new submissions out while a search waits: else several engines that
+submit without a pause would keep it waiting for ever.
 """
 
 from __future__ import annotations
@@ -31,22 +33,26 @@ class SubmitLock:
         """Hold it for a submission; gives the descriptor for the child to inherit.
 
         Blocks only while a search is under way, so call it in a worker thread.
+
+        Raises:
+            BackendError: this file system does not let files be locked, or not be made.
         """
-        descriptor = self._open()
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        with self._opened(self.path) as descriptor:
+            with self._opened(self._turnstile) as turnstile:
+                self._lock(turnstile, fcntl.LOCK_SH)
+                self._lock(descriptor, fcntl.LOCK_SH)
             yield descriptor
-        finally:
-            os.close(descriptor)
 
     @asynccontextmanager
     async def shared_async(self) -> AsyncIterator[int]:
         """Like `shared`, without blocking.
 
         Raises:
-            BackendError: a search was still under way after ``wait_s`` seconds.
+            BackendError: also when a search was still under way after ``wait_s`` seconds.
         """
-        async with self._held(fcntl.LOCK_SH, "a search for jobs") as descriptor:
+        with self._opened(self.path) as descriptor:
+            with self._opened(self._turnstile) as turnstile:
+                await self._lock_in_time((turnstile, descriptor), fcntl.LOCK_SH, "a search for jobs")
             yield descriptor
 
     @asynccontextmanager
@@ -54,32 +60,48 @@ class SubmitLock:
         """Hold it for a search.
 
         Raises:
-            BackendError: a submission was still under way after ``wait_s`` seconds.
+            BackendError: as `shared`, and when a submission (or another search) was still under way after
+                ``wait_s`` seconds.
         """
-        async with self._held(fcntl.LOCK_EX, "a submission"):
+        with self._opened(self._turnstile) as turnstile, self._opened(self.path) as descriptor:
+            await self._lock_in_time((turnstile, descriptor), fcntl.LOCK_EX, "a submission")
             yield
 
-    @asynccontextmanager
-    async def _held(self, kind: int, other: str) -> AsyncIterator[int]:
-        descriptor = self._open()
-        try:
-            with trio.move_on_after(self.wait_s) as waited:
-                while not _try_lock(descriptor, kind):  # noqa: ASYNC110  the kernel announces no unlock
+    @property
+    def _turnstile(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.turn")
+
+    async def _lock_in_time(self, descriptors: tuple[int, ...], kind: int, other: str) -> None:
+        with trio.move_on_after(self.wait_s) as waited:
+            for descriptor in descriptors:
+                while not self._lock(descriptor, kind | fcntl.LOCK_NB):  # noqa: ASYNC110  nobody tells of an unlock
                     await trio.sleep(self.retry_s)
-            if waited.cancelled_caught:
-                raise BackendError(f"{self.path}: {other} has been under way for {self.wait_s:.0f} s")
+        if waited.cancelled_caught:
+            raise BackendError(f"{self.path}: {other} has been under way for {self.wait_s:.0f} s")
+
+    def _lock(self, descriptor: int, kind: int) -> bool:
+        try:
+            fcntl.flock(descriptor, kind)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise self._unusable(error) from error
+        return True
+
+    @contextmanager
+    def _opened(self, path: Path) -> Iterator[int]:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise self._unusable(error) from error
+        try:
             yield descriptor
         finally:
             os.close(descriptor)
 
-    def _open(self) -> int:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-
-
-def _try_lock(descriptor: int, kind: int) -> bool:
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    def _unusable(self, error: OSError) -> BackendError:
+        return BackendError(
+            f"{self.path} cannot be locked: {error.strerror or error}",
+            hint="without this lock a job could be submitted twice; see to the file system of the root",
+        )

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from matterstack.core.errors import CampaignError
+from matterstack.core.json_rules import json_problem
 from matterstack.core.model import Campaign, Result, Results, Workflow
 from matterstack.core.states import TaskStatus
 from matterstack.core.workflow_check import check_workflow
@@ -41,7 +42,7 @@ def main() -> None:
         text = json.dumps({"error": str(error)})
     except BaseException as error:  # noqa: BLE001  whatever a campaign raises is its answer
         traceback.print_exc()
-        text = json.dumps({"error": _describe(error, request["file"], request["action"])})
+        text = json.dumps({"error": _describe(error, request["file"])})
     with os.fdopen(descriptor, "w", encoding="utf-8") as answer_file:
         answer_file.write(text)
     sys.stdout.flush()
@@ -124,28 +125,28 @@ def _checked_workflow(workflow: object, request: Mapping[str, Any]) -> Any:  # n
 def _checked_state(state: object, file: str) -> Any:  # noqa: ANN401  JSON
     if not isinstance(state, dict):
         raise CampaignError(f"{file}: analyze() must return a dict, not {type(state).__name__}")
-    try:
-        json.dumps(state, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise CampaignError(f"{file}: analyze() must return JSON: {error}") from None
+    if problem := json_problem(state):
+        raise CampaignError(f"{file}: analyze() must return JSON: {problem}")
     return state
 
 
-def _describe(error: BaseException, file: str, action: str) -> str:
+def _describe(error: BaseException, file: str) -> str:
     """One line: where in the campaign's own files it went wrong, and what."""
-    where = {"load": "", "plan": " in plan", "analyze": " in analyze"}[action]
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}: {type(error).__name__}: {error.msg}"
-    line = _own_line(error.__traceback__, Path(file).parent)
-    place = f"{line[0]}, line {line[1]}" if line else file
-    message = str(error)
-    return f"{place}{where}: {type(error).__name__}" + (f": {message}" if message else "")
+    place = _own_place(error.__traceback__, Path(file).parent) or file
+    # It may quote a file name that is no Unicode, and have many lines, of which the log has all.
+    message = " ".join(str(error).encode(errors="replace").decode().split())
+    return f"{place}: {type(error).__name__}" + (f": {message}" if message else "")
 
 
-def _own_line(trace: TracebackType | None, folder: Path) -> tuple[str, int] | None:
-    frames = [(f.filename, f.lineno or 0) for f in traceback.extract_tb(trace)]
-    own = [frame for frame in frames if Path(frame[0]).is_relative_to(folder)]
-    return own[-1] if own else None
+def _own_place(trace: TracebackType | None, folder: Path) -> str | None:
+    """File, line and function of the innermost call that is the campaign's own."""
+    own = [f for f in traceback.extract_tb(trace) if Path(f.filename).is_relative_to(folder)]
+    if not own:
+        return None
+    function = "" if own[-1].name == "<module>" else f" in {own[-1].name}"
+    return f"{own[-1].filename}, line {own[-1].lineno}{function}"
 
 
 if __name__ == "__main__":

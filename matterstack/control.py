@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
-import secrets
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,8 +24,8 @@ from matterstack.engine import open_engine
 from matterstack.storage.codec import dumps
 from matterstack.storage.commands import StoredCommand, command_outcome, insert_command
 from matterstack.storage.files import json_bytes, write_durable
-from matterstack.storage.journal import commit, make_append
-from matterstack.storage.layout import Root, Workspace
+from matterstack.storage.journal import Append, commit, make_append
+from matterstack.storage.layout import Root, RunFolder, Workspace
 from matterstack.storage.leases import is_held
 from matterstack.storage.queries import require_run
 from matterstack.storage.schema import open_database, translated_errors
@@ -51,11 +51,13 @@ def effective_config(workspace: Workspace, overrides: Mapping[str, Any]) -> RunC
     layers: dict[str, str] = {}
     for path in (Path(SITE_CONFIG).expanduser(), workspace.config_file):
         try:
-            layers[str(path)] = path.read_text(encoding="utf-8")
+            layers[str(path)] = path.read_text(encoding="utf-8-sig")  # editors may have put a mark in front
         except FileNotFoundError:
             continue
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: cannot be read: {error}") from None
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path}: is no UTF-8 text ({error.reason} at byte {error.start})") from None
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
     if overrides:
         layers["--set"] = dumps(overrides)
     return parse_config(layers)
@@ -77,25 +79,45 @@ def create_run(root: Root, slug: str, overrides: Mapping[str, Any], runtime: Run
             hint="a workspace needs a campaign.py with a function get_campaign()",
         )
     config = effective_config(workspace, overrides).model_dump(mode="json")
-    run_id = new_run_id(runtime.clock(), secrets.token_bytes(4))
+    run_id = new_run_id(runtime.clock(), runtime.entropy(4))
     created = RunCreated(workspace=slug, config=config)
     at = runtime.now()
     state = new_run(run_id, created, at)
+    folder = root.run_folder(slug, run_id)
+    try:
+        # Before the store knows the run: one that cannot have a folder is not made.
+        folder.path.mkdir(parents=True, exist_ok=True)
+        write_durable(folder.config_file, json_bytes(config))
+    except OSError as error:
+        _remove_unborn(folder)
+        raise StoreError(
+            f"{folder.path}: {error.strerror or error}", hint="the workspace must be writable for you"
+        ) from error
+    try:
+        _store_new_run(root, make_append(state, None, [(at, created)], Touched(run=True)))
+    except MatterStackError:
+        _remove_unborn(folder)
+        raise
+    return run_id
+
+
+def _store_new_run(root: Root, append: Append) -> None:
     connection = open_database(root.database)
     try:
-        append = make_append(state, None, [(at, created)], Touched(run=True))
         for outcome in commit(connection, root.database, [append]):
             if isinstance(outcome, MatterStackError):
                 raise outcome
     finally:
         connection.close()
-    folder = root.run_folder(slug, run_id)
-    try:
-        folder.path.mkdir(parents=True, exist_ok=True)
-        write_durable(folder.config_file, json_bytes(config))
-    except OSError as error:
-        raise StoreError(f"{folder.path}: {error.strerror or error}") from error
-    return run_id
+
+
+def _remove_unborn(folder: RunFolder) -> None:
+    """Take back what was written for a run that could not be made."""
+    with contextlib.suppress(OSError):
+        for path in folder.path.iterdir():
+            path.unlink()
+        folder.path.rmdir()
+        folder.path.parent.rmdir()  # only if it is empty: this would have been the first run
 
 
 @attrs.frozen

@@ -7,6 +7,7 @@ them, the one that has its lease.
 from __future__ import annotations
 
 import logging
+import math
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ import attrs
 import trio
 
 from matterstack.actors.backend import BackendActor
+from matterstack.actors.disk_room import wait_for_room
 from matterstack.actors.journal import JournalActor
 from matterstack.actors.mailbox import Mailbox
 from matterstack.actors.planner import Planner, ProcessPlanner
@@ -25,7 +27,7 @@ from matterstack.actors.run import RunActor
 from matterstack.actors.runtime import Runtime
 from matterstack.actors.services import BackendHandle, Services
 from matterstack.actors.summary import SummaryWriter
-from matterstack.actors.supervisor import FOREVER, RestartPolicy, root_cause, supervise
+from matterstack.actors.supervisor import FOREVER, GiveUp, RestartPolicy, root_cause, supervise
 from matterstack.backends.base import Backend
 from matterstack.backends.factory import make_backend
 from matterstack.core.apply import Touched, apply
@@ -39,11 +41,12 @@ from matterstack.core.errors import (
 )
 from matterstack.core.facts import Fact
 from matterstack.core.ids import BackendName, RunId, UtcTime
-from matterstack.core.messages import Fail, Message, Settle
+from matterstack.core.messages import Collected, Fail, Message, Settle
 from matterstack.core.model import Workflow
 from matterstack.core.resources import beyond_limits
 from matterstack.core.run_state import RunState
 from matterstack.storage.commands import open_commands
+from matterstack.storage.crash_points import crash_point
 from matterstack.storage.journal import make_append
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import Lease, acquire_lease
@@ -56,10 +59,6 @@ logger: Final = logging.getLogger(__name__)
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-LOOK_INTERVAL_S: Final = 0.1
-"""How often the store is asked whether another process has committed; 3 microseconds each."""
-LOOK_ANYWAY_S: Final = 2.0
-"""How often runs are looked for without such a sign: a lease that became free is none."""
 FATAL: Final = (StoreError, LeaseLostError)
 
 
@@ -98,16 +97,17 @@ class Engine:
             drive: False carries out the commands that wait for these runs, and nothing else.
         """
         seen: int | None = None
-        looked_at = -LOOK_ANYWAY_S
+        looked_at = -math.inf
         while True:
             version = await self._read(data_version)
             now = trio.current_time()
-            if version != seen or now - looked_at >= LOOK_ANYWAY_S or not drive:
+            if version != seen or now - looked_at >= self.runtime.look_anyway_s or not drive:
                 seen, looked_at = version, now
-                unfinished = await self._look(run_ids, drive=drive)
+                look = partial(self._look, run_ids, drive=drive)
+                unfinished = await wait_for_room("the engine", look)
                 if until_done and not unfinished and not self._served:
                     return
-            await trio.sleep(LOOK_INTERVAL_S)
+            await trio.sleep(self.runtime.look_interval_s)
 
     async def _look(self, run_ids: Sequence[RunId] | None, *, drive: bool) -> list[RunId]:
         """Take up runs that nobody serves, and hand over commands; returns runs that have not ended."""
@@ -127,7 +127,7 @@ class Engine:
                 try:
                     served.mailbox.tell(CommandReady(command), control=True)
                 except MailboxFullError:
-                    return  # it stays in the store, and is handed over at the next look
+                    continue  # it stays in the store, and is handed over at the next look
 
     async def carry_out_commands(self, run_id: RunId) -> bool:
         """Carry out what waits for a run that no engine serves; False when one does.
@@ -148,6 +148,7 @@ class Engine:
         lease = await self._acquire(run_id)
         if lease is None:
             return
+        crash_point("after_lease")
         mailbox: Mailbox[RunMessage] = Mailbox(f"run {run_id}")
         self._served[run_id] = _Served(lease, mailbox)
         self._runs.start_soon(partial(self._serve_run, run_id, lease, mailbox, drive=drive))
@@ -171,21 +172,36 @@ class Engine:
             )
             await actor.serve()
 
+        async def end_jobs(policy: RestartPolicy, give_up: GiveUp | None = None) -> None:
+            name = f"run {run_id} (ending its jobs)"
+            await supervise(name, start, policy=policy, fatal=FATAL, give_up=give_up)
+
         async def give_up(error: Exception) -> None:
             await self._fail(run_id, lease, error)
-            await supervise(f"run {run_id} (ending its jobs)", start, policy=FOREVER, fatal=FATAL)
+            await end_jobs(self.policy, leave_outputs)
+
+        async def leave_outputs(error: Exception) -> None:
+            await self._fail(run_id, lease, error, leave_outputs=True)
+            await end_jobs(FOREVER)
 
         try:
             await supervise(f"run {run_id}", start, policy=self.policy, fatal=FATAL, give_up=give_up)
             await self._summaries.flush()
         finally:
+            crash_point("before_release")
             mailbox.close()
             self._served.pop(run_id, None)
             with trio.move_on_after(5, shield=True):
                 await self._release(lease)
 
-    async def _fail(self, run_id: RunId, lease: Lease, error: Exception) -> None:
-        """Record that a run cannot be served, without its actor."""
+    async def _fail(
+        self, run_id: RunId, lease: Lease, error: Exception, *, leave_outputs: bool = False
+    ) -> None:
+        """Record that a run cannot be served, without its actor.
+
+        Args:
+            leave_outputs: of jobs that have ended, since its actor cannot even look at them.
+        """
         state = await self._read(load_run, run_id)
         if state is None:
             return
@@ -197,7 +213,12 @@ class Engine:
         at = self.runtime.now()
         touched = Touched()
         facts: list[tuple[UtcTime, Fact]] = []
-        messages: tuple[Message, ...] = (Fail(reason=reason), Settle())
+        messages: list[Message] = [Fail(reason=reason)]
+        if leave_outputs:
+            problem = f"its outputs could not be looked at: {type(cause).__name__}: {cause}"
+            attempts = (state.tasks[task_id].last_attempt for task_id in state.collecting)
+            messages.extend(Collected(token=a.token, problem=problem) for a in attempts if a is not None)
+        messages.append(Settle())
         for message in messages:
             for fact in decide(state, message):
                 apply(state, fact, at, touched)

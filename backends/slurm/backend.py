@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,14 +13,25 @@ import attrs
 import trio
 
 from matterstack.backends.base import LiveJob, PreparedAttempt, SubmitReport
-from matterstack.backends.exit_record import ExitRecord, read_claim, read_exit_record
+from matterstack.backends.exit_record import read_claim
 from matterstack.backends.script import JobScript, render
 from matterstack.backends.slurm import commands
+from matterstack.backends.slurm.endings import (
+    Ending,
+    accounted_ending,
+    is_in_doubt,
+    observed_end,
+    queued_ending,
+    read_traces,
+    told_reason,
+)
+from matterstack.backends.slurm.options import directives, reserved_options, sbatch_options
 from matterstack.backends.slurm.output import (
     SACCT_FIELDS,
     SQUEUE_FORMAT,
     AccountedJob,
     QueuedJob,
+    is_job_id,
     parse_sacct,
     parse_sbatch,
     parse_squeue,
@@ -31,8 +42,11 @@ from matterstack.core.config import SlurmBackendConfig
 from matterstack.core.errors import BackendError
 from matterstack.core.ids import BackendName, JobId, Token
 from matterstack.core.messages import Observed
-from matterstack.core.resources import Limits, Resources
-from matterstack.core.states import ENDED_JOBS, JobState
+from matterstack.core.resources import Limits
+from matterstack.core.states import JobState
+from matterstack.storage.threads import RunBlocking, WorkerThreads
+
+logger: Final = logging.getLogger(__name__)
 
 SUBMISSIONS_AT_ONCE: Final = 4
 MISSES_UNTIL_GONE: Final = 2
@@ -41,30 +55,39 @@ MISSES_UNTIL_GONE: Final = 2
 _FIND_JOB_ID: Final = ("MATTERSTACK_JOB_ID=$SLURM_JOB_ID",)
 
 
-@attrs.frozen
-class _Ending:
-    """What is known of the end of a job that left the queue."""
+@attrs.define
+class _Doubt:
+    """A job of which neither Slurm nor its folder tells how it ended."""
 
-    raw_state: str
-    state: JobState
-    reason: str = ""
-    exit_code: int | None = None
-    nodes: str = ""
+    since: float
+    answers: int = 0
 
 
 class SlurmBackend:
     """See `matterstack.backends.base.Backend`."""
 
-    def __init__(self, name: BackendName, config: SlurmBackendConfig, lock_file: Path) -> None:
+    def __init__(
+        self,
+        name: BackendName,
+        config: SlurmBackendConfig,
+        lock_file: Path,
+        *,
+        run: commands.RunCommand = commands.run,
+        blocking: RunBlocking | None = None,
+    ) -> None:
         self.name = name
         self.poll_interval_s = config.poll_interval_s
         self.grace_period_s = config.grace_period_s
+        self.batch_limit = 1
         self._config = config
         self._lock = SubmitLock(lock_file, wait_s=config.command_timeout_s + 30)
         self._submissions = trio.CapacityLimiter(SUBMISSIONS_AT_ONCE)
-        self._threads = trio.CapacityLimiter(2)
-        self._misses: dict[Token, int] = {}
+        self._run = run
+        self._blocking = blocking or WorkerThreads(2, abandon_on_cancel=True)
+        self._doubts: dict[Token, _Doubt] = {}
+        self._unknown_words: set[str] = set()
         self._has_accounting: bool | None = None
+        self._accounting_is_out = False
 
     async def serve(self) -> None:
         """Nothing happens here between questions."""
@@ -87,90 +110,105 @@ class SlurmBackend:
                 prologue=tuple(self._config.prologue),
                 path=str(Path(sys.executable).parent),
             ),
-            [f"#SBATCH {option}" for option in self.options(attempt.resources)],
+            directives(sbatch_options(attempt.resources, self._config)),
         )
-
-    def options(self, wanted: Resources) -> list[str]:
-        """The options of sbatch(1) that ask for these resources."""
-        options = [f"--nodes={wanted.nodes}", "--ntasks=1", f"--cpus-per-task={wanted.cpus}"]
-        if wanted.memory_mib is not None:
-            options.append(f"--mem={wanted.memory_mib}M")
-        if wanted.walltime_s is not None:
-            options.append(f"--time={slurm_time(wanted.walltime_s)}")
-        if wanted.gpus:
-            options.append(f"--gpus={wanted.gpus}")
-        partition = wanted.partition or self._config.partition
-        account = wanted.account or self._config.account
-        options += [f"--partition={partition}"] if partition else []
-        options += [f"--account={account}"] if account else []
-        options += [f"--{key}={value}" if value else f"--{key}" for key, value in wanted.extra.items()]
-        return [shlex.quote(option) for option in options]
 
     async def submit(self, batch: Sequence[PreparedAttempt]) -> SubmitReport:
         """Run sbatch for each attempt, a few at once."""
         accepted: dict[Token, JobId] = {}
         refused: dict[Token, str] = {}
-        unresolved: dict[Token, str] = {attempt.token: "not submitted yet" for attempt in batch}
+        unresolved: dict[Token, str] = {}
 
         async def submit_one(attempt: PreparedAttempt) -> None:
+            if reserved := reserved_options(attempt.resources):
+                refused[attempt.token] = f"resources.extra: {', '.join(reserved)} cannot be set by a campaign"
+                return
             async with self._submissions:
                 try:
                     outcome = await self._sbatch(attempt)
                 except BackendError as error:
                     unresolved[attempt.token] = str(error)
                     return
-            del unresolved[attempt.token]
-            job_id = parse_sbatch(outcome.stdout) if outcome.exit_code == 0 else None
-            if job_id is not None:
+            job_id = parse_sbatch(outcome.stdout)
+            if job_id is not None and outcome.exit_code == 0:
                 accepted[attempt.token] = JobId(job_id)
-            elif outcome.exit_code == 0 or outcome.is_unreachable or outcome.is_limit:
-                unresolved[attempt.token] = outcome.complaint
-            else:
+            elif job_id is None and outcome.is_refusal:
                 refused[attempt.token] = f"sbatch refused the job: {outcome.complaint}"
+            else:
+                unresolved[attempt.token] = f"sbatch: {outcome.complaint}"
+
+        # In the order of the batch, which is that of the priorities: a queue serves the older job first.
+        waiting = iter(batch)
+
+        async def submit_in_turn() -> None:
+            for attempt in waiting:
+                await submit_one(attempt)
 
         async with trio.open_nursery() as nursery:
-            for attempt in batch:
-                nursery.start_soon(submit_one, attempt)
+            for _ in range(min(SUBMISSIONS_AT_ONCE, len(batch))):
+                nursery.start_soon(submit_in_turn)
         return SubmitReport(accepted=accepted, refused=refused, unresolved=unresolved)
 
     async def _sbatch(self, attempt: PreparedAttempt) -> commands.Finished:
+        log = str(attempt.folder / "scheduler.log").replace("%", "%%")
         argv = (
             "sbatch",
+            # Here too, because SBATCH_* variables of the user overrule what stands in the script.
+            *sbatch_options(attempt.resources, self._config),
             "--parsable",
             f"--job-name={attempt.token}",
-            f"--output={attempt.folder / 'scheduler.log'}",
+            f"--output={log}",
             "--open-mode=append",
             f"--chdir={attempt.folder}",
             str(attempt.folder / "job.sh"),
         )
         async with self._lock.shared_async() as descriptor:
-            return await commands.run(argv, timeout_s=self._config.command_timeout_s, inherit=descriptor)
+            return await self._run(argv, timeout_s=self._config.command_timeout_s, inherit=descriptor)
 
     async def find(self, attempts: Sequence[PreparedAttempt]) -> Mapping[Token, JobId]:
-        """Look the tokens up in the queue, in the folders' claims and in the accounting."""
+        """Look the tokens up in the queue, in the folders' claims and in the accounting.
+
+        Where an attempt has several jobs, the one that claimed its folder is kept (none has: the oldest),
+        and the others are cancelled.
+        """
         async with self._lock.alone():
             queued = await self._squeue()
-        by_name: dict[str, list[str]] = {}
+        by_name: dict[str, list[QueuedJob]] = {}
         for job in queued.values():
-            by_name.setdefault(job.name, []).append(job.job_id)
+            if is_job_id(job.job_id):
+                by_name.setdefault(job.name, []).append(job)
         found: dict[Token, JobId] = {}
-        for attempt in attempts:
-            claimant = await trio.to_thread.run_sync(read_claim, attempt.folder, limiter=self._threads)
-            ids = by_name.get(attempt.token, [])
-            if claimant is not None:
+        spare: list[str] = []
+        for attempt, claimant in zip(attempts, await self._claimants(attempts), strict=True):
+            jobs = sorted(by_name.get(attempt.token, ()), key=lambda job: int(job.job_id))
+            if claimant is not None and is_job_id(claimant):
                 found[attempt.token] = JobId(claimant)
-            elif ids:
-                found[attempt.token] = JobId(min(ids, key=int))
+            elif jobs:
+                found[attempt.token] = JobId(jobs[0].job_id)
+            kept = found.get(attempt.token)
+            spare += [job.job_id for job in jobs if job.job_id != kept and queued_ending(job) is None]
+        if spare:
+            logger.warning("%s: ends jobs that were submitted twice: %s", self.name, " ".join(spare))
+            await self._ask(("scancel", *spare))
         missing = [a.token for a in attempts if a.token not in found]
         if missing and await self._accounting_is_there():
             found.update(await self._find_in_accounting(missing))
         return found
 
+    async def _claimants(self, attempts: Sequence[PreparedAttempt]) -> list[str | None]:
+        def read() -> list[str | None]:
+            return [read_claim(attempt.folder) for attempt in attempts]
+
+        return await self._blocking(read)
+
     async def _find_in_accounting(self, tokens: Sequence[Token]) -> dict[Token, JobId]:
-        argv = ("sacct", "--noheader", "--parsable2", "--allocations", f"--name={','.join(tokens)}",
-                "--starttime=now-30days", f"--format={SACCT_FIELDS}")  # fmt: skip
-        answer = await self._ask(argv)
-        return {Token(job.name): JobId(job.job_id) for job in parse_sacct(answer) if job.name in tokens}
+        records = await self._sacct(f"--name={','.join(tokens)}", "--starttime=now-30days")
+        wanted = set(tokens)
+        return {
+            Token(record.name): JobId(record.job_id)
+            for record in records
+            if record.name in wanted and is_job_id(record.job_id)
+        }
 
     # ---- following ----
 
@@ -181,69 +219,84 @@ class SlurmBackend:
         queued = await self._squeue()
         seen: list[Observed] = []
         gone: list[LiveJob] = []
-        endings: dict[Token, _Ending] = {}
+        endings: dict[Token, Ending] = {}
         for job in jobs:
             line = queued.get(job.job_id)
-            state = job_state(line.state) if line is not None else None
             if line is None:
                 gone.append(job)
-            elif state is None or state not in ENDED_JOBS:
-                self._misses.pop(job.token, None)
-                seen.append(_observed_alive(job, line, state))
-            else:
+            elif (ending := queued_ending(line)) is not None:
                 gone.append(job)
-                endings[job.token] = _Ending(
-                    state_word(line.state), state, _reason(line.reason), nodes=line.nodes
-                )
+                endings[job.token] = ending
+            else:
+                seen.append(self._observed_alive(job, line))
         return seen + await self._observe_ended(gone, endings)
 
-    async def _observe_ended(self, gone: Sequence[LiveJob], endings: dict[Token, _Ending]) -> list[Observed]:
-        records: dict[Token, ExitRecord | None] = {}
-        for job in gone:
-            records[job.token] = await trio.to_thread.run_sync(
-                read_exit_record, job.folder, job.job_id, limiter=self._threads
-            )
-        untold = [j for j in gone if j.token not in endings and records[j.token] is None]
-        unexplained = [
-            j for j in gone if (r := records[j.token]) is not None and r.exit_code and j not in untold
+    def _observed_alive(self, job: LiveJob, line: QueuedJob) -> Observed:
+        state, word = job_state(line.state), state_word(line.state)
+        if state is None:
+            if word not in self._unknown_words:
+                self._unknown_words.add(word)
+                logger.warning("%s: unknown job state %r: such jobs are followed", self.name, line.state)
+            reason = f"Slurm says {line.state!r}, which is unknown here; following it"
+            return Observed(token=job.token, state=JobState.RUNNING, raw_state=line.state, reason=reason)
+        reason = told_reason(line.reason) if state is JobState.QUEUED else ""
+        return Observed(token=job.token, state=state, raw_state=word, reason=reason, host=line.nodes or None)
+
+    async def _observe_ended(self, gone: Sequence[LiveJob], endings: dict[Token, Ending]) -> list[Observed]:
+        if not gone:
+            self._doubts.clear()
+            return []
+        traces = await self._blocking(read_traces, gone)
+        untold = [
+            job
+            for job in gone
+            if job.token not in endings and ((r := traces[job.token].record) is None or r.exit_code != 0)
         ]
-        asked = [*untold, *(j for j in unexplained if j.token not in endings)]
-        if asked and await self._accounting_is_there():
-            endings.update(await self._sacct_endings(asked))
+        unanswered = await self._add_accounted_endings(untold, endings)
         observed: list[Observed] = []
+        doubts, self._doubts = self._doubts, {}
         for job in gone:
-            found = _observed_end(job, records[job.token], endings.get(job.token))
-            if found is None:
-                found = self._miss(job)
-            if found is not None:
-                self._misses.pop(job.token, None)
-                observed.append(found)
+            trace, ending = traces[job.token], endings.get(job.token)
+            if job.token in unanswered:
+                continue
+            if is_in_doubt(job, trace, ending) and not self._is_overdue(job, doubts.get(job.token)):
+                continue
+            observed.append(observed_end(job, trace, ending))
         return observed
 
-    def _miss(self, job: LiveJob) -> Observed | None:
-        """A job without any trace: believed only when it is missing again."""
-        self._misses[job.token] = self._misses.get(job.token, 0) + 1
-        if self._misses[job.token] < MISSES_UNTIL_GONE:
-            return None
-        claimant = read_claim(job.folder)
-        if claimant is None:
-            reason = "Slurm does not know its job any more, and the job never started working"
-            return Observed(token=job.token, state=JobState.LOST, reason=reason)
-        reason = "its job started, but ended without recording how, and Slurm does not know it any more"
-        return Observed(token=job.token, state=JobState.COMPLETED_ERROR, raw_state="UNKNOWN", reason=reason)
+    def _is_overdue(self, job: LiveJob, doubt: _Doubt | None) -> bool:
+        """Count one more answer without news of a job; whether there were enough, for long enough."""
+        now = trio.current_time()
+        doubt = doubt or _Doubt(since=now)
+        doubt.answers += 1
+        self._doubts[job.token] = doubt
+        return doubt.answers >= MISSES_UNTIL_GONE and now - doubt.since >= self.grace_period_s
 
-    async def _sacct_endings(self, jobs: Sequence[LiveJob]) -> dict[Token, _Ending]:
-        ids = ",".join(job.job_id for job in jobs)
-        argv = ("sacct", "--noheader", "--parsable2", "--allocations", "--jobs", ids,
-                f"--format={SACCT_FIELDS}")  # fmt: skip
-        records = {record.job_id: record for record in parse_sacct(await self._ask(argv))}
-        endings = {}
+    async def _add_accounted_endings(
+        self, jobs: Sequence[LiveJob], endings: dict[Token, Ending]
+    ) -> frozenset[Token]:
+        """Ask the accounting about jobs; the tokens of those of which it could not be asked.
+
+        An outage of the accounting alone must not keep the other jobs from being followed.
+        """
+        try:
+            if not jobs or not await self._accounting_is_there():
+                return frozenset()
+            ids = ",".join(job.job_id for job in jobs if is_job_id(job.job_id))
+            records = {record.job_id: record for record in await self._sacct(f"--jobs={ids}")} if ids else {}
+        except BackendError as error:
+            if not self._accounting_is_out:
+                logger.warning("%s: the accounting does not answer: %s", self.name, error)
+            self._accounting_is_out = True
+            return frozenset(job.token for job in jobs)
+        if self._accounting_is_out:
+            logger.warning("%s: the accounting answers again", self.name)
+        self._accounting_is_out = False
         for job in jobs:
             record = records.get(job.job_id)
-            state = job_state(record.state) if record is not None else None
-            if record is not None and state in ENDED_JOBS:
-                endings[job.token] = _accounted_ending(record, state)
-        return endings
+            if record is not None and (ending := accounted_ending(record)) is not None:
+                endings[job.token] = ending
+        return frozenset()
 
     async def cancel(self, jobs: Sequence[LiveJob]) -> None:
         """One scancel for all.  Its exit code tells nothing: only polling shows that a job has ended."""
@@ -258,8 +311,22 @@ class SlurmBackend:
     # ---- questions ----
 
     async def _squeue(self) -> dict[str, QueuedJob]:
-        argv = ("squeue", "--noheader", "--states=all", f"--user={os.getuid()}", f"--format={SQUEUE_FORMAT}")
-        return {job.job_id: job for job in parse_squeue(await self._ask(argv))}
+        answer = await self._ask(
+            ("squeue", "--states=all", f"--user={os.getuid()}", f"--format={SQUEUE_FORMAT}")
+        )
+        table = parse_squeue(answer)
+        if not table.is_whole:
+            raise BackendError(_not_whole("squeue", answer))
+        return {job.job_id: job for job in table.rows}
+
+    async def _sacct(self, *which: str) -> Sequence[AccountedJob]:
+        answer = await self._ask(
+            ("sacct", "--parsable2", "--allocations", *which, f"--format={SACCT_FIELDS}")
+        )
+        table = parse_sacct(answer)
+        if not table.is_whole:
+            raise BackendError(_not_whole("sacct", answer))
+        return table.rows
 
     async def _accounting_is_there(self) -> bool:
         if self._has_accounting is None:
@@ -271,91 +338,12 @@ class SlurmBackend:
         return bool(self._has_accounting)
 
     async def _ask(self, argv: Sequence[str]) -> str:
-        answer = await commands.run(argv, timeout_s=self._config.command_timeout_s)
+        answer = await self._run(argv, timeout_s=self._config.command_timeout_s)
         if answer.exit_code != 0:
             raise BackendError(f"{argv[0]}: {answer.complaint}")
         return answer.stdout
 
 
-def slurm_time(seconds: int) -> str:
-    """Format a walltime, rounded up to the minutes that Slurm counts in.
-
-    >>> slurm_time(3600), slurm_time(61), slurm_time(90_000)
-    ('0-01:00:00', '0-00:02:00', '1-01:00:00')
-    """
-    minutes = -(-seconds // 60)
-    return f"{minutes // 1440}-{minutes // 60 % 24:02}:{minutes % 60:02}:00"
-
-
-def _reason(raw: str) -> str:
-    return "" if raw in {"None", "(null)", ""} else raw
-
-
-def _observed_alive(job: LiveJob, line: QueuedJob, state: JobState | None) -> Observed:
-    if state is None:
-        reason = f"Slurm says {line.state!r}, which is unknown here; following it"
-        return Observed(token=job.token, state=JobState.RUNNING, raw_state=line.state, reason=reason)
-    word = state_word(line.state)
-    return Observed(
-        token=job.token,
-        state=state,
-        raw_state=word,
-        reason=_reason(line.reason) if state is JobState.QUEUED else "",
-        host=line.nodes or None,
-    )
-
-
-def _accounted_ending(record: AccountedJob, state: JobState | None) -> _Ending:
-    exit_code = record.exit_code
-    if record.signal:
-        exit_code = 128 + record.signal
-    return _Ending(state_word(record.state), state or JobState.COMPLETED_ERROR, "", exit_code, record.nodes)
-
-
-def _observed_end(job: LiveJob, record: ExitRecord | None, ending: _Ending | None) -> Observed | None:
-    """Put the exit record and Slurm's own word together.
-
-    A command that ended well has ended well, whatever came after it.  For everything else Slurm's word
-    tells more: TIMEOUT or PREEMPTED rather than an exit code of 143.
-    """
-    if record is not None and (record.exit_code == 0 or ending is None):
-        return record.observed(job.token, raw_state=ending.raw_state if ending else "")
-    if ending is None:
-        return None
-    if record is not None:
-        state = ending.state if ending.state is not JobState.COMPLETED_OK else JobState.COMPLETED_ERROR
-        observed = record.observed(job.token, raw_state=ending.raw_state)
-        return attrs.evolve(observed, state=state, reason=_words(ending))
-    if ending.state is JobState.COMPLETED_OK:
-        if read_claim(job.folder) not in {None, job.job_id}:
-            reason = "its job found the folder claimed by another job, and did no work"
-        else:
-            reason = "its job ended without an exit record: is this folder seen by the compute nodes?"
-        return Observed(
-            token=job.token, state=JobState.COMPLETED_ERROR, raw_state=ending.raw_state, reason=reason
-        )
-    return Observed(
-        token=job.token,
-        state=ending.state,
-        raw_state=ending.raw_state,
-        reason=_words(ending),
-        exit_code=ending.exit_code,
-        host=ending.nodes or None,
-    )
-
-
-def _words(ending: _Ending) -> str:
-    """Say in words why Slurm ended a job; empty when the exit code says it all."""
-    told = {
-        "TIMEOUT": "its job reached its walltime and was ended by Slurm",
-        "OUT_OF_MEMORY": "its job used more memory than it asked for, and was ended by Slurm",
-        "NODE_FAIL": "the node of its job failed",
-        "BOOT_FAIL": "the node of its job did not boot",
-        "PREEMPTED": "its job was preempted by another one",
-        "DEADLINE": "its job reached its deadline",
-    }
-    if ending.raw_state in told:
-        return told[ending.raw_state]
-    return (
-        "" if ending.reason in {"", "NonZeroExitCode"} else f"Slurm says {ending.raw_state}: {ending.reason}"
-    )
+def _not_whole(command: str, answer: str) -> str:
+    end = answer.strip().rpartition("\n")[2][:80]
+    return f"{command} printed no whole table" + (f"; the last line is {end!r}" if end else "")

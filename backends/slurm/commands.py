@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 import trio
@@ -15,6 +15,14 @@ from matterstack.core.errors import BackendError
 
 UNREACHABLE: Final = (
     "Unable to contact slurm controller",
+    "Could not establish a configuration source",
+    "Slurm backup controller in standby mode",
+    "Communication connection failure",
+    "Message send failure",
+    "Message receive failure",
+    "I/O error writing script/environment to file",
+    "Authentication credential expired",
+    "Invalid authentication credential",
     "Socket timed out",
     "Connection refused",
     "Connection timed out",
@@ -42,6 +50,15 @@ LIMITS: Final = (
 """What stderr says when a limit is used up for now."""
 
 
+_FILTERS: Final = ("SQUEUE_", "SACCT_", "SCANCEL_", "SINFO_")
+"""Variables that hide jobs from a question, or spare them from a scancel."""
+_JOB_FORMING: Final = frozenset({"SBATCH_ARRAY_INX", "SBATCH_ERROR", "SBATCH_INPUT", "SBATCH_WAIT"})
+_OF_THE_CLUSTER: Final = frozenset({"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT"})
+_PLAIN: Final = {"LC_ALL": "C", "SLURM_TIME_FORMAT": "standard"}
+_KILLED_BELOW_A_SHELL: Final = range(129, 193)
+"""What a site's wrapper script exits with when the command in it was killed by a signal: bash(1)."""
+
+
 @attrs.frozen
 class Finished:
     """A command that came to its end."""
@@ -55,7 +72,22 @@ class Finished:
         """What it complained about, in one line."""
         lines = [line.strip() for line in self.stderr.splitlines() if line.strip()]
         cleaned = [line.partition("error: ")[2] or line for line in lines]
-        return "; ".join(dict.fromkeys(cleaned)) or f"exit code {self.exit_code}"
+        if cleaned:
+            return "; ".join(dict.fromkeys(cleaned))
+        return (
+            f"it was killed by signal {-self.exit_code}"
+            if self.exit_code < 0
+            else (f"it ended with exit code {self.exit_code} and without a word")
+        )
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether Slurm said no, for good: it answered, and no limit is merely used up for now.
+
+        A command that was killed has said nothing: what it asked for may have happened.
+        """
+        was_killed = self.exit_code < 0 or self.exit_code in _KILLED_BELOW_A_SHELL
+        return self.exit_code != 0 and not (was_killed or self.is_unreachable or self.is_limit)
 
     @property
     def is_unreachable(self) -> bool:
@@ -68,26 +100,36 @@ class Finished:
         return any(sign in self.stderr for sign in LIMITS)
 
 
-async def run(argv: Sequence[str], *, timeout_s: float, inherit: int | None = None) -> Finished:
-    """Run a command to its end, in the C locale.
+class RunCommand(Protocol):
+    """Runs a command to its end; see `run`."""
+
+    async def __call__(
+        self, argv: Sequence[str], *, timeout_s: float, inherit: int | None = None, stdin: str = ""
+    ) -> Finished:
+        """Run it."""
+
+
+async def run(
+    argv: Sequence[str], *, timeout_s: float, inherit: int | None = None, stdin: str = ""
+) -> Finished:
+    """Run a command to its end.
 
     Args:
+        stdin: what it reads from its standard input.
         inherit: a descriptor that the child keeps open for as long as it lives.
 
     Raises:
-        BackendError: it is not installed, or took longer than ``timeout_s`` (and was killed: what it
+        BackendError: it cannot be started, or took longer than ``timeout_s`` (and was killed: what it
             asked for may have happened all the same).
     """
-    environment = {**os.environ, "LC_ALL": "C", "SLURM_TIME_FORMAT": "standard"}
-    for name in ("SQUEUE_FORMAT", "SQUEUE_FORMAT2", "SQUEUE_STATES", "SQUEUE_USERS", "SACCT_FORMAT"):
-        environment.pop(name, None)
     execute = partial(
         trio.run_process,
         list(argv),
+        stdin=stdin.encode(),
         capture_stdout=True,
         capture_stderr=True,
         check=False,
-        env=environment,
+        env=_environment(argv[0], os.environ),
         start_new_session=True,  # Ctrl-C in the terminal is for the engine, not for sbatch
         pass_fds=() if inherit is None else (inherit,),
     )
@@ -99,8 +141,27 @@ async def run(argv: Sequence[str], *, timeout_s: float, inherit: int | None = No
             f"{argv[0]}: no such command on this machine",
             hint="run MatterStack where Slurm's commands are (a login node), or load its module first",
         ) from None
+    except OSError as error:
+        raise BackendError(f"{argv[0]} cannot be started: {error.strerror or error}") from error
     except trio.TooSlowError:
         raise BackendError(f"{argv[0]} gave no answer within {timeout_s:g} s") from None
     return Finished(
         done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
     )
+
+
+def _environment(command: str, ours: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a command: without what would change its question or its answer.
+
+    sbatch hands it on to the job, which must find the user's own language in it.
+    """
+    dropped = _JOB_FORMING if command == "sbatch" else ()
+    in_a_job = "SLURM_JOB_ID" in ours  # the engine is a job itself: its own jobs are not steps of that
+    environment = {
+        name: value
+        for name, value in ours.items()
+        if not name.startswith(_FILTERS)
+        and name not in dropped
+        and not (in_a_job and name.startswith("SLURM_") and name not in _OF_THE_CLUSTER)
+    }
+    return environment if command == "sbatch" else environment | _PLAIN

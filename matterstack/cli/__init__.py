@@ -13,6 +13,8 @@ def run_command_line() -> None:
 
     try:
         # asyncclick runs on asyncio unless it is told otherwise.
-        main(_anyio_backend="trio", standalone_mode=False)
+        code = main(_anyio_backend="trio", standalone_mode=False)
     except BaseException as error:  # noqa: BLE001  every one ends here
-        sys.exit(report(error, as_json="--json" in sys.argv))
+        code = report(error, as_json="--json" in sys.argv)
+    # Not in standalone mode, the code of a `click.exceptions.Exit` comes back as a value.
+    sys.exit(code if isinstance(code, int) else 0)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncclick as click
 
 import matterstack
+from matterstack.cli.check_command import check
 from matterstack.cli.init_command import init
-from matterstack.cli.run_control import cancel, pause, resume, retry
+from matterstack.cli.run_control import cancel, pause, rerun, resume, retry
 from matterstack.cli.run_serve import run_init, run_loop, run_start
 from matterstack.cli.run_show import events, list_runs, logs, status, tasks
 
@@ -31,7 +32,9 @@ async def run() -> None:
 
 
 main.add_command(init)
+main.add_command(check)
 for command in (
-    run_init, run_loop, run_start, list_runs, status, tasks, logs, events, pause, resume, cancel, retry
+    run_init, run_loop, run_start, list_runs, status, tasks, logs, events, pause, resume, cancel, retry,
+    rerun,
 ):  # fmt: skip
     run.add_command(command)

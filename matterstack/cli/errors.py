@@ -35,6 +35,9 @@ def report(error: BaseException, *, as_json: bool) -> int:
     if isinstance(cause, MatterStackError):
         _say(cause.code, str(cause), cause.hint, as_json=as_json)
         return cause.exit_code
+    if isinstance(cause, click.exceptions.NoArgsIsHelpError):
+        print(cause.format_message(), file=sys.stderr)  # noqa: T201
+        return 2
     if isinstance(cause, click.ClickException):
         context = getattr(cause, "ctx", None)
         hint = f"see: {context.command_path} --help" if context else ""
@@ -46,6 +49,8 @@ def report(error: BaseException, *, as_json: bool) -> int:
 
 def _cause(error: BaseException) -> BaseException:
     """The error to tell about, out of a group: ours first."""
+    if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
+        return error.__context__  # click makes an exit of it
     flat = list(_flatten(error))
     ours = [e for e in flat if isinstance(e, MatterStackError)]
     return (ours or flat)[0]

@@ -10,6 +10,8 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Final
 
+from matterstack.storage.schema import translated_errors
+
 MOST_BYTES: Final = 5_000_000
 
 
@@ -20,14 +22,26 @@ class _OneLine(logging.Formatter):
         return f"{record.levelname.lower()}: {record.getMessage()}"
 
 
+class _Unbroken(RotatingFileHandler):
+    """A log that cannot be written (a full disk) must neither stop an engine nor print tracebacks."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  the name is logging's
+        """Drop the line: what people must see goes to stderr as well."""
+
+
 @contextmanager
 def log_to_file(path: Path) -> Iterator[None]:
-    """Send warnings to stderr in one line each, and everything with tracebacks to a file."""
+    """Send warnings to stderr in one line each, and everything with tracebacks to a file.
+
+    Raises:
+        StoreError: the file cannot be opened.
+    """
     logger = logging.getLogger("matterstack")
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    to_file = RotatingFileHandler(path, maxBytes=MOST_BYTES, backupCount=2, encoding="utf-8")
+    with translated_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        to_file = _Unbroken(path, maxBytes=MOST_BYTES, backupCount=2, encoding="utf-8")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
     to_people = logging.StreamHandler(sys.stderr)
     to_people.setLevel(logging.WARNING)

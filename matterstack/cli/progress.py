@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 import asyncclick as click
+import attrs
 import trio
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
@@ -17,7 +18,8 @@ from matterstack.cli.printing import style_of
 from matterstack.cli.waiting import changes
 from matterstack.core.ids import RunId, utc_moment
 from matterstack.core.states import ENDED_RUNS, ENDED_TASKS, RunStatus, TaskStatus
-from matterstack.storage.queries import RunSummary, Stage, run_summaries
+from matterstack.storage.leases import is_held
+from matterstack.storage.queries import RunSummary, Stage, run_summaries, runs_with_jobs
 from matterstack.storage.reader import Reader
 
 PLAIN_INTERVAL_S: Final = 1.0
@@ -84,14 +86,12 @@ def print_summary(summary: RunSummary) -> None:
     """Show a run once."""
     console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=200)
     console.print(heading(summary), soft_wrap=True)
-    with Progress(*_columns(), console=console, auto_refresh=False, transient=True) as bars:
-        for stage in summary.stages:
-            done, total = done_and_total(stage)
-            bars.add_task(stage_title(stage), total=total, completed=done, counts=counts_text(stage))
-        table = bars.get_renderable()
-        bars.stop()
-        if summary.stages:
-            console.print(table)
+    bars = Progress(*_columns(), console=console, disable=True)  # never started: only its table is wanted
+    for stage in summary.stages:
+        done, total = done_and_total(stage)
+        bars.add_task(stage_title(stage), total=total, completed=done, counts=counts_text(stage))
+    if summary.stages:
+        console.print(bars.get_renderable())
 
 
 def _columns() -> tuple[ProgressColumn, ...]:
@@ -108,63 +108,84 @@ class _DoneColumn(ProgressColumn):
         return Text(f"{int(task.completed)}/{int(task.total or 0)}")
 
 
-async def follow_runs(reader: Reader, run_ids: Sequence[RunId] | None) -> None:
-    """Show progress until all these runs have ended; with None, of all runs, until cancelled."""
+class _Bars(Progress):
+    """Bars of one run under a heading, or one bar for each of several runs."""
+
+    summaries: Sequence[RunSummary] = ()
+    rows: int = 1
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """What is drawn: the newest stages, as many as there are rows."""
+        if len(self.summaries) == 1:
+            yield heading(self.summaries[0])
+        yield self.make_tasks_table([task for task in self.tasks if task.visible][-self.rows :])
+
+
+async def follow_runs(reader: Reader, run_ids: Sequence[RunId] | None, *, transient: bool = False) -> None:
+    """Show progress until all these runs have ended; with None, of all runs, until cancelled.
+
+    Args:
+        transient: bars are wiped off at the end, since the caller prints a summary.
+    """
     if sys.stdout.isatty():
-        await _follow_with_bars(reader, run_ids)
+        await _follow_with_bars(reader, run_ids, transient=transient)
     else:
         await _follow_with_lines(reader, run_ids)
 
 
-async def _follow_with_bars(reader: Reader, run_ids: Sequence[RunId] | None) -> None:
+async def _follow_with_bars(reader: Reader, run_ids: Sequence[RunId] | None, *, transient: bool) -> None:
     console = Console(highlight=False)
-    with Progress(*_columns(), console=console, auto_refresh=False) as bars:
+    with _Bars(*_columns(), console=console, auto_refresh=False, transient=transient) as bars:
         shown: dict[object, TaskID] = {}
         async for _ in changes(reader, at_least_every_s=1.0):
-            summaries = await _relevant(reader, run_ids, shown)
-            for summary in summaries:
-                _show(bars, shown, summary, with_stages=len(summaries) == 1)
+            bars.summaries = await _relevant(reader, run_ids, shown)
+            bars.rows = max(1, console.height - 3)
+            for summary in bars.summaries:
+                _show(bars, shown, summary)
             bars.refresh()
-            if _all_ended(summaries, run_ids):
+            if _all_ended(bars.summaries, run_ids):
                 return
 
 
 async def _relevant(
-    reader: Reader, run_ids: Sequence[RunId] | None, shown: dict[object, TaskID]
+    reader: Reader, run_ids: Sequence[RunId] | None, shown: Container[object]
 ) -> list[RunSummary]:
     summaries = await reader.read(run_summaries, run_ids)
-    if run_ids is not None:
+    if run_ids is None:
+        summaries = [s for s in summaries if s.status not in ENDED_RUNS or s.run_id in shown]
+    if not any(map(_waits_for_a_seat, summaries)):
         return summaries
-    return [s for s in summaries if s.status not in ENDED_RUNS or s.run_id in shown]
+    unserved = [run for run in await reader.read(runs_with_jobs) if not is_held(reader.root, run)]
+    if not unserved:
+        return summaries
+    note = (
+        "waits for seats that are taken by jobs of runs that no engine serves; "
+        f"serve them with: matterstack run loop {' '.join(unserved)}"
+    )
+    return [attrs.evolve(s, status_reason=note) if _waits_for_a_seat(s) else s for s in summaries]
+
+
+def _waits_for_a_seat(summary: RunSummary) -> bool:
+    waits = summary.count(TaskStatus.READY) > 0 and summary.count(TaskStatus.ACTIVE) == 0
+    return waits and summary.status is RunStatus.RUNNING and not summary.status_reason
 
 
 def _all_ended(summaries: Sequence[RunSummary], run_ids: Sequence[RunId] | None) -> bool:
     return run_ids is not None and all(s.status in ENDED_RUNS for s in summaries)
 
 
-def _show(bars: Progress, shown: dict[object, TaskID], summary: RunSummary, *, with_stages: bool) -> None:
-    if with_stages:
-        # A line without a bar: the run itself.
-        title = heading(summary).plain
-        if summary.run_id not in shown:
-            shown[summary.run_id] = bars.add_task(title, total=None, visible=False, counts="")
-            bars.console.print(Text(f"{summary.workspace}  {summary.run_id}"))
-        for stage in summary.stages:
-            done, total = done_and_total(stage)
-            key = (summary.run_id, stage.iteration)
-            if key not in shown:
-                shown[key] = bars.add_task(stage_title(stage), total=total, counts="")
-            bars.update(shown[key], completed=done, total=total, counts=counts_text(stage))
-        state = f"{summary.status} {elapsed_text(elapsed_s(summary))}"
-        if "state" not in shown:
-            shown["state"] = bars.add_task("", total=1, counts="")
-        done, total = _overall(summary)
-        counts = "planning" if summary.status is RunStatus.RUNNING and _is_planning(summary) else ""
-        bars.update(shown["state"], description=state, completed=done, total=total, counts=counts)
-        return
-    done, total = _overall(summary)
+def _show(bars: _Bars, shown: dict[object, TaskID], summary: RunSummary) -> None:
+    """Bring the bars of a run up to date: one for each stage if it is alone, else one in all."""
+    alone = len(bars.summaries) == 1
     if summary.run_id not in shown:
-        shown[summary.run_id] = bars.add_task("", total=total, counts="")
+        shown[summary.run_id] = bars.add_task("", counts="", visible=False)
+    for stage in summary.stages:
+        done, total = done_and_total(stage)
+        key = (summary.run_id, stage.iteration)
+        if key not in shown:
+            shown[key] = bars.add_task(stage_title(stage), total=total, counts="")
+        bars.update(shown[key], completed=done, total=total, counts=counts_text(stage), visible=alone)
+    done, total = _overall(summary)
     running = summary.count(TaskStatus.ACTIVE)
     bars.update(
         shown[summary.run_id],
@@ -172,6 +193,7 @@ def _show(bars: Progress, shown: dict[object, TaskID], summary: RunSummary, *, w
         completed=done,
         total=total,
         counts=f"{running} running" if running else summary.status_reason,
+        visible=not alone,
     )
 
 

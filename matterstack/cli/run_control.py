@@ -49,7 +49,7 @@ async def cancel(context: click.Context, run_id: RunId, reason: str, as_json: bo
     await _ask(context, run_id, Cancel(by=user_name(), reason=reason), as_json)
 
 
-@click.command()
+@click.command(short_help="Give failed tasks new attempts.")
 @run_argument
 @click.argument("task_ids", metavar="[TASK]...", nargs=-1)
 @json_option
@@ -63,16 +63,33 @@ async def retry(context: click.Context, run_id: RunId, task_ids: tuple[str, ...]
     await _ask(context, run_id, Retry(by=user_name(), tasks=chosen), as_json)
 
 
+@click.command(short_help="Give ended tasks new attempts.")
+@run_argument
+@click.argument("task_ids", metavar="TASK...", nargs=-1, required=True)
+@click.option("--recursive", is_flag=True, help="Also all tasks that depend on them.")
+@json_option
+@click.pass_context
+async def rerun(
+    context: click.Context, run_id: RunId, task_ids: tuple[str, ...], recursive: bool, as_json: bool
+) -> None:
+    """Give ended tasks new attempts, also those that succeeded; reopens a COMPLETED or FAILED run."""
+    from matterstack.control import user_name
+    from matterstack.core.messages import Rerun
+
+    chosen = tuple(TaskId(task_id) for task_id in task_ids)
+    await _ask(context, run_id, Rerun(by=user_name(), tasks=chosen, recursive=recursive), as_json)
+
+
 async def _ask(context: click.Context, run_id: RunId, request: object, as_json: bool) -> None:
     from matterstack.actors.runtime import Runtime
     from matterstack.cli.printing import print_json
     from matterstack.cli.waiting import wait_until_cancelled
     from matterstack.control import ask_run
-    from matterstack.core.messages import Cancel, Pause, Resume, Retry
+    from matterstack.core.messages import Cancel, Pause, Rerun, Resume, Retry
     from matterstack.storage.queries import require_run
     from matterstack.storage.reader import open_reader
 
-    if not isinstance(request, Pause | Resume | Cancel | Retry):
+    if not isinstance(request, Pause | Resume | Cancel | Retry | Rerun):
         raise TypeError(type(request).__name__)
     root = current_root(context)
     answer = await ask_run(root, run_id, request, Runtime())
@@ -86,5 +103,5 @@ async def _ask(context: click.Context, run_id: RunId, request: object, as_json: 
     click.echo(
         f"run {run_id} is {summary.status}" + (f": {summary.status_reason}" if summary.status_reason else "")
     )
-    if not answer.by_engine and isinstance(request, Resume | Retry):
+    if not answer.by_engine and isinstance(request, Resume | Retry | Rerun):
         click.echo(f"no engine serves it; start one with: matterstack run loop {run_id}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import asyncclick as click
@@ -33,6 +34,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     {'params': {'n': 5}, 'default_backend': 'cluster'}
     """
     from matterstack.core.config import merge, nested
+    from matterstack.core.json_rules import json_problem
 
     merged: dict[str, Any] = {}
     for setting in settings:
@@ -41,8 +43,10 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
             raise UsageError(f"--set {setting!r}: must be KEY=VALUE, with a dotted path as the key")
         try:
             value = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             value = text
+        if problem := json_problem(value):
+            raise UsageError(f"--set {setting!r}: cannot be kept as JSON: {problem}")
         merged = merge(merged, nested(key, value))
     return merged
 
@@ -71,7 +75,7 @@ async def _create(root: Root, slug: str, settings: Sequence[str]) -> RunId:
     return await runtime.files(create_run, root, slug, parse_settings(settings), runtime)
 
 
-@click.command("loop")
+@click.command("loop", short_help="Be the engine: serve runs until stopped.")
 @click.argument("run_ids", metavar="[RUN_ID]...", type=RUN_ID, nargs=-1)
 @click.option("--until-done", is_flag=True, help="Return when these runs have ended.")
 @json_option
@@ -101,7 +105,7 @@ async def run_loop(
         _exit_by(summaries)
 
 
-@click.command("start")
+@click.command("start", short_help="Make a run and serve it until it has ended.")
 @slug_argument
 @set_option
 @json_option
@@ -116,7 +120,7 @@ async def run_start(context: click.Context, slug: str, settings: tuple[str, ...]
 
     root = current_root(context)
     run_id = await _create(root, slug, settings)
-    await _serve(root, [run_id], until_done=True, show=not as_json)
+    await _serve(root, [run_id], until_done=True, show=not as_json, transient=True)
     async with open_reader(root) as reader:
         summary = await reader.read(require_run, run_id)
         outputs = await reader.read(newest_outputs, run_id, 12)
@@ -143,7 +147,9 @@ def _exit_by(summaries: Sequence[RunSummary]) -> None:
         raise click.exceptions.Exit(1)
 
 
-async def _serve(root: Root, run_ids: Sequence[RunId] | None, *, until_done: bool, show: bool) -> None:
+async def _serve(
+    root: Root, run_ids: Sequence[RunId] | None, *, until_done: bool, show: bool, transient: bool = False
+) -> None:
     """Run an engine until it is done, or stopped by a signal."""
     import trio
 
@@ -158,7 +164,7 @@ async def _serve(root: Root, run_ids: Sequence[RunId] | None, *, until_done: boo
         async with open_engine(root) as engine, open_reader(root) as reader, trio.open_nursery() as nursery:
             nursery.start_soon(stop_on_signals, engine.stop)
             if show:
-                nursery.start_soon(follow_runs, reader, run_ids)
+                nursery.start_soon(partial(follow_runs, reader, run_ids, transient=transient))
             await engine.serve(run_ids, until_done=until_done)
             if show and run_ids is not None:
                 await trio.sleep(2 * LOOK_INTERVAL_S)  # the display catches up with the last change

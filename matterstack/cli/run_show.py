@@ -68,7 +68,7 @@ async def status(context: click.Context, run_id: RunId, follow: bool, as_json: b
     async with open_reader(current_root(context)) as reader:
         summary = await reader.read(require_run, run_id)
         if follow:
-            await follow_runs(reader, [run_id])
+            await follow_runs(reader, [run_id], transient=True)
             summary = await reader.read(require_run, run_id)
     if as_json:
         print_json(summary.as_json())
@@ -76,7 +76,7 @@ async def status(context: click.Context, run_id: RunId, follow: bool, as_json: b
         print_summary(summary)
 
 
-@click.command()
+@click.command(short_help="List the tasks of a run.")
 @run_argument
 @json_option
 @click.pass_context

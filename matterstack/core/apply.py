@@ -30,10 +30,16 @@ from matterstack.core.states import (
 
 @attrs.define
 class Touched:
-    """What changed since the last write: the run's own row, tasks, attempts."""
+    """What changed since the last write: the run's own row, tasks, attempts.
+
+    ``planned`` and ``prepared`` are those among them that are new: all of their row is to be written, and
+    of the others only what can change.
+    """
 
     run: bool = False
+    planned: set[TaskId] = attrs.field(factory=set)
     tasks: dict[TaskId, None] = attrs.field(factory=dict)
+    prepared: set[Token] = attrs.field(factory=set)
     attempts: dict[Token, AttemptState] = attrs.field(factory=dict)
 
 
@@ -159,6 +165,7 @@ def _task_planned(state: RunState, fact: f.TaskPlanned, _at: UtcTime, touched: T
     if task.unmet == 0:
         _set_task(state, task, TaskStatus.READY, touched)
     touched.tasks[fact.task.id] = None
+    touched.planned.add(fact.task.id)
 
 
 def insert_task(state: RunState, task: TaskState) -> None:
@@ -168,6 +175,10 @@ def insert_task(state: RunState, task: TaskState) -> None:
         known = state.tasks.get(dependency)
         if known is None or not known.satisfies_dependents:
             task.unmet += 1
+    if task.satisfies_dependents:
+        # Tasks that were planned before the one they depend on counted it as missing.
+        for dependent in state.dependents.get(task.task.id, ()):
+            state.tasks[dependent].unmet -= 1
     state.tasks[task.task.id] = task
     state.counts[task.status] += 1
 
@@ -249,6 +260,9 @@ def _task_retried(state: RunState, fact: f.TaskRetried, _at: UtcTime, touched: T
     task = _task(state, fact.task_id)
     task.reason = f"tried again after {fact.kind}: {fact.reason}"
     _set_task(state, task, TaskStatus.READY, touched)
+    if task.unmet:
+        # A person reopened a task that it depends on while it was ACTIVE.
+        _set_task(state, task, TaskStatus.WAITING, touched)
 
 
 def _task_cancelled(state: RunState, fact: f.TaskCancelled, _at: UtcTime, touched: Touched) -> None:
@@ -279,6 +293,8 @@ def _prepared(state: RunState, fact: f.AttemptPrepared, at: UtcTime, touched: To
         backend=fact.backend,
         resources=fact.resources,
         prepared_at=at,
+        batch=fact.batch,
+        index=fact.index,
     )
     task.attempts.append(attempt)
     task.tries += 1
@@ -286,6 +302,7 @@ def _prepared(state: RunState, fact: f.AttemptPrepared, at: UtcTime, touched: To
     _set_task(state, task, TaskStatus.ACTIVE, touched)
     state.live[fact.token] = attempt
     touched.attempts[fact.token] = attempt
+    touched.prepared.add(fact.token)
 
 
 def _live(state: RunState, token: Token, touched: Touched) -> AttemptState:

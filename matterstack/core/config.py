@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from matterstack.core.errors import ConfigError
+from matterstack.core.json_rules import json_problem
 
 _STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -19,7 +20,7 @@ class LocalBackendConfig(BaseModel):
     model_config = _STRICT
     type: Literal["local"]
     max_jobs: int = Field(default=2, ge=1)
-    poll_interval_s: float = Field(default=5.0, gt=0, strict=False)
+    poll_interval_s: float = Field(default=5.0, gt=0)
     prologue: list[str] = []
 
 
@@ -29,9 +30,9 @@ class SlurmBackendConfig(BaseModel):
     model_config = _STRICT
     type: Literal["slurm"]
     max_jobs: int = Field(default=100, ge=1)
-    poll_interval_s: float = Field(default=10.0, gt=0, strict=False)
-    command_timeout_s: float = Field(default=60.0, gt=0, strict=False)
-    grace_period_s: float = Field(default=30.0, ge=0, strict=False)
+    poll_interval_s: float = Field(default=10.0, gt=0)
+    command_timeout_s: float = Field(default=60.0, gt=0)
+    grace_period_s: float = Field(default=30.0, ge=0)
     partition: str | None = None
     account: str | None = None
     prologue: list[str] = []
@@ -48,7 +49,7 @@ class RunConfig(BaseModel):
     max_hpc_jobs_per_run: int = Field(default=10, ge=1)
     default_backend: str = "local"
     priority: int = Field(default=1, ge=1)
-    planning_timeout_s: float = Field(default=3600.0, gt=0, strict=False)
+    planning_timeout_s: float = Field(default=3600.0, gt=0)
     params: dict[str, Any] = {}
     backends: dict[str, BackendConfig] = {}
 
@@ -98,11 +99,13 @@ def nested(dotted: str, value: object) -> dict[str, Any]:
     >>> nested("params.n", 5)
     {'params': {'n': 5}}
     """
-    for key in reversed(dotted.split(".")):
-        value = {key: value}
-    if not isinstance(value, dict):
-        raise ConfigError(f"--set {dotted}: the key is empty")
-    return value
+    keys = dotted.split(".")
+    if not all(keys):
+        raise ConfigError(f"--set {dotted}: a key is empty")
+    made: dict[str, Any] = {keys[-1]: value}
+    for key in reversed(keys[:-1]):
+        made = {key: made}
+    return made
 
 
 def describe(error: ValidationError) -> str:
@@ -111,11 +114,7 @@ def describe(error: ValidationError) -> str:
 
 
 def _finding(item: dict[str, Any]) -> str:
-    # The discriminator ("local", "slurm") stands in pydantic's path, but not in the file.
-    location = list(item["loc"])
-    if len(location) > 2 and location[0] == "backends" and location[2] in {"local", "slurm"}:
-        del location[2]
-    field = ".".join(str(part) for part in location)
+    field = ".".join(str(part) for part in _location(item))
     kind, given = item["type"], item.get("input")
     if kind == "extra_forbidden":
         return f"{field}: unknown key"
@@ -128,24 +127,38 @@ def _finding(item: dict[str, Any]) -> str:
     return f"{field}: {item['msg'][0].lower()}{item['msg'][1:]}, not {given!r}"
 
 
+def _location(item: Mapping[str, Any]) -> list[str | int]:
+    """Keys that lead to the wrong field."""
+    location = list(item["loc"]) or ["default_backend"]  # the one check of the whole
+    if len(location) > 2 and location[0] == "backends" and location[2] in {"local", "slurm"}:
+        del location[2]  # the type stands in pydantic's path, but not in the file
+    return location
+
+
 def _blame(layers: Mapping[str, str], error: ValidationError) -> str:
     """Name the topmost file that holds the first wrong field; else the topmost file."""
-    location = error.errors()[0]["loc"][:2]
+    location = _location(dict(error.errors()[0]))
     names = list(layers)
-    for name in reversed(names):
-        part: Any = _json_object(name, layers[name])
-        for key in location:
-            part = part.get(str(key)) if isinstance(part, dict) else None
-        if location and part is not None:
-            return name
-    return names[-1] if names else "config.json"
+    held = {name: _keys_held(_json_object(name, layers[name]), location) for name in reversed(names)}
+    # A field that is missing stands in no file: then it is the one that holds what is around it.
+    return max(held, key=lambda name: held[name], default="config.json")
+
+
+def _keys_held(part: object, location: Sequence[str | int]) -> int:
+    for count, key in enumerate(location):
+        if not isinstance(part, dict) or key not in part:
+            return len(location) if isinstance(part, list) else count
+        part = part[key]
+    return len(location)
 
 
 def _json_object(name: str, text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{name}: not valid JSON: {error}") from None
+    if problem := json_problem(value):
+        raise ConfigError(f"{name}: cannot be kept as JSON: {problem}")
     if not isinstance(value, dict):
         raise ConfigError(f"{name}: must be a JSON object, not {type(value).__name__}")
     return value

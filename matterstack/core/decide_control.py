@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from matterstack.core import facts as f
 from matterstack.core import messages as m
 from matterstack.core.errors import IllegalTransitionError, NotFoundError, RefusedError
 from matterstack.core.ids import TaskId
 from matterstack.core.run_state import RunState
-from matterstack.core.states import RUN_TRANSITIONS, RunStatus, TaskStatus, require_transition
+from matterstack.core.states import ENDED_TASKS, RUN_TRANSITIONS, RunStatus, TaskStatus, require_transition
 
 _UNMET = frozenset({TaskStatus.FAILED, TaskStatus.SKIPPED, TaskStatus.CANCELLED})
 
@@ -59,7 +61,10 @@ def decide_fail(state: RunState, message: m.Fail) -> list[f.Fact]:
 
 
 def decide_retry(state: RunState, message: m.Retry) -> list[f.Fact]:
-    """Reopen failed tasks, and with them the tasks that were skipped or cancelled because of them."""
+    """Reopen failed tasks, tasks that were skipped because of them, and all that the run's end cancelled.
+
+    The cancelled ones did not fail: they go on with the run, whichever failed tasks are named.
+    """
     reopens = state.status is RunStatus.FAILED
     if not reopens and (state.has_ended or state.ending is not None):
         raise IllegalTransitionError(
@@ -74,8 +79,8 @@ def decide_retry(state: RunState, message: m.Retry) -> list[f.Fact]:
 
 
 def _chosen(state: RunState, message: m.Retry) -> list[TaskId]:
+    cancelled = (t for t, task in state.tasks.items() if task.status is TaskStatus.CANCELLED)
     if not message.tasks:
-        cancelled = (t for t, task in state.tasks.items() if task.status is TaskStatus.CANCELLED)
         return [*state.hard_failures, *cancelled]
     for task_id in message.tasks:
         task = state.tasks.get(task_id)
@@ -85,11 +90,59 @@ def _chosen(state: RunState, message: m.Retry) -> list[TaskId]:
             raise IllegalTransitionError(
                 f"task {task_id}", task.status, TaskStatus.READY, hint="only failed tasks can be retried"
             )
-    return list(dict.fromkeys(message.tasks))
+    return list(dict.fromkeys((*message.tasks, *cancelled)))
+
+
+def decide_rerun(state: RunState, message: m.Rerun) -> list[f.Fact]:
+    """Reopen ended tasks, whatever their end was, and tasks that were skipped because of them.
+
+    Their earlier attempts stay as they were.  A COMPLETED or FAILED run is reopened with them.
+    """
+    if state.status is RunStatus.CANCELLED or state.ending is not None:
+        raise IllegalTransitionError(
+            f"run {state.run_id}", state.status, RunStatus.RUNNING, hint="nothing reopens a cancelled run"
+        )
+    chosen = _ended(state, message.tasks)
+    if message.recursive:
+        chosen = _with_dependents(state, chosen)
+    cancelled = [t for t, task in state.tasks.items() if task.status is TaskStatus.CANCELLED]
+    tasks = list(dict.fromkeys((*chosen, *_held_back_by(state, chosen), *cancelled)))
+    run_fact: list[f.Fact] = [f.RunReopened(by=message.by)] if state.has_ended else []
+    return [*run_fact, *(f.TaskReopened(task_id=task_id, by=message.by) for task_id in tasks)]
+
+
+def _ended(state: RunState, task_ids: Sequence[TaskId]) -> list[TaskId]:
+    for task_id in task_ids:
+        task = state.tasks.get(task_id)
+        if task is None:
+            raise NotFoundError(f"run {state.run_id} has no task {task_id!r}")
+        if task.status not in ENDED_TASKS:
+            raise IllegalTransitionError(
+                f"task {task_id}",
+                task.status,
+                TaskStatus.READY,
+                hint="only tasks that have ended can be rerun",
+            )
+    if not task_ids:
+        raise RefusedError("name the tasks to run again")
+    return list(dict.fromkeys(task_ids))
+
+
+def _with_dependents(state: RunState, task_ids: Sequence[TaskId]) -> list[TaskId]:
+    """All ended tasks behind these, in the order in which they are reached."""
+    found = dict.fromkeys(task_ids)
+    queue = list(task_ids)
+    while queue:
+        for dependent in state.dependents.get(queue.pop(), ()):
+            if dependent not in found and state.tasks[dependent].status in ENDED_TASKS:
+                found[dependent] = None
+                queue.append(dependent)
+    return list(found)
 
 
 def _held_back_by(state: RunState, chosen: list[TaskId]) -> list[TaskId]:
     """Skipped tasks behind the chosen ones, without those that another failure holds back as well."""
+    named = frozenset(chosen)
     behind: dict[TaskId, None] = dict.fromkeys(chosen)
     queue = list(chosen)
     while queue:
@@ -97,13 +150,13 @@ def _held_back_by(state: RunState, chosen: list[TaskId]) -> list[TaskId]:
             if dependent not in behind and state.tasks[dependent].status is TaskStatus.SKIPPED:
                 behind[dependent] = None
                 queue.append(dependent)
-    stuck = [task_id for task_id in behind if task_id not in chosen and _blocked(state, task_id, behind)]
+    stuck = [task_id for task_id in behind if task_id not in named and _blocked(state, task_id, behind)]
     while stuck:
         task_id = stuck.pop()
         if behind.pop(task_id, task_id) is None:
             dependents = state.dependents.get(task_id, ())
-            stuck.extend(d for d in dependents if d in behind and d not in chosen)
-    return [task_id for task_id in behind if task_id not in set(chosen)]
+            stuck.extend(d for d in dependents if d in behind and d not in named)
+    return [task_id for task_id in behind if task_id not in named]
 
 
 def _blocked(state: RunState, task_id: TaskId, reopened: dict[TaskId, None]) -> bool:

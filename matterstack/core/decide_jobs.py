@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
+import attrs
+
 from matterstack.core import facts as f
 from matterstack.core import messages as m
 from matterstack.core.ids import BackendName, TaskId, attempt_token
-from matterstack.core.retry_rules import failure_kind, may_retry
+from matterstack.core.retry_rules import failure_kind, may_retry, resources_of_next
 from matterstack.core.run_state import AttemptState, RunState, TaskState
 from matterstack.core.states import ENDED_JOBS, FailureKind, JobState, TaskStatus
 
@@ -18,18 +22,36 @@ def wanted_seats(state: RunState, backend: BackendName) -> int:
 
 
 def decide_prepare(state: RunState, message: m.Prepare) -> list[f.Fact]:
-    """Prepare an attempt for each of the first ready tasks, within the run's cap."""
+    """Prepare an attempt for each of the first ready tasks, within the run's cap.
+
+    Those that ask for the same resources go together, in batches that the backend takes at once.
+    """
     seats = min(message.seats, wanted_seats(state, message.backend))
-    return [
+    prepared = [
         f.AttemptPrepared(
             task_id=task.task.id,
             n=(n := len(task.attempts) + 1),
             token=attempt_token(state.run_id, task.task.id, n),
             backend=message.backend,
-            resources=task.task.resources,
+            resources=resources_of_next(task),
         )
         for task in state.first_ready(message.backend, seats)
     ]
+    return [fact for batch in _batches(prepared, message.batch_limit) for fact in batch]
+
+
+def _batches(prepared: Sequence[f.AttemptPrepared], limit: int) -> Iterator[list[f.AttemptPrepared]]:
+    """Group by resources, in the order of the first of each kind; a lone attempt is no batch."""
+    alike: list[list[f.AttemptPrepared]] = []
+    for fact in prepared:
+        group = next((g for g in alike if g[0].resources == fact.resources and len(g) < limit), None)
+        if group is None:
+            alike.append([fact])
+        else:
+            group.append(fact)
+    for group in alike:
+        name = group[0].token if len(group) > 1 else None
+        yield [attrs.evolve(fact, batch=name, index=index) for index, fact in enumerate(group)]
 
 
 def decide_accepted(state: RunState, message: m.Accepted) -> list[f.Fact]:
@@ -43,6 +65,7 @@ def decide_accepted(state: RunState, message: m.Accepted) -> list[f.Fact]:
             job_id=message.job_id,
             state=message.state,
             manifest_sha256=message.manifest_sha256,
+            adopted=message.adopted,
         )
     ]
 
@@ -59,7 +82,7 @@ def decide_refused(state: RunState, message: m.Refused) -> list[f.Fact]:
 def decide_withdrawn(state: RunState, message: m.Withdrawn) -> list[f.Fact]:
     """Only an ending run gives up attempts; its tasks end with it."""
     attempt = state.live.get(message.token)
-    if attempt is None or attempt.job_id is not None:
+    if attempt is None or attempt.job_id is not None or state.ending is None:
         return []
     withdrawn = f.SubmissionWithdrawn(token=message.token, reason=message.reason)
     return [withdrawn, f.TaskCancelled(task_id=attempt.task_id, reason=message.reason)]

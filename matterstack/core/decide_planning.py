@@ -12,21 +12,27 @@ from matterstack.core.states import Phase, RunStatus, TaskStatus
 
 
 def wants_plan(state: RunState) -> bool:
-    """Whether ``plan`` is to be called now."""
-    return state.may_submit and state.phase is Phase.PLANNING
+    """Whether ``plan`` is to be called now; a task that a person reopened is waited for."""
+    return state.may_submit and state.phase is Phase.PLANNING and _all_is_settled(state)
 
 
 def wants_analysis(state: RunState) -> bool:
     """Whether ``analyze`` is to be called now: all tasks have ended, and none of them in vain."""
-    executing = state.may_submit and state.phase is Phase.EXECUTING
-    return executing and state.open_count == 0 and not state.hard_failures
+    return state.may_submit and state.phase is Phase.EXECUTING and _all_is_settled(state)
+
+
+def _all_is_settled(state: RunState) -> bool:
+    return state.open_count == 0 and not state.hard_failures
 
 
 def decide_planned(state: RunState, message: m.Planned) -> list[f.Fact]:
-    """Take a plan in, unless it comes too late (the run was cancelled or planned meanwhile)."""
-    if state.has_ended or state.ending is not None or message.iteration != state.iteration + 1:
-        return []
-    if state.phase is not Phase.PLANNING:
+    """Take a plan in, unless it comes too late.
+
+    That is when the run was cancelled or planned meanwhile, or a person reopened a task: the plan knows
+    nothing of its new result, and a run must not complete while one of its jobs runs.
+    """
+    late = message.iteration != state.iteration + 1 or state.phase is not Phase.PLANNING
+    if state.has_ended or state.ending is not None or late or not _all_is_settled(state):
         return []
     if message.workflow is None:
         # A paused run must not complete behind the back of the person who paused it.
@@ -63,14 +69,17 @@ def _skipped_from_the_start(state: RunState, tasks: Sequence[Task]) -> list[f.Fa
 
 def decide_analyzed(state: RunState, message: m.Analyzed) -> list[f.Fact]:
     """Take an analysis in, unless something changed while it was made."""
-    late = message.iteration != state.iteration or state.phase is not Phase.EXECUTING or state.open_count > 0
-    if state.has_ended or state.ending is not None or late:
+    late = message.iteration != state.iteration or state.phase is not Phase.EXECUTING
+    if state.has_ended or state.ending is not None or late or not _all_is_settled(state):
         return []
     return [f.IterationAnalyzed(iteration=message.iteration, state=message.state)]
 
 
 def decide_planning_failed(state: RunState, message: m.PlanningFailed) -> list[f.Fact]:
-    """A campaign that cannot plan ends its run; `run retry` asks it once more."""
-    if state.has_ended or state.ending is not None:
+    """A campaign that cannot plan ends its run; `run retry` asks it once more.
+
+    With a task open (a person reopened it meanwhile) the answer is out of date like any other.
+    """
+    if state.has_ended or state.ending is not None or state.open_count:
         return []
     return [f.RunFailed(reason=message.reason)]

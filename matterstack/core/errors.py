@@ -10,6 +10,7 @@
     ├── UnreachableError         a backend or the store cannot be reached        exit 5
     │   ├── BackendError
     │   └── StoreError
+    │       ├── DiskFullError
     │       ├── DatabaseVersionError
     │       └── DatabaseCorruptError
     ├── StagingError             an attempt's folder cannot be prepared
@@ -109,6 +110,12 @@ class StoreError(UnreachableError):
     """The database cannot be read or written."""
 
     code = "store"
+
+
+class DiskFullError(StoreError):
+    """No room for what was to be written; goes on when there is."""
+
+    code = "disk_full"
 
 
 class DatabaseVersionError(StoreError):

@@ -121,13 +121,19 @@ class TaskReopened:
 
 @attrs.frozen(kw_only=True)
 class AttemptPrepared:
-    """A seat is taken, and a job with this token is about to be submitted."""
+    """A seat is taken, and a job with this token is about to be submitted.
+
+    Attempts with the same ``batch`` are submitted together, as one job array of that name; ``index`` is the
+    attempt's place in it.
+    """
 
     task_id: TaskId
     n: int
     token: Token
     backend: BackendName
     resources: Resources
+    batch: Token | None = None
+    index: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -148,12 +154,16 @@ class SubmissionWithdrawn:
 
 @attrs.frozen(kw_only=True)
 class JobAccepted:
-    """The backend gave the job an id.  ``state`` is RUNNING where there is no queue."""
+    """The backend gave the job an id.  ``state`` is RUNNING where there is no queue.
+
+    ``adopted``: the job was found, by an engine that did not know whether it had been submitted.
+    """
 
     token: Token
     job_id: JobId
     state: JobState = JobState.QUEUED
     manifest_sha256: str | None = None
+    adopted: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -26,7 +26,7 @@ def new_run_id(now: datetime, entropy: bytes) -> RunId:
     """Make a run id that sorts by time: ``YYYYMMDDThhmmss-`` and 6 characters of base32.
 
     >>> new_run_id(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), b"abcd")
-    '20260102T030405-mfrgg2'
+    '20260102T030405-mfrggz'
     """
     suffix = base64.b32encode(entropy).decode("ascii").lower().rstrip("=")[:6]
     return RunId(f"{now.astimezone(UTC):%Y%m%dT%H%M%S}-{suffix}")

@@ -46,7 +46,16 @@ class Retry:
     tasks: Sequence[TaskId] = ()
 
 
-Request: TypeAlias = Pause | Resume | Cancel | Retry
+@attrs.frozen(kw_only=True)
+class Rerun:
+    """Give ended tasks new attempts, also those that succeeded; ``recursive``: their dependents too."""
+
+    by: str
+    tasks: Sequence[TaskId]
+    recursive: bool = False
+
+
+Request: TypeAlias = Pause | Resume | Cancel | Retry | Rerun
 
 # ---- what the runtime reports ----
 
@@ -88,20 +97,25 @@ class PlanningFailed:
 
 @attrs.frozen(kw_only=True)
 class Prepare:
-    """Take seats for the first ready tasks of a backend, at most so many."""
+    """Take seats for the first ready tasks of a backend, at most so many.
+
+    ``batch_limit``: most jobs that the backend takes in one submission; 1 where it takes each by itself.
+    """
 
     backend: BackendName
     seats: int
+    batch_limit: int = 1
 
 
 @attrs.frozen(kw_only=True)
 class Accepted:
-    """The backend took the job of a prepared attempt, or was found to have it."""
+    """The backend took the job of a prepared attempt, or was found to have it (``adopted``)."""
 
     token: Token
     job_id: JobId
     state: JobState = JobState.QUEUED
     manifest_sha256: str | None = None
+    adopted: bool = False
 
 
 @attrs.frozen(kw_only=True)

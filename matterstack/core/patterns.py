@@ -11,12 +11,13 @@ def matches(path: str, pattern: str) -> bool:
     >>> matches("a/b/c.json", "**/*.json"), matches("a/c.json", "*.json")
     (True, False)
     """
-    return _matches(path.split("/"), pattern.split("/"))
-
-
-def _matches(parts: list[str], patterns: list[str]) -> bool:
-    if not patterns:
-        return not parts
-    if patterns[0] == "**":
-        return any(_matches(parts[skip:], patterns[1:]) for skip in range(len(parts) + 1))
-    return bool(parts) and fnmatchcase(parts[0], patterns[0]) and _matches(parts[1:], patterns[1:])
+    parts = path.split("/")
+    reached = {0}  # how many parts the patterns so far may have used up
+    for piece in pattern.split("/"):
+        if piece == "**":
+            reached = set(range(min(reached), len(parts) + 1))
+        else:
+            reached = {n + 1 for n in reached if n < len(parts) and fnmatchcase(parts[n], piece)}
+        if not reached:
+            return False
+    return len(parts) in reached

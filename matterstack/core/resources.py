@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from typing import Any
 
 import attrs
 
 from matterstack.core.validation import at_least, optional_text, text_mapping
+
+
+def _factor(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{attribute.name} must be a number, not {value!r}")
+    if not 1 <= value < math.inf:
+        raise ValueError(f"{attribute.name} is a factor of at least 1, not {value}")
+
+
+def _is_growth(_instance: object, attribute: attrs.Attribute[Any], value: Growth | None) -> None:
+    if value is not None and not isinstance(value, Growth):
+        raise TypeError(f"{attribute.name} must be Growth(...), not {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class Growth:
+    """How much more a retry asks for: walltime after a timeout, memory after running out of it.
+
+    Attributes:
+        walltime: factor for ``walltime_s``; 1 leaves it.
+        memory: factor for ``memory_mib``; 1 leaves it.
+        most_walltime_s: never more than this; None: no bound of its own.
+        most_memory_mib: never more than this; None: no bound of its own.
+    """
+
+    walltime: float = attrs.field(default=1.0, validator=_factor)
+    memory: float = attrs.field(default=1.0, validator=_factor)
+    most_walltime_s: int | None = attrs.field(default=None, validator=at_least(1, optional=True))
+    most_memory_mib: int | None = attrs.field(default=None, validator=at_least(1, optional=True))
 
 
 @attrs.frozen(kw_only=True)
@@ -15,7 +46,7 @@ class Resources:
 
     ``None`` leaves a value to the site's default.  ``extra`` holds further options of the scheduler by
     their long name (``{"constraint": "haswell"}`` becomes ``--constraint=haswell``); an empty value
-    gives a bare flag.
+    gives a bare flag.  ``grow`` says what a retry asks for instead.
     """
 
     cpus: int = attrs.field(default=1, validator=at_least(1))
@@ -26,6 +57,31 @@ class Resources:
     partition: str | None = attrs.field(default=None, validator=optional_text)
     account: str | None = attrs.field(default=None, validator=optional_text)
     extra: Mapping[str, str] = attrs.field(factory=dict, validator=text_mapping)
+    grow: Growth | None = attrs.field(default=None, validator=_is_growth)
+
+    def grown(self, *, walltime: bool = False, memory: bool = False) -> Resources:
+        """The same with more walltime or more memory, as ``grow`` has it.
+
+        >>> short = Resources(walltime_s=600, grow=Growth(walltime=2, most_walltime_s=900))
+        >>> short.grown(walltime=True).walltime_s
+        900
+        """
+        if self.grow is None:
+            return self
+        walltime_s, memory_mib = self.walltime_s, self.memory_mib
+        if walltime:
+            walltime_s = _larger(walltime_s, self.grow.walltime, self.grow.most_walltime_s)
+        if memory:
+            memory_mib = _larger(memory_mib, self.grow.memory, self.grow.most_memory_mib)
+        return attrs.evolve(self, walltime_s=walltime_s, memory_mib=memory_mib)
+
+
+def _larger(value: int | None, factor: float, most: int | None) -> int | None:
+    """Never smaller than it was, also where it was above the bound from the start."""
+    if value is None:
+        return None
+    larger = math.ceil(value * factor)
+    return max(value, larger if most is None else min(larger, most))
 
 
 @attrs.frozen(kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from matterstack.core.resources import Resources
 from matterstack.core.run_state import TaskState
 from matterstack.core.states import FailureKind, JobState
 
@@ -32,3 +33,17 @@ def failure_kind(state: JobState, raw_state: str) -> FailureKind:
 def may_retry(task: TaskState, kind: FailureKind) -> bool:
     """Whether a task that failed in this way has a try left."""
     return kind in task.task.retry_on and task.tries <= task.task.retries
+
+
+def resources_of_next(task: TaskState) -> Resources:
+    """What the next attempt asks for: more of what the last one lacked, where the task wants that.
+
+    The first attempt after a person reopened the task starts from what the campaign planned.
+    """
+    last = task.last_attempt
+    if last is None or last.state is None or task.tries == 0:
+        return task.task.resources
+    kind = failure_kind(last.state, last.raw_state)
+    return last.resources.grown(
+        walltime=kind is FailureKind.TIMEOUT, memory=kind is FailureKind.OUT_OF_MEMORY
+    )

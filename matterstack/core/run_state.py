@@ -31,6 +31,8 @@ class AttemptState:
     backend: BackendName
     resources: Resources
     prepared_at: UtcTime
+    batch: Token | None = None
+    index: int = 0
     job_id: JobId | None = None
     state: JobState | None = None
     raw_state: str = ""

@@ -26,23 +26,26 @@ class Want:
 class Turns:
     """Whose turn it is: stride scheduling (Waldspurger and Weihl, 1995).
 
-    Each seat moves a run's turn on by ``1 / weight``; the lowest turn is next.  A run that comes in
-    starts at the lowest turn of those that wait, so that it neither catches up on the past nor waits
-    for others to do so.
+    Each seat moves a run's turn on by ``1 / weight``; the lowest turn is next.  A run that comes in, or
+    that comes back, starts where the others are now (at the turn that was served last), so that it
+    neither catches up on the past nor lets others do so.
     """
 
     _turns: dict[RunId, float] = attrs.field(factory=dict)
+    _now: float = 0.0
 
     def allot(self, free: int, wants: Mapping[RunId, Want]) -> dict[RunId, int]:
         """Give out ``free`` seats, one by one in turn; O(seats x waiting runs)."""
         waiting = {run: want.seats for run, want in wants.items() if want.seats > 0}
-        self._enter(waiting)
+        for run in waiting:
+            self._turns[run] = max(self._turns.get(run, self._now), self._now)
         given: dict[RunId, int] = {}
         for _ in range(free):
             if not waiting:
                 break
             run = min(waiting, key=lambda r: (self._turns[r], r))
             given[run] = given.get(run, 0) + 1
+            self._now = self._turns[run]
             self._turns[run] += 1 / wants[run].weight
             waiting[run] -= 1
             if not waiting[run]:
@@ -52,9 +55,3 @@ class Turns:
     def forget(self, run: RunId) -> None:
         """Drop a run that has ended."""
         self._turns.pop(run, None)
-
-    def _enter(self, waiting: Mapping[RunId, int]) -> None:
-        present = [turn for run, turn in self._turns.items() if run in waiting]
-        floor = min(present, default=0.0)
-        for run in waiting:
-            self._turns[run] = max(self._turns.get(run, floor), floor)

@@ -5,12 +5,19 @@ They raise ValueError or TypeError with the field and the value, at the line of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is text that command lines and files can hold: no NUL, no half of a surrogate pair."""
+    return isinstance(value, str) and "\0" not in value and not _SURROGATES.search(value)
 
 
 def at_least(least: int, *, optional: bool = False) -> _Validator:
@@ -29,7 +36,7 @@ def at_least(least: int, *, optional: bool = False) -> _Validator:
 
 def is_text(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     """Accept a str."""
-    if not isinstance(value, str):
+    if not _is_plain(value):
         raise TypeError(f"{attribute.name} must be text, not {value!r}")
 
 
@@ -50,7 +57,7 @@ def text_sequence(_instance: object, attribute: attrs.Attribute[Any], value: obj
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise TypeError(f"{attribute.name} must be a list of texts, not {value!r}")
     for item in value:
-        if not isinstance(item, str) or "\0" in item:
+        if not _is_plain(item):
             raise TypeError(f"{attribute.name} must hold only texts, but holds {item!r}")
 
 
@@ -59,5 +66,5 @@ def text_mapping(_instance: object, attribute: attrs.Attribute[Any], value: obje
     if not isinstance(value, Mapping):
         raise TypeError(f"{attribute.name} must be a dict of texts, not {value!r}")
     for key, item in value.items():
-        if not isinstance(key, str) or not isinstance(item, str) or "\0" in key + item:
+        if not _is_plain(key) or not _is_plain(item):
             raise TypeError(f"{attribute.name} must map text to text, but holds {key!r}: {item!r}")

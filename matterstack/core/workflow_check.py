@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Final
 
 from matterstack.core.errors import CampaignError
 from matterstack.core.ids import TASK_ID_PATTERN, TaskId
+from matterstack.core.json_rules import json_problem
 from matterstack.core.model import Task, Workflow
 from matterstack.core.patterns import matches
 
@@ -17,6 +18,7 @@ RESERVED_NAMES: Final = frozenset(
     {"manifest.json", "job.sh", "claim", "stdout.log", "stderr.log", "scheduler.log", "exit.json"}
 )
 """What MatterStack itself keeps in an attempt's folder."""
+ENV_NAME_PATTERN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MOST_PROBLEMS_SHOWN: Final = 20
 
 
@@ -83,8 +85,11 @@ def _task_problems(
     for pattern in task.outputs:
         if problem := unsafe_name(pattern):
             yield f"output pattern {pattern!r} {problem}"
-    if problem := _json_problem(task.params):
-        yield f"params: {problem}"
+    for name in task.env:
+        if not ENV_NAME_PATTERN.fullmatch(name):
+            yield f"env: {name!r} is no name of an environment variable"
+    if problem := json_problem(task.params):
+        yield f"params: must be JSON ({problem})"
 
 
 def _input_problems(name: str, source: str, outputs: Mapping[TaskId, Sequence[str]]) -> Iterator[str]:
@@ -117,14 +122,6 @@ def unsafe_name(name: str) -> str | None:
         return "is no file name"
     if path.parts[0] in RESERVED_NAMES:
         return "is a name that MatterStack itself uses"
-    return None
-
-
-def _json_problem(value: object) -> str | None:
-    try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        return f"must be JSON ({error})"
     return None
 
 

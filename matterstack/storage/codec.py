@@ -31,8 +31,11 @@ CONVERTER = _make_converter()
 
 
 def dumps(value: object) -> str:
-    """Encode JSON compactly; NaN and infinity are refused (ValueError), since they are no JSON."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    """Encode JSON compactly; NaN and infinity are refused (ValueError), since they are no JSON.
+
+    In ASCII: a file name or message that is no valid Unicode must not stop the store.
+    """
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
 def encode_fact(fact: Fact) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import attrs
 
 from matterstack.core.ids import RunId, UtcTime
-from matterstack.core.messages import Cancel, Pause, Request, Resume, Retry
+from matterstack.core.messages import Cancel, Pause, Request, Rerun, Resume, Retry
 from matterstack.storage.codec import dumps
 
 _TYPES: Final[Mapping[str, type[Request]]] = {
@@ -19,6 +19,7 @@ _TYPES: Final[Mapping[str, type[Request]]] = {
     "resume": Resume,
     "cancel": Cancel,
     "retry": Retry,
+    "rerun": Rerun,
 }
 _NAMES: Final = {kind: name for name, kind in _TYPES.items()}
 
@@ -58,7 +59,7 @@ def open_commands(connection: sqlite3.Connection, run_id: RunId | None = None) -
     where = "AND run_id = ?" if run_id is not None else ""
     rows = connection.execute(
         f"SELECT id, run_id, type, data, by FROM commands "  # noqa: S608  only our own words
-        f"WHERE outcome IS NULL {where} ORDER BY created_at, id",
+        f"WHERE outcome IS NULL {where} ORDER BY created_at, rowid",
         (run_id,) if run_id is not None else (),
     )
     return [

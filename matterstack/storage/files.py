@@ -29,12 +29,13 @@ def write_derived(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write a file that can be made again from the store, so that a power cut may take it."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
-        os.write(descriptor, data) if len(data) < CHUNK_BYTES else _write_all(descriptor, data)
+        _write_all(descriptor, data)
     finally:
         os.close(descriptor)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
+    # A disk that becomes full takes a part without complaint, and refuses only the rest.
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]

@@ -15,14 +15,19 @@ from matterstack.core.facts import AttemptPrepared, Fact
 from matterstack.core.ids import BackendName, RunId, UtcTime
 from matterstack.core.run_state import RunState
 from matterstack.storage.codec import dumps, encode_fact
+from matterstack.storage.crash_points import crash_point
 from matterstack.storage.schema import translated_errors
 from matterstack.storage.snapshot import (
-    UPSERT_ATTEMPT,
+    INSERT_ATTEMPT,
+    INSERT_TASK,
+    UPDATE_ATTEMPT,
+    UPDATE_TASK,
     UPSERT_RUN,
-    UPSERT_TASK,
     Row,
+    attempt_change,
     attempt_row,
     run_row,
+    task_change,
     task_row,
 )
 
@@ -44,7 +49,9 @@ class Append:
     epoch: int | None
     facts: Sequence[tuple[UtcTime, Fact]]
     run: Row | None = None
+    new_tasks: Sequence[Row] = ()
     tasks: Sequence[Row] = ()
+    new_attempts: Sequence[Row] = ()
     attempts: Sequence[Row] = ()
     seats: Mapping[BackendName, tuple[int, int]] = attrs.field(factory=dict)
     outcomes: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
@@ -68,8 +75,12 @@ def make_append(
         epoch=epoch,
         facts=facts,
         run=run_row(state) if touched.run else None,
-        tasks=[task_row(state.run_id, state.tasks[task_id]) for task_id in touched.tasks],
-        attempts=[attempt_row(state.run_id, attempt) for attempt in touched.attempts.values()],
+        new_tasks=[task_row(state.run_id, state.tasks[t]) for t in touched.tasks if t in touched.planned],
+        tasks=[task_change(state.run_id, state.tasks[t]) for t in touched.tasks if t not in touched.planned],
+        new_attempts=[
+            attempt_row(state.run_id, a) for t, a in touched.attempts.items() if t in touched.prepared
+        ],
+        attempts=[attempt_change(a) for t, a in touched.attempts.items() if t not in touched.prepared],
         seats=seats,
         outcomes=outcomes or {},
     )
@@ -87,11 +98,14 @@ def commit(
     Raises:
         StoreError: nothing of the group was stored.
     """
+    crash_point("before_commit")
     with translated_errors(path):
         connection.execute("BEGIN IMMEDIATE")
         try:
             outcomes = [_append(connection, append) for append in appends]
+            crash_point("inside_commit")
             connection.execute("COMMIT")
+            crash_point("after_commit")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -107,8 +121,10 @@ def _append(connection: sqlite3.Connection, append: Append) -> int | MatterStack
         connection.execute(_INSERT_EVENT, (append.run_id, at, *encode_fact(fact)))
     if append.run is not None:
         connection.execute(UPSERT_RUN, append.run)
-    connection.executemany(UPSERT_TASK, append.tasks)
-    connection.executemany(UPSERT_ATTEMPT, append.attempts)
+    connection.executemany(INSERT_TASK, append.new_tasks)
+    connection.executemany(UPDATE_TASK, append.tasks)
+    connection.executemany(INSERT_ATTEMPT, append.new_attempts)
+    connection.executemany(UPDATE_ATTEMPT, append.attempts)
     for command_id, outcome in append.outcomes.items():
         connection.execute(
             "UPDATE commands SET outcome = ? WHERE id = ? AND outcome IS NULL", (dumps(outcome), command_id)

@@ -1,7 +1,9 @@
 """Who serves a run: a lock that the kernel lets go of when its holder dies, and a row that says who it is.
 
-The lock (flock, see flock(2)) decides on one host.  The epoch in the row fences: every write of a holder
-carries it, so that one that lost its lease without noticing writes nothing any more.
+The lock (flock, see flock(2)) decides on one host.  Between hosts it decides nothing, as not every network
+file system passes locks on; there the row does: a run that another host says it serves is left alone, also
+when that host is dead, until a person says so (`break_lease`).  The epoch in the row fences: every write of
+a holder carries it, so that one that lost its lease without noticing writes nothing any more.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import attrs
 
-from matterstack.core.errors import NotFoundError
+from matterstack.core.errors import NotFoundError, RefusedError
 from matterstack.core.ids import RunId
 from matterstack.storage.layout import Root
 
@@ -26,6 +28,10 @@ class Holder:
     host: str
     boot_id: str
     pid: int
+
+    def is_on(self, other: Holder) -> bool:
+        """Whether both are processes of one machine (its name may change, and so may its boot)."""
+        return self.host == other.host or self.boot_id == other.boot_id
 
 
 @attrs.define
@@ -49,7 +55,7 @@ class Lease:
 
 
 def acquire_lease(connection: sqlite3.Connection, root: Root, run_id: RunId) -> Lease | None:
-    """Take the lease of a run; None when another process of this host holds it.
+    """Take the lease of a run; None when another process of this host, or another host, holds it.
 
     Raises:
         NotFoundError: there is no such run.
@@ -62,18 +68,63 @@ def acquire_lease(connection: sqlite3.Connection, root: Root, run_id: RunId) -> 
         except BlockingIOError:
             os.close(descriptor)
             return None
-        me = this_process()
-        row = connection.execute(
-            "UPDATE runs SET lease_epoch = lease_epoch + 1, lease_host = ?, lease_boot_id = ?, lease_pid = ? "
-            "WHERE run_id = ? RETURNING lease_epoch",
-            (me.host, me.boot_id, me.pid, run_id),
-        ).fetchone()
-        if row is None:
-            raise NotFoundError(f"no run {run_id}")
+        epoch = _write_holder(connection, run_id)
     except BaseException:
         os.close(descriptor)
         raise
-    return Lease(run_id, int(row[0]), descriptor)
+    if epoch is None:
+        os.close(descriptor)
+        return None
+    return Lease(run_id, epoch, descriptor)
+
+
+def _write_holder(connection: sqlite3.Connection, run_id: RunId) -> int | None:
+    """Write this process into the run's row; None when a process of another host stands there."""
+    me = this_process()
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        holder = lease_holder(connection, run_id)
+        row = (
+            None
+            if holder is not None and not holder.is_on(me)
+            else connection.execute(
+                "UPDATE runs SET lease_epoch = lease_epoch + 1, "
+                "lease_host = ?, lease_boot_id = ?, lease_pid = ? WHERE run_id = ? RETURNING lease_epoch",
+                (me.host, me.boot_id, me.pid, run_id),
+            ).fetchone()
+        )
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    if row is None and holder is None:
+        raise NotFoundError(f"no run {run_id}")
+    return int(row[0]) if row is not None else None
+
+
+def break_lease(connection: sqlite3.Connection, root: Root, run_id: RunId) -> Holder | None:
+    """Take a run away from a holder that is dead but cannot say so; returns who that was.
+
+    Should it live after all, it writes nothing any more: its epoch is over.
+
+    Raises:
+        NotFoundError: there is no such run.
+        RefusedError: a living process of this host holds it.
+    """
+    if is_held(root, run_id):
+        raise RefusedError(
+            f"run {run_id} is served by a living process of this machine", hint="stop that engine instead"
+        )
+    holder = lease_holder(connection, run_id)
+    row = connection.execute(
+        "UPDATE runs SET lease_epoch = lease_epoch + 1, "
+        "lease_host = NULL, lease_boot_id = NULL, lease_pid = NULL WHERE run_id = ? RETURNING run_id",
+        (run_id,),
+    ).fetchone()
+    if row is None:
+        raise NotFoundError(f"no run {run_id}", hint="list them with: matterstack run list")
+    return holder
 
 
 def lease_holder(connection: sqlite3.Connection, run_id: RunId) -> Holder | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import os
+import stat
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +12,7 @@ from typing import Any, Final
 import attrs
 
 from matterstack.core.facts import OutputFile
+from matterstack.core.json_rules import json_problem
 from matterstack.core.patterns import matches
 from matterstack.core.workflow_check import RESERVED_NAMES
 from matterstack.storage.files import hash_and_sync
@@ -63,21 +64,24 @@ def _output(folder: Path, name: str, problems: list[str]) -> OutputFile:
 
 
 def _matching(folder: Path, patterns: Sequence[str], given: Collection[str]) -> Iterator[str]:
-    for name in _regular_files(str(folder), ""):
+    for name in _regular_files(str(folder)):
         if any(matches(name, p) and (name not in given or p == name) for p in patterns):
             yield name
 
 
-def _regular_files(folder: str, prefix: str) -> Iterator[str]:
+def _regular_files(top: str) -> Iterator[str]:
     """Relative paths of regular files; symbolic links are not followed and do not count."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if not prefix and entry.name in RESERVED_NAMES:
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from _regular_files(entry.path, f"{prefix}{entry.name}/")
-            elif entry.is_file(follow_symlinks=False):
-                yield prefix + entry.name
+    folders = [(top, "")]
+    while folders:
+        folder, prefix = folders.pop()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not prefix and entry.name in RESERVED_NAMES:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append((entry.path, f"{prefix}{entry.name}/"))
+                elif entry.is_file(follow_symlinks=False):
+                    yield prefix + entry.name
 
 
 def read_result(path: Path) -> Any:  # noqa: ANN401  any JSON
@@ -92,11 +96,15 @@ def read_result(path: Path) -> Any:  # noqa: ANN401  any JSON
         return None
     except OSError as error:
         raise ValueError(f"result.json: cannot be read: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        try:
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("result.json: is no regular file")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
             text = file.read(MOST_RESULT_BYTES + 1)
-        except OSError as error:
-            raise ValueError(f"result.json: cannot be read: {error.strerror}") from None
+    except OSError as error:
+        raise ValueError(f"result.json: cannot be read: {error.strerror}") from None
+    finally:
+        os.close(descriptor)
     if len(text) > MOST_RESULT_BYTES:
         raise ValueError(
             f"result.json: is larger than {MOST_RESULT_BYTES >> 20} MiB; "
@@ -104,23 +112,13 @@ def read_result(path: Path) -> Any:  # noqa: ANN401  any JSON
         )
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
-        _refuse_infinity(value)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"result.json: is not valid JSON: {error}") from None
+    # 1e999 parses as infinity, which the store could not write as JSON again.
+    if problem := json_problem(value):
+        raise ValueError(f"result.json: cannot be kept: {problem}")
     return value
 
 
 def _refuse_constant(word: str) -> None:
     raise ValueError(f"{word} is no JSON number; write null instead")
-
-
-def _refuse_infinity(value: object) -> None:
-    """1e999 parses as infinity, which the store could not write as JSON again."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("a number is too large")
-    if isinstance(value, dict):
-        for item in value.values():
-            _refuse_infinity(item)
-    elif isinstance(value, list):
-        for item in value:
-            _refuse_infinity(item)

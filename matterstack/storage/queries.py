@@ -109,6 +109,12 @@ def runs_to_serve(connection: sqlite3.Connection) -> list[RunId]:
     return [RunId(run_id) for (run_id,) in rows]
 
 
+def runs_with_jobs(connection: sqlite3.Connection) -> list[RunId]:
+    """Runs of which an attempt is live, the oldest first: they hold seats of backends."""
+    rows = connection.execute("SELECT DISTINCT run_id FROM attempts WHERE ended_at IS NULL ORDER BY run_id")
+    return [RunId(run_id) for (run_id,) in rows]
+
+
 def task_list(connection: sqlite3.Connection, run_id: RunId) -> list[dict[str, Any]]:
     """The objects that ``run tasks --json`` prints."""
     connection.execute("BEGIN")

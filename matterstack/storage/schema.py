@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Final
 
-from matterstack.core.errors import DatabaseCorruptError, DatabaseVersionError, StoreError
+import attrs
+
+from matterstack.core.errors import DatabaseCorruptError, DatabaseVersionError, DiskFullError, StoreError
+from matterstack.storage.filesystems import file_system_type, is_network
 
 MIGRATIONS: Final = (
     """
@@ -53,6 +59,8 @@ MIGRATIONS: Final = (
         backend TEXT NOT NULL,
         resources TEXT NOT NULL,
         prepared_at TEXT NOT NULL,
+        batch TEXT,
+        batch_index INTEGER NOT NULL,
         job_id TEXT,
         state TEXT,
         raw_state TEXT NOT NULL,
@@ -90,13 +98,38 @@ MIGRATIONS: Final = (
 
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 BUSY_TIMEOUT_S: Final = 30.0
+BUSY_INTERVAL_S: Final = 0.01
 
 
-def open_database(path: Path) -> sqlite3.Connection:
+@attrs.frozen
+class JournalMode:
+    """How SQLite keeps a commit whole, and why in this way."""
+
+    journal: str
+    synchronous: str
+    why: str
+
+
+def journal_mode(file_system: str) -> JournalMode:
+    """Choose by the type of the file system.
+
+    The write-ahead log keeps readers and the writer out of each other's way, but works on one host only;
+    FULL survives power loss.  EXTRA also syncs the folder after a rollback journal is removed: without that
+    a power cut could bring the journal, and so the old state, back (sqlite.org/pragma.html).
+    """
+    if is_network(file_system):
+        return JournalMode("DELETE", "EXTRA", f"a network file system ({file_system}): one host at a time")
+    return JournalMode("WAL", "FULL", f"a local file system ({file_system or 'of unknown type'})")
+
+
+def open_database(path: Path, *, file_system: str | None = None) -> sqlite3.Connection:
     """Open the store, make it or bring it up to date first where needed.
 
     The connection is in autocommit mode: every write begins its own ``BEGIN IMMEDIATE``.  It may be
     used from any thread, but by one at a time.
+
+    Args:
+        file_system: type of the file system that it lies on; None finds out.
 
     Raises:
         StoreError: the file cannot be opened or written.
@@ -109,7 +142,10 @@ def open_database(path: Path) -> sqlite3.Connection:
             path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
         try:
-            _configure(connection)
+            # First of all: setting the journal mode would write into a newer version's file.
+            _refuse_newer(_version(connection), path)
+            kind = file_system_type(path) if file_system is None else file_system
+            _configure(connection, journal_mode(kind))
             _migrate(connection, path)
         except BaseException:
             connection.close()
@@ -117,11 +153,24 @@ def open_database(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _configure(connection: sqlite3.Connection) -> None:
-    # WAL keeps readers and the writer out of each other's way; FULL survives power loss.
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
+def _configure(connection: sqlite3.Connection, mode: JournalMode) -> None:
+    _set_journal(connection, mode.journal)
+    connection.execute(f"PRAGMA synchronous = {mode.synchronous}")
     connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _set_journal(connection: sqlite3.Connection, journal: str) -> None:
+    # SQLite does not wait by itself here, when two processes make the store at the same time.
+    deadline = monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute(f"PRAGMA journal_mode = {journal}")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY" or monotonic() > deadline:
+                raise
+        else:
+            return
+        sleep(BUSY_INTERVAL_S)
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
@@ -131,20 +180,25 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     try:
         # Read again: another process may have migrated while this one waited for the lock.
         version = _version(connection)
-        if version > SCHEMA_VERSION:
-            raise DatabaseVersionError(
-                f"{path}: was written by a newer MatterStack "
-                f"(its format is {version}, this one reads up to {SCHEMA_VERSION})",
-                hint="install the newer MatterStack; nothing was changed",
-            )
+        _refuse_newer(version, path)
         for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
             for statement in script.split(";"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
+
+
+def _refuse_newer(version: int, path: Path) -> None:
+    if version > SCHEMA_VERSION:
+        raise DatabaseVersionError(
+            f"{path}: was written by a newer MatterStack "
+            f"(its format is {version}, this one reads up to {SCHEMA_VERSION})",
+            hint="install the newer MatterStack; nothing was changed",
+        )
 
 
 def _version(connection: sqlite3.Connection) -> int:
@@ -159,9 +213,29 @@ def translated_errors(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         raise store_error(path, error) from error
     except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise disk_full(path) from error
         raise StoreError(
             f"{path}: {error.strerror or error}", hint="the store's folder must be writable"
         ) from error
+
+
+def disk_full(path: Path) -> DiskFullError:
+    """Say that there is no room for a file."""
+    return DiskFullError(f"{path}: the disk is full", hint="make room; nothing is lost")
+
+
+_FULL_TOO: Final = ("SQLITE_IOERR", "SQLITE_CANTOPEN")
+"""What SQLite says when there is no room for the memory that processes share beside the write-ahead log."""
+_SHARED_MEMORY_BYTES: Final = 32768
+
+
+def _has_no_room(path: Path) -> bool:
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < 2 * _SHARED_MEMORY_BYTES
 
 
 def store_error(path: Path, error: sqlite3.Error) -> StoreError:
@@ -170,10 +244,11 @@ def store_error(path: Path, error: sqlite3.Error) -> StoreError:
     if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
         return DatabaseCorruptError(
             f"{path}: is no intact database ({error})",
-            hint="nothing was changed; put back a copy of the file together with its -wal file",
+            hint="nothing was changed; `matterstack check` says what is wrong; put back a copy of the file "
+            "together with its -wal file, or save what is left with `sqlite3 state.db .recover`",
         )
-    if name.startswith("SQLITE_FULL"):
-        return StoreError(f"{path}: the disk is full", hint="make room, then start again; nothing is lost")
+    if name.startswith("SQLITE_FULL") or (name.startswith(_FULL_TOO) and _has_no_room(path)):
+        return disk_full(path)
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
         return StoreError(
             f"{path}: cannot be written ({error})",

@@ -21,28 +21,36 @@ RUN_COLUMNS: Final = (
     "run_id", "workspace", "config", "status", "status_reason", "phase", "iteration", "stage_names",
     "campaign_state", "base_state", "ending", "ending_reason", "created_at",
 )  # fmt: skip
-TASK_COLUMNS: Final = (
-    "run_id", "task_id", "position", "iteration", "task", "status", "reason", "tries", "outputs", "data",
+TASK_KEY: Final = ("run_id", "task_id")
+TASK_CHANGES: Final = ("status", "reason", "tries", "outputs", "data")
+TASK_COLUMNS: Final = (*TASK_KEY, "position", "iteration", "task", *TASK_CHANGES)
+ATTEMPT_CHANGES: Final = (
+    "job_id", "state", "raw_state", "reason", "exit_code", "host",
+    "submitted_at", "started_at", "ended_at", "manifest_sha256",
 )  # fmt: skip
 ATTEMPT_COLUMNS: Final = (
-    "token", "run_id", "task_id", "n", "backend", "resources", "prepared_at", "job_id", "state",
-    "raw_state", "reason", "exit_code", "host", "submitted_at", "started_at", "ended_at", "manifest_sha256",
+    "token", "run_id", "task_id", "n", "backend", "resources", "prepared_at", "batch", "batch_index",
+    *ATTEMPT_CHANGES,
 )  # fmt: skip
 
 
-def upsert(table: str, columns: tuple[str, ...], key: tuple[str, ...]) -> str:
-    """Make the SQL that inserts a row or replaces the columns of the one that is there."""
-    sets = ", ".join(f"{c} = excluded.{c}" for c in columns if c not in key)
+def _insert(table: str, columns: tuple[str, ...]) -> str:
     marks = ", ".join("?" * len(columns))
-    return (
-        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks}) "  # noqa: S608  only our own names
-        f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {sets}"
-    )
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608  only our own names
 
 
-UPSERT_RUN: Final = upsert("runs", RUN_COLUMNS, ("run_id",))
-UPSERT_TASK: Final = upsert("tasks", TASK_COLUMNS, ("run_id", "task_id"))
-UPSERT_ATTEMPT: Final = upsert("attempts", ATTEMPT_COLUMNS, ("token",))
+def _update(table: str, columns: tuple[str, ...], key: tuple[str, ...]) -> str:
+    sets = ", ".join(f"{column} = ?" for column in columns)
+    where = " AND ".join(f"{column} = ?" for column in key)
+    return f"UPDATE {table} SET {sets} WHERE {where}"  # noqa: S608  only our own names
+
+
+_SETS: Final = ", ".join(f"{column} = excluded.{column}" for column in RUN_COLUMNS[1:])
+UPSERT_RUN: Final = f"{_insert('runs', RUN_COLUMNS)} ON CONFLICT (run_id) DO UPDATE SET {_SETS}"
+INSERT_TASK: Final = _insert("tasks", TASK_COLUMNS)
+UPDATE_TASK: Final = _update("tasks", TASK_CHANGES, TASK_KEY)
+INSERT_ATTEMPT: Final = _insert("attempts", ATTEMPT_COLUMNS)
+UPDATE_ATTEMPT: Final = _update("attempts", ATTEMPT_CHANGES, ("token",))
 
 
 def run_row(state: RunState) -> Row:
@@ -66,18 +74,18 @@ def run_row(state: RunState) -> Row:
 
 def task_row(run_id: RunId, task: TaskState) -> Row:
     """The row of a task, in the order of `TASK_COLUMNS`."""
-    return (
-        run_id,
-        task.task.id,
-        task.position,
-        task.iteration,
-        encode(task.task),
-        task.status.value,
-        task.reason,
-        task.tries,
-        encode(task.outputs),
-        dumps(task.data),
-    )
+    key = (run_id, task.task.id)
+    return (*key, task.position, task.iteration, encode(task.task), *_task_changes(task))
+
+
+def task_change(run_id: RunId, task: TaskState) -> Row:
+    """What may have changed of a task that is there already, for `UPDATE_TASK`."""
+    return (*_task_changes(task), run_id, task.task.id)
+
+
+def _task_changes(task: TaskState) -> Row:
+    outputs = encode(task.outputs) if task.outputs else "[]"
+    return (task.status.value, task.reason, task.tries, outputs, dumps(task.data))
 
 
 def attempt_row(run_id: RunId, attempt: AttemptState) -> Row:
@@ -90,6 +98,19 @@ def attempt_row(run_id: RunId, attempt: AttemptState) -> Row:
         attempt.backend,
         encode(attempt.resources),
         attempt.prepared_at,
+        attempt.batch,
+        attempt.index,
+        *_attempt_changes(attempt),
+    )
+
+
+def attempt_change(attempt: AttemptState) -> Row:
+    """What may have changed of an attempt that is there already, for `UPDATE_ATTEMPT`."""
+    return (*_attempt_changes(attempt), attempt.token)
+
+
+def _attempt_changes(attempt: AttemptState) -> Row:
+    return (
         attempt.job_id,
         attempt.state.value if attempt.state else None,
         attempt.raw_state,
@@ -179,6 +200,7 @@ def _task_state(row: Row) -> TaskState:
 def _attempt_state(row: Row) -> AttemptState:
     a = dict(zip(ATTEMPT_COLUMNS, row, strict=True))
     del a["run_id"]
+    a["index"] = a.pop("batch_index")
     a["resources"] = decode(a["resources"], Resources)
     a["state"] = JobState(a["state"]) if a["state"] else None
     return AttemptState(**a)

@@ -14,6 +14,7 @@ import attrs
 
 from matterstack.core.errors import StagingError
 from matterstack.storage.codec import dumps
+from matterstack.storage.crash_points import crash_point
 from matterstack.storage.files import CHUNK_BYTES, write_derived
 from matterstack.storage.layout import AttemptFolder
 
@@ -65,6 +66,7 @@ def stage(staging: Staging) -> str:
     manifest["inputs"] = [_copy(folder.path, copy, "inputs") for copy in staging.inputs]
     text = dumps(manifest).encode()
     write_derived(folder.manifest, text)
+    crash_point("inside_staging")
     write_derived(folder.script, staging.script.encode(), mode=0o755)
     return hashlib.sha256(text).hexdigest()
 

@@ -29,6 +29,7 @@ class BondLength:
                 command=["python", "energy.py"],
                 files={"energy.py": HERE / "energy.py"},
                 params={"distance_angstrom": low + i * step},
+                outputs=["result.json"],
                 resources=Resources(cpus=1, memory_mib=100, walltime_s=60),
             )
             for i in range(self.points)

@@ -1,0 +1,148 @@
+"""How a job that has left the queue ended: its own traces and Slurm's word, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import attrs
+
+from matterstack.backends.base import LiveJob
+from matterstack.backends.exit_record import ExitRecord, read_claim, read_exit_record
+from matterstack.backends.slurm.output import AccountedJob, QueuedJob
+from matterstack.backends.slurm.states import job_state, state_word
+from matterstack.core.ids import Token
+from matterstack.core.messages import Observed
+from matterstack.core.states import ENDED_JOBS, JobState
+
+
+@attrs.frozen
+class Traces:
+    """What a job left in its folder."""
+
+    record: ExitRecord | None
+    claimant: str | None
+
+
+@attrs.frozen
+class Ending:
+    """What Slurm says about the end of a job."""
+
+    raw_state: str
+    state: JobState
+    reason: str = ""
+    exit_code: int | None = None
+    nodes: str = ""
+
+
+def read_traces(jobs: Sequence[LiveJob]) -> Mapping[Token, Traces]:
+    """Look into the folders of jobs.  Blocking."""
+    return {
+        job.token: Traces(read_exit_record(job.folder, job.job_id), read_claim(job.folder)) for job in jobs
+    }
+
+
+def queued_ending(line: QueuedJob) -> Ending | None:
+    """The end that squeue tells; None while the job lives, and for a word that is unknown."""
+    state = job_state(line.state)
+    if state is None or state not in ENDED_JOBS:
+        return None
+    return Ending(state_word(line.state), state, told_reason(line.reason), nodes=line.nodes)
+
+
+def accounted_ending(record: AccountedJob) -> Ending | None:
+    """The end that sacct tells; None as in `queued_ending`."""
+    state = job_state(record.state)
+    if state is None or state not in ENDED_JOBS:
+        return None
+    exit_code = 128 + record.signal if record.signal else record.exit_code
+    return Ending(state_word(record.state), state, "", exit_code, record.nodes)
+
+
+def told_reason(raw: str) -> str:
+    """Slurm's reason; empty when it has none."""
+    return "" if raw in {"None", "(null)", ""} else raw
+
+
+def is_in_doubt(job: LiveJob, traces: Traces, ending: Ending | None) -> bool:
+    """Whether more may come to be known: a folder shows its files late where it is on a network.
+
+    That is so of a job that nobody knows of, and of one that ended well and left no exit record.
+    """
+    if traces.record is not None:
+        return False
+    if ending is None:
+        return True
+    return ending.state is JobState.COMPLETED_OK and traces.claimant in {None, job.job_id}
+
+
+def observed_end(job: LiveJob, traces: Traces, ending: Ending | None) -> Observed:
+    """Say how a job ended.
+
+    A command that ended well has ended well, whatever came after it.  For everything else Slurm's word
+    tells more: TIMEOUT or PREEMPTED rather than an exit code of 143.
+    """
+    record = traces.record
+    if record is not None:
+        observed = record.observed(job.token, raw_state=ending.raw_state if ending else "")
+        if ending is None or record.exit_code == 0:
+            return observed
+        return attrs.evolve(observed, state=_failed(ending.state), reason=_words(ending))
+    if ending is None:
+        return _vanished(job, traces)
+    reason = _words(ending)
+    if ending.state is JobState.COMPLETED_OK:
+        reason = _did_nothing(job) if traces.claimant not in {None, job.job_id} else _NO_RECORD
+    elif not reason and traces.claimant is None:
+        reason = f"its job could not start working (see {job.folder / 'scheduler.log'})"
+    return Observed(
+        token=job.token,
+        state=_failed(ending.state),
+        raw_state=ending.raw_state,
+        reason=reason,
+        exit_code=ending.exit_code,
+        host=ending.nodes or None,
+    )
+
+
+def _failed(state: JobState) -> JobState:
+    """Slurm's COMPLETED is not enough where the command did not end well."""
+    return JobState.COMPLETED_ERROR if state is JobState.COMPLETED_OK else state
+
+
+def _vanished(job: LiveJob, traces: Traces) -> Observed:
+    if traces.claimant is None:
+        reason = "Slurm does not know its job any more, and the job never started working"
+        return Observed(token=job.token, state=JobState.LOST, reason=reason)
+    if traces.claimant != job.job_id:
+        reason = _did_nothing(job)
+    else:
+        reason = "its job started, but ended without recording how, and Slurm does not know it any more"
+    return Observed(token=job.token, state=JobState.COMPLETED_ERROR, raw_state="UNKNOWN", reason=reason)
+
+
+_NO_RECORD: Final = (
+    "its job ended without an exit record: do the compute nodes see this folder, and has its disk room?"
+)
+
+_TOLD: Final[Mapping[str, str]] = {
+    "TIMEOUT": "its job reached its walltime and was ended by Slurm",
+    "OUT_OF_MEMORY": "its job used more memory than it asked for, and was ended by Slurm",
+    "NODE_FAIL": "the node of its job failed",
+    "BOOT_FAIL": "the node of its job did not boot",
+    "PREEMPTED": "its job was preempted by another one",
+    "DEADLINE": "its job reached its deadline",
+}
+
+
+def _did_nothing(job: LiveJob) -> str:
+    return f"its job {job.job_id} found the folder claimed by another job, and did no work"
+
+
+def _words(ending: Ending) -> str:
+    """Say in words why Slurm ended a job; empty when the exit code says it all."""
+    if ending.raw_state in _TOLD:
+        return _TOLD[ending.raw_state]
+    if ending.reason in {"", "NonZeroExitCode"}:
+        return ""
+    return f"Slurm says {ending.raw_state}: {ending.reason}"

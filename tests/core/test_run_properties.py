@@ -1,0 +1,144 @@
+"""What holds for any run, whatever it is told, in whatever order."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import TypeVar
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from matterstack.core import facts as f
+from matterstack.core import messages as m
+from matterstack.core.decide_planning import wants_analysis, wants_plan
+from matterstack.core.states import RunStatus, TaskStatus
+from tests.support.random_runs import PROGRAMS, Step, steps
+from tests.support.states import ToldRun, comparable, derived, kinds, recomputed
+
+_T = TypeVar("_T", bound=f.Fact)
+MANY = settings(max_examples=150, deadline=None)
+Program = list[Step]
+
+
+def facts_of(run: ToldRun, kind: type[_T]) -> Iterable[_T]:
+    return (fact for _, fact in run.facts if isinstance(fact, kind))
+
+
+@MANY
+@given(PROGRAMS)
+def test_what_is_kept_step_by_step_is_what_a_recomputation_gives(program: Program) -> None:
+    run = ToldRun.new(max_hpc_jobs_per_run=3)
+    for told in steps(run, program):
+        assert derived(run.state) == recomputed(run.state), told.message
+
+
+@MANY
+@given(PROGRAMS)
+def test_a_task_is_ready_exactly_when_it_waits_for_nothing(program: Program) -> None:
+    run = ToldRun.new(max_hpc_jobs_per_run=3)
+    for _ in steps(run, program):
+        unmet = recomputed(run.state)["unmet"]
+        for task_id, task in run.state.tasks.items():
+            assert task.status is not TaskStatus.READY or unmet[task_id] == 0, task_id
+            assert task.status is not TaskStatus.WAITING or unmet[task_id] > 0, task_id
+
+
+@MANY
+@given(PROGRAMS, st.integers(1, 4))
+def test_live_attempts_never_exceed_the_cap_of_the_run(program: Program, cap: int) -> None:
+    run = ToldRun.new(max_hpc_jobs_per_run=cap)
+    for _ in steps(run, program):
+        assert len(run.state.live) <= cap
+
+
+@MANY
+@given(PROGRAMS)
+def test_attempts_are_prepared_only_while_the_run_is_running(program: Program) -> None:
+    run = ToldRun.new(max_hpc_jobs_per_run=3)
+    was_running = True
+    for told in steps(run, program):
+        if "AttemptPrepared" in kinds(told.facts):
+            assert was_running
+        was_running = run.state.may_submit
+
+
+@MANY
+@given(PROGRAMS)
+def test_all_facts_from_the_start_give_the_same_state(program: Program) -> None:
+    run = ToldRun.new(max_hpc_jobs_per_run=3)
+    for _ in steps(run, program):
+        pass
+    assert comparable(run.refolded()) == comparable(run.state)
+
+
+@MANY
+@given(PROGRAMS)
+def test_a_run_that_has_ended_changes_only_by_a_retry_of_a_failed_one(program: Program) -> None:
+    run = ToldRun.new(max_hpc_jobs_per_run=3)
+    before, was = copy.deepcopy(comparable(run.state)), run.state.status
+    for told in steps(run, program):
+        retried = isinstance(told.message, m.Retry) and was is RunStatus.FAILED
+        if was in {RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED} and not retried:
+            assert told.facts == []
+            assert comparable(run.state) == before
+        was = run.state.status
+        if run.state.has_ended:
+            before = copy.deepcopy(comparable(run.state))
+
+
+@MANY
+@given(PROGRAMS)
+def test_a_run_that_has_ended_has_left_nothing_open(program: Program) -> None:
+    run = ToldRun.new(max_hpc_jobs_per_run=3)
+    for _ in steps(run, program):
+        if run.state.has_ended:
+            assert not run.state.live, "a job may still run"
+            assert not run.state.collecting
+            assert run.state.open_count == 0
+        if run.state.status is RunStatus.COMPLETED:
+            assert not run.state.hard_failures
+            assert not run.state.counts[TaskStatus.CANCELLED]
+            assert not run.state.counts[TaskStatus.SKIPPED]
+
+
+@MANY
+@given(PROGRAMS)
+def test_a_running_run_always_has_something_that_can_advance_it(program: Program) -> None:
+    run = ToldRun.new(max_hpc_jobs_per_run=3)
+    for told in steps(run, program):
+        state = run.state
+        if state.may_submit and not state.live and not state.collecting and not any(state.ready.values()):
+            assert wants_plan(state) or wants_analysis(state), told.message
+        assert not (wants_plan(state) and wants_analysis(state))
+
+
+@MANY
+@given(PROGRAMS)
+def test_each_attempt_is_prepared_once_ends_once_and_has_one_job(program: Program) -> None:
+    run = ToldRun.new(max_hpc_jobs_per_run=3)
+    for _ in steps(run, program):
+        pass
+    prepared = [fact.token for fact in facts_of(run, f.AttemptPrepared)]
+    accepted = [fact.token for fact in facts_of(run, f.JobAccepted)]
+    ended = [
+        fact.token
+        for _, fact in run.facts
+        if isinstance(fact, f.JobEnded | f.SubmissionRefused | f.SubmissionWithdrawn)
+    ]
+    for tokens in (prepared, accepted, ended):
+        assert len(tokens) == len(set(tokens))
+    assert set(ended) | set(run.state.live) == set(prepared)
+    assert not set(ended) & set(run.state.live)
+
+
+@MANY
+@given(PROGRAMS)
+def test_between_a_pause_and_what_ends_it_nothing_is_prepared(program: Program) -> None:
+    run = ToldRun.new(max_hpc_jobs_per_run=3)
+    for _ in steps(run, program):
+        pass
+    paused = False
+    for name in kinds([fact for _, fact in run.facts]):
+        paused = (paused or name == "RunPaused") and name not in {"RunResumed", "RunReopened"}
+        assert not (paused and name == "AttemptPrepared")

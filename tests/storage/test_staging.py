@@ -1,0 +1,148 @@
+"""The folder of an attempt, before its job is submitted."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from matterstack.core.errors import StagingError
+from matterstack.storage import staging as staging_module
+from matterstack.storage.layout import AttemptFolder
+from matterstack.storage.staging import Copy, Staging, stage
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    folder = tmp_path / "sources"
+    folder.mkdir()
+    (folder / "relax.py").write_text("print('Å')\n")
+    (folder / "relax.py").chmod(0o755)
+    (folder / "start.xyz").write_bytes(b"\x00\xff" * 10)
+    return folder
+
+
+def staging(
+    tmp_path: Path, files: tuple[Copy, ...] = (), inputs: tuple[Copy, ...] = (), **manifest: Any
+) -> Staging:
+    return Staging(
+        folder=AttemptFolder(tmp_path / "run" / "tasks" / "a" / "1"),
+        manifest={"task_id": "a", **manifest},
+        files=files,
+        inputs=inputs,
+        script="#!/bin/bash\necho 'Å'\n",
+    )
+
+
+def copy(sources: Path, name: str, source: str) -> Copy:
+    return Copy(name=name, source=sources / source, origin=source)
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_files_and_inputs_are_copied_and_named_with_their_hashes_in_the_manifest(
+    tmp_path: Path, sources: Path
+) -> None:
+    plan = staging(
+        tmp_path,
+        (copy(sources, "bin/relax.py", "relax.py"),),
+        (copy(sources, "in.xyz", "start.xyz"),),
+        params={"n": 1},
+    )
+    sha256 = stage(plan)
+    folder = plan.folder.path
+    assert (folder / "bin" / "relax.py").read_text() == "print('Å')\n"
+    assert os.access(folder / "bin" / "relax.py", os.X_OK)
+    assert (folder / "in.xyz").read_bytes() == b"\x00\xff" * 10
+    assert json.loads(plan.folder.manifest.read_text()) == {
+        "task_id": "a",
+        "params": {"n": 1},
+        "files": [{"name": "bin/relax.py", "from": "relax.py", "sha256": digest(sources / "relax.py")}],
+        "inputs": [{"name": "in.xyz", "from": "start.xyz", "sha256": digest(sources / "start.xyz")}],
+    }
+    assert sha256 == digest(plan.folder.manifest)
+    assert plan.folder.script.read_text() == "#!/bin/bash\necho 'Å'\n"
+    assert os.access(plan.folder.script, os.X_OK)
+
+
+def test_staging_may_be_repeated_and_takes_what_is_there_then(tmp_path: Path, sources: Path) -> None:
+    plan = staging(tmp_path, (copy(sources, "relax.py", "relax.py"),))
+    first = stage(plan)
+    assert stage(plan) == first
+    (sources / "relax.py").write_text("short")
+    assert stage(plan) != first
+    assert (plan.folder.path / "relax.py").read_text() == "short"
+
+
+def test_a_folder_that_a_job_has_claimed_is_left_alone(tmp_path: Path, sources: Path) -> None:
+    plan = staging(tmp_path, (copy(sources, "relax.py", "relax.py"),))
+    first = stage(plan)
+    plan.folder.claim.mkdir()
+    before = {path: path.stat().st_mtime_ns for path in plan.folder.path.rglob("*")}
+    (sources / "relax.py").write_text("changed")
+    assert stage(plan) == first
+    assert {path: path.stat().st_mtime_ns for path in plan.folder.path.rglob("*")} == before
+
+
+def test_a_source_that_is_not_there_is_the_tasks_own_fault(tmp_path: Path, sources: Path) -> None:
+    with pytest.raises(StagingError) as failed:
+        stage(staging(tmp_path, inputs=(copy(sources, "in.xyz", "gone.xyz"),)))
+    assert str(failed.value) == "inputs: 'in.xyz' cannot be copied from gone.xyz: No such file or directory"
+
+
+@pytest.mark.parametrize("kind", ["fifo", "directory", "device"])
+def test_what_is_no_regular_file_is_refused_and_hangs_nothing(
+    tmp_path: Path, sources: Path, kind: str
+) -> None:
+    source = sources / "odd"
+    if kind == "fifo":
+        os.mkfifo(source)
+    elif kind == "directory":
+        source.mkdir()
+    else:
+        source.symlink_to("/dev/zero")
+    with pytest.raises(StagingError, match="files: 'x' cannot be copied from odd: is no regular file"):
+        stage(staging(tmp_path, (copy(sources, "x", "odd"),)))
+
+
+def test_two_names_that_contradict_each_other_are_refused(tmp_path: Path, sources: Path) -> None:
+    both = (copy(sources, "a", "relax.py"), copy(sources, "a/b", "relax.py"))
+    with pytest.raises(StagingError, match="'a/b' cannot be copied"):
+        stage(staging(tmp_path, both))
+
+
+def test_a_symbolic_link_in_the_folder_is_not_written_through(tmp_path: Path, sources: Path) -> None:
+    plan = staging(tmp_path, (copy(sources, "relax.py", "relax.py"),))
+    plan.folder.path.mkdir(parents=True)
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    (plan.folder.path / "relax.py").symlink_to(precious)
+    with pytest.raises(StagingError, match="cannot be copied"):
+        stage(plan)
+    assert precious.read_text() == "mine"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EIO])
+def test_a_full_or_broken_disk_is_not_the_tasks_fault(
+    tmp_path: Path, sources: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def fail(*_: object) -> str:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(staging_module, "_copy_file", fail)
+    with pytest.raises(OSError, match=os.strerror(code)):
+        stage(staging(tmp_path, (copy(sources, "relax.py", "relax.py"),)))
+
+
+def test_a_large_file_is_copied_whole(tmp_path: Path, sources: Path) -> None:
+    (sources / "big").write_bytes(os.urandom(3_000_001))
+    plan = staging(tmp_path, (copy(sources, "big", "big"),))
+    stage(plan)
+    assert digest(plan.folder.path / "big") == digest(sources / "big")

@@ -1,0 +1,106 @@
+"""Runs in a real store, driven by messages without engine, files or jobs."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import attrs
+
+from matterstack.core import facts as f
+from matterstack.core import messages as m
+from matterstack.core.apply import Touched, fold
+from matterstack.core.errors import MatterStackError
+from matterstack.core.ids import RunId
+from matterstack.core.run_state import RunState
+from matterstack.storage.journal import Append, commit, make_append
+from matterstack.storage.layout import Root
+from matterstack.storage.leases import Lease, acquire_lease
+from matterstack.storage.queries import facts_of
+from matterstack.storage.snapshot import load_run
+from tests.support.states import RUN_ID, ToldRun, comparable
+
+
+def new_root(path: Path) -> Root:
+    """A root without workspaces."""
+    (path / "workspaces").mkdir(parents=True)
+    return Root(path)
+
+
+@attrs.define
+class StoredRun:
+    """A run in memory, what of it is not stored yet, and the right to store it."""
+
+    connection: sqlite3.Connection
+    root: Root
+    run: ToldRun
+    lease: Lease | None = None
+    stored: int = 0
+
+    @classmethod
+    def create(
+        cls, connection: sqlite3.Connection, root: Root, run_id: RunId = RUN_ID, **overrides: Any
+    ) -> Self:
+        """Store a PENDING run and take its lease."""
+        made = cls(connection, root, ToldRun.new(run_id, **overrides))
+        made.commit()
+        made.lease = acquire_lease(connection, root, run_id)
+        return made
+
+    @property
+    def run_id(self) -> RunId:
+        return self.run.state.run_id
+
+    def append(self, outcomes: Mapping[str, Mapping[str, Any]] | None = None) -> Append:
+        """What has been decided since the last time; taken as stored from here on."""
+        epoch = self.lease.epoch if self.lease is not None else None
+        facts = self.run.facts[self.stored :]
+        append = make_append(self.run.state, epoch, facts, self.run.touched, outcomes)
+        self.stored = len(self.run.facts)
+        self.run.touched = Touched()
+        return append
+
+    def commit(self, outcomes: Mapping[str, Mapping[str, Any]] | None = None) -> int:
+        """Store what has been decided; returns the last sequence number.
+
+        Raises:
+            MatterStackError: it was refused.
+        """
+        (outcome,) = commit(self.connection, self.root.database, [self.append(outcomes)])
+        if isinstance(outcome, MatterStackError):
+            raise outcome
+        return outcome
+
+    def tell(self, *messages: m.Message) -> list[f.Fact]:
+        """Decide, apply and store."""
+        facts = self.run.tell(*messages)
+        self.commit()
+        return facts
+
+    def loaded(self) -> RunState:
+        """The run as its snapshot has it."""
+        return require_loaded(self.connection, self.run_id)
+
+
+def require_loaded(connection: sqlite3.Connection, run_id: RunId) -> RunState:
+    """A run that must be there."""
+    state = load_run(connection, run_id)
+    if state is None:
+        raise LookupError(run_id)
+    return state
+
+
+def assert_snapshot_is_fold(connection: sqlite3.Connection, run_id: RunId) -> RunState:
+    """The rows of a run say what its events say; returns the state."""
+    folded = fold(run_id, [(event.at, event.fact) for event in facts_of(connection, run_id)])
+    loaded = require_loaded(connection, run_id)
+    assert comparable(loaded) == comparable(folded)
+    return loaded
+
+
+def dump(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
+    """Every row of every table, for comparing what is there before and after."""
+    tables = ("runs", "tasks", "attempts", "events", "commands")
+    return [row for table in tables for row in connection.execute(f"SELECT '{table}', * FROM {table}")]  # noqa: S608
