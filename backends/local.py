@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,7 +29,7 @@ from matterstack.backends.processes import (
     signal_session,
     start_time,
 )
-from matterstack.backends.script import LOCK_DESCRIPTOR, SHELL, JobScript, render
+from matterstack.backends.script import LOCK_DESCRIPTOR, JobScript, LocalClock, render
 from matterstack.backends.submit_lock import SubmitLock
 from matterstack.core.config import LocalBackendConfig
 from matterstack.core.ids import BackendName, JobId, Token
@@ -45,7 +47,7 @@ BOOT_LENGTH: Final = 8
 _FIND_JOB_ID: Final = (
     "read -r stat < /proc/$$/stat; set -- ${stat##*) }",
     "read -r boot < /proc/sys/kernel/random/boot_id",
-    f'MATTERSTACK_JOB_ID="$$.${{20}}.${{boot:0:{BOOT_LENGTH}}}"',
+    'MATTERSTACK_JOB_ID="$$.${20}.${boot%%-*}"',
 )
 
 
@@ -80,16 +82,18 @@ class LocalBackend:
 
     def script(self, attempt: PreparedAttempt) -> str:
         """The job script of an attempt.  ``python`` is the one that runs MatterStack."""
-        return render(
-            JobScript(
-                folder=str(attempt.folder),
-                command=attempt.command,
-                find_job_id=_FIND_JOB_ID,
-                env=attempt.env,
-                walltime_s=attempt.resources.walltime_s,
-                prologue=self._prologue,
-                path=str(Path(sys.executable).parent),
-            )
+        return render(self._script(attempt))
+
+    def _script(self, attempt: PreparedAttempt) -> JobScript:
+        return JobScript(
+            folder=str(attempt.folder),
+            command=attempt.command,
+            find_job_id=_FIND_JOB_ID,
+            env=attempt.env,
+            walltime_s=attempt.resources.walltime_s,
+            prologue=self._prologue,
+            path=str(Path(sys.executable).parent),
+            local_clock=local_clock(),
         )
 
     async def submit(self, batch: Sequence[PreparedAttempt]) -> SubmitReport:
@@ -113,10 +117,11 @@ class LocalBackend:
         return SubmitReport(accepted=accepted, state=JobState.RUNNING, refused=refused)
 
     def _start(self, attempt: PreparedAttempt, lock: int) -> JobId:
+        shell = self._script(attempt).shell
         scheduler_log = str(attempt.folder / "scheduler.log")
         pid = os.posix_spawn(
-            SHELL,
-            [SHELL, str(attempt.folder / "job.sh")],
+            shell,
+            [shell, str(attempt.folder / "job.sh")],
             os.environ,
             setsid=True,
             setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGQUIT],
@@ -248,3 +253,9 @@ class LocalBackend:
         """What this machine has."""
         memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
         return Limits(cpus=os.cpu_count(), memory_mib=memory_mib, nodes=1, gpus=None)
+
+
+def local_clock() -> LocalClock:
+    """When this machine was started, by its clock as it goes now."""
+    booted_s = time.clock_gettime(time.CLOCK_REALTIME) - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return LocalClock(host=socket.gethostname(), booted_cs=round(booted_s * 100))

@@ -85,7 +85,8 @@ async def script_rate(folder: Path, count: int) -> float:
         attempt.folder.mkdir()
         script = attempt.folder / "job.sh"
         script.write_text(backend.script(attempt))
-        commands.append(["/bin/bash", str(script)])
+        script.chmod(0o755)
+        commands.append([str(script)])
     return await _rate(commands)
 
 
@@ -166,9 +167,7 @@ def _report(options: argparse.Namespace, bare: float, script: float, few: float,
     Console().print(table)
     ratio, growth = few / bare, few / many
     print(f"rate of tasks / bare rate: {ratio:.2f} (promised: at least {LEAST_RATIO})")
-    print(
-        f"cost per task at {options.more} / at {options.tasks}: {growth:.2f} (promised: at most {MOST_GROWTH})"
-    )
+    print(f"cost per task, {options.more} to {options.tasks}: {growth:.2f} (promised: at most {MOST_GROWTH})")
     return 0 if ratio >= LEAST_RATIO and growth <= MOST_GROWTH else 1
 
 
