@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 import attrs
 import trio
 
 from matterstack.actors import protocol as p
+from matterstack.actors.allotment import Allotment
 from matterstack.actors.mailbox import Mailbox
-from matterstack.actors.seats import Seats
 from matterstack.backends.base import Backend, LiveJob, PreparedAttempt, SubmitReport
-from matterstack.core import seats as sharing
 from matterstack.core.errors import ActorEndedError, BackendError, MailboxFullError
 from matterstack.core.ids import JobId, RunId, Token
 from matterstack.core.messages import Observed
@@ -29,7 +28,8 @@ from matterstack.storage.crash_points import crash_point
 logger: Final = logging.getLogger(__name__)
 
 CANCEL_AGAIN_AFTER_S: Final = 10.0
-DENIED_PAUSE_S: Final = 1.0
+SHARE_AT_LEAST_S: Final = 1.0
+SHARE_AT_MOST_S: Final = 10.0
 OUTBOX_RETRY_S: Final = 0.1
 JITTER: Final = 0.1
 
@@ -57,9 +57,8 @@ class BackendActor:
     backend: Backend
     mailbox: Mailbox[p.BackendMessage]
     attending: dict[RunId, Mailbox[p.RunMessage]]
-    _seats: Seats = attrs.field(factory=Seats)
-    _turns: sharing.Turns = attrs.field(factory=sharing.Turns)
-    _wants: dict[RunId, sharing.Want] = attrs.field(factory=dict)
+    live_in_store: Callable[[], Awaitable[int]]
+    _allotment: Allotment = attrs.field(factory=Allotment)
     _jobs: dict[Token, _Followed] = attrs.field(factory=dict)
     _unresolved: dict[Token, _Unresolved] = attrs.field(factory=dict)
     _submitting: set[Token] = attrs.field(factory=set)
@@ -68,7 +67,6 @@ class BackendActor:
     _busy: trio.Event = attrs.field(factory=trio.Event)
     _changed: trio.Event = attrs.field(factory=trio.Event)
     _undelivered: trio.Event = attrs.field(factory=trio.Event)
-    _denied_until: float = -1.0
     _unchanged: int = 0
     _failures: int = 0
 
@@ -91,14 +89,12 @@ class BackendActor:
         match message:
             case p.Attend():
                 self._attend(message)
-            case p.Want(run, seats):
-                if run in self.attending and run in self._wants:
-                    self._wants[run] = attrs.evolve(self._wants[run], seats=seats)
+            case p.Want(run, ready, room):
+                self._allotment.want(run, ready, room)
             case p.Submit(run, attempts, granted, denied):
-                self._seats.unpromise(run, granted)
-                if denied:
-                    self._denied_until = trio.current_time() + DENIED_PAUSE_S
-                    nursery.start_soon(self._allot_later)
+                self._allotment.unpromise(run, granted)
+                if denied and self._allotment.share(run):
+                    nursery.start_soon(self._share_with_other_engines, run)
                 self._start_submission(run, attempts, nursery)
             case p.Resubmit(run, attempts):
                 self._start_submission(run, attempts, nursery)
@@ -111,7 +107,7 @@ class BackendActor:
                 for token in tokens:
                     self._jobs.pop(token, None)
                     self._unresolved.pop(token, None)
-                    self._seats.give_back(token)
+                    self._allotment.give_back(token)
             case p.Leave(run):
                 self._forget(run)
 
@@ -119,13 +115,12 @@ class BackendActor:
         run = message.run
         self._forget(run)
         self.attending[run] = message.mailbox
-        self._seats.attend(run, message.cap)
-        self._wants[run] = sharing.Want(0, message.weight)
+        self._allotment.attend(run, message.cap, message.weight)
         for job in message.jobs:
-            self._seats.restore(job.token)
+            self._allotment.take(job.token)
             self._jobs[job.token] = _Followed(run, job)
         for attempt in message.unresolved:
-            self._seats.restore(attempt.token)
+            self._allotment.take(attempt.token)
             self._unresolved[attempt.token] = _Unresolved(run, attempt)
         if message.jobs or message.unresolved:
             self._begin_interval()
@@ -136,9 +131,7 @@ class BackendActor:
     def _forget(self, run: RunId) -> None:
         self.attending.pop(run, None)
         self._outbox.pop(run, None)
-        self._wants.pop(run, None)
-        self._turns.forget(run)
-        self._seats.leave(run)
+        self._allotment.leave(run)
         for token in [t for t, followed in self._jobs.items() if followed.run == run]:
             del self._jobs[token]
         for token in [t for t, unresolved in self._unresolved.items() if unresolved.run == run]:
@@ -147,17 +140,21 @@ class BackendActor:
     # ---- seats ----
 
     def _allot(self) -> None:
-        if trio.current_time() < self._denied_until:
-            return
-        given = self._turns.allot(self._seats.free, self._wants)
-        for run, seats in given.items():
-            self._seats.promise(run, seats)
-            want = self._wants[run]
-            self._wants[run] = attrs.evolve(want, seats=want.seats - seats)
+        for run, seats in self._allotment.allot().items():
+            self._grant(run, seats)
+
+    def _grant(self, run: RunId, seats: int) -> None:
+        if seats:
             self._tell(run, p.SeatsGranted(self.backend.name, seats))
 
-    async def _allot_later(self) -> None:
-        await trio.sleep_until(self._denied_until)
+    async def _share_with_other_engines(self, run: RunId) -> None:
+        """Ask the store now and then how many seats the others have left."""
+        interval_s = min(max(SHARE_AT_LEAST_S, self.backend.poll_interval_s / 2), SHARE_AT_MOST_S)
+        while self._allotment.is_sharing(run):
+            await trio.sleep(interval_s)
+            live = await self.live_in_store()
+            if self._allotment.is_sharing(run):
+                self._grant(run, self._allotment.allot_shared(run, live))
         self._allot()
 
     # ---- submission ----
@@ -166,7 +163,7 @@ class BackendActor:
         self, run: RunId, attempts: Sequence[PreparedAttempt], nursery: trio.Nursery
     ) -> None:
         for attempt in attempts:
-            self._seats.restore(attempt.token)
+            self._allotment.take(attempt.token)
             self._submitting.add(attempt.token)
         if attempts:
             nursery.start_soon(self._submit, run, attempts)
@@ -221,10 +218,10 @@ class BackendActor:
 
     async def _ask_once(self) -> None:
         try:
-            if self._unresolved:
-                await self._resolve()
             changed = self._note(await self.backend.poll([f.job for f in self._jobs.values()]))
             await self._end_jobs()
+            if self._unresolved:
+                await self._resolve()
         except BackendError as error:
             self._failures += 1
             if self._failures == 1:
@@ -247,6 +244,8 @@ class BackendActor:
             news.setdefault(followed.run, []).append(sighting)
         for run, sightings in news.items():
             self._tell(run, p.Sightings(self.backend.name, sightings))
+            ended = [sighting.token for sighting in sightings if sighting.state in ENDED_JOBS]
+            self._grant(run, sum(self._allotment.hand_on(run, token) for token in ended))
         return bool(news)
 
     async def _resolve(self) -> None:

@@ -125,10 +125,14 @@ class Attend:
 
 @attrs.frozen
 class Want:
-    """The run could use so many more seats now; replaces what it wanted before."""
+    """What the run could use now; replaces what it wanted before.
+
+    ``ready`` of its tasks could be submitted, and it may have ``room`` more jobs by its own cap.
+    """
 
     run: RunId
-    seats: int
+    ready: int
+    room: int
 
 
 @attrs.frozen

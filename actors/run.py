@@ -25,7 +25,7 @@ from matterstack.core import facts as f
 from matterstack.core import messages as m
 from matterstack.core.apply import Touched, apply
 from matterstack.core.decide import decide
-from matterstack.core.decide_jobs import wanted_seats
+from matterstack.core.decide_jobs import room_of
 from matterstack.core.decide_planning import wants_analysis, wants_plan
 from matterstack.core.errors import (
     CampaignError,
@@ -38,6 +38,7 @@ from matterstack.core.errors import (
 from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token
 from matterstack.core.model import Workflow
 from matterstack.core.run_state import RunState
+from matterstack.core.states import ENDED_JOBS
 from matterstack.storage.commands import StoredCommand
 from matterstack.storage.crash_points import crash_point
 from matterstack.storage.journal import make_append
@@ -68,10 +69,11 @@ class RunActor:
     _state: RunState = attrs.field(init=False)
     _nursery: trio.Nursery = attrs.field(init=False)
     _handles: dict[BackendName, BackendHandle] = attrs.field(factory=dict)
-    _told_wants: dict[BackendName, int] = attrs.field(factory=dict)
+    _told_wants: dict[BackendName, tuple[int, int]] = attrs.field(factory=dict)
     _submitting: dict[Token, BackendName] = attrs.field(factory=dict)
     _staging: set[Token] = attrs.field(factory=set)
     _attends: dict[BackendName, p.Attend] = attrs.field(factory=dict)
+    _backend_of_ended: dict[Token, BackendName] = attrs.field(factory=dict)
     _unresolved: set[Token] = attrs.field(factory=set)
     _held_back: set[Token] = attrs.field(factory=set)
     _manifests: dict[Token, str] = attrs.field(factory=dict)
@@ -116,7 +118,8 @@ class RunActor:
     async def _begin(self) -> None:
         if self._state.has_ended:
             return
-        if self.drive or self._state.ending is not None:
+        is_unclear = any(attempt.job_id is None for attempt in self._state.live.values())
+        if self.drive or self._state.ending is not None or is_unclear:
             await self._attend_all()
         await self._commit([(m.Start(), None)] if self.drive else [])
 
@@ -142,7 +145,7 @@ class RunActor:
                     self._note_attended(attend, submitting)
                 case _:
                     inputs.extend((report, None) for report in self._reports(message))
-        if self._pauses and not self._submitting:
+        if self._pauses and not self._may_land():
             inputs.extend((command.request, command.id) for command in self._pauses)
             self._pauses.clear()
         await self._commit(inputs, granted)
@@ -151,12 +154,16 @@ class RunActor:
         if command.id in self._answered:
             return
         self._answered.add(command.id)
-        if isinstance(command.request, m.Pause) and self._submitting:
-            # Acknowledged means: nothing is submitted any more.  A submission that is under way is
-            # waited for; no other one is begun (see `_may_not_submit`).
+        if isinstance(command.request, m.Pause) and self._may_land():
+            # Acknowledged means: nothing is submitted any more.  A submission that is under way, or of
+            # which nobody knows whether it is, is waited for; no other one is begun (see `_may_not_submit`).
             self._pauses.append(command)
             return
         yield command.request, command.id
+
+    def _may_land(self) -> bool:
+        """Whether a job may still come into being without anything more being done."""
+        return bool(self._submitting or self._unresolved)
 
     def _reports(self, message: p.RunMessage) -> Iterable[m.Message]:
         match message:
@@ -164,6 +171,9 @@ class RunActor:
                 yield from self._after_submission(message)
             case p.Sightings(_, observed):
                 crash_point("after_sighting")
+                self._backend_of_ended.update(
+                    (o.token, message.backend) for o in observed if o.state in ENDED_JOBS
+                )
                 yield from observed
             case p.Resolved(_, found, absent):
                 yield from self._after_search(found, absent)
@@ -286,7 +296,8 @@ class RunActor:
             granted[grant.backend] += grant.seats
         for backend, seats in granted.items():
             handle = self._handles[backend]
-            self._told_wants[backend] = max(0, self._told_wants.get(backend, 0) - seats)
+            ready, room = self._told_wants.get(backend, (0, 0))
+            self._told_wants[backend] = (ready - seats, room - seats)
             prepared = (fact for fact in facts if isinstance(fact, f.AttemptPrepared))
             tokens = [fact.token for fact in prepared if fact.backend == backend]
             if tokens:
@@ -307,12 +318,15 @@ class RunActor:
         released: list[Token] = []
         for fact in facts:
             match fact:
-                case f.JobEnded(token=token) | f.SubmissionRefused(token=token):
+                case f.JobEnded(token=token):
+                    released.append(token)
+                    self._note_room(token)
+                case f.SubmissionRefused(token=token):
                     released.append(token)
                 case f.SubmissionWithdrawn(token=token):
                     released.append(token)
-                case f.RunCancelRequested() | f.RunFailureRequested():
-                    self._stop_planning()
+                case f.RunCancelRequested() | f.RunFailureRequested() | f.TaskReopened():
+                    self._stop_planning()  # what it thinks about is not so any more
         if released:
             self._unresolved.difference_update(released)
             self._held_back.difference_update(released)
@@ -325,6 +339,13 @@ class RunActor:
         await self._update_wants()
         self._plan()
         self.services.changed(self._state)
+
+    def _note_room(self, token: Token) -> None:
+        """The backend that saw a job end knows by itself that its run has room for another one."""
+        backend = self._backend_of_ended.pop(token, None)
+        if backend in self._told_wants:
+            ready, room = self._told_wants[backend]
+            self._told_wants[backend] = (ready, room + 1)
 
     async def _end_everything(self) -> None:
         """End the jobs; attempts without one are withdrawn as soon as that is sure."""
@@ -402,7 +423,7 @@ class RunActor:
         """Tell a backend, which may know nothing, all that it must know of this run."""
         handle = self.services.backend(backend, self._state.config["backends"][backend])
         self._handles[backend] = handle
-        self._told_wants[backend] = 0
+        self._told_wants[backend] = (0, 0)
         mine = [a for a in self._state.live.values() if a.backend == backend]
         # What is still being staged was not submitted to anybody yet: that comes after this message.
         waiting = self._held_back | self._staging
@@ -433,10 +454,12 @@ class RunActor:
         if self.drive and not self._state.has_ended:
             await self._attend_all()
         for backend, handle in self._handles.items():
-            want = 0 if self._may_not_submit() else wanted_seats(self._state, backend)
+            may_submit = self._state.may_submit and not self._may_not_submit()
+            ready = self._state.ready_count(backend) if may_submit else 0
+            want = (ready, room_of(self._state))
             if want != self._told_wants.get(backend):
                 self._told_wants[backend] = want
-                await handle.mailbox.put(p.Want(self.run_id, want))
+                await handle.mailbox.put(p.Want(self.run_id, *want))
 
     # ---- planning ----
 

@@ -50,7 +50,7 @@ from matterstack.storage.crash_points import crash_point
 from matterstack.storage.journal import make_append
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import Lease, acquire_lease
-from matterstack.storage.queries import data_version, runs_to_serve
+from matterstack.storage.queries import data_version, live_attempts, runs_to_serve
 from matterstack.storage.schema import open_database, translated_errors
 from matterstack.storage.snapshot import load_run
 
@@ -251,7 +251,10 @@ class Engine:
             attending: dict[RunId, Mailbox[RunMessage]] = {}
 
             async def start() -> None:
-                await BackendActor(backend, handle.mailbox, attending).serve()
+                actor = BackendActor(
+                    backend, handle.mailbox, attending, partial(self._read, live_attempts, name)
+                )
+                await actor.serve()
 
             self._handles[key] = handle
             serve = partial(supervise, f"backend {name}", start, policy=FOREVER, fatal=FATAL)

@@ -18,7 +18,12 @@ def wanted_seats(state: RunState, backend: BackendName) -> int:
     """How many more jobs this run could have on a backend now, by its own cap."""
     if not state.may_submit:
         return 0
-    return max(0, min(state.ready_count(backend), state.job_cap - len(state.live)))
+    return max(0, min(state.ready_count(backend), room_of(state)))
+
+
+def room_of(state: RunState) -> int:
+    """How many more jobs this run may have, on all backends together."""
+    return max(0, state.job_cap - len(state.live))
 
 
 def decide_prepare(state: RunState, message: m.Prepare) -> list[f.Fact]:

@@ -52,6 +52,11 @@ class Turns:
                 del waiting[run]
         return given
 
+    def next(self, wants: Mapping[RunId, Want]) -> RunId | None:
+        """Who would get the next seat; nobody, when none waits."""
+        waiting = [run for run, want in wants.items() if want.seats > 0]
+        return min(waiting, key=lambda r: (max(self._turns.get(r, self._now), self._now), r), default=None)
+
     def forget(self, run: RunId) -> None:
         """Drop a run that has ended."""
         self._turns.pop(run, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import attrs
 
 from matterstack.core.apply import Touched
 from matterstack.core.errors import CapReachedError, LeaseLostError, MatterStackError, NotFoundError
-from matterstack.core.facts import AttemptPrepared, Fact
+from matterstack.core.facts import AttemptPrepared, Fact, JobEnded, SubmissionRefused, SubmissionWithdrawn
 from matterstack.core.ids import BackendName, RunId, UtcTime
 from matterstack.core.run_state import RunState
 from matterstack.storage.codec import dumps, encode_fact
@@ -31,6 +32,7 @@ from matterstack.storage.snapshot import (
     task_row,
 )
 
+ENDS = (JobEnded, SubmissionRefused, SubmissionWithdrawn)
 _INSERT_EVENT = "INSERT INTO events (run_id, at, type, data) VALUES (?, ?, ?, ?)"
 _COUNT_LIVE = "SELECT count(*) FROM attempts WHERE backend = ? AND ended_at IS NULL"
 
@@ -41,7 +43,8 @@ class Append:
 
     Attributes:
         epoch: the lease under which they were decided; None only for a run's first fact.
-        seats: how many attempts they prepare on each backend, and that backend's cap.
+        seats: how many more attempts are live on each backend after them, and that backend's cap; only of
+            backends on which they prepare any.
         outcomes: what to answer to commands that they carry out, by command id.
     """
 
@@ -65,11 +68,15 @@ def make_append(
     outcomes: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Append:
     """Bundle facts with the rows that they touched, as ``state`` has them now."""
-    seats: dict[BackendName, tuple[int, int]] = {}
+    more: Counter[BackendName] = Counter()
+    prepares: set[BackendName] = set()
     for _, fact in facts:
         if isinstance(fact, AttemptPrepared):
-            count, _cap = seats.get(fact.backend, (0, 0))
-            seats[fact.backend] = (count + 1, state.backend_cap(fact.backend))
+            more[fact.backend] += 1
+            prepares.add(fact.backend)
+        elif isinstance(fact, ENDS):
+            more[touched.attempts[fact.token].backend] -= 1
+    seats = {backend: (more[backend], state.backend_cap(backend)) for backend in prepares}
     return Append(
         run_id=state.run_id,
         epoch=epoch,

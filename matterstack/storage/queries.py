@@ -11,7 +11,7 @@ import attrs
 
 from matterstack.core.errors import NotFoundError
 from matterstack.core.facts import Event
-from matterstack.core.ids import RunId, TaskId, UtcTime
+from matterstack.core.ids import BackendName, RunId, TaskId, UtcTime
 from matterstack.core.states import RunStatus, TaskStatus
 from matterstack.storage.codec import decode_fact
 
@@ -107,6 +107,14 @@ def runs_to_serve(connection: sqlite3.Connection) -> list[RunId]:
         "SELECT run_id FROM runs WHERE status IN ('PENDING', 'RUNNING', 'PAUSED') ORDER BY run_id"
     )
     return [RunId(run_id) for (run_id,) in rows]
+
+
+def live_attempts(connection: sqlite3.Connection, backend: BackendName) -> int:
+    """How many attempts hold a seat of a backend, over all runs and engines."""
+    row = connection.execute(
+        "SELECT count(*) FROM attempts WHERE backend = ? AND ended_at IS NULL", (backend,)
+    ).fetchone()
+    return int(row[0])
 
 
 def runs_with_jobs(connection: sqlite3.Connection) -> list[RunId]:
