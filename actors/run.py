@@ -8,8 +8,10 @@ new actor built from the store finds every effect that was intended and not conf
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
 from typing import Any, Final
 
 import attrs
@@ -48,8 +50,20 @@ from matterstack.storage.snapshot import load_run
 logger: Final = logging.getLogger(__name__)
 
 MESSAGES_AT_ONCE: Final = 32
+SWEEP_S: Final = 10.0
 SHARED_COMMIT_S: Final = 0.005
 """How long a report that nobody waits for may wait for another one to be committed with."""
+
+
+class Role(Enum):
+    """What a run's actor is here for."""
+
+    DRIVE = "drive"
+    """Everything."""
+    COMMANDS = "commands"
+    """Only to carry out commands, and to end jobs where one asks for that."""
+    SWEEP = "sweep"
+    """Only to note the end of its jobs, whose seats another run waits for: for `SWEEP_S` at the most."""
 
 
 @attrs.define(kw_only=True)
@@ -58,14 +72,14 @@ class RunActor:
 
     Attributes:
         epoch: of the lease under which this actor writes.
-        drive: False: only carry out commands, and end jobs where one asks for that.
+        role: what it is here for.
     """
 
     run_id: RunId
     epoch: int
     services: Services
     mailbox: Mailbox[p.RunMessage]
-    drive: bool = True
+    role: Role = Role.DRIVE
     _state: RunState = attrs.field(init=False)
     _nursery: trio.Nursery = attrs.field(init=False)
     _handles: dict[BackendName, BackendHandle] = attrs.field(factory=dict)
@@ -83,7 +97,7 @@ class RunActor:
     _planning: trio.CancelScope | None = None
 
     async def serve(self) -> None:
-        """Work until the run has ended (or, when it does not drive, until all commands are answered).
+        """Work until the run has ended (or, when it does not drive, until there is nothing to do for it).
 
         Raises:
             StoreError, LeaseLostError: nothing more can be written.
@@ -93,16 +107,20 @@ class RunActor:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 await self._begin()
-                while not self._is_done():
-                    first = await self.mailbox.receive()
-                    if self._can_wait(first):
-                        with trio.move_on_after(SHARED_COMMIT_S):
-                            await self.mailbox.wait_for_message()
-                    await self._handle([first, *self.mailbox.drain(MESSAGES_AT_ONCE)])
+                with trio.move_on_after(SWEEP_S if self.role is Role.SWEEP else math.inf):
+                    while not self._is_done():
+                        await self._take_next()
                 nursery.cancel_scope.cancel()
         finally:
             for handle in self._handles.values():
                 handle.leave(self.run_id)
+
+    async def _take_next(self) -> None:
+        first = await self.mailbox.receive()
+        if self._can_wait(first):
+            with trio.move_on_after(SHARED_COMMIT_S):
+                await self.mailbox.wait_for_message()
+        await self._handle([first, *self.mailbox.drain(MESSAGES_AT_ONCE)])
 
     async def _load(self) -> None:
         state = await self.services.runtime.store(load_run, self.services.reader, self.run_id)
@@ -111,17 +129,23 @@ class RunActor:
         self._state = state
 
     def _is_done(self) -> bool:
-        if self.drive or self._state.ending is not None:
+        if self._drives or self._state.ending is not None:
             return self._state.has_ended
+        if self.role is Role.SWEEP:
+            return not self._state.live
         return len(self.mailbox) == 0 and not self._pauses
+
+    @property
+    def _drives(self) -> bool:
+        return self.role is Role.DRIVE
 
     async def _begin(self) -> None:
         if self._state.has_ended:
             return
         is_unclear = any(attempt.job_id is None for attempt in self._state.live.values())
-        if self.drive or self._state.ending is not None or is_unclear:
+        if self.role is not Role.COMMANDS or self._state.ending is not None or is_unclear:
             await self._attend_all()
-        await self._commit([(m.Start(), None)] if self.drive else [])
+        await self._commit([(m.Start(), None)] if self._drives else [])
 
     # ---- messages ----
 
@@ -306,7 +330,7 @@ class RunActor:
                 await handle.mailbox.put(p.Submit(self.run_id, (), seats, denied))
 
     def _may_not_submit(self) -> bool:
-        return bool(self._pauses or self._unresolved) or not self.drive
+        return bool(self._pauses or self._unresolved) or not self._drives
 
     # ---- effects ----
 
@@ -363,7 +387,7 @@ class RunActor:
 
     async def _submit_held_back(self) -> None:
         """Submit prepared attempts again that surely have no job, once submitting is allowed."""
-        if not self._held_back or not self._state.may_submit or self._pauses or not self.drive:
+        if not self._held_back or not self._state.may_submit or self._pauses or not self._drives:
             return
         held_back, self._held_back = self._held_back, set()
         for backend in self._handles:
@@ -397,7 +421,7 @@ class RunActor:
         """Look at the outputs of jobs that have ended."""
         new = [task_id for task_id in self._state.collecting if task_id not in self._collecting]
         self._collecting.intersection_update(self._state.collecting)
-        if new and (self.drive or self._state.ending is not None):
+        if new and (self._drives or self._state.ending is not None):
             self._collecting.update(new)
             self._nursery.start_soon(self._collect_outputs, new)
 
@@ -451,7 +475,7 @@ class RunActor:
                     self._submitting.pop(attempt.token, None)
 
     async def _update_wants(self) -> None:
-        if self.drive and not self._state.has_ended:
+        if self._drives and not self._state.has_ended:
             await self._attend_all()
         for backend, handle in self._handles.items():
             may_submit = self._state.may_submit and not self._may_not_submit()
@@ -464,7 +488,7 @@ class RunActor:
     # ---- planning ----
 
     def _plan(self) -> None:
-        if self._planning is not None or not self.drive:
+        if self._planning is not None or not self._drives:
             return
         action: PlanningAction | None = None
         if wants_plan(self._state):

@@ -67,6 +67,8 @@ class LocalBackend:
         self._changed = trio.Event()
         self._cancelled: set[Token] = set()
         self._watched: set[JobId] = set()
+        self._started: set[JobId] = set()
+        self._told_to_end: set[JobId] = set()
         self._lingering: set[int] = set()
         self._nursery: trio.Nursery | None = None
 
@@ -132,7 +134,9 @@ class LocalBackend:
                 (os.POSIX_SPAWN_DUP2, lock, LOCK_DESCRIPTOR),
             ],
         )
-        return ProcessName(pid, start_time(pid), self._boot).job_id()
+        job_id = ProcessName(pid, start_time(pid), self._boot).job_id()
+        self._started.add(job_id)
+        return job_id
 
     def _watch(self, job_id: JobId) -> None:
         name = ProcessName.parse(job_id)
@@ -153,8 +157,8 @@ class LocalBackend:
         finally:
             os.close(descriptor)
             self._watched.discard(job_id)
-        with contextlib.suppress(ChildProcessError):  # an adopted process: its parent is init
-            os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222  it has ended: this does not block
+        _reap(pid, end_group=job_id not in self._told_to_end)
+        self._told_to_end.discard(job_id)
         self._announce_change()
 
     async def _look_again(self) -> None:
@@ -197,15 +201,18 @@ class LocalBackend:
             return Observed(token=job.token, state=JobState.RUNNING)
         record = read_exit_record(job.folder, job.job_id)
         if record is not None:
+            if job.job_id not in self._started:
+                signal_session(name, self._boot, signal.SIGKILL)  # what it left: see `_reap`
+            self._started.discard(job.job_id)
             return record.observed(job.token)
         return self._without_record(job, name)
 
     def _without_record(self, job: LiveJob, name: ProcessName) -> Observed:
-        if name.boot == self._boot and any(session_members(name.pid)):
+        if any(session_members(name, self._boot)):
             # The shell is gone but what it started is not: that ends before the seat is given away.  A
             # cancelled job has a while for it, see `cancel`.
             if job.token not in self._cancelled:
-                signal_session(name.pid, signal.SIGKILL)
+                signal_session(name, self._boot, signal.SIGKILL)
             self._lingering.add(name.pid)
             return Observed(token=job.token, state=JobState.RUNNING)
         if job.token in self._cancelled:
@@ -228,6 +235,7 @@ class LocalBackend:
             if name is None or job.token in self._cancelled:
                 continue
             self._cancelled.add(job.token)
+            self._told_to_end.add(job.job_id)
             await self._signal(name, signal.SIGTERM)
             if self._nursery is not None:
                 self._nursery.start_soon(self._kill_later, name)
@@ -239,9 +247,8 @@ class LocalBackend:
     async def _signal(self, name: ProcessName, number: signal.Signals) -> None:
         # A shell that has ended may have left processes behind in its session, which keeps the number
         # of the session from being used again: setsid(2).
-        if name.boot == self._boot:
-            send = partial(signal_session, name.pid, number)
-            await trio.to_thread.run_sync(send, limiter=self._threads)
+        send = partial(signal_session, name, self._boot, number)
+        await trio.to_thread.run_sync(send, limiter=self._threads)
 
     async def find(self, attempts: Sequence[PreparedAttempt]) -> Mapping[Token, JobId]:
         """Which attempts were claimed by a process."""
@@ -253,6 +260,22 @@ class LocalBackend:
         """What this machine has."""
         memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
         return Limits(cpus=os.cpu_count(), memory_mib=memory_mib, nodes=1, gpus=None)
+
+
+def _reap(pid: int, *, end_group: bool) -> None:
+    """Take note of the end of a process, and end what it left running in the background.
+
+    ``end_group``: False where that was told to end by itself, and has a while for it.
+    """
+    try:
+        # Until it is waited for, nobody else can get its number: its process group is still its own.
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return  # an adopted process: its parent is init
+    if end_group:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+    os.waitpid(pid, os.WNOHANG)
 
 
 def local_clock() -> LocalClock:

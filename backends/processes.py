@@ -71,19 +71,26 @@ def is_running(name: ProcessName, boot: str) -> bool:
     return stat is not None and stat.started == name.started and stat.state not in "ZX"
 
 
-def session_members(session: int) -> Iterator[int]:
-    """Ids of the processes of a session that have not ended."""
+def session_members(leader: ProcessName, boot: str) -> Iterator[int]:
+    """Ids of the processes of a job's session that have not ended, also when its leader has.
+
+    None when the leader's number belongs to a stranger by now: while any process of the session is left,
+    its number is not given to another one (setsid(2)), so then there is none.
+    """
+    now = _stat(leader.pid)
+    if leader.boot != boot or (now is not None and now.started != leader.started):
+        return
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             stat = _stat(int(entry.name))
-            if stat is not None and stat.session == session and stat.state not in "ZX":
+            if stat is not None and stat.session == leader.pid and stat.state not in "ZX":
                 yield int(entry.name)
 
 
-def signal_session(session: int, number: signal.Signals) -> int:
-    """Send a signal to every process of a session; return how many there were."""
+def signal_session(leader: ProcessName, boot: str, number: signal.Signals) -> int:
+    """Send a signal to every process of a job's session; return how many there were."""
     count = 0
-    for pid in session_members(session):
+    for pid in session_members(leader, boot):
         try:
             os.kill(pid, number)
         except ProcessLookupError:

@@ -23,7 +23,7 @@ from matterstack.actors.journal import JournalActor
 from matterstack.actors.mailbox import Mailbox
 from matterstack.actors.planner import Planner, ProcessPlanner
 from matterstack.actors.protocol import CommandReady, RunMessage
-from matterstack.actors.run import RunActor
+from matterstack.actors.run import Role, RunActor
 from matterstack.actors.runtime import Runtime
 from matterstack.actors.services import BackendHandle, Services
 from matterstack.actors.summary import SummaryWriter
@@ -50,7 +50,7 @@ from matterstack.storage.crash_points import crash_point
 from matterstack.storage.journal import make_append
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import Lease, acquire_lease
-from matterstack.storage.queries import data_version, live_attempts, runs_to_serve
+from matterstack.storage.queries import data_version, live_attempts, runs_to_serve, runs_with_jobs
 from matterstack.storage.schema import open_database, translated_errors
 from matterstack.storage.snapshot import load_run
 
@@ -59,6 +59,8 @@ logger: Final = logging.getLogger(__name__)
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
+SWEEP_INTERVAL_S: Final = 30.0
+"""How often jobs of runs that nobody serves are looked after."""
 FATAL: Final = (StoreError, LeaseLostError)
 
 
@@ -66,6 +68,7 @@ FATAL: Final = (StoreError, LeaseLostError)
 class _Served:
     lease: Lease
     mailbox: Mailbox[RunMessage]
+    role: Role
 
 
 @attrs.define(eq=False)
@@ -87,38 +90,46 @@ class Engine:
 
     # ---- serving ----
 
-    async def serve(
-        self, run_ids: Sequence[RunId] | None = None, *, until_done: bool = False, drive: bool = True
-    ) -> None:
+    async def serve(self, run_ids: Sequence[RunId] | None = None, *, until_done: bool = False) -> None:
         """Serve all runs of the root that have not ended, new ones too; or those named.
 
         Args:
             until_done: return when none of them is left (also not with another engine).
-            drive: False carries out the commands that wait for these runs, and nothing else.
         """
         seen: int | None = None
-        looked_at = -math.inf
+        looked_at = swept_at = -math.inf
         while True:
             version = await self._read(data_version)
             now = trio.current_time()
-            if version != seen or now - looked_at >= self.runtime.look_anyway_s or not drive:
+            if version != seen or now - looked_at >= self.runtime.look_anyway_s:
                 seen, looked_at = version, now
-                look = partial(self._look, run_ids, drive=drive)
-                unfinished = await wait_for_room("the engine", look)
-                if until_done and not unfinished and not self._served:
+                unfinished = await wait_for_room("the engine", partial(self._look, run_ids))
+                if until_done and not unfinished and not self._is_driving():
                     return
+            if run_ids is not None and now - swept_at >= SWEEP_INTERVAL_S:
+                swept_at = now
+                await wait_for_room("the engine", partial(self._sweep, run_ids))
             await trio.sleep(self.runtime.look_interval_s)
 
-    async def _look(self, run_ids: Sequence[RunId] | None, *, drive: bool) -> list[RunId]:
+    def _is_driving(self) -> bool:
+        return any(served.role is Role.DRIVE for served in self._served.values())
+
+    async def _look(self, run_ids: Sequence[RunId] | None) -> list[RunId]:
         """Take up runs that nobody serves, and hand over commands; returns runs that have not ended."""
         unfinished = await self._read(runs_to_serve)
         if run_ids is not None:
             unfinished = [run_id for run_id in unfinished if run_id in run_ids]
         for run_id in unfinished:
             if run_id not in self._served:
-                await self._take_up(run_id, drive=drive)
+                await self._take_up(run_id, Role.DRIVE)
         await self._hand_over_commands()
         return unfinished
+
+    async def _sweep(self, run_ids: Sequence[RunId]) -> None:
+        """Look after jobs of runs that nobody serves: when they have ended, their seats are free."""
+        for run_id in await self._read(runs_with_jobs):
+            if run_id not in run_ids and run_id not in self._served:
+                await self._take_up(run_id, Role.SWEEP)
 
     async def _hand_over_commands(self) -> None:
         for command in await self._read(open_commands):
@@ -140,18 +151,18 @@ class Engine:
         mailbox: Mailbox[RunMessage] = Mailbox(f"run {run_id}")
         for command in (await self._read(open_commands, run_id))[: mailbox.capacity]:
             mailbox.tell(CommandReady(command), control=True)
-        self._served[run_id] = _Served(lease, mailbox)
-        await self._serve_run(run_id, lease, mailbox, drive=False)
+        self._served[run_id] = _Served(lease, mailbox, Role.COMMANDS)
+        await self._serve_run(run_id, lease, mailbox, Role.COMMANDS)
         return True
 
-    async def _take_up(self, run_id: RunId, *, drive: bool) -> None:
+    async def _take_up(self, run_id: RunId, role: Role) -> None:
         lease = await self._acquire(run_id)
         if lease is None:
             return
         crash_point("after_lease")
         mailbox: Mailbox[RunMessage] = Mailbox(f"run {run_id}")
-        self._served[run_id] = _Served(lease, mailbox)
-        self._runs.start_soon(partial(self._serve_run, run_id, lease, mailbox, drive=drive))
+        self._served[run_id] = _Served(lease, mailbox, role)
+        self._runs.start_soon(self._serve_run, run_id, lease, mailbox, role)
 
     async def _acquire(self, run_id: RunId) -> Lease | None:
         def acquire() -> Lease | None:
@@ -160,16 +171,12 @@ class Engine:
 
         return await self.runtime.journal(acquire)
 
-    async def _serve_run(
-        self, run_id: RunId, lease: Lease, mailbox: Mailbox[RunMessage], *, drive: bool
-    ) -> None:
+    async def _serve_run(self, run_id: RunId, lease: Lease, mailbox: Mailbox[RunMessage], role: Role) -> None:
         """Supervise the actor of a run, then let go of its lease."""
         services = self._services()
 
         async def start() -> None:
-            actor = RunActor(
-                run_id=run_id, epoch=lease.epoch, services=services, mailbox=mailbox, drive=drive
-            )
+            actor = RunActor(run_id=run_id, epoch=lease.epoch, services=services, mailbox=mailbox, role=role)
             await actor.serve()
 
         async def end_jobs(policy: RestartPolicy, give_up: GiveUp | None = None) -> None:

@@ -118,11 +118,12 @@ def test_each_way_to_fail_is_told_in_words(command_line: CommandLine, diary: Dia
     assert status["status_reason"].endswith("5 more tasks failed")
 
 
-def test_a_process_that_a_job_leaves_behind_does_not_hold_its_task_up(command_line: CommandLine) -> None:
+def test_a_process_that_a_job_leaves_behind_ends_with_it(command_line: CommandLine) -> None:
     run_id = _served(command_line, [_shell("leaky", "sleep 300 & echo started")])
 
     assert command_line.status(run_id)["status"] == "COMPLETED"
     assert command_line.ok("run", "logs", run_id, "leaky") == "started\n"
+    wait_until(lambda: not command_line.job_processes(run_id), PATIENCE_S, "the end of what it left")
 
 
 def test_a_failed_attempt_is_tried_again_in_a_folder_of_its_own(

@@ -1,0 +1,62 @@
+"""Seats that somebody else has: runs that nobody serves, and other engines."""
+
+from __future__ import annotations
+
+import trio
+
+from matterstack.core import facts as f
+from matterstack.core.states import RunStatus
+from tests.support.engine import World, flat
+from tests.support.fake_backend import Behaviour
+
+
+async def test_jobs_of_a_run_that_nobody_serves_give_their_seats_back_when_they_end(world: World) -> None:
+    world.campaign("left", flat(2))
+    world.campaign("named", flat(2))
+    world.cluster.behave = lambda _: Behaviour(duration_s=600)
+    left = world.create("left", max_jobs=2)
+    async with world.serving():
+        await world.until(lambda: len(world.cluster.live()) == 2, "all seats to be taken")
+    named = world.create("named", max_jobs=2)
+
+    await world.serve_until_done(named)
+
+    assert world.status(named) is RunStatus.COMPLETED
+    assert world.status(left) is RunStatus.RUNNING, "it is looked after, not driven"
+    assert len(world.facts(left, f.JobEnded)) == 2
+    assert not world.facts(left, f.TaskSucceeded, f.IterationAnalyzed)
+    await world.serve_until_done(left)
+    assert world.status(left) is RunStatus.COMPLETED
+    world.check()
+
+
+async def test_a_run_that_is_swept_can_be_served_soon_by_another_engine(world: World) -> None:
+    world.campaign("left", flat(1))
+    world.campaign("named", flat(1))
+    world.cluster.behave = lambda _: Behaviour(duration_s=600)
+    left = world.create("left", max_jobs=2)
+    async with world.serving():
+        await world.until(lambda: len(world.cluster.live()) == 1, "a job")
+    named = world.create("named", max_jobs=2)
+    async with world.engine() as first, trio.open_nursery() as nursery:
+        nursery.start_soon(first.serve, [named])
+        await world.until(lambda: len(world.cluster.live()) == 2, "a job of the other run")
+        start = trio.current_time()
+        await world.serve_until_done(left)
+        assert trio.current_time() - start < 650
+        nursery.cancel_scope.cancel()
+    assert world.status(left) is RunStatus.COMPLETED
+    world.check()
+
+
+async def test_the_seat_of_an_ended_job_is_used_in_the_commit_that_stores_the_end(world: World) -> None:
+    world.campaign("w", flat(3))
+    run = world.create("w", max_jobs=1)
+    await world.serve_until_done(run)
+
+    pairs = [(e.fact, e.at) for e in world.events() if isinstance(e.fact, f.JobEnded | f.AttemptPrepared)]
+    kinds = [type(fact).__name__ for fact, _ in pairs]
+    assert kinds == ["AttemptPrepared", "JobEnded"] * 3
+    for (_, ended), (_, prepared) in zip(pairs[1::2], pairs[2::2], strict=False):
+        assert ended == prepared, "both were decided at once"
+    world.check()
