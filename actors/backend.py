@@ -67,6 +67,7 @@ class BackendActor:
     _busy: trio.Event = attrs.field(factory=trio.Event)
     _changed: trio.Event = attrs.field(factory=trio.Event)
     _undelivered: trio.Event = attrs.field(factory=trio.Event)
+    _is_known: bool = False
     _unchanged: int = 0
     _failures: int = 0
 
@@ -77,6 +78,7 @@ class BackendActor:
             nursery.start_soon(self._pass_changes_on)
             nursery.start_soon(self._poll_for_ever)
             nursery.start_soon(self._deliver_again)
+            nursery.start_soon(self._learn_limits)
             for run in list(self.attending):
                 self._tell(run, p.BackendStarted(self.backend.name))
             while True:
@@ -139,8 +141,23 @@ class BackendActor:
 
     # ---- seats ----
 
+    async def _learn_limits(self) -> None:
+        """Give no seat before the backend has said how it wants its submissions."""
+        failures = 0
+        while not self._is_known:
+            try:
+                await self.backend.probe()
+            except BackendError as error:
+                failures += 1
+                if failures == 1:
+                    logger.warning("%s does not answer: %s", self.backend.name, error)
+                await trio.sleep(next_interval_s(self.backend.poll_interval_s, 0, failures))
+            else:
+                self._is_known = True
+        self._allot()
+
     def _allot(self) -> None:
-        for run, seats in self._allotment.allot().items():
+        for run, seats in self._allotment.allot().items() if self._is_known else ():
             self._grant(run, seats)
 
     def _grant(self, run: RunId, seats: int) -> None:

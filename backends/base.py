@@ -44,7 +44,7 @@ class LiveJob:
 
 @attrs.frozen(kw_only=True)
 class SubmitReport:
-    """What became of a batch.
+    """What became of several attempts.
 
     Attributes:
         accepted: ids of the jobs that exist now.
@@ -53,10 +53,10 @@ class SubmitReport:
         unresolved: attempts of which nobody knows whether a job exists, and why; `Backend.find` tells.
     """
 
-    accepted: Mapping[Token, JobId] = attrs.field(factory=dict)
+    accepted: dict[Token, JobId] = attrs.field(factory=dict)
     state: JobState = JobState.QUEUED
-    refused: Mapping[Token, str] = attrs.field(factory=dict)
-    unresolved: Mapping[Token, str] = attrs.field(factory=dict)
+    refused: dict[Token, str] = attrs.field(factory=dict)
+    unresolved: dict[Token, str] = attrs.field(factory=dict)
 
 
 class Backend(Protocol):

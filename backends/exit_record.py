@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from matterstack.core.ids import Token, UtcTime
 from matterstack.core.messages import Observed
 from matterstack.core.states import JobState
+from matterstack.storage.small_files import read_small
+
+MOST_BYTES: Final = 4096
+"""No record or claim that a job script writes is longer."""
+_TIME: Final = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$"
 
 
 class ExitRecord(BaseModel):
     """Content of ``exit.json``."""
 
     model_config = ConfigDict(frozen=True)
-    exit_code: int
-    started_at: str
-    ended_at: str
+    exit_code: int = Field(ge=0, le=255)
+    started_at: str = Field(pattern=_TIME)
+    ended_at: str = Field(pattern=_TIME)
     host: str
     job_id: str
     timed_out: bool = False
@@ -42,10 +48,10 @@ class ExitRecord(BaseModel):
 def read_exit_record(folder: Path, job_id: str) -> ExitRecord | None:
     """Read the exit record of this job; None when there is no whole one.
 
-    A half-written or foreign record is no record: the scheduler is asked instead.
+    A half-written, foreign or forged record is no record: the scheduler is asked instead.
     """
     try:
-        text = (folder / "exit.json").read_bytes()
+        text = read_small(folder / "exit.json", MOST_BYTES)
         record = ExitRecord.model_validate_json(text)
     except (OSError, ValidationError):
         return None
@@ -55,6 +61,6 @@ def read_exit_record(folder: Path, job_id: str) -> ExitRecord | None:
 def read_claim(folder: Path) -> str | None:
     """Id of the job that claimed the folder; None when none has."""
     try:
-        return (folder / "claim" / "job_id").read_text().strip() or None
+        return read_small(folder / "claim" / "job_id", MOST_BYTES).decode().strip() or None
     except (OSError, UnicodeDecodeError):
         return None

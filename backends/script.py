@@ -145,14 +145,14 @@ def render(script: JobScript, directives: Sequence[str] = ()) -> str:
     The prologue and the command run in a subshell: whatever they set, and however they exit, how they
     ended is recorded.
     """
-    command = " ".join(_quoted(word) for word in script.command)
+    command = " ".join(quoted(word) for word in script.command)
     late: tuple[str, ...] = ()
     now, record, exec_, late_by = _BASH_NOW, _BASH_RECORD, "exec --", '"$SECONDS" -ge {}'
     if script.local_clock is not None and script.shell == SH:
         # dash knows no exec --, but no command with a dash comes here.
         exec_, late_by = "exec", "$((ended - started)) -ge {}00"
         now = _SH_NOW.format(booted_cs=script.local_clock.booted_cs)
-        record = _SH_RECORD.format(host=_quoted(script.local_clock.host))
+        record = _SH_RECORD.format(host=quoted(script.local_clock.host))
     if script.walltime_s is not None:
         # timeout(1) exits with 124 when it ended the command, with 137 when it had to kill it.
         command = f"timeout -k 10 {script.walltime_s} {command}"
@@ -161,15 +161,15 @@ def render(script: JobScript, directives: Sequence[str] = ()) -> str:
     lines = [
         f"#!{script.shell}",
         *directives,
-        f"cd {_quoted(script.folder)} || exit 1",
+        f"cd {quoted(script.folder)} || exit 1",
         *script.find_job_id,
         _CLAIM,
         now,
         "timed_out= SECONDS=0",
         "(",
-        *([f"export PATH={_quoted(script.path)}:$PATH"] if script.path else []),
+        *([f"export PATH={quoted(script.path)}:$PATH"] if script.path else []),
         *script.prologue,
-        *(f"export {_quoted(f'{name}={value}')}" for name, value in script.env.items()),
+        *(f"export {quoted(f'{name}={value}')}" for name, value in script.env.items()),
         # exec runs programs only: a command called "exit" or "now" is none of the shell's own words.
         f"{exec_} {command}",
         ")",
@@ -181,10 +181,10 @@ def render(script: JobScript, directives: Sequence[str] = ()) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     r"""Quote a word for bash(1), without a bare carriage return: sbatch(1) takes no script with one.
 
-    >>> print(_quoted("it's"), _quoted("a\r\n'"))
+    >>> print(quoted("it's"), quoted("a\r\n'"))
     'it'"'"'s' $'a\r\n\''
     """
     if "\r" not in text:

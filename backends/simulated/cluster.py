@@ -44,7 +44,11 @@ ALIVE: Final = frozenset({Word.PENDING, Word.RUNNING, Word.COMPLETING})
 
 @attrs.define(kw_only=True, eq=False)
 class SimulatedJob:
-    """One job, an element of an array too."""
+    """One job, an element of an array too.
+
+    Attributes:
+        recorded: exit code that it left in its folder, at the end of its work.
+    """
 
     job_id: str
     name: str
@@ -64,6 +68,7 @@ class SimulatedJob:
     ending: trio.CancelScope | None = None
     end_word: Word | None = None
     is_forgotten: bool = False
+    recorded: int | None = None
 
     @property
     def is_alive(self) -> bool:
@@ -104,6 +109,7 @@ class SimulatedCluster:
         worked: by folder, the ids of the jobs that did work there: the truth that tests compare with.
         jobs: all jobs ever taken, by id.
         on_submission: called with each job that comes into being.
+        on_work: called with each job that begins to work, also again after a requeue.
     """
 
     random: Random
@@ -113,6 +119,7 @@ class SimulatedCluster:
     faults: Faults = NO_FAULTS
     work: Callable[[Mapping[str, Any], Random], Work] = work_of_manifest
     on_submission: Callable[[SimulatedJob], None] = lambda _job: None
+    on_work: Callable[[SimulatedJob], None] = lambda _job: None
     jobs: dict[str, SimulatedJob] = attrs.field(factory=dict)
     worked: dict[Path, list[str]] = attrs.field(factory=dict)
     controller_is_up: bool = True
@@ -228,6 +235,7 @@ class SimulatedCluster:
             return
         started = utc_text(self.clock())
         self.worked.setdefault(job.folder, []).append(job.job_id)
+        self.on_work(job)
         work = self.work(json.loads((job.folder / "manifest.json").read_text()), self.random)
         if self._happens(self.faults.preempted):
             self.nursery.start_soon(self._preempt, job, self.random.uniform(0, work.duration_s))
@@ -252,6 +260,7 @@ class SimulatedCluster:
             job_id=job.job_id,
         )
         leave_record(job.folder, record)
+        job.recorded = work.exit_code
         job.word = Word.COMPLETING
         await trio.sleep(self.random.uniform(0, 2))
         self._finish(job, Word.COMPLETED if work.exit_code == 0 else Word.FAILED, work.exit_code)

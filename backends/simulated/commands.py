@@ -6,6 +6,7 @@ and goes on when the one who started it has died.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shlex
@@ -24,6 +25,10 @@ UNREACHABLE: Final = "error: Unable to contact slurm controller (connect failure
 SOCKET_TIMEOUT: Final = "error: Batch job submission failed: Socket timed out on send/recv operation\n"
 GIVES_UP_S: Final = (100.0, 300.0)
 """When a command that hangs gives up by itself."""
+LANDS_AFTER_DEATH_S: Final = 10.0
+"""How long what a killed sbatch has asked for may still be on its way."""
+STALE_MOST_S: Final = 30.0
+"""How old an answer of squeue can be, where something in front of the controller keeps answers."""
 DEFAULT_WALLTIME_S: Final = 24 * 3600.0
 _FOLDER: Final = re.compile(r"^(\d+)\) folder=(.*) ;;$", re.MULTILINE)
 
@@ -36,8 +41,8 @@ class _Process:
     script: str
     lock: int | None
     ended: trio.Event = attrs.field(factory=trio.Event)
+    killed: trio.Event = attrs.field(factory=trio.Event)
     answer: Finished | None = None
-    is_killed: bool = False
 
     def let_go(self) -> None:
         if self.lock is not None:
@@ -46,7 +51,7 @@ class _Process:
 
     def kill(self) -> None:
         """As SIGKILL: what it asked for may be on its way all the same."""
-        self.is_killed = True
+        self.killed.set()
         self.let_go()
 
 
@@ -62,7 +67,8 @@ class SimulatedCommands:
     cluster: SimulatedCluster
     client_is_dead: bool = False
     counts: dict[str, int] = attrs.field(factory=dict)
-    _last_queue: str | None = None
+    _last_queue: str = ""
+    _last_queue_at: float = -math.inf
     _was_empty: bool = False
 
     async def run(
@@ -115,9 +121,12 @@ class SimulatedCommands:
     async def _sbatch(self, process: _Process) -> Finished:
         faults, uniform = self.cluster.faults, self.cluster.random.uniform
         if self._happens(faults.sbatch_is_slow):
-            await trio.sleep(uniform(1, 60))
-        if process.is_killed and self._happens(0.5):
-            return Finished(-9, "", "")
+            with trio.move_on_after(uniform(1, 60)):
+                await process.killed.wait()
+        if process.killed.is_set():
+            if self._happens(0.5):
+                return Finished(-9, "", "")
+            await trio.sleep(uniform(0, LANDS_AFTER_DEATH_S))
         if not await self._ask_controller(0.01) or self._happens(faults.sbatch_fails):
             return Finished(1, "", f"sbatch: {UNREACHABLE}")
         if self._happens(faults.sbatch_hangs):
@@ -148,9 +157,11 @@ class SimulatedCommands:
     async def _scancel(self, process: _Process) -> Finished:
         if not await self._ask_controller(0.01):
             return Finished(8, "", f"scancel: {UNREACHABLE}")
-        for job_id in process.argv[1:]:
-            for known in [job_id, *(j for j in self.cluster.jobs if j.startswith(f"{job_id}_"))]:
-                self.cluster.end(known)
+        for word in process.argv[1:]:
+            array, is_array, indices = word.partition("_")
+            ids = [f"{array}_{index}" for index in _indices(indices.strip("[]"))] if is_array else [array]
+            for job_id in ids:
+                self.cluster.end(job_id)
         return Finished(0, "", "")
 
     # ---- questions ----
@@ -163,14 +174,15 @@ class SimulatedCommands:
             return Finished(1, "", f"squeue: {UNREACHABLE}")
         heading = "JOBID|STATE|REASON|NODELIST|NAME\n"
         text = heading + "".join(map(_queue_line, self.cluster.queue()))
-        if self._last_queue is not None and self._happens(faults.squeue_is_stale):
+        is_kept = trio.current_time() - self._last_queue_at <= STALE_MOST_S
+        if is_kept and self._happens(faults.squeue_is_stale):
             return Finished(0, self._last_queue, "")
         self._was_empty = not self._was_empty and self._happens(faults.squeue_is_empty)
         if self._was_empty:
             return Finished(0, heading, "")
         if self._happens(faults.squeue_is_cut):
             return Finished(0, text[: self.cluster.random.randrange(len(text))], "")
-        self._last_queue = text
+        self._last_queue, self._last_queue_at = text, trio.current_time()
         return Finished(0, text, "")
 
     async def _sacct(self, process: _Process) -> Finished:

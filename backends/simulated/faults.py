@@ -21,7 +21,7 @@ class Faults:
         sbatch_is_slow: sbatch takes up to a minute.
         question_fails: squeue or sacct fails.
         question_hangs: squeue or sacct never answers.
-        squeue_is_stale: squeue gives its previous answer.
+        squeue_is_stale: squeue gives its previous answer, if that is not too old.
         squeue_is_empty: squeue gives a table without rows (never twice in a row).
         squeue_is_cut: squeue's answer ends in the middle of a line.
         outage_every_s: mean time between outages of the controller; infinite: none.

@@ -16,6 +16,15 @@ from matterstack.backends.base import LiveJob, PreparedAttempt, SubmitReport
 from matterstack.backends.exit_record import read_claim
 from matterstack.backends.script import JobScript, render
 from matterstack.backends.slurm import commands
+from matterstack.backends.slurm.arrays import (
+    MOST_AT_ONCE,
+    array_script,
+    covers,
+    element_of,
+    index_list,
+    merged,
+    submissions,
+)
 from matterstack.backends.slurm.endings import (
     Ending,
     accounted_ending,
@@ -44,6 +53,7 @@ from matterstack.core.ids import BackendName, JobId, Token
 from matterstack.core.messages import Observed
 from matterstack.core.resources import Limits
 from matterstack.core.states import JobState
+from matterstack.storage.crash_points import crash_point
 from matterstack.storage.threads import RunBlocking, WorkerThreads
 
 logger: Final = logging.getLogger(__name__)
@@ -52,7 +62,10 @@ SUBMISSIONS_AT_ONCE: Final = 4
 MISSES_UNTIL_GONE: Final = 2
 """How many answers in a row must lack a job before it counts as gone."""
 
-_FIND_JOB_ID: Final = ("MATTERSTACK_JOB_ID=$SLURM_JOB_ID",)
+_FIND_JOB_ID: Final = (
+    "MATTERSTACK_JOB_ID=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}",
+    "MATTERSTACK_JOB_ID=${MATTERSTACK_JOB_ID:-$SLURM_JOB_ID}",
+)
 
 
 @attrs.define
@@ -85,6 +98,7 @@ class SlurmBackend:
         self._run = run
         self._blocking = blocking or WorkerThreads(2, abandon_on_cancel=True)
         self._doubts: dict[Token, _Doubt] = {}
+        self._told_to_end: set[Token] = set()
         self._unknown_words: set[str] = set()
         self._has_accounting: bool | None = None
         self._accounting_is_out = False
@@ -114,56 +128,68 @@ class SlurmBackend:
         )
 
     async def submit(self, batch: Sequence[PreparedAttempt]) -> SubmitReport:
-        """Run sbatch for each attempt, a few at once."""
-        accepted: dict[Token, JobId] = {}
-        refused: dict[Token, str] = {}
-        unresolved: dict[Token, str] = {}
-
-        async def submit_one(attempt: PreparedAttempt) -> None:
-            if reserved := reserved_options(attempt.resources):
-                refused[attempt.token] = f"resources.extra: {', '.join(reserved)} cannot be set by a campaign"
-                return
-            async with self._submissions:
-                try:
-                    outcome = await self._sbatch(attempt)
-                except BackendError as error:
-                    unresolved[attempt.token] = str(error)
-                    return
-            job_id = parse_sbatch(outcome.stdout)
-            if job_id is not None and outcome.exit_code == 0:
-                accepted[attempt.token] = JobId(job_id)
-            elif job_id is None and outcome.is_refusal:
-                refused[attempt.token] = f"sbatch refused the job: {outcome.complaint}"
-            else:
-                unresolved[attempt.token] = f"sbatch: {outcome.complaint}"
-
+        """Run sbatch for each attempt, or for all attempts of a batch at once; a few at a time."""
+        report = SubmitReport(accepted={}, refused={}, unresolved={})
         # In the order of the batch, which is that of the priorities: a queue serves the older job first.
-        waiting = iter(batch)
+        waiting = iter(submissions(batch))
 
         async def submit_in_turn() -> None:
-            for attempt in waiting:
-                await submit_one(attempt)
+            for group in waiting:
+                part = await self._submit(group)
+                report.accepted.update(part.accepted)
+                report.refused.update(part.refused)
+                report.unresolved.update(part.unresolved)
 
         async with trio.open_nursery() as nursery:
             for _ in range(min(SUBMISSIONS_AT_ONCE, len(batch))):
                 nursery.start_soon(submit_in_turn)
-        return SubmitReport(accepted=accepted, refused=refused, unresolved=unresolved)
+        return report
 
-    async def _sbatch(self, attempt: PreparedAttempt) -> commands.Finished:
-        log = str(attempt.folder / "scheduler.log").replace("%", "%%")
+    async def _submit(self, group: Sequence[PreparedAttempt]) -> SubmitReport:
+        tokens = [attempt.token for attempt in group]
+        if reserved := reserved_options(group[0].resources):
+            reason = f"resources.extra: {', '.join(reserved)} cannot be set by a campaign"
+            return SubmitReport(refused=dict.fromkeys(tokens, reason))
+        async with self._submissions:
+            try:
+                outcome = await self._sbatch(group)
+            except BackendError as error:
+                return SubmitReport(unresolved=dict.fromkeys(tokens, str(error)))
+        job_id = parse_sbatch(outcome.stdout)
+        if job_id is not None and outcome.exit_code == 0:
+            return SubmitReport(accepted={a.token: _job_id(job_id, a) for a in group})
+        if job_id is None and outcome.is_refusal:
+            reason = f"sbatch refused the job: {outcome.complaint}"
+            return SubmitReport(refused=dict.fromkeys(tokens, reason))
+        return SubmitReport(unresolved=dict.fromkeys(tokens, f"sbatch: {outcome.complaint}"))
+
+    async def _sbatch(self, group: Sequence[PreparedAttempt]) -> commands.Finished:
+        first = group[0]
+        options = sbatch_options(first.resources, self._config)
+        log = str(first.folder / "scheduler.log").replace("%", "%%")
+        which: tuple[str, ...] = (f"--output={log}", str(first.folder / "job.sh"))
+        script = ""
+        if first.batch is not None:
+            # The elements have folders of their own, which no pattern of --output can name.
+            which = (f"--array={index_list(a.index for a in group)}", "--output=/dev/null")
+            script = array_script(group, directives(options))
         argv = (
             "sbatch",
             # Here too, because SBATCH_* variables of the user overrule what stands in the script.
-            *sbatch_options(attempt.resources, self._config),
+            *options,
             "--parsable",
-            f"--job-name={attempt.token}",
-            f"--output={log}",
+            f"--job-name={first.batch or first.token}",
             "--open-mode=append",
-            f"--chdir={attempt.folder}",
-            str(attempt.folder / "job.sh"),
+            f"--chdir={first.folder}",
+            *which,
         )
         async with self._lock.shared_async() as descriptor:
-            return await self._run(argv, timeout_s=self._config.command_timeout_s, inherit=descriptor)
+            crash_point("before_submit")
+            done = await self._run(
+                argv, timeout_s=self._config.command_timeout_s, inherit=descriptor, stdin=script
+            )
+            crash_point("after_submit")
+            return done
 
     async def find(self, attempts: Sequence[PreparedAttempt]) -> Mapping[Token, JobId]:
         """Look the tokens up in the queue, in the folders' claims and in the accounting.
@@ -180,7 +206,8 @@ class SlurmBackend:
         found: dict[Token, JobId] = {}
         spare: list[str] = []
         for attempt, claimant in zip(attempts, await self._claimants(attempts), strict=True):
-            jobs = sorted(by_name.get(attempt.token, ()), key=lambda job: int(job.job_id))
+            named = by_name.get(attempt.batch or attempt.token, ())
+            jobs = sorted((job for job in named if _is_of(job.job_id, attempt)), key=_age)
             if claimant is not None and is_job_id(claimant):
                 found[attempt.token] = JobId(claimant)
             elif jobs:
@@ -189,8 +216,8 @@ class SlurmBackend:
             spare += [job.job_id for job in jobs if job.job_id != kept and queued_ending(job) is None]
         if spare:
             logger.warning("%s: ends jobs that were submitted twice: %s", self.name, " ".join(spare))
-            await self._ask(("scancel", *spare))
-        missing = [a.token for a in attempts if a.token not in found]
+            await self._ask(("scancel", *merged(spare)))
+        missing = [a for a in attempts if a.token not in found]
         if missing and await self._accounting_is_there():
             found.update(await self._find_in_accounting(missing))
         return found
@@ -201,13 +228,17 @@ class SlurmBackend:
 
         return await self._blocking(read)
 
-    async def _find_in_accounting(self, tokens: Sequence[Token]) -> dict[Token, JobId]:
-        records = await self._sacct(f"--name={','.join(tokens)}", "--starttime=now-30days")
-        wanted = set(tokens)
+    async def _find_in_accounting(self, attempts: Sequence[PreparedAttempt]) -> dict[Token, JobId]:
+        names = dict.fromkeys(attempt.batch or attempt.token for attempt in attempts)
+        records = await self._sacct(f"--name={','.join(names)}", "--starttime=now-30days")
+        by_name: dict[str, list[AccountedJob]] = {}
+        for record in records:
+            by_name.setdefault(record.name, []).append(record)
         return {
-            Token(record.name): JobId(record.job_id)
-            for record in records
-            if record.name in wanted and is_job_id(record.job_id)
+            attempt.token: JobId(record.job_id)
+            for attempt in attempts
+            for record in by_name.get(attempt.batch or attempt.token, ())
+            if is_job_id(record.job_id) and _is_of(record.job_id, attempt)
         }
 
     # ---- following ----
@@ -217,11 +248,12 @@ class SlurmBackend:
         if not jobs:
             return []
         queued = await self._squeue()
+        rests = [line for line in queued.values() if _is_rest(line.job_id, line.state)]
         seen: list[Observed] = []
         gone: list[LiveJob] = []
         endings: dict[Token, Ending] = {}
         for job in jobs:
-            line = queued.get(job.job_id)
+            line = queued.get(job.job_id) or next((r for r in rests if covers(r.job_id, job.job_id)), None)
             if line is None:
                 gone.append(job)
             elif (ending := queued_ending(line)) is not None:
@@ -261,7 +293,8 @@ class SlurmBackend:
                 continue
             if is_in_doubt(job, trace, ending) and not self._is_overdue(job, doubts.get(job.token)):
                 continue
-            observed.append(observed_end(job, trace, ending))
+            observed.append(observed_end(job, trace, ending, told_to_end=job.token in self._told_to_end))
+            self._told_to_end.discard(job.token)
         return observed
 
     def _is_overdue(self, job: LiveJob, doubt: _Doubt | None) -> bool:
@@ -270,7 +303,9 @@ class SlurmBackend:
         doubt = doubt or _Doubt(since=now)
         doubt.answers += 1
         self._doubts[job.token] = doubt
-        return doubt.answers >= MISSES_UNTIL_GONE and now - doubt.since >= self.grace_period_s
+        # Of a pending element of an array that was cancelled no record is left, and none will come.
+        grace_s = 0.0 if job.token in self._told_to_end else self.grace_period_s
+        return doubt.answers >= MISSES_UNTIL_GONE and now - doubt.since >= grace_s
 
     async def _add_accounted_endings(
         self, jobs: Sequence[LiveJob], endings: dict[Token, Ending]
@@ -282,18 +317,20 @@ class SlurmBackend:
         try:
             if not jobs or not await self._accounting_is_there():
                 return frozenset()
-            ids = ",".join(job.job_id for job in jobs if is_job_id(job.job_id))
+            arrays = dict.fromkeys(element_of(job.job_id)[0] for job in jobs if is_job_id(job.job_id))
+            ids = ",".join(arrays)
             records = {record.job_id: record for record in await self._sacct(f"--jobs={ids}")} if ids else {}
         except BackendError as error:
             if not self._accounting_is_out:
                 logger.warning("%s: the accounting does not answer: %s", self.name, error)
             self._accounting_is_out = True
             return frozenset(job.token for job in jobs)
+        rests = [record for record in records.values() if _is_rest(record.job_id, record.state)]
         if self._accounting_is_out:
             logger.warning("%s: the accounting answers again", self.name)
         self._accounting_is_out = False
         for job in jobs:
-            record = records.get(job.job_id)
+            record = records.get(job.job_id) or next((r for r in rests if covers(r.job_id, job.job_id)), None)
             if record is not None and (ending := accounted_ending(record)) is not None:
                 endings[job.token] = ending
         return frozenset()
@@ -301,18 +338,27 @@ class SlurmBackend:
     async def cancel(self, jobs: Sequence[LiveJob]) -> None:
         """One scancel for all.  Its exit code tells nothing: only polling shows that a job has ended."""
         if jobs:
-            await self._ask(("scancel", *(job.job_id for job in jobs)))
+            await self._ask(("scancel", *merged(job.job_id for job in jobs)))
+            self._told_to_end.update(job.token for job in jobs)
 
     async def probe(self) -> Limits:
-        """Whether the controller answers.  What a partition can give, sbatch says."""
-        await self._ask(("sinfo", "--noheader"))
+        """Whether the controller answers, and how it is set up.  What a partition can give, sbatch says."""
+        answer = await self._ask(("scontrol", "show", "config"))
+        settings = {}
+        for line in answer.splitlines():
+            key, _, value = line.partition("=")
+            settings[key.strip()] = value.strip()
+        storage = settings.get("AccountingStorageType", "")
+        self._has_accounting = storage not in {"accounting_storage/none", "(null)", ""}
+        most = settings.get("MaxArraySize", "")
+        self.batch_limit = max(1, min(MOST_AT_ONCE, int(most))) if most.isdecimal() else 1
         return Limits()
 
     # ---- questions ----
 
     async def _squeue(self) -> dict[str, QueuedJob]:
         answer = await self._ask(
-            ("squeue", "--states=all", f"--user={os.getuid()}", f"--format={SQUEUE_FORMAT}")
+            ("squeue", "--array", "--states=all", f"--user={os.getuid()}", f"--format={SQUEUE_FORMAT}")
         )
         table = parse_squeue(answer)
         if not table.is_whole:
@@ -330,11 +376,7 @@ class SlurmBackend:
 
     async def _accounting_is_there(self) -> bool:
         if self._has_accounting is None:
-            answer = await self._ask(("scontrol", "show", "config"))
-            for line in answer.splitlines():
-                key, _, value = line.partition("=")
-                if key.strip() == "AccountingStorageType":
-                    self._has_accounting = value.strip() not in {"accounting_storage/none", "(null)", ""}
+            await self.probe()
         return bool(self._has_accounting)
 
     async def _ask(self, argv: Sequence[str]) -> str:
@@ -342,6 +384,25 @@ class SlurmBackend:
         if answer.exit_code != 0:
             raise BackendError(f"{argv[0]}: {answer.complaint}")
         return answer.stdout
+
+
+def _job_id(submitted: str, attempt: PreparedAttempt) -> JobId:
+    return JobId(submitted if attempt.batch is None else f"{submitted}_{attempt.index}")
+
+
+def _is_rest(record_id: str, state: str) -> bool:
+    """Whether this may be the record of elements that were cancelled before they had one of their own."""
+    index = element_of(record_id)[1]
+    return index is None and job_state(state) is JobState.CANCELLED
+
+
+def _is_of(job_id: str, attempt: PreparedAttempt) -> bool:
+    """Whether a job that has the attempt's name is the attempt's own."""
+    return element_of(job_id)[1] == (None if attempt.batch is None else attempt.index)
+
+
+def _age(job: QueuedJob) -> int:
+    return int(element_of(job.job_id)[0])
 
 
 def _not_whole(command: str, answer: str) -> str:

@@ -76,8 +76,10 @@ def is_in_doubt(job: LiveJob, traces: Traces, ending: Ending | None) -> bool:
     return ending.state is JobState.COMPLETED_OK and traces.claimant in {None, job.job_id}
 
 
-def observed_end(job: LiveJob, traces: Traces, ending: Ending | None) -> Observed:
-    """Say how a job ended.
+def observed_end(
+    job: LiveJob, traces: Traces, ending: Ending | None, *, told_to_end: bool = False
+) -> Observed:
+    """Say how a job ended.  ``told_to_end``: it was cancelled by MatterStack itself.
 
     A command that ended well has ended well, whatever came after it.  For everything else Slurm's word
     tells more: TIMEOUT or PREEMPTED rather than an exit code of 143.
@@ -88,6 +90,8 @@ def observed_end(job: LiveJob, traces: Traces, ending: Ending | None) -> Observe
         if ending is None or record.exit_code == 0:
             return observed
         return attrs.evolve(observed, state=_failed(ending.state), reason=_words(ending))
+    if ending is None and told_to_end:
+        return Observed(token=job.token, state=JobState.CANCELLED, raw_state="CANCELLED")
     if ending is None:
         return _vanished(job, traces)
     reason = _words(ending)

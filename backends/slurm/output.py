@@ -18,6 +18,7 @@ SACCT_FIELDS: Final = "JobID,State,ExitCode,NodeList,Start,End,JobName"
 _SQUEUE_HEADING: Final = "JOBID|STATE|"
 _SACCT_HEADING: Final = "JobID|State|"
 _JOB_ID: Final = re.compile(r"[0-9]{1,18}(?:[_+.].*)?")  # 7; also 7_3, 7_[1-9] and 7+1 of people's own jobs
+_OWN_JOB_ID: Final = re.compile(r"[0-9]{1,18}(?:_[0-9]{1,9})?")
 _NUMBER: Final = re.compile(r"[0-9]{1,9}")
 
 
@@ -92,12 +93,12 @@ def parse_sbatch(text: str) -> str | None:
 
 
 def is_job_id(text: str) -> bool:
-    """Whether this can be the id of a job that MatterStack submitted.
+    """Whether this can be the id of a job that MatterStack submitted, alone or as one of an array.
 
-    >>> is_job_id("12"), is_job_id("12_3"), is_job_id("4711.99.0a1b2c3d")
-    (True, False, False)
+    >>> is_job_id("12"), is_job_id("12_3"), is_job_id("12_[0-3]"), is_job_id("4711.99.0a1b2c3d")
+    (True, True, False, False)
     """
-    return text.isascii() and text.isdecimal() and len(text) <= 18
+    return _OWN_JOB_ID.fullmatch(text) is not None
 
 
 def _cells(text: str, count: int) -> Iterator[list[str]]:

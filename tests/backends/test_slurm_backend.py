@@ -177,7 +177,7 @@ async def test_a_machine_without_slurm_is_told_with_what_to_do(
     attempt = slurm.prepare("nowhere")
     monkeypatch.setenv("PATH", "/nowhere")
 
-    with pytest.raises(BackendError, match="sinfo: no such command on this machine") as caught:
+    with pytest.raises(BackendError, match="scontrol: no such command on this machine") as caught:
         await slurm.backend.probe()
     assert "login node" in str(caught.value.hint)
     with pytest.raises(BackendError, match="squeue: no such command on this machine"):
