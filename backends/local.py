@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import attrs
 import trio
 
 from matterstack.backends.base import LiveJob, PreparedAttempt, SubmitReport
@@ -204,6 +205,11 @@ class LocalBackend:
             if job.job_id not in self._started:
                 signal_session(name, self._boot, signal.SIGKILL)  # what it left: see `_reap`
             self._started.discard(job.job_id)
+            if record.exit_code and job.token in self._cancelled:
+                # The signal reached the command before the script, which had the time to note that.
+                return attrs.evolve(
+                    record.observed(job.token), state=JobState.CANCELLED, raw_state="CANCELLED", reason=""
+                )
             return record.observed(job.token)
         return self._without_record(job, name)
 

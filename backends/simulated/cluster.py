@@ -20,6 +20,8 @@ from matterstack.core.ids import utc_text
 
 REMEMBERED_S: Final = 300.0
 """How long squeue still shows a job that has ended: MinJobAge of slurm.conf(5)."""
+ACCOUNTED_AFTER_S: Final = 0.4
+"""When the accounting knows of a job at the earliest; one that is held it does not know at all."""
 REQUEUE_DELAY_S: Final = 120.0
 HELD_MOST_S: Final = 6 * 3600.0
 
@@ -164,6 +166,8 @@ class SimulatedCluster:
             if self._happens(self.faults.held):
                 job.may_start_at = trio.current_time() + self.random.uniform(0, HELD_MOST_S)
                 job.reason = "JobHeldAdmin"
+            else:
+                job.accounted_at = trio.current_time() + ACCOUNTED_AFTER_S + self._lag_s()
             self.jobs[job_id] = job
             self.on_submission(job)
             if job.cpus > self.cpus_per_node:

@@ -177,12 +177,13 @@ class SimulatedCommands:
         is_kept = trio.current_time() - self._last_queue_at <= STALE_MOST_S
         if is_kept and self._happens(faults.squeue_is_stale):
             return Finished(0, self._last_queue, "")
-        self._was_empty = not self._was_empty and self._happens(faults.squeue_is_empty)
-        if self._was_empty:
+        if not self._was_empty and self._happens(faults.squeue_is_empty):
+            self._was_empty = True
             return Finished(0, heading, "")
         if self._happens(faults.squeue_is_cut):
-            return Finished(0, text[: self.cluster.random.randrange(len(text))], "")
-        self._last_queue, self._last_queue_at = text, trio.current_time()
+            # At the end of a line nobody could see that something is missing.
+            return Finished(0, text[: self.cluster.random.randrange(len(text))].rstrip("\n"), "")
+        self._last_queue, self._last_queue_at, self._was_empty = text, trio.current_time(), False
         return Finished(0, text, "")
 
     async def _sacct(self, process: _Process) -> Finished:

@@ -22,7 +22,7 @@ class Faults:
         question_fails: squeue or sacct fails.
         question_hangs: squeue or sacct never answers.
         squeue_is_stale: squeue gives its previous answer, if that is not too old.
-        squeue_is_empty: squeue gives a table without rows (never twice in a row).
+        squeue_is_empty: squeue gives a table without rows, not again before it has told the truth.
         squeue_is_cut: squeue's answer ends in the middle of a line.
         outage_every_s: mean time between outages of the controller; infinite: none.
         outage_most_s: the longest of them.
