@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import attrs
 import trio
 
 from matterstack.backends.base import LiveJob, PreparedAttempt, SubmitReport
@@ -201,16 +200,12 @@ class LocalBackend:
         if is_running(name, self._boot):
             return Observed(token=job.token, state=JobState.RUNNING)
         record = read_exit_record(job.folder, job.job_id)
-        if record is not None:
+        if record is not None and not (record.exit_code and job.token in self._cancelled):
             if job.job_id not in self._started:
                 signal_session(name, self._boot, signal.SIGKILL)  # what it left: see `_reap`
             self._started.discard(job.job_id)
-            if record.exit_code and job.token in self._cancelled:
-                # The signal reached the command before the script, which had the time to note that.
-                return attrs.evolve(
-                    record.observed(job.token), state=JobState.CANCELLED, raw_state="CANCELLED", reason=""
-                )
             return record.observed(job.token)
+        # A script may note how its command ended by the signal that is on its way to the script as well.
         return self._without_record(job, name)
 
     def _without_record(self, job: LiveJob, name: ProcessName) -> Observed:
