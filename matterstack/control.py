@@ -6,7 +6,7 @@ import contextlib
 import os
 import pwd
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,12 +26,13 @@ from matterstack.storage.commands import StoredCommand, command_outcome, insert_
 from matterstack.storage.files import json_bytes, write_durable
 from matterstack.storage.journal import Append, commit, make_append
 from matterstack.storage.layout import Root, RunFolder, Workspace
-from matterstack.storage.leases import is_held
+from matterstack.storage.leases import Holder, is_held, lease_holder, this_process
 from matterstack.storage.queries import require_run
 from matterstack.storage.schema import open_database, translated_errors
 
 SITE_CONFIG: Final = "~/.config/matterstack/config.json"
 ANSWER_INTERVAL_S: Final = 0.1
+PATIENCE_S: Final = 3.0
 
 
 def user_name() -> str:
@@ -127,11 +128,21 @@ class Answer:
     by_engine: bool
 
 
-async def ask_run(root: Root, run_id: RunId, request: Request, runtime: Runtime) -> Answer:
+async def ask_run(
+    root: Root,
+    run_id: RunId,
+    request: Request,
+    runtime: Runtime,
+    on_wait: Callable[[Holder], None] | None = None,
+) -> Answer:
     """Make a request durable, and wait until it is carried out.
 
     The engine that holds the run does it.  If there is none, this process takes the run's lease for as
     long as it takes; for a cancel, that is until none of its jobs is left.
+
+    Args:
+        on_wait: told once, after a few seconds, whom this waits for.  A process of another machine may have
+            died with it: nobody can tell from here, so that may be for ever (see `break_lease`).
 
     Raises:
         NotFoundError: no such run or task.
@@ -140,12 +151,14 @@ async def ask_run(root: Root, run_id: RunId, request: Request, runtime: Runtime)
     connection = await runtime.store(open_database, root.database)
     try:
         command = await runtime.store(_insert, connection, root, run_id, request, runtime)
+        patience = trio.current_time() + PATIENCE_S
         while True:
             outcome = await runtime.store(command_outcome, connection, command.id)
             if outcome is not None:
                 _raise_refusal(outcome)
                 return Answer(by_engine=True)
-            if not await runtime.store(is_held, root, run_id):
+            is_served, holder = await runtime.store(_server, connection, root, run_id)
+            if not is_served:
                 async with open_engine(root, runtime=Runtime(clock=runtime.clock)) as engine:
                     carried_out = await engine.carry_out_commands(run_id)
                 if carried_out:
@@ -153,6 +166,9 @@ async def ask_run(root: Root, run_id: RunId, request: Request, runtime: Runtime)
                     if outcome is not None:
                         _raise_refusal(outcome)
                         return Answer(by_engine=False)
+            elif holder is not None and on_wait is not None and trio.current_time() >= patience:
+                on_wait(holder)
+                on_wait = None
             await trio.sleep(ANSWER_INTERVAL_S)
     finally:
         with trio.CancelScope(shield=True):
@@ -165,6 +181,14 @@ def _insert(
     with translated_errors(root.database):
         require_run(connection, run_id)
         return insert_command(connection, run_id, request, runtime.now())
+
+
+def _server(connection: sqlite3.Connection, root: Root, run_id: RunId) -> tuple[bool, Holder | None]:
+    """Whether the run is served, and by whom; one of this machine that has died does not serve."""
+    with translated_errors(root.database):
+        holder = lease_holder(connection, run_id)
+    elsewhere = holder is not None and not holder.is_on(this_process())
+    return elsewhere or is_held(root, run_id), holder
 
 
 def _raise_refusal(outcome: Mapping[str, Any]) -> None:

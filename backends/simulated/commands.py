@@ -121,7 +121,7 @@ class SimulatedCommands:
     async def _sbatch(self, process: _Process) -> Finished:
         faults, uniform = self.cluster.faults, self.cluster.random.uniform
         if self._happens(faults.sbatch_is_slow):
-            with trio.move_on_after(uniform(1, 60)):
+            with trio.move_on_after(uniform(1, 120)):
                 await process.killed.wait()
         if process.killed.is_set():
             if self._happens(0.5):
@@ -135,7 +135,9 @@ class SimulatedCommands:
             return await self._hang()
         job_id = self._submit(process)
         await trio.sleep(uniform(0, 0.05))
-        if self._happens(faults.sbatch_lies):
+        if is_repeated := self._happens(faults.sbatch_repeats):
+            self._submit(process)
+        if is_repeated or self._happens(faults.sbatch_lies):
             return Finished(1, "", f"sbatch: {SOCKET_TIMEOUT}")
         return Finished(0, f"{job_id}\n", "")
 

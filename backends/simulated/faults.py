@@ -18,7 +18,8 @@ class Faults:
         sbatch_fails: sbatch fails at once, and nothing was submitted.
         sbatch_lies: sbatch fails with a time-out of its socket, and the job was submitted all the same.
         sbatch_hangs: sbatch never answers; the job is there or not.
-        sbatch_is_slow: sbatch takes up to a minute.
+        sbatch_repeats: sbatch fails with a time-out of its socket, was tried again, and there are two jobs.
+        sbatch_is_slow: sbatch takes up to two minutes.
         question_fails: squeue or sacct fails.
         question_hangs: squeue or sacct never answers.
         squeue_is_stale: squeue gives its previous answer, if that is not too old.
@@ -39,6 +40,7 @@ class Faults:
 
     sbatch_fails: float = 0.0
     sbatch_lies: float = 0.0
+    sbatch_repeats: float = 0.0
     sbatch_hangs: float = 0.0
     sbatch_is_slow: float = 0.0
     question_fails: float = 0.0

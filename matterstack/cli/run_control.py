@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import TYPE_CHECKING
+
 import asyncclick as click
 
 from matterstack.cli.options import RUN_ID, current_root, json_option
 from matterstack.core.ids import RunId, TaskId
+
+if TYPE_CHECKING:
+    from matterstack.storage.leases import Holder
 
 reason_option = click.option("--reason", default="", help="Why; kept in the run's history.")
 run_argument = click.argument("run_id", type=RUN_ID)
@@ -92,7 +98,7 @@ async def _ask(context: click.Context, run_id: RunId, request: object, as_json: 
     if not isinstance(request, Pause | Resume | Cancel | Retry | Rerun):
         raise TypeError(type(request).__name__)
     root = current_root(context)
-    answer = await ask_run(root, run_id, request, Runtime())
+    answer = await ask_run(root, run_id, request, Runtime(), partial(_say_whom_it_waits_for, run_id))
     async with open_reader(root) as reader:
         if isinstance(request, Cancel):
             await wait_until_cancelled(reader, run_id)
@@ -105,3 +111,12 @@ async def _ask(context: click.Context, run_id: RunId, request: object, as_json: 
     )
     if not answer.by_engine and isinstance(request, Resume | Retry | Rerun):
         click.echo(f"no engine serves it; start one with: matterstack run loop {run_id}")
+
+
+def _say_whom_it_waits_for(run_id: RunId, holder: Holder) -> None:
+    from matterstack.storage.leases import this_process
+
+    text = f"waiting for process {holder.pid} on {holder.host}, which serves run {run_id}"
+    if not holder.is_on(this_process()):
+        text += f"; if that machine is dead, free the run with: matterstack check --break-lease {run_id}"
+    click.echo(text, err=True)

@@ -134,12 +134,7 @@ def _completed(state: RunState, _fact: f.RunCompleted, _at: UtcTime, touched: To
 
 
 def _reopened(state: RunState, _fact: f.RunReopened, _at: UtcTime, touched: Touched) -> None:
-    completed = state.status is RunStatus.COMPLETED
     _become(state, RunStatus.RUNNING, "", touched)
-    if completed and state.iteration:
-        # Its last iteration is analyzed once more, from the state that it was planned from.
-        state.phase = Phase.EXECUTING
-        state.campaign_state = state.base_state
 
 
 # ---- planning ----
@@ -239,6 +234,11 @@ def _tell_dependents(state: RunState, task: TaskState, touched: Touched) -> None
 def _task_reopened(state: RunState, fact: f.TaskReopened, _at: UtcTime, touched: Touched) -> None:
     task = _task(state, fact.task_id)
     task.reason, task.outputs, task.data, task.tries = "", (), None, 0
+    if state.phase is Phase.PLANNING:
+        # Its result may change: the last iteration is analyzed once more, from what it was planned from.
+        state.phase = Phase.EXECUTING
+        state.campaign_state = state.base_state
+        touched.run = True
     _set_task(state, task, TaskStatus.WAITING, touched)
     if task.unmet == 0:
         _set_task(state, task, TaskStatus.READY, touched)

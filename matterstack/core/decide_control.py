@@ -1,24 +1,27 @@
-"""Decisions about what people ask for: start, pause, resume, cancel, retry."""
+"""Decisions about what people ask for: start, pause, resume, cancel, retry, rerun."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 from matterstack.core import facts as f
 from matterstack.core import messages as m
 from matterstack.core.errors import IllegalTransitionError, NotFoundError, RefusedError
 from matterstack.core.ids import TaskId
+from matterstack.core.retry_rules import failed_dependency
 from matterstack.core.run_state import RunState
-from matterstack.core.states import ENDED_TASKS, RUN_TRANSITIONS, RunStatus, TaskStatus, require_transition
+from matterstack.core.states import ENDED_TASKS, RUN_TRANSITIONS, RunStatus, TaskStatus
 
-_UNMET = frozenset({TaskStatus.FAILED, TaskStatus.SKIPPED, TaskStatus.CANCELLED})
+_SKIPPED = frozenset({TaskStatus.SKIPPED})
 
 
 def _require(state: RunState, status: RunStatus, hint: str = "") -> None:
     what = f"run {state.run_id}"
     if state.ending is not None:
         raise IllegalTransitionError(f"{what} is {state.status_reason}; it", state.status, status, hint=hint)
-    require_transition(what, RUN_TRANSITIONS, state.status, status)
+    if status not in RUN_TRANSITIONS[state.status]:
+        raise IllegalTransitionError(what, state.status, status, hint=hint)
 
 
 def decide_start(state: RunState, _message: m.Start) -> list[f.Fact]:
@@ -34,11 +37,10 @@ def decide_pause(state: RunState, message: m.Pause) -> list[f.Fact]:
 
 def decide_resume(state: RunState, message: m.Resume) -> list[f.Fact]:
     """Only a PAUSED run can be resumed."""
-    _require(state, RunStatus.RUNNING)
+    hint = "only a PAUSED run can be resumed"
+    _require(state, RunStatus.RUNNING, hint=hint)
     if state.status is not RunStatus.PAUSED:
-        raise IllegalTransitionError(
-            f"run {state.run_id}", state.status, RunStatus.RUNNING, hint="only a PAUSED run can be resumed"
-        )
+        raise IllegalTransitionError(f"run {state.run_id}", state.status, RunStatus.RUNNING, hint=hint)
     return [f.RunResumed(by=message.by)]
 
 
@@ -74,7 +76,7 @@ def decide_retry(state: RunState, message: m.Retry) -> list[f.Fact]:
     if not reopens and not chosen:
         raise RefusedError(f"run {state.run_id} is {state.status} and has no failed task to retry")
     run_fact: list[f.Fact] = [f.RunReopened(by=message.by)] if reopens else []
-    tasks = [*chosen, *_held_back_by(state, chosen)]
+    tasks = _that_can_run(state, message.tasks, [*chosen, *_behind(state, chosen, _SKIPPED)])
     return [*run_fact, *(f.TaskReopened(task_id=task_id, by=message.by) for task_id in tasks)]
 
 
@@ -98,15 +100,16 @@ def decide_rerun(state: RunState, message: m.Rerun) -> list[f.Fact]:
 
     Their earlier attempts stay as they were.  A COMPLETED or FAILED run is reopened with them.
     """
-    if state.status is RunStatus.CANCELLED or state.ending is not None:
-        raise IllegalTransitionError(
-            f"run {state.run_id}", state.status, RunStatus.RUNNING, hint="nothing reopens a cancelled run"
-        )
+    if state.ending is not None:
+        _require(state, RunStatus.RUNNING, hint="nothing can be rerun while the run is being ended")
+    if state.status is RunStatus.CANCELLED:
+        _require(state, RunStatus.RUNNING, hint="nothing reopens a cancelled run")
     chosen = _ended(state, message.tasks)
     if message.recursive:
-        chosen = _with_dependents(state, chosen)
+        _refuse_active_behind(state, chosen)
+    behind = _behind(state, chosen, ENDED_TASKS if message.recursive else _SKIPPED)
     cancelled = [t for t, task in state.tasks.items() if task.status is TaskStatus.CANCELLED]
-    tasks = list(dict.fromkeys((*chosen, *_held_back_by(state, chosen), *cancelled)))
+    tasks = _that_can_run(state, chosen, [*chosen, *behind, *cancelled])
     run_fact: list[f.Fact] = [f.RunReopened(by=message.by)] if state.has_ended else []
     return [*run_fact, *(f.TaskReopened(task_id=task_id, by=message.by) for task_id in tasks)]
 
@@ -128,37 +131,51 @@ def _ended(state: RunState, task_ids: Sequence[TaskId]) -> list[TaskId]:
     return list(dict.fromkeys(task_ids))
 
 
-def _with_dependents(state: RunState, task_ids: Sequence[TaskId]) -> list[TaskId]:
-    """All ended tasks behind these, in the order in which they are reached."""
-    found = dict.fromkeys(task_ids)
-    queue = list(task_ids)
+def _refuse_active_behind(state: RunState, task_ids: Sequence[TaskId]) -> None:
+    for task_id in _behind(state, task_ids, frozenset({TaskStatus.ACTIVE})):
+        raise IllegalTransitionError(
+            f"task {task_id}, which depends on what is to be rerun,",
+            TaskStatus.ACTIVE,
+            TaskStatus.WAITING,
+            hint="wait until it has ended, or rerun without --recursive",
+        )
+
+
+def _behind(state: RunState, sources: Sequence[TaskId], wanted: frozenset[TaskStatus]) -> list[TaskId]:
+    """Tasks in a wanted status that depend on these, directly or not, the nearest ones first."""
+    seen = set(sources)
+    queue = deque(sources)
+    found: list[TaskId] = []
     while queue:
-        for dependent in state.dependents.get(queue.pop(), ()):
-            if dependent not in found and state.tasks[dependent].status in ENDED_TASKS:
-                found[dependent] = None
+        for dependent in state.dependents.get(queue.popleft(), ()):
+            if dependent not in seen:
+                seen.add(dependent)
                 queue.append(dependent)
-    return list(found)
+                if state.tasks[dependent].status in wanted:
+                    found.append(dependent)
+    return found
 
 
-def _held_back_by(state: RunState, chosen: list[TaskId]) -> list[TaskId]:
-    """Skipped tasks behind the chosen ones, without those that another failure holds back as well."""
-    named = frozenset(chosen)
-    behind: dict[TaskId, None] = dict.fromkeys(chosen)
-    queue = list(chosen)
+def _that_can_run(state: RunState, named: Sequence[TaskId], candidates: Sequence[TaskId]) -> list[TaskId]:
+    """Leave out what another failure holds back as well: it would wait for ever, and its run with it.
+
+    Raises:
+        RefusedError: that goes for a task which a person named.
+    """
+    left = dict.fromkeys(candidates)
+    queue = list(left)
     while queue:
-        for dependent in state.dependents.get(queue.pop(), ()):
-            if dependent not in behind and state.tasks[dependent].status is TaskStatus.SKIPPED:
-                behind[dependent] = None
-                queue.append(dependent)
-    stuck = [task_id for task_id in behind if task_id not in named and _blocked(state, task_id, behind)]
-    while stuck:
-        task_id = stuck.pop()
-        if behind.pop(task_id, task_id) is None:
-            dependents = state.dependents.get(task_id, ())
-            stuck.extend(d for d in dependents if d in behind and d not in named)
-    return [task_id for task_id in behind if task_id not in named]
-
-
-def _blocked(state: RunState, task_id: TaskId, reopened: dict[TaskId, None]) -> bool:
-    dependencies = (state.tasks[d] for d in state.tasks[task_id].task.dependencies() if d not in reopened)
-    return any(d.status in _UNMET and not d.satisfies_dependents for d in dependencies)
+        task_id = queue.pop()
+        if task_id not in left:
+            continue
+        culprit = failed_dependency(state, state.tasks[task_id], left)
+        if culprit is None:
+            continue
+        if task_id in named:
+            raise RefusedError(
+                f"task {task_id} depends on task {culprit}, which is {state.tasks[culprit].status}",
+                hint=f"name {culprit} instead, or as well",
+            )
+        del left[task_id]
+        queue.extend(state.dependents.get(task_id, ()))
+    return list(left)

@@ -134,7 +134,7 @@ def _after_job(state: RunState, attempt: AttemptState, end: m.Observed) -> list[
         reason = "its job was cancelled outside of MatterStack"
         return fail_task(state, task, f"{reason} ({end.reason})" if end.reason else reason)
     kind = failure_kind(end.state, end.raw_state)
-    if may_retry(task, kind):
+    if may_retry(state, task, kind):
         return [f.TaskRetried(task_id=attempt.task_id, kind=kind, reason=job_failure(end))]
     if end.state is JobState.LOST:
         return fail_task(state, task, job_failure(end))
@@ -172,7 +172,7 @@ def _conclude(state: RunState, task: TaskState, attempt: AttemptState, found: m.
         return fail_task(state, task, job_failure(attempt), found)
     if found.problem is None:
         return [f.TaskSucceeded(task_id=task.task.id, outputs=found.outputs, data=found.data)]
-    if state.ending is None and may_retry(task, FailureKind.ERROR):
+    if state.ending is None and may_retry(state, task, FailureKind.ERROR):
         return [f.TaskRetried(task_id=task.task.id, kind=FailureKind.ERROR, reason=found.problem)]
     return fail_task(state, task, found.problem, found)
 

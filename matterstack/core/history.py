@@ -1,14 +1,14 @@
 """The rules that every history obeys, checked over all facts of a store.
 
-Pure: the events go in, in the order of their sequence numbers, and what contradicts a rule comes out, each
-time the first fact that breaks it.  The rules are those that people rely on:
+Pure: the events go in, in the order of their sequence numbers, and what contradicts a rule comes out: of
+each rule the first fact of each run that breaks it.  The rules are those that people rely on:
 
     gap      sequence numbers count without gaps
     fold     every fact follows from those before it: legal transitions, one job and one end per attempt
     cap      an attempt is prepared only while its run and its backend have a free seat
     paused   nothing is prepared, and no job is started, between a pause and the resume
     ended    nothing happens to a run after its end, unless a person reopens it; CANCELLED is for ever
-    live     a run that has ended has left no attempt live
+    live     a task or a run that has ended has left no attempt live
 """
 
 from __future__ import annotations
@@ -21,9 +21,14 @@ import attrs
 from matterstack.core import facts as f
 from matterstack.core.apply import Touched, apply, new_run
 from matterstack.core.errors import MatterStackError
-from matterstack.core.ids import BackendName, RunId
-from matterstack.core.run_state import RunState
-from matterstack.core.states import RunStatus
+from matterstack.core.ids import BackendName, RunId, TaskId, Token
+from matterstack.core.run_state import AttemptState, RunState
+from matterstack.core.states import ENDED_JOBS, ENDED_RUNS, RunStatus
+
+_FOREIGN = (MatterStackError, LookupError, ValueError, TypeError, AttributeError)
+"""What comes of facts that no decision ever made."""
+_TASK_ENDS = (f.TaskSucceeded, f.TaskFailed, f.TaskRetried, f.TaskCancelled, f.TaskSkipped)
+_RUN_ENDS = (f.RunCompleted, f.RunFailed, f.RunCancelled)
 
 
 @attrs.frozen
@@ -47,48 +52,65 @@ class HistoryChecker:
 
     Attributes:
         states: what the facts so far give; a run whose history cannot be folded is left out.
+        broken: the runs that are left out.
         touched: what the last event changed.
     """
 
     states: dict[RunId, RunState] = attrs.field(factory=dict)
+    broken: set[RunId] = attrs.field(factory=set)
     touched: Touched = attrs.field(factory=Touched)
-    _broken: set[RunId] = attrs.field(factory=set)
     _live: Counter[BackendName] = attrs.field(factory=Counter)
+    _tokens: set[Token] = attrs.field(factory=set)
+    _reported: set[tuple[RunId | None, str]] = attrs.field(factory=set)
     _last_seq: int = 0
 
     def check(self, event: f.Event) -> Iterator[Problem]:
         """Take the next event in."""
-        yield from self._check_seq(event)
-        if event.run_id in self._broken:
-            return
+        yield from self._first(self._check_seq(event.seq))
+        if event.run_id not in self.broken:
+            yield from self._first(self._check_fact(event))
+
+    def cannot_read(self, seq: int, run_id: RunId, problem: str) -> Iterator[Problem]:
+        """Take note of an event whose fact is none that this version knows."""
+        yield from self._first(self._check_seq(seq))
+        if run_id not in self.broken:
+            self._leave_out(run_id)
+            yield from self._first(iter([Problem(run_id, seq, "fold", problem)]))
+
+    def _first(self, problems: Iterator[Problem]) -> Iterator[Problem]:
+        for problem in problems:
+            key = (problem.run_id, problem.rule)
+            if key not in self._reported:
+                self._reported.add(key)
+                yield problem
+
+    def _check_seq(self, seq: int) -> Iterator[Problem]:
+        first, last = self._last_seq + 1, seq - 1
+        self._last_seq = seq
+        if last >= first:
+            missing = f"number {first} is" if first == last else f"numbers {first} to {last} are"
+            yield Problem(None, seq, "gap", f"the events before this one are incomplete: {missing} missing")
+
+    def _check_fact(self, event: f.Event) -> Iterator[Problem]:
         state = self.states.get(event.run_id)
-        yield from () if state is None else _check_before(state, event)
-        ended = None if state is None else state.live.get(getattr(event.fact, "token", None))  # type: ignore[arg-type]
         try:
+            if state is not None:
+                yield from _check_before(state, event)
+                self._refuse_contradiction(state, event.fact)
+            ending = None if state is None else _attempt_of(state, event.fact)
             state = self._apply(state, event)
-        except (MatterStackError, KeyError, ValueError) as error:
-            self._broken.add(event.run_id)
-            self._forget(event.run_id)
-            yield Problem(event.run_id, event.seq, "fold", f"{_name(event)} cannot be: {error}")
-            return
-        if ended is not None and ended.token not in state.live:
-            self._live[ended.backend] -= 1
-        if isinstance(event.fact, f.AttemptPrepared):
-            self._live[event.fact.backend] += 1
-            yield from self._check_caps(state, event, event.fact.backend)
+            yield from self._count_seats(state, event, ending)
+        except _FOREIGN as error:
+            self._leave_out(event.run_id)
+            text = str(error) if isinstance(error, MatterStackError | ValueError) else repr(error)
+            yield Problem(event.run_id, event.seq, "fold", f"{_name(event)} cannot be: {text}")
 
-    def finish(self) -> Iterator[Problem]:
-        """Check what must hold at the end of the history."""
-        for run_id, state in self.states.items():
-            if state.has_ended and state.live:
-                tokens = ", ".join(state.live)
-                yield Problem(run_id, None, "live", f"the run is {state.status}, but {tokens} is live")
-
-    def _check_seq(self, event: f.Event) -> Iterator[Problem]:
-        if event.seq != self._last_seq + 1:
-            missing = f"{self._last_seq + 1} to {event.seq - 1}"
-            yield Problem(event.run_id, event.seq, "gap", f"sequence numbers {missing} are missing")
-        self._last_seq = event.seq
+    def _refuse_contradiction(self, state: RunState, fact: f.Fact) -> None:
+        what = _contradiction(state, fact)
+        if isinstance(fact, f.AttemptPrepared) and fact.token in self._tokens:
+            what = f"its token {fact.token} is that of an earlier attempt"
+        if what is not None:
+            raise ValueError(what)
 
     def _apply(self, state: RunState | None, event: f.Event) -> RunState:
         if state is None:
@@ -101,10 +123,20 @@ class HistoryChecker:
         apply(state, event.fact, event.at, self.touched)
         return state
 
-    def _forget(self, run_id: RunId) -> None:
+    def _leave_out(self, run_id: RunId) -> None:
+        self.broken.add(run_id)
         state = self.states.pop(run_id, None)
         for attempt in state.live.values() if state else ():
             self._live[attempt.backend] -= 1
+
+    def _count_seats(self, state: RunState, event: f.Event, ending: AttemptState | None) -> Iterator[Problem]:
+        if ending is not None and ending.token not in state.live:
+            self._live[ending.backend] -= 1
+        if not isinstance(event.fact, f.AttemptPrepared):
+            return
+        self._live[event.fact.backend] += 1
+        self._tokens.add(event.fact.token)
+        yield from self._check_caps(state, event, event.fact.backend)
 
     def _check_caps(self, state: RunState, event: f.Event, backend: BackendName) -> Iterator[Problem]:
         own, shared = len(state.live), self._live[backend]
@@ -120,17 +152,59 @@ class HistoryChecker:
 def _check_before(state: RunState, event: f.Event) -> Iterator[Problem]:
     fact = event.fact
     if state.has_ended and not isinstance(fact, f.RunReopened):
-        yield Problem(
-            state.run_id, event.seq, "ended", f"{_name(event)} came after the run was {state.status}"
-        )
+        text = f"{_name(event)} came after the run was {state.status}"
+        yield Problem(state.run_id, event.seq, "ended", text)
     starts = isinstance(fact, f.AttemptPrepared) or (isinstance(fact, f.JobAccepted) and not fact.adopted)
     if state.status is RunStatus.PAUSED and starts:
         yield Problem(state.run_id, event.seq, "paused", f"{_name(event)} came while the run was paused")
     if state.ending is not None and isinstance(fact, f.AttemptPrepared):
         yield Problem(state.run_id, event.seq, "ended", f"{_name(event)} came while the run was being ended")
+    left = _left_live(state, fact)
+    if left is not None:
+        yield Problem(state.run_id, event.seq, "live", f"{_name(event)} came while attempt {left} was live")
+
+
+def _left_live(state: RunState, fact: f.Fact) -> Token | None:
+    """An attempt that should have ended before this."""
+    if isinstance(fact, _RUN_ENDS):
+        return next(iter(state.live), None)
+    if isinstance(fact, _TASK_ENDS) and fact.task_id in state.tasks:
+        last = state.tasks[fact.task_id].last_attempt
+        return last.token if last is not None and last.ended_at is None else None
+    return None
+
+
+def _contradiction(state: RunState, fact: f.Fact) -> str | None:
+    """What a fact says that the tables of transitions do not rule out, and no decision ever says."""
+    match fact:
+        case f.RunStarted() if state.status is not RunStatus.PENDING:
+            return f"the run was {state.status}"
+        case f.RunResumed() if state.status is not RunStatus.PAUSED:
+            return f"the run was {state.status}"
+        case f.RunReopened() if state.status not in ENDED_RUNS:
+            return f"the run was {state.status}"
+        case f.IterationPlanned(iteration=number) if number != state.iteration + 1:
+            return f"iteration {number} was planned after iteration {state.iteration}"
+        case f.TaskPlanned(task=task) if task.id in state.tasks:
+            return "the run has this task already"
+        case f.JobEnded(state=job_state) if job_state not in ENDED_JOBS:
+            return f"a job that is {job_state} has not ended"
+        case f.JobAccepted(state=job_state) | f.JobStateChanged(state=job_state) if job_state in ENDED_JOBS:
+            return f"a job that is {job_state} has ended"
+        case f.JobEnded(token=token) | f.JobStateChanged(token=token):
+            attempt = state.live.get(token)
+            if attempt is not None and attempt.job_id is None:
+                return "the attempt has no job"
+    return None
+
+
+def _attempt_of(state: RunState, fact: f.Fact) -> AttemptState | None:
+    token: Token | None = getattr(fact, "token", None)
+    return None if token is None else state.live.get(token)
 
 
 def _name(event: f.Event) -> str:
     fact = event.fact
-    what = getattr(fact, "task_id", None) or getattr(fact, "token", None)
+    planned = fact.task.id if isinstance(fact, f.TaskPlanned) else None
+    what: TaskId | Token | None = planned or getattr(fact, "task_id", None) or getattr(fact, "token", None)
     return type(fact).__name__ + (f" of {what}" if what else "")

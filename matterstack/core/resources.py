@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -76,12 +76,18 @@ class Resources:
         return attrs.evolve(self, walltime_s=walltime_s, memory_mib=memory_mib)
 
 
+MOST_GROWN: Final = 2**31 - 1
+"""No growth goes beyond this, in seconds or MiB: no site gives as much, and no scheduler reads more."""
+_DIGITS: Final = 6
+
+
 def _larger(value: int | None, factor: float, most: int | None) -> int | None:
     """Never smaller than it was, also where it was above the bound from the start."""
-    if value is None:
-        return None
-    larger = math.ceil(value * factor)
-    return max(value, larger if most is None else min(larger, most))
+    bound = MOST_GROWN if most is None else most
+    if value is None or value >= bound:
+        return value
+    # Rounded, since 600 * 1.1 is a little more than 660.
+    return math.ceil(min(round(value * factor, _DIGITS), bound))
 
 
 @attrs.frozen(kw_only=True)

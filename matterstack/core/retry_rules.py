@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Final
 
+from matterstack.core.ids import TaskId
 from matterstack.core.resources import Resources
-from matterstack.core.run_state import TaskState
-from matterstack.core.states import FailureKind, JobState
+from matterstack.core.run_state import RunState, TaskState
+from matterstack.core.states import FailureKind, JobState, TaskStatus
 
 _KINDS: Final[Mapping[str, FailureKind]] = {
     "TIMEOUT": FailureKind.TIMEOUT,
@@ -17,6 +18,8 @@ _KINDS: Final[Mapping[str, FailureKind]] = {
     "BOOT_FAIL": FailureKind.NODE_FAIL,
     "PREEMPTED": FailureKind.PREEMPTED,
 }
+
+_IN_VAIN: Final = frozenset({TaskStatus.FAILED, TaskStatus.SKIPPED, TaskStatus.CANCELLED})
 
 
 def failure_kind(state: JobState, raw_state: str) -> FailureKind:
@@ -30,9 +33,26 @@ def failure_kind(state: JobState, raw_state: str) -> FailureKind:
     return _KINDS.get(raw_state, FailureKind.ERROR)
 
 
-def may_retry(task: TaskState, kind: FailureKind) -> bool:
-    """Whether a task that failed in this way has a try left."""
-    return kind in task.task.retry_on and task.tries <= task.task.retries
+def may_retry(state: RunState, task: TaskState, kind: FailureKind) -> bool:
+    """Whether a task that failed in this way has a try left.
+
+    Not when a task that it depends on has failed meanwhile (a person had that one run again): it would wait
+    for ever.
+    """
+    return (
+        kind in task.task.retry_on
+        and task.tries <= task.task.retries
+        and failed_dependency(state, task) is None
+    )
+
+
+def failed_dependency(state: RunState, task: TaskState, reopened: Container[TaskId] = ()) -> TaskId | None:
+    """A task that this one waits for in vain; those that are about to be reopened are none."""
+    for task_id in task.task.dependencies():
+        other = state.tasks[task_id]
+        if task_id not in reopened and other.status in _IN_VAIN and not other.satisfies_dependents:
+            return task_id
+    return None
 
 
 def resources_of_next(task: TaskState) -> Resources:

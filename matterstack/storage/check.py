@@ -1,7 +1,7 @@
 """Prove that a store is what it promises to be: history, snapshot and files against each other.
 
-Reads only.  The history's own rules are those of `matterstack.core.history`; here come the rules that need
-more than the facts:
+Changes nothing that it checks.  The history's own rules are those of `matterstack.core.history`; here come
+the rules that need more than the facts:
 
     database  SQLite finds its file intact
     snapshot  the rows of runs, tasks and attempts are what the facts give, at the end and on the way
@@ -12,20 +12,23 @@ more than the facts:
 from __future__ import annotations
 
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any, Final
 
 import attrs
 
 from matterstack.core.apply import Touched
+from matterstack.core.facts import FACT_TYPES, Event, OutputFile
 from matterstack.core.history import HistoryChecker, Problem
 from matterstack.core.ids import RunId
 from matterstack.core.run_state import AttemptState, RunState, TaskState
-from matterstack.core.states import TaskStatus
-from matterstack.storage.layout import Root
-from matterstack.storage.queries import events_after
+from matterstack.storage.codec import decode_fact
+from matterstack.storage.layout import Root, RunFolder
 from matterstack.storage.schema import open_database, translated_errors
+from matterstack.storage.small_files import read_small
 from matterstack.storage.snapshot import (
     ATTEMPT_CHANGES,
     ATTEMPT_COLUMNS,
@@ -43,6 +46,12 @@ from matterstack.storage.snapshot import (
 SAMPLES: Final = 20
 """At how many sequence numbers, beside the last one, the snapshot is compared with the fold."""
 
+_EVENTS: Final = "SELECT seq, run_id, at, type, data FROM events ORDER BY seq"
+_LAST_USED: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
+_MOST_SHOWN: Final = 80
+"""How many characters of a value are shown from where it begins to differ."""
+_MOST_CLAIM_BYTES: Final = 1000
+
 _Key = tuple[str, ...]
 _TABLES: Final[tuple[tuple[str, tuple[str, ...], Callable[[dict[str, Any]], _Key]], ...]] = (
     ("runs", RUN_COLUMNS, lambda row: ("run", row["run_id"])),
@@ -59,15 +68,20 @@ def check_store(root: Root, samples: int = SAMPLES) -> list[Problem]:
     Raises:
         StoreError: the database cannot be opened or read.
     """
+    checker = HistoryChecker()
     with closing(open_database(root.database)) as connection, translated_errors(root.database):
         problems = list(_integrity(connection))
         if problems:
             return problems
         connection.execute("BEGIN")
         try:
-            return list(_check(connection, root, samples))
+            problems = list(_check_rows(connection, checker, samples))
         finally:
             connection.execute("COMMIT")
+    # Looking at many files takes long: a reader must not keep a rollback journal's writer out meanwhile.
+    for _, state in sorted(checker.states.items()):
+        problems += _check_files(root, state)
+    return problems
 
 
 def _integrity(connection: sqlite3.Connection) -> Iterator[Problem]:
@@ -76,28 +90,44 @@ def _integrity(connection: sqlite3.Connection) -> Iterator[Problem]:
             yield Problem(None, None, "database", finding)
 
 
-def _check(connection: sqlite3.Connection, root: Root, samples: int) -> Iterator[Problem]:
-    checker = HistoryChecker()
+def _check_rows(connection: sqlite3.Connection, checker: HistoryChecker, samples: int) -> Iterator[Problem]:
+    yield from _check_events(connection, checker, samples)
+    for _, state in sorted(checker.states.items()):
+        yield from _compare_with_store(connection, state)
+    known = checker.states.keys() | checker.broken
+    for table in ("runs", "tasks", "attempts"):
+        for (run_id,) in connection.execute(f"SELECT DISTINCT run_id FROM {table} ORDER BY run_id"):  # noqa: S608
+            if run_id not in known:
+                text = f"it has rows in {table}, but no history that gives them"
+                yield Problem(run_id, None, "snapshot", text)
+
+
+def _check_events(connection: sqlite3.Connection, checker: HistoryChecker, samples: int) -> Iterator[Problem]:
     shadow = _Shadow()
     (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
     step = max(1, last // (samples + 1)) if samples else last + 1
-    seq = 0
-    while events := events_after(connection, seq):
-        for event in events:
-            yield from checker.check(event)
-            state = checker.states.get(event.run_id)
-            if state is not None:
-                shadow.write(state, checker.touched)
-                if event.seq % step == 0:
-                    yield from shadow.compare(state, event.seq)
-        seq = events[-1].seq
-    yield from checker.finish()
-    for run_id, state in sorted(checker.states.items()):
-        yield from _compare_with_store(connection, state)
-        yield from _check_files(root, run_id, state)
-    for (run_id,) in connection.execute("SELECT run_id FROM runs ORDER BY run_id"):
-        if run_id not in checker.states:
-            yield Problem(run_id, None, "snapshot", "the run has a row, but no history that gives one")
+    for seq, run_id, at, kind, data in connection.execute(_EVENTS):
+        try:
+            event = Event(seq=seq, run_id=run_id, at=at, fact=decode_fact(kind, data))
+        except Exception as error:  # noqa: BLE001  whatever decoding makes of what nobody encoded
+            yield from checker.cannot_read(seq, run_id, _unreadable(kind, error))
+            continue
+        yield from checker.check(event)
+        state = checker.states.get(run_id)
+        if state is not None:
+            shadow.write(state, checker.touched)
+            if seq % step == 0:
+                yield from shadow.compare(state, seq)
+    (used,) = connection.execute(_LAST_USED).fetchone() or (0,)
+    if used > last:
+        text = f"the newest events are missing: {used} were stored, and the last one there is {last}"
+        yield Problem(None, None, "gap", text)
+
+
+def _unreadable(kind: object, error: Exception) -> str:
+    if kind not in FACT_TYPES:
+        return f"this version of MatterStack knows no fact {kind!r}: a newer one may have written it"
+    return f"it is no {kind} as this version of MatterStack writes them: {type(error).__name__}: {error}"
 
 
 # ---- the snapshot ----
@@ -116,29 +146,27 @@ class _Shadow:
         for task_id in touched.tasks:
             key: _Key = ("task", run_id, task_id)
             task = state.tasks[task_id]
-            self._rows[key] = (
-                task_row(run_id, task)
-                if task_id in touched.planned
-                else _changed(self._rows[key], TASK_COLUMNS, TASK_CHANGES, task_change(run_id, task))
-            )
+            if task_id in touched.planned:
+                self._rows[key] = task_row(run_id, task)
+            else:
+                self._update(key, TASK_COLUMNS, TASK_CHANGES, task_change(run_id, task))
         for token, attempt in touched.attempts.items():
             key = ("attempt", run_id, token)
-            self._rows[key] = (
-                attempt_row(run_id, attempt)
-                if token in touched.prepared
-                else _changed(self._rows[key], ATTEMPT_COLUMNS, ATTEMPT_CHANGES, attempt_change(attempt))
-            )
+            if token in touched.prepared:
+                self._rows[key] = attempt_row(run_id, attempt)
+            else:
+                self._update(key, ATTEMPT_COLUMNS, ATTEMPT_CHANGES, attempt_change(attempt))
+
+    def _update(self, key: _Key, columns: tuple[str, ...], changes: tuple[str, ...], values: Row) -> None:
+        if key in self._rows:  # as in SQL, an update of a row that is not there changes nothing
+            new = dict(zip(columns, self._rows[key], strict=True)) | dict(zip(changes, values, strict=False))
+            self._rows[key] = tuple(new[column] for column in columns)
 
     def compare(self, state: RunState, seq: int) -> Iterator[Problem]:
         for what, key, columns, expected in _rows_of(state):
             found = self._rows.get(key)
             if found != expected:
                 yield _difference(state.run_id, seq, what, columns, found, expected)
-
-
-def _changed(row: Row, columns: tuple[str, ...], changes: tuple[str, ...], values: Row) -> Row:
-    new = dict(zip(columns, row, strict=True)) | dict(zip(changes, values, strict=False))
-    return tuple(new[column] for column in columns)
 
 
 def _rows_of(state: RunState) -> Iterator[tuple[str, _Key, tuple[str, ...], Row]]:
@@ -175,49 +203,75 @@ def _difference(
         return Problem(run_id, seq, "snapshot", f"{what} has no row, though the facts give one")
     for column, is_, should_be in zip(columns, found, expected, strict=True):
         if is_ != should_be:
-            text = f"{what}: {column} is {is_!r}, but the facts up to {seq} give {should_be!r}"
+            found_text, expected_text = _where_different(is_, should_be)
+            text = f"{what}: {column} is {found_text}, but the facts up to {seq} give {expected_text}"
             return Problem(run_id, seq, "snapshot", text)
     return Problem(run_id, seq, "snapshot", f"{what} differs from what the facts give")
+
+
+def _where_different(found: object, expected: object) -> tuple[str, str]:
+    """Both in words, without the (perhaps long) beginning and end that tell nothing."""
+    if not (isinstance(found, str) and isinstance(expected, str)):
+        return _shortened(found), _shortened(expected)
+    pairs = enumerate(zip(found, expected, strict=False))
+    same = next((place for place, (a, b) in pairs if a != b), min(len(found), len(expected)))
+    start = same if same > _MOST_SHOWN // 2 else 0
+    before = "..." if start else ""
+    return before + _shortened(found[start:]), before + _shortened(expected[start:])
+
+
+def _shortened(value: object) -> str:
+    text = repr(value[: _MOST_SHOWN + 1] if isinstance(value, str) else value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 # ---- the files ----
 
 
-def _check_files(root: Root, run_id: RunId, state: RunState) -> Iterator[Problem]:
-    folder = root.run_folder(state.workspace, run_id)
+def _check_files(root: Root, state: RunState) -> Iterator[Problem]:
+    folder = root.run_folder(state.workspace, state.run_id)
+    if not folder.path.is_dir():
+        yield Problem(state.run_id, None, "files", f"the run's folder {folder.path} is not there")
+        return
     for task in state.tasks.values():
         for attempt in task.attempts:
-            yield from _check_claim(root, state, attempt)
-        if task.status is TaskStatus.SUCCEEDED and task.attempts:
-            yield from _check_outputs(root, state, task)
-    if not folder.path.is_dir():
-        yield Problem(run_id, None, "files", f"the run's folder {folder.path} is not there")
+            yield from _check_claim(folder, state, attempt)
+        if task.outputs and task.attempts:
+            yield from _check_outputs(folder, state, task)
 
 
-def _check_claim(root: Root, state: RunState, attempt: AttemptState) -> Iterator[Problem]:
-    folder = root.run_folder(state.workspace, state.run_id).attempt(attempt.task_id, attempt.n)
+def _check_claim(folder: RunFolder, state: RunState, attempt: AttemptState) -> Iterator[Problem]:
+    path = folder.attempt(attempt.task_id, attempt.n).claim / "job_id"
     try:
-        claimant = (folder.claim / "job_id").read_text(errors="replace").strip()
+        claimant = read_small(path, _MOST_CLAIM_BYTES).decode(errors="replace").strip()
     except OSError:
         return
-    if claimant and attempt.job_id is not None and claimant != attempt.job_id:
-        text = (
-            f"attempt {attempt.n} of task {attempt.task_id} has job {attempt.job_id}, "
-            f"but its folder was claimed by job {claimant}"
-        )
-        yield Problem(state.run_id, None, "claim", text)
+    # A live attempt without a job may have one that is about to be found.
+    if not claimant or claimant == attempt.job_id or (attempt.job_id is None and attempt.ended_at is None):
+        return
+    has = f"has job {attempt.job_id}" if attempt.job_id is not None else "ended without a job"
+    text = (
+        f"attempt {attempt.n} of task {attempt.task_id} {has}, "
+        f"but its folder was claimed by job {_shortened(claimant)}"
+    )
+    yield Problem(state.run_id, None, "claim", text)
 
 
-def _check_outputs(root: Root, state: RunState, task: TaskState) -> Iterator[Problem]:
-    folder = root.run_folder(state.workspace, state.run_id).attempt(task.task.id, len(task.attempts))
+def _check_outputs(folder: RunFolder, state: RunState, task: TaskState) -> Iterator[Problem]:
+    place = folder.attempt(task.task.id, len(task.attempts)).path
     for output in task.outputs:
-        path = folder.path / output.path
-        try:
-            size = path.lstat().st_size
-        except OSError as error:
-            text = f"task {task.task.id}: output {output.path}: {error.strerror}"
-            yield Problem(state.run_id, None, "files", text)
-            continue
-        if size != output.size_bytes:
-            text = f"task {task.task.id}: output {output.path} has {size} bytes, not {output.size_bytes}"
-            yield Problem(state.run_id, None, "files", text)
+        text = _output_problem(place / output.path, output)
+        if text is not None:
+            yield Problem(state.run_id, None, "files", f"task {task.task.id}: output {output.path}{text}")
+
+
+def _output_problem(path: Path, output: OutputFile) -> str | None:
+    try:
+        found = path.lstat()
+    except OSError as error:
+        return f": {error.strerror}"
+    if not stat.S_ISREG(found.st_mode):
+        return " is no regular file any more"
+    return (
+        None if found.st_size == output.size_bytes else f" has {found.st_size} bytes, not {output.size_bytes}"
+    )

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from matterstack.core.errors import UsageError
+
 CRASH_VARIABLE: Final = "MATTERSTACK_CRASH_AT"
 CRASHED: Final = 86
 """Exit status of a process that died at a crash point."""
@@ -37,9 +39,14 @@ CRASH_POINTS: Final = frozenset(
 
 
 def _parse(text: str) -> tuple[str, int]:
-    name, _, count = text.partition(":")
-    if name and name not in CRASH_POINTS:
-        raise ValueError(f"{CRASH_VARIABLE}={text}: there is no crash point {name!r}")
+    name, colon, count = text.partition(":")
+    if name not in CRASH_POINTS and text:
+        known = ", ".join(sorted(CRASH_POINTS))
+        raise UsageError(
+            f"{CRASH_VARIABLE}={text}: there is no crash point {name!r}", hint=f"there are: {known}"
+        )
+    if colon and not (count.isascii() and count.isdecimal() and int(count) > 0):
+        raise UsageError(f"{CRASH_VARIABLE}={text}: {count!r} is no number of a passing (1 is the first)")
     return name, int(count or 1)
 
 

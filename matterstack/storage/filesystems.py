@@ -8,18 +8,29 @@ SQLite's write-ahead log needs memory that all its users share, so it works for 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
+
+import attrs
 
 MOUNTS: Final = Path("/proc/self/mountinfo")
 NETWORK_TYPES: Final = frozenset(
     {
         "nfs", "nfs4", "lustre", "gpfs", "beegfs", "cifs", "smb3", "smbfs", "ceph", "glusterfs", "panfs",
-        "afs", "orangefs", "pvfs2", "9p", "virtiofs", "ocfs2", "gfs2", "wekafs", "fuse.sshfs",
-        "fuse.glusterfs", "fuse.ceph", "fuse.gpfs", "fuse.juicefs", "fuse.s3fs", "fuse.rclone",
-        "fuse.moosefs", "dvs",
+        "afs", "orangefs", "pvfs2", "9p", "virtiofs", "ocfs2", "gfs2", "wekafs", "fhgfs", "dvs", "vboxsf",
+        "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.ceph-fuse", "fuse.gpfs", "fuse.juicefs",
+        "fuse.s3fs", "fuse.gcsfuse", "fuse.rclone", "fuse.moosefs", "fuse.vmhgfs-fuse",
     }
 )  # fmt: skip
+
+
+@attrs.frozen
+class _Mount:
+    id: str
+    parent: str
+    point: str
+    kind: str
 
 
 def file_system_type(path: Path, mounts: Path = MOUNTS) -> str:
@@ -27,22 +38,35 @@ def file_system_type(path: Path, mounts: Path = MOUNTS) -> str:
 
     Empty when it cannot be told.
     """
-    wanted = path.resolve()
-    best, kind = -1, ""
     try:
-        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
+        text = mounts.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    for line in lines:
-        left, separator, right = line.partition(" - ")
-        fields = left.split()
-        if not separator or len(fields) < 5:
-            continue
-        point = Path(_unescaped(fields[4]))
-        # A later mount on the same point lies over the earlier one.
-        if wanted.is_relative_to(point) and len(point.parts) >= best:
-            best, kind = len(point.parts), right.split()[0]
-    return kind
+    wanted = path.resolve()
+    found = _visible([m for line in text.splitlines() if (m := _mount(line)) is not None], wanted)
+    return found.kind if found is not None else ""
+
+
+def _mount(line: str) -> _Mount | None:
+    left, separator, right = line.partition(" - ")
+    fields, kind = left.split(), right.split()
+    if not separator or len(fields) < 5 or not kind:
+        return None
+    return _Mount(fields[0], fields[1], _unescaped(fields[4]), kind[0])
+
+
+def _visible(mounts: Sequence[_Mount], path: Path) -> _Mount | None:
+    """Go down from the root, as the kernel does: a mount hides what lies below it, other mounts too."""
+    by_place: dict[tuple[str | None, str], _Mount] = {}
+    ids = {mount.id for mount in mounts}
+    for mount in mounts:
+        is_top = mount.parent not in ids or mount.parent == mount.id
+        by_place[None if is_top else mount.parent, mount.point] = mount
+    at: _Mount | None = None
+    for folder in (*reversed(path.parents), path):
+        while (over := by_place.get((at.id if at is not None else None, str(folder)))) is not None:
+            at = over
+    return at
 
 
 def is_network(file_system: str) -> bool:

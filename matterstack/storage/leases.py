@@ -61,7 +61,7 @@ def acquire_lease(connection: sqlite3.Connection, root: Root, run_id: RunId) -> 
         NotFoundError: there is no such run.
     """
     root.locks.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(root.locks / f"{run_id}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(_lock_file(root, run_id), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -110,21 +110,45 @@ def break_lease(connection: sqlite3.Connection, root: Root, run_id: RunId) -> Ho
 
     Raises:
         NotFoundError: there is no such run.
-        RefusedError: a living process of this host holds it.
+        RefusedError: a living process holds it, as far as its lock can be seen from here.
     """
-    if is_held(root, run_id):
-        raise RefusedError(
-            f"run {run_id} is served by a living process of this machine", hint="stop that engine instead"
-        )
     holder = lease_holder(connection, run_id)
-    row = connection.execute(
-        "UPDATE runs SET lease_epoch = lease_epoch + 1, "
-        "lease_host = NULL, lease_boot_id = NULL, lease_pid = NULL WHERE run_id = ? RETURNING run_id",
-        (run_id,),
-    ).fetchone()
-    if row is None:
-        raise NotFoundError(f"no run {run_id}", hint="list them with: matterstack run list")
+    root.locks.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(_lock_file(root, run_id), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        # Held until the row is written: no process of this host takes the run up in between.
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _clear_holder(connection, run_id)
+    except BlockingIOError:
+        by = "another process" if holder is None else f"process {holder.pid} on {holder.host}"
+        raise RefusedError(
+            f"run {run_id} is served by {by}, which is alive", hint="stop that engine instead"
+        ) from None
+    finally:
+        os.close(descriptor)
     return holder
+
+
+def _clear_holder(connection: sqlite3.Connection, run_id: RunId) -> None:
+    changed = connection.execute(
+        "UPDATE runs SET lease_epoch = lease_epoch + 1, "
+        "lease_host = NULL, lease_boot_id = NULL, lease_pid = NULL WHERE run_id = ?",
+        (run_id,),
+    ).rowcount
+    if not changed:
+        raise NotFoundError(f"no run {run_id}", hint="list them with: matterstack run list")
+
+
+def foreign_holder(connection: sqlite3.Connection) -> Holder | None:
+    """A process of another machine that says that it serves some run of this root; None when none does.
+
+    Where the root lies on a network file system, only one host may use the store at a time.
+    """
+    me = this_process()
+    rows = connection.execute(
+        "SELECT lease_host, lease_boot_id, lease_pid FROM runs WHERE lease_host IS NOT NULL ORDER BY run_id"
+    )
+    return next((holder for holder in (Holder(*row) for row in rows) if not holder.is_on(me)), None)
 
 
 def lease_holder(connection: sqlite3.Connection, run_id: RunId) -> Holder | None:
@@ -138,7 +162,7 @@ def lease_holder(connection: sqlite3.Connection, run_id: RunId) -> Holder | None
 def is_held(root: Root, run_id: RunId) -> bool:
     """Whether a living process of this host holds the run."""
     try:
-        descriptor = os.open(root.locks / f"{run_id}.lock", os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(_lock_file(root, run_id), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
@@ -148,6 +172,10 @@ def is_held(root: Root, run_id: RunId) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def _lock_file(root: Root, run_id: RunId) -> Path:
+    return root.locks / f"{run_id}.lock"
 
 
 def this_process() -> Holder:

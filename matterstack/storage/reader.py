@@ -11,7 +11,7 @@ import attrs
 import trio
 
 from matterstack.storage.layout import Root
-from matterstack.storage.schema import open_database, translated_errors
+from matterstack.storage.schema import open_database, readable_rows, translated_errors
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -31,11 +31,11 @@ class Reader:
         """Run a query of `matterstack.storage.queries`.
 
         Raises:
-            StoreError: the store cannot be read.
+            StoreError: the store cannot be read, or holds what was never written into it.
         """
 
         def ask() -> _T:
-            with translated_errors(self.root.database):
+            with translated_errors(self.root.database), readable_rows(self._connection, "what was asked"):
                 return query(self._connection, *args, **kwargs)
 
         return await trio.to_thread.run_sync(ask, limiter=self._limiter)

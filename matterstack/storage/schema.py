@@ -13,7 +13,13 @@ from typing import Final
 
 import attrs
 
-from matterstack.core.errors import DatabaseCorruptError, DatabaseVersionError, DiskFullError, StoreError
+from matterstack.core.errors import (
+    DatabaseCorruptError,
+    DatabaseVersionError,
+    DiskFullError,
+    MatterStackError,
+    StoreError,
+)
 from matterstack.storage.filesystems import file_system_type, is_network
 
 MIGRATIONS: Final = (
@@ -97,6 +103,7 @@ MIGRATIONS: Final = (
 """One script per version, the first one making version 1.  A released script is never changed."""
 
 SCHEMA_VERSION: Final = len(MIGRATIONS)
+RUN_LOCKS: Final = f"{'[0-9]' * 8}T*.lock"
 BUSY_TIMEOUT_S: Final = 30.0
 BUSY_INTERVAL_S: Final = 0.01
 
@@ -138,6 +145,7 @@ def open_database(path: Path, *, file_system: str | None = None) -> sqlite3.Conn
     """
     with translated_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _refuse_emptied(path)
         connection = sqlite3.connect(
             path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
@@ -164,11 +172,14 @@ def _set_journal(connection: sqlite3.Connection, journal: str) -> None:
     deadline = monotonic() + BUSY_TIMEOUT_S
     while True:
         try:
-            connection.execute(f"PRAGMA journal_mode = {journal}")
+            (now,) = connection.execute(f"PRAGMA journal_mode = {journal}").fetchone()
         except sqlite3.OperationalError as error:
             if error.sqlite_errorname != "SQLITE_BUSY" or monotonic() > deadline:
                 raise
         else:
+            if now.upper() != journal:
+                # SQLite says so and nothing more, where the file system cannot do it.
+                raise sqlite3.OperationalError(f"journal mode {journal} is not possible here, only {now}")
             return
         sleep(BUSY_INTERVAL_S)
 
@@ -201,6 +212,15 @@ def _refuse_newer(version: int, path: Path) -> None:
         )
 
 
+def _refuse_emptied(path: Path) -> None:
+    """A file without content is a new store, but not where runs have been served already.
+
+    Asked before SQLite opens it: of an empty file it removes the write-ahead log, with all that is in it.
+    """
+    if path.is_file() and path.stat().st_size == 0 and any((path.parent / "locks").glob(RUN_LOCKS)):
+        raise corrupt(path, "it is empty, though runs were served here")
+
+
 def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
@@ -218,6 +238,30 @@ def translated_errors(path: Path) -> Iterator[None]:
         raise StoreError(
             f"{path}: {error.strerror or error}", hint="the store's folder must be writable"
         ) from error
+
+
+@contextmanager
+def readable_rows(connection: sqlite3.Connection, what: str) -> Iterator[None]:
+    """Say that the store is corrupt, when its rows hold what was never written into them.
+
+    SQLite does not notice a byte that changed inside of a value.
+    """
+    try:
+        yield
+    except (sqlite3.Error, OSError, MatterStackError):
+        raise
+    except Exception as error:
+        path = connection.execute("PRAGMA database_list").fetchone()[2]
+        raise corrupt(Path(path), f"{what} cannot be read from its rows: {error!r}") from error
+
+
+def corrupt(path: Path, what: str) -> DatabaseCorruptError:
+    """Say that a store cannot be used, and how to restore it."""
+    return DatabaseCorruptError(
+        f"{path}: is no intact database ({what})",
+        hint="nothing was changed; `matterstack check` says what is wrong; put back a copy of the file "
+        "together with its -wal file, or save what is left with `sqlite3 state.db .recover`",
+    )
 
 
 def disk_full(path: Path) -> DiskFullError:
@@ -242,11 +286,7 @@ def store_error(path: Path, error: sqlite3.Error) -> StoreError:
     """Say what a SQLite error means and what to do about it.  See sqlite.org/rescode.html."""
     name = getattr(error, "sqlite_errorname", "") or ""
     if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
-        return DatabaseCorruptError(
-            f"{path}: is no intact database ({error})",
-            hint="nothing was changed; `matterstack check` says what is wrong; put back a copy of the file "
-            "together with its -wal file, or save what is left with `sqlite3 state.db .recover`",
-        )
+        return corrupt(path, str(error))
     if name.startswith("SQLITE_FULL") or (name.startswith(_FULL_TOO) and _has_no_room(path)):
         return disk_full(path)
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):

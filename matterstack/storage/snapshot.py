@@ -14,6 +14,7 @@ from matterstack.core.resources import Resources
 from matterstack.core.run_state import AttemptState, RunState, TaskState
 from matterstack.core.states import JobState, Phase, RunStatus, TaskStatus
 from matterstack.storage.codec import decode, dumps, encode
+from matterstack.storage.schema import readable_rows
 
 Row = tuple[Any, ...]
 
@@ -125,10 +126,15 @@ def _attempt_changes(attempt: AttemptState) -> Row:
 
 
 def load_run(connection: sqlite3.Connection, run_id: RunId) -> RunState | None:
-    """Load a run from its snapshot, in one read transaction; None when there is no such run."""
+    """Load a run from its snapshot, in one read transaction; None when there is no such run.
+
+    Raises:
+        DatabaseCorruptError: its rows hold what was never written into them.
+    """
     connection.execute("BEGIN")
     try:
-        return _load(connection, run_id)
+        with readable_rows(connection, f"run {run_id}"):
+            return _load(connection, run_id)
     finally:
         connection.execute("COMMIT")
 

@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from matterstack.core.ids import RunId
+from matterstack.core.ids import RunId, TaskId
 from matterstack.core.polling import LONGEST_BACKOFF_S, SLOWEST, next_interval_s
 from matterstack.core.retry_rules import failure_kind, may_retry
-from matterstack.core.run_state import TaskState
 from matterstack.core.seats import Turns, Want
 from matterstack.core.states import FailureKind, JobState
-from tests.support.states import task
+from tests.support.states import ToldRun, task
 
 A, B, C = (RunId(name) for name in "abc")
 
@@ -146,6 +145,8 @@ def test_a_failure_is_named_by_its_state_then_by_the_raw_word(
     ("retries", "tries", "allowed"), [(0, 1, False), (1, 1, True), (1, 2, False), (3, 3, True)]
 )
 def test_tries_are_counted_from_the_first(retries: int, tries: int, allowed: bool) -> None:
-    one = TaskState(task=task("a", retries=retries, retry_on=["lost"]), position=0, iteration=1, tries=tries)
-    assert may_retry(one, FailureKind.LOST) is allowed
-    assert may_retry(one, FailureKind.TIMEOUT) is False
+    run = ToldRun.running(task("a", retries=retries, retry_on=["lost"]))
+    one = run.state.tasks[TaskId("a")]
+    one.tries = tries
+    assert may_retry(run.state, one, FailureKind.LOST) is allowed
+    assert may_retry(run.state, one, FailureKind.TIMEOUT) is False

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import attrs
 import trio
 
 from matterstack.actors.runtime import Runtime
-from matterstack.actors.services import Services
 from matterstack.backends.base import Backend
 from matterstack.backends.simulated.commands import SimulatedCommands
 from matterstack.backends.slurm.backend import SlurmBackend
+from matterstack.backends.slurm.commands import Finished
 from matterstack.core.config import SlurmBackendConfig
+from matterstack.core.errors import MatterStackError
 from matterstack.core.ids import BackendName, RunId
-from matterstack.core.run_state import RunState
 from matterstack.engine import Engine
-from matterstack.storage.journal import commit
+from matterstack.storage.journal import Append, commit
 from matterstack.storage.leases import Lease
+from matterstack.storage.queries import data_version
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -29,20 +30,69 @@ class Died(BaseException):
     """What a dead engine meets instead of its store and its files."""
 
 
+@attrs.define
+class Stir:
+    """Tells engines that there may be something new in the store, so that they need not look in vain."""
+
+    count: int = 0
+    _told: trio.Event = attrs.field(factory=trio.Event)
+
+    def tell(self) -> None:
+        """Something was written."""
+        self.count += 1
+        told, self._told = self._told, trio.Event()
+        told.set()
+
+    async def wait_beyond(self, count: int) -> int:
+        """Return as soon as more than so many things were written: how many that are."""
+        while self.count <= count:
+            await self._told.wait()
+        return self.count
+
+
+@attrs.define
+class Doom:
+    """What ends a life.
+
+    Attributes:
+        event: ``commit`` (it is durable, nobody knows), ``call`` (any of the store or files has been done),
+            or the name of a command.
+        count: it is the so-manieth of them.
+        delay_s: after a command was started, the end comes so much later.
+        is_clean: the engine is stopped, not killed.
+    """
+
+    event: str
+    count: int = 1
+    delay_s: float = 0.0
+    is_clean: bool = False
+
+    def has_come(self, event: str) -> bool:
+        """Count what happens; whether this is the one."""
+        self.count -= event == self.event
+        return event == self.event and self.count == 0
+
+
 @attrs.define(eq=False)
 class Life:
     """One life of an engine.
 
     Attributes:
+        name: for the diary.
         commands: its own: no other engine runs commands through them.
-        commits_left: it dies right after so many commits; None: of something else.
+        stir: told after each commit.
+        watch: called with whatever was committed.
         scope: what is cancelled when it dies.
     """
 
+    name: str
     commands: SimulatedCommands
-    commits_left: int | None = None
+    stir: Stir
+    watch: Callable[[Append], None]
+    doom: Doom | None = None
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     is_over: bool = False
+    seen: int = -1
     leases: dict[RunId, Lease] = attrs.field(factory=dict)
 
     def die(self) -> None:
@@ -56,27 +106,64 @@ class Life:
             os.close(lease._descriptor)
         self.leases.clear()
 
+    def end(self, *, is_clean: bool) -> None:
+        """Die, or be asked to stop."""
+        if is_clean:
+            self.scope.cancel()
+        else:
+            self.die()
+
+    # ---- what its engine uses ----
+
     async def run_blocking(self, call: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """The store, the journal and the files of this engine."""
+        """The store and the files of this engine."""
         await trio.lowlevel.checkpoint()
         if self.is_over and getattr(call, "__name__", "") != "close":
             raise Died
         result = call(*args, **kwargs)
-        # The engine's name for it is `commit` of the journal; readers pass other functions.
-        if getattr(call, "__wrapped__", call) is commit and self.commits_left is not None:
-            self.commits_left -= 1
-            if self.commits_left <= 0:
-                self.die()
-                raise Died
+        owner = getattr(call, "__self__", None)
+        if isinstance(owner, Lease):
+            self.leases.pop(owner.run_id, None)  # it was given back
+        self._die_if_doomed("call", result)
         return result
 
+    async def run_journal(self, call: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """The journal and the leases of this engine."""
+        result = await self.run_blocking(call, *args, **kwargs)
+        if isinstance(result, Lease):
+            self.stir.tell()
+        if call is commit:
+            self.stir.tell()
+            appends: Any = args[2]
+            outcomes: Any = result
+            for append, outcome in zip(appends, outcomes, strict=True):
+                if not isinstance(outcome, MatterStackError):
+                    self.watch(append)
+            self._die_if_doomed("commit", result)
+        return result
 
-def mortal_engine(life: Life, watch: Callable[[RunState], None]) -> type[Engine]:
-    """A type of engines that live this life.
+    def _die_if_doomed(self, event: str, result: object) -> None:
+        if self.doom is not None and self.doom.has_come(event):
+            if isinstance(result, Lease):
+                os.close(result._descriptor)
+            self.die()
+            raise Died
 
-    Args:
-        watch: called after each commit of a run.
-    """
+    async def run_command(
+        self, argv: Sequence[str], *, timeout_s: float, inherit: int | None = None, stdin: str = ""
+    ) -> Finished:
+        """Slurm's commands for this engine."""
+        if self.doom is not None and self.doom.has_come(argv[0]):
+            self.commands.cluster.nursery.start_soon(self._end_later, self.doom)
+        return await self.commands.run(argv, timeout_s=timeout_s, inherit=inherit, stdin=stdin)
+
+    async def _end_later(self, doom: Doom) -> None:
+        await trio.sleep(doom.delay_s)
+        self.end(is_clean=doom.is_clean)
+
+
+def mortal_engine(life: Life) -> type[Engine]:
+    """A type of engines that live this life."""
 
     class MortalEngine(Engine):
         async def _acquire(self, run_id: RunId) -> Lease | None:
@@ -85,25 +172,19 @@ def mortal_engine(life: Life, watch: Callable[[RunState], None]) -> type[Engine]
                 life.leases[run_id] = lease
             return lease
 
-        async def _release(self, lease: Lease) -> None:
-            life.leases.pop(lease.run_id, None)
-            await super()._release(lease)
-
-        def _services(self) -> Services:
-            services = super()._services()
-
-            def changed(state: RunState) -> None:
-                watch(state)
-                services.changed(state)
-
-            return attrs.evolve(services, changed=changed)
+        async def _read(self, query: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
+            if query is data_version:
+                # Virtual days have many looks in vain; that a lease became free shows only by looking.
+                with trio.move_on_after(self.runtime.look_anyway_s):
+                    life.seen = await life.stir.wait_beyond(life.seen)
+            return await super()._read(query, *args, **kwargs)
 
         def make_backend(self, name: BackendName, config: Mapping[str, Any]) -> Backend:
             return SlurmBackend(
                 name,
                 SlurmBackendConfig.model_validate(dict(config)),
                 self.root.locks / f"submit-{name}.lock",
-                run=life.commands.run,
+                run=life.run_command,
                 blocking=life.run_blocking,
             )
 
@@ -112,4 +193,6 @@ def mortal_engine(life: Life, watch: Callable[[RunState], None]) -> type[Engine]
 
 def mortal_runtime(life: Life, runtime: Runtime) -> Runtime:
     """The world of an engine that lives this life."""
-    return attrs.evolve(runtime, journal=life.run_blocking, store=life.run_blocking, files=life.run_blocking)
+    return attrs.evolve(
+        runtime, journal=life.run_journal, store=life.run_blocking, files=life.run_blocking
+    )

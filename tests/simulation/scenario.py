@@ -15,8 +15,8 @@ from matterstack.core.model import Task, Workflow
 from matterstack.core.resources import Growth, Resources
 
 DAY_S: Final = 86400.0
-HORIZON_S: Final = 1.5 * DAY_S
-"""When people and fate stop acting; faults of the cluster go on."""
+BUSY_S: Final = 6 * 3600.0
+"""When most of the work is done; people and fate act until the end of the day."""
 
 
 @attrs.frozen
@@ -24,14 +24,26 @@ class Action:
     """Something that happens at a time.
 
     Attributes:
-        kind: ``pause``, ``resume``, ``cancel``, ``retry`` or ``rerun`` of a run, or ``crash``,
-            ``crash_at_commit``, ``stop`` of an engine.
+        kind: ``pause``, ``resume``, ``cancel``, ``retry`` or ``rerun`` of a run; or what becomes of an engine
+            (see `DOOMS`).
         which: number that chooses the run, the task or the engine.
+        delay_s: for how long after a command has begun the engine lives.
     """
 
     at_s: float
     kind: str
     which: int
+    delay_s: float
+
+
+DOOMS: Final = ("crash", "stop", "crash_at_commit", "crash_at_call", "crash_in_sbatch", "stop_in_sbatch",
+                "crash_in_squeue", "crash_in_scancel")  # fmt: skip
+REQUESTS: Final = ("pause", "resume", "cancel", "retry", "rerun")
+_WEIGHTS: Final = {
+    "pause": 4, "resume": 5, "cancel": 0.6, "retry": 3, "rerun": 1,
+    "crash": 2, "stop": 1, "crash_at_commit": 3, "crash_at_call": 2,
+    "crash_in_sbatch": 4, "stop_in_sbatch": 2, "crash_in_squeue": 1, "crash_in_scancel": 1,
+}  # fmt: skip
 
 
 @attrs.frozen(kw_only=True)
@@ -63,7 +75,7 @@ def scenario(seed: int) -> Scenario:
         nodes=random.randint(1, 4),
         faults=_faults(random),
         campaigns=[_campaign(random) for _ in range(runs)],
-        configs=[_config(random) for _ in range(runs)],
+        configs=_configs(random, runs),
         actions=_actions(random),
     )
 
@@ -80,19 +92,20 @@ def _faults(random: Random) -> Faults:
     return Faults(
         sbatch_fails=_sometimes(random, 0.2),
         sbatch_lies=_sometimes(random, 0.3),
+        sbatch_repeats=_sometimes(random, 0.2),
         sbatch_hangs=_sometimes(random, 0.2),
-        sbatch_is_slow=_sometimes(random, 0.3),
+        sbatch_is_slow=_sometimes(random, 0.5),
         question_fails=_sometimes(random, 0.2),
         question_hangs=_sometimes(random, 0.05),
         squeue_is_stale=_sometimes(random, 0.2),
         squeue_is_empty=_sometimes(random, 0.1),
         squeue_is_cut=_sometimes(random, 0.1),
-        outage_every_s=_seldom(random, DAY_S / 4),
-        outage_most_s=random.choice([60.0, 3600.0, 6 * 3600.0]),
-        accounting_outage_every_s=_seldom(random, DAY_S / 4),
+        outage_every_s=_seldom(random, BUSY_S / 2),
+        outage_most_s=random.choice([60.0, 1800.0, 4 * 3600.0]),
+        accounting_outage_every_s=_seldom(random, BUSY_S / 2),
         accounting_lag_most_s=random.choice([0.0, 5.0, 300.0]),
         controller_forgets=_sometimes(random, 0.5),
-        node_fails_every_s=_seldom(random, DAY_S / 4),
+        node_fails_every_s=_seldom(random, BUSY_S / 2),
         requeued_on_failure=random.random(),
         preempted=_sometimes(random, 0.3),
         held=_sometimes(random, 0.1),
@@ -106,16 +119,16 @@ def _campaign(random: Random) -> list[Workflow]:
 
 
 def _workflow(random: Random, iteration: int) -> Workflow:
-    count = random.randint(1, 12)
+    count = random.randint(1, 10)
     names = [TaskId(f"i{iteration}t{n}") for n in range(count)]
     return Workflow([_task(random, names, n) for n in range(count)])
 
 
 def _task(random: Random, names: Sequence[TaskId], n: int) -> Task:
     needed = random.sample(names[:n], min(n, random.choice([0, 0, 1, 2])))
-    long = random.random() < 0.1
+    mean_s = random.choice([30, 600, 600, 600, 1800, 1800, 7200])
     simulate = {
-        "duration_s": random.expovariate(1 / (DAY_S / 8 if long else 1800)),
+        "duration_s": random.expovariate(1 / mean_s),
         "exit_code": random.choice([0] * 12 + [1]),
         "memory_mib": random.choice([100, 100, 100, 3000]),
         "result": {"energy_ev": -random.random()},
@@ -137,32 +150,37 @@ def _task(random: Random, names: Sequence[TaskId], n: int) -> Task:
     )
 
 
-def _config(random: Random) -> dict[str, Any]:
+def _configs(random: Random, runs: int) -> list[dict[str, Any]]:
     cluster = {
         "type": "slurm",
         "max_jobs": random.randint(1, 8),
-        "poll_interval_s": random.choice([5.0, 15.0, 30.0]),
+        "poll_interval_s": random.choice([10.0, 20.0, 30.0]),
         "command_timeout_s": 30.0,
         "grace_period_s": 60.0,
     }
-    return {
-        "default_backend": "cluster",
-        "max_hpc_jobs_per_run": random.randint(1, 6),
-        "priority": random.randint(1, 3),
-        "backends": {"cluster": cluster},
-    }
-
-
-_KINDS: Final = ("pause", "resume", "cancel", "retry", "rerun", "crash", "crash_at_commit", "stop")
-_WEIGHTS: Final = (3, 4, 0.4, 2, 1, 4, 4, 1)
+    are_equal = random.random() < 0.8
+    return [
+        {
+            "default_backend": "cluster",
+            "max_hpc_jobs_per_run": random.randint(1, 6),
+            "priority": random.randint(1, 3),
+            # Somebody may have changed the cap between the making of one run and another.
+            "backends": {"cluster": cluster if are_equal else {**cluster, "max_jobs": random.randint(1, 8)}},
+        }
+        for _ in range(runs)
+    ]
 
 
 def _actions(random: Random) -> list[Action]:
-    count = random.randint(0, 24)
-    # Much happens at the beginning of a campaign, when most of its jobs are submitted.
-    times = [random.choice([1800.0, HORIZON_S / 4, HORIZON_S]) * random.random() for _ in range(count)]
-    kinds = random.choices(_KINDS, _WEIGHTS, k=count)
-    return sorted(
-        (Action(at_s, kind, random.randrange(1 << 16)) for at_s, kind in zip(times, kinds, strict=True)),
-        key=lambda action: action.at_s,
-    )
+    kinds = random.choices(list(_WEIGHTS), list(_WEIGHTS.values()), k=random.randint(0, 24))
+    actions = [
+        Action(
+            # Much happens at the beginning of a campaign, when most of its jobs are submitted.
+            at_s=random.choice([1800.0, BUSY_S, BUSY_S, DAY_S]) * random.random(),
+            kind=kind,
+            which=random.randrange(1 << 16),
+            delay_s=random.choice([0.08, 0.08, 3.0, 30.0]) * random.random(),
+        )
+        for kind in kinds
+    ]
+    return sorted(actions, key=lambda action: action.at_s)

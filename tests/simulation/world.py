@@ -1,4 +1,4 @@
-"""Play a scenario, and hold what happened against what was promised."""
+"""Play a scenario: one root, one cluster, and engines that come and go."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import random as global_random
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -19,43 +20,39 @@ from trio.testing import MockClock
 
 from matterstack.actors.planner import PlanningRequest
 from matterstack.actors.runtime import Runtime
-from matterstack.backends.simulated.cluster import SimulatedCluster, SimulatedJob
+from matterstack.backends.simulated.cluster import SimulatedCluster
 from matterstack.backends.simulated.commands import SimulatedCommands
 from matterstack.control import create_run
-from matterstack.core.errors import InvariantError
 from matterstack.core.ids import RunId, TaskId
 from matterstack.core.messages import Cancel, Pause, Request, Rerun, Resume, Retry
 from matterstack.core.model import Workflow
-from matterstack.core.run_state import RunState
 from matterstack.core.states import ENDED_RUNS, RunStatus, TaskStatus
 from matterstack.core.workflow_check import check_workflow
-from matterstack.engine import open_engine
-from matterstack.storage.check import check_store
+from matterstack.engine import Engine, open_engine
 from matterstack.storage.codec import CONVERTER
-from matterstack.storage.commands import insert_command
+from matterstack.storage.commands import command_outcome, insert_command
 from matterstack.storage.layout import Root
+from matterstack.storage.leases import is_held
 from matterstack.storage.schema import open_database
-from matterstack.storage.snapshot import load_run
 from matterstack.storage.threads import run_inline
-from tests.simulation.mortal import Died, Life, mortal_engine, mortal_runtime
-from tests.simulation.scenario import DAY_S, HORIZON_S, Action, Scenario, scenario
+from tests.simulation.judge import BrokenPromiseError, Judge
+from tests.simulation.mortal import Died, Doom, Life, Stir, mortal_engine, mortal_runtime
+from tests.simulation.scenario import DAY_S, DOOMS, Action, Scenario, scenario
 
 BEGINNING: Final = datetime(2026, 1, 1, tzinfo=UTC)
-PATIENCE_S: Final = 60 * DAY_S
+PATIENCE_S: Final = 30 * DAY_S
 """A run that has not ended by then never will."""
-LOOK_INTERVAL_S: Final = 20.0
+LOOK_ANYWAY_S: Final = 600.0
+ANSWER_INTERVAL_S: Final = 30.0
+ANSWER_PATIENCE_S: Final = 4 * 3600.0
 MEMORY_FOLDER: Final = Path("/dev/shm")  # noqa: S108  nothing is synced there, so that a day takes little time
-
-
-class BrokenPromiseError(AssertionError):
-    """Something happened that must never happen."""
 
 
 @attrs.define
 class Planner:
     """Calls the campaigns of a scenario."""
 
-    workflows: Mapping[str, tuple[Workflow, ...]]
+    workflows: Mapping[str, Sequence[Workflow]]
 
     async def ask(self, request: PlanningRequest) -> Any:
         """See `matterstack.actors.planner.Planner`."""
@@ -82,83 +79,107 @@ class World:
     planner: Planner
     runtime: Runtime
     connection: sqlite3.Connection
+    stir: Stir = attrs.field(factory=Stir)
     runs: list[RunId] = attrs.field(factory=list)
-    lives: list[Life | None] = attrs.field(factory=list)
+    lives: list[Life] = attrs.field(factory=list)
     deaths: int = 0
-    broken: list[str] = attrs.field(factory=list)
+    judge: Judge = attrs.field(init=False)
+    _asking: int = 0
+    _nursery: trio.Nursery = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.judge = Judge(self.scenario, self.root, self.cluster, self.connection)
+        self.cluster.on_submission = self.judge.saw_submission
+        self.cluster.on_work = self.judge.saw_work
 
     # ---- playing ----
 
     async def play(self) -> None:
         """Let everything happen, until all runs have ended and at least a day has passed."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.cluster.serve)
-            await trio.testing.wait_all_tasks_blocked()
-            for number, config in enumerate(self.scenario.configs):
-                self.runs.append(create_run(self.root, f"run{number}", config, self.runtime))
-            self.lives = [None] * self.scenario.engines
-            for number in range(self.scenario.engines):
-                nursery.start_soon(self._live_again_and_again, number)
+            await self.begin(nursery)
             for action in self.scenario.actions:
                 await trio.sleep_until(action.at_s)
-                self._do(action)
-            await trio.sleep_until(HORIZON_S)
-            await self._see_to_the_end()
+                self.do(action)
+            await self.see_to_the_end()
+            await trio.sleep_until(DAY_S)
+            self.judge.note("the end")
             nursery.cancel_scope.cancel()
+
+    async def begin(self, nursery: trio.Nursery) -> None:
+        """Start the cluster, the runs and the engines."""
+        self._nursery = nursery
+        nursery.start_soon(self.cluster.serve)
+        await trio.testing.wait_all_tasks_blocked()
+        for number, config in enumerate(self.scenario.configs):
+            self.runs.append(create_run(self.root, f"run{number}", config, self.runtime))
+        self.lives = [self._new_life(f"engine {n}") for n in range(self.scenario.engines)]
+        for number in range(self.scenario.engines):
+            nursery.start_soon(self._live_again_and_again, number)
+
+    def _new_life(self, name: str) -> Life:
+        return Life(name, SimulatedCommands(self.cluster), self.stir, self.judge.saw_commit)
 
     async def _live_again_and_again(self, number: int) -> None:
         while True:
-            life = Life(SimulatedCommands(self.cluster))
-            self.lives[number] = life
-            try:
-                with life.scope:
-                    await self._serve(life)
-            except* Died:
-                self.deaths += 1
+            await self._live(self.lives[number], Engine.serve)
             await trio.sleep(self.random.choice([0.0, 0.0, 1.0, 60.0, 3600.0]))
+            self.lives[number] = self._new_life(f"engine {number}")
 
-    async def _serve(self, life: Life) -> None:
-        async with open_engine(
-            self.root,
-            runtime=mortal_runtime(life, self.runtime),
-            planner=self.planner,
-            engine_type=mortal_engine(life, self._watch),
-        ) as engine:
-            await engine.serve()
+    async def _live(self, life: Life, serve: Callable[[Engine], Any]) -> None:
+        try:
+            with life.scope:
+                async with open_engine(
+                    self.root,
+                    runtime=mortal_runtime(life, self.runtime),
+                    planner=self.planner,
+                    engine_type=mortal_engine(life),
+                ) as engine:
+                    await serve(engine)
+        except* Died:
+            life.die()
+        if life.is_over:
+            self.deaths += 1
+            self.judge.note(f"{life.name} died")
+        elif life.scope.cancelled_caught:
+            self.judge.note(f"{life.name} stopped")
 
-    async def _see_to_the_end(self) -> None:
+    async def see_to_the_end(self) -> None:
         """Nobody acts any more but to resume what is paused; everything must come to its end."""
         deadline = trio.current_time() + PATIENCE_S
-        while any(status not in ENDED_RUNS for status in self._statuses().values()):
+        while self._asking or any(s not in ENDED_RUNS for s in self.judge.statuses().values()):
             if trio.current_time() > deadline:
-                raise BrokenPromiseError(f"never ended: {self._stuck()}")
-            for run_id, status in self._statuses().items():
+                self.judge.blame(f"never ended: {self.judge.stuck()}")
+                return
+            for run_id, status in self.judge.statuses().items():
                 if status is RunStatus.PAUSED:
-                    self._command(run_id, Resume(by="sim"))
+                    self.ask(run_id, Resume(by="sim"))
             await trio.sleep(1800)
         await trio.sleep(600)
 
     # ---- acting ----
 
-    def _do(self, action: Action) -> None:
-        if action.kind in {"crash", "crash_at_commit", "stop"}:
-            life = self.lives[action.which % len(self.lives)]
-            if life is not None and not life.is_over:
-                self._end(life, action)
+    def do(self, action: Action) -> None:
+        """Let a person or fate act."""
+        if action.kind in DOOMS:
+            self.doom(action)
             return
         run_id = self.runs[action.which % len(self.runs)]
         request = self._request(run_id, action)
         if request is not None:
-            self._command(run_id, request)
+            self.ask(run_id, request, is_doomed=action.which % 8 == 0)
 
-    def _end(self, life: Life, action: Action) -> None:
-        match action.kind:
-            case "crash":
-                life.die()
-            case "crash_at_commit":
-                life.commits_left = action.which % 5 + 1
-            case _:
-                life.scope.cancel()
+    def doom(self, action: Action) -> None:
+        """End an engine, now or at the next occasion."""
+        life = self.lives[action.which % len(self.lives)]
+        how, _, event = action.kind.partition("_")
+        self.judge.note(f"{action.kind} {life.name}")
+        if event:
+            count = 1 if event.startswith("in_") else action.which % 5 + 1
+            is_clean = how == "stop"
+            life.doom = Doom(event.partition("_")[2], count, action.delay_s, is_clean=is_clean)
+        else:
+            life.end(is_clean=how == "stop")
 
     def _request(self, run_id: RunId, action: Action) -> Request | None:
         match action.kind:
@@ -177,75 +198,36 @@ class World:
                 task_id = ended[action.which % len(ended)]
                 return Rerun(by="sim", tasks=(task_id,), recursive=action.which % 2 == 0)
 
-    def _command(self, run_id: RunId, request: Request) -> None:
-        insert_command(
-            self.connection, run_id, request, self.runtime.now(), f"c{self.random.getrandbits(64):x}"
-        )
-
-    # ---- watching ----
-
-    def _watch(self, state: RunState) -> None:
-        """A run was committed: what is promised of the cluster at this very moment?"""
-        if state.status is RunStatus.CANCELLED and (left := list(self._jobs_of(state.run_id))):
-            self.broken.append(f"{state.run_id} is CANCELLED, but has jobs {[job.job_id for job in left]}")
-
-    def saw_submission(self, job: SimulatedJob) -> None:
-        """A job came into being."""
-        run_id = RunId(job.folder.parts[job.folder.parts.index("runs") + 1])
-        status = self._statuses().get(run_id)
-        if status is RunStatus.PAUSED or status in ENDED_RUNS:
-            self.broken.append(f"job {job.job_id} was submitted while {run_id} was {status}")
-        self._count_workers()
-
-    def _count_workers(self) -> None:
-        working = sum(job.is_alive and self.cluster.worked.get(job.folder) == [job.job_id]
-                      for job in self.cluster.jobs.values())  # fmt: skip
-        most = max(config["backends"]["cluster"]["max_jobs"] for config in self.scenario.configs)
-        if working > most:
-            self.broken.append(f"{working} jobs worked at once, of at most {most}")
-
-    def _jobs_of(self, run_id: RunId) -> Iterator[SimulatedJob]:
-        folder = self.root.run_folder(f"run{self.runs.index(run_id)}", run_id).path
-        return (job for job in self.cluster.jobs.values() if job.is_alive and folder in job.folder.parents)
-
-    def _statuses(self) -> dict[RunId, RunStatus]:
-        rows = self.connection.execute("SELECT run_id, status FROM runs")
-        return {RunId(run_id): RunStatus(status) for run_id, status in rows}
-
-    def _ended_tasks(self, run_id: RunId) -> list[Any]:
+    def _ended_tasks(self, run_id: RunId) -> list[TaskId]:
         rows = self.connection.execute(
             "SELECT task_id FROM tasks WHERE run_id = ? AND status IN (?, ?) ORDER BY position",
             (run_id, TaskStatus.SUCCEEDED, TaskStatus.FAILED),
         )
-        return [task_id for (task_id,) in rows]
+        return [TaskId(task_id) for (task_id,) in rows]
 
-    def _stuck(self) -> str:
-        parts = []
-        for run_id, status in self._statuses().items():
-            state = load_run(self.connection, run_id)
-            if status not in ENDED_RUNS and state is not None:
-                live = {t: (a.job_id, a.state) for t, a in state.live.items()}
-                parts.append(f"{run_id} {status} {state.phase} {dict(state.counts)} live {live}")
-        return "; ".join(parts)
+    def ask(self, run_id: RunId, request: Request, *, is_doomed: bool = False) -> str:
+        """Ask a run for something, as a person does from another process; returns the command's id."""
+        command_id = f"c{self.random.getrandbits(64):x}"
+        self.judge.note(f"{type(request).__name__} {run_id}")
+        insert_command(self.connection, run_id, request, self.runtime.now(), command_id)
+        self.stir.tell()
+        self._asking += 1
+        self._nursery.start_soon(partial(self._wait_for_answer, run_id, command_id, is_doomed=is_doomed))
+        return command_id
 
-    # ---- judging ----
-
-    def judge(self) -> None:
-        """Hold everything that happened against what was promised.
-
-        Raises:
-            BrokenPromiseError: naming all that was broken.
-        """
-        self.broken += [f"{p.rule} at {p.seq} of {p.run_id}: {p.problem}" for p in check_store(self.root)]
-        for folder, jobs in self.cluster.worked.items():
-            if len(set(jobs)) > 1:
-                self.broken.append(f"jobs {jobs} all worked in {folder.relative_to(self.root.path)}")
-        for run_id in self.runs:
-            left = [job.job_id for job in self._jobs_of(run_id)]
-            if left:
-                self.broken.append(f"jobs {left} of {run_id} were forgotten")
-        if self.broken:
-            raise BrokenPromiseError("\n".join(self.broken))
+    async def _wait_for_answer(self, run_id: RunId, command_id: str, *, is_doomed: bool) -> None:
+        """Where no engine serves the run, the one who asks does what was asked for."""
+        with trio.move_on_after(ANSWER_PATIENCE_S):
+            while command_outcome(self.connection, command_id) is None:
+                if not is_held(self.root, run_id):
+                    life = self._new_life(f"{command_id} for {run_id}")
+                    life.doom = Doom("call", self.random.randint(1, 30)) if is_doomed else None
+                    await self._live(life, lambda engine: engine.carry_out_commands(run_id))
+                    if life.is_over:
+                        break
+                await trio.sleep(ANSWER_INTERVAL_S)
+        self._asking -= 1
+        self.judge.note(f"{command_id} {command_outcome(self.connection, command_id)}")
 
 
 @attrs.frozen
@@ -253,45 +235,48 @@ class Outcome:
     """What a seed came to; the same for the same seed.
 
     Attributes:
-        history: every event of the store: run, type, data.
+        history: every event of the store: time, run, type, data.
+        diary: what happened outside of it: virtual time, and what.
     """
 
     virtual_s: float
-    events: int
     jobs: int
     deaths: int
     statuses: tuple[str, ...]
-    history: tuple[tuple[str, str, str], ...]
+    history: tuple[tuple[str, str, str, str], ...]
+    diary: tuple[tuple[float, str], ...]
 
 
-def play(seed: int, *, change: Callable[[Scenario], Scenario] | None = None) -> Outcome:
+def play(
+    seed: int,
+    *,
+    change: Callable[[Scenario], Scenario] | None = None,
+    watch: Callable[[Outcome], None] | None = None,
+) -> Outcome:
     """Play the scenario of a seed from its beginning to its end.
+
+    Args:
+        watch: called with the outcome also when it is bad.
 
     Raises:
         BrokenPromiseError: a promise was broken.
     """
-    what = scenario(seed)
-    if change is not None:
-        what = change(what)
-    with _deterministic(seed), _fresh_folder() as folder:
-        world = _make_world(what, Root(folder))
+    what = scenario(seed) if change is None else change(scenario(seed))
+    with deterministic(seed), fresh_folder() as folder:
+        world = make_world(what, Root(folder))
+        clock = MockClock(autojump_threshold=0)
         try:
-            trio.run(_play, world, clock=MockClock(autojump_threshold=0))
-            world.judge()
+            trio.run(world.play, clock=clock)
+            world.judge.judge()
             return _outcome(world)
         finally:
+            if watch is not None:
+                watch(_outcome(world))
             world.connection.close()
 
 
-_ended_at: dict[int, float] = {}
-
-
-async def _play(world: World) -> None:
-    await world.play()
-    _ended_at[world.scenario.seed] = trio.current_time()
-
-
-def _make_world(what: Scenario, root: Root) -> World:
+def make_world(what: Scenario, root: Root) -> World:
+    """Make the world of a scenario; whoever calls closes its ``connection``."""
     for number in range(len(what.campaigns)):
         (root.workspaces / f"run{number}").mkdir(parents=True)
         (root.workspaces / f"run{number}" / "campaign.py").touch()
@@ -299,33 +284,31 @@ def _make_world(what: Scenario, root: Root) -> World:
     runtime = Runtime(
         clock=lambda: BEGINNING + timedelta(seconds=trio.current_time()),
         entropy=random.randbytes,
-        look_interval_s=LOOK_INTERVAL_S,
-        look_anyway_s=LOOK_INTERVAL_S,
+        look_interval_s=1.0,
+        look_anyway_s=LOOK_ANYWAY_S,
         journal=run_inline,
         store=run_inline,
         files=run_inline,
     )
     cluster = SimulatedCluster(random, runtime.clock, nodes=what.nodes, faults=what.faults)
-    planner = Planner({f"run{n}": tuple(workflows) for n, workflows in enumerate(what.campaigns)})
-    world = World(what, root, random, cluster, planner, runtime, open_database(root.database))
-    cluster.on_submission = world.saw_submission
-    return world
+    planner = Planner({f"run{n}": workflows for n, workflows in enumerate(what.campaigns)})
+    return World(what, root, random, cluster, planner, runtime, open_database(root.database))
 
 
 def _outcome(world: World) -> Outcome:
-    rows = world.connection.execute("SELECT run_id, type, data FROM events ORDER BY seq").fetchall()
+    rows = world.connection.execute("SELECT at, run_id, type, data FROM events ORDER BY seq").fetchall()
     return Outcome(
-        virtual_s=_ended_at.pop(world.scenario.seed),
-        events=len(rows),
+        virtual_s=world.judge.diary[-1][0],
         jobs=len(world.cluster.jobs),
         deaths=world.deaths,
-        statuses=tuple(status.value for status in world._statuses().values()),
+        statuses=tuple(status.value for status in world.judge.statuses().values()),
         history=tuple(rows),
+        diary=tuple(world.judge.diary),
     )
 
 
 @contextmanager
-def _deterministic(seed: int) -> Iterator[None]:
+def deterministic(seed: int) -> Iterator[None]:
     """Let the seed decide the order in which trio runs what could run at the same time."""
     core: Any = trio._core._run
     before = core._ALLOW_DETERMINISTIC_SCHEDULING
@@ -341,7 +324,8 @@ def _deterministic(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def _fresh_folder() -> Iterator[Path]:
+def fresh_folder() -> Iterator[Path]:
+    """An empty folder, in memory where there is such a place."""
     top = MEMORY_FOLDER if MEMORY_FOLDER.is_dir() else None
     folder = Path(tempfile.mkdtemp(prefix="matterstack-sim-", dir=top))
     try:
@@ -350,4 +334,4 @@ def _fresh_folder() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-__all__ = ["BrokenPromiseError", "InvariantError", "Outcome", "World", "play"]
+__all__ = ["BrokenPromiseError", "Outcome", "World", "play"]

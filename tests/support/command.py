@@ -15,8 +15,10 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from matterstack.core.ids import RunId
+from matterstack.storage.layout import Root
 from matterstack.storage.queries import event_lines, require_run, task_list
 from matterstack.storage.schema import open_database
+from tests.support.history import assert_history_if_readable
 from tests.support.polling import wait_until
 from tests.support.process import Process, killed
 
@@ -91,6 +93,8 @@ class CommandLine:
     mark: str = attrs.field(factory=lambda: uuid.uuid4().hex)
     wrapper: Sequence[str] = ()
     """What the command is started by, if not directly."""
+    check_at_end: bool = True
+    """Whether the store must be what was promised when the test is over: False where a test breaks it."""
     _running: list[Running] = attrs.field(factory=list)
 
     @property
@@ -214,7 +218,7 @@ class CommandLine:
 
 @contextlib.contextmanager
 def command_line_in(folder: Path) -> Iterator[CommandLine]:
-    """A command line on a fresh root below ``folder``."""
+    """A command line on a fresh root below ``folder``, whose store is checked in the end."""
     root, home = folder / "root", folder / "home"
     (root / "workspaces").mkdir(parents=True)
     home.mkdir()
@@ -223,3 +227,5 @@ def command_line_in(folder: Path) -> Iterator[CommandLine]:
         yield command_line
     finally:
         command_line.shut_down()
+    if command_line.check_at_end:
+        assert_history_if_readable(Root(root))

@@ -1,0 +1,63 @@
+"""Two engine processes on one root, of which one is killed: the other one goes on with all that is left."""
+
+from pathlib import Path
+from typing import Final
+
+from tests.support.command import PATIENCE_S, Running
+from tests.support.polling import wait_until
+from tests.support.torture import Plan, Torture
+from tests.support.trials import Lease, Trial
+
+RUNS: Final = 20
+SEATS: Final = 4
+TASKS: Final = ("quick", "waits")
+
+
+def _serve(trial: Trial) -> Running:
+    return trial.command_line.start("run", "loop", "--until-done")
+
+
+def _held_by(leases: dict[str, Lease], engine: Running) -> set[str]:
+    return {run_id for run_id, lease in leases.items() if lease.pid == engine.process.pid}
+
+
+def test_when_one_of_two_engines_is_killed_the_other_one_completes_all_runs(local_trial: Trial) -> None:
+    trial = local_trial
+    # Of each run the last task waits, so that no run has ended when the engine dies.
+    tasks = [trial.task("quick"), trial.task("waits", trial.diary.gate(), depends_on=["quick"])]
+    trial.write(tasks, max_jobs=SEATS)
+    runs = [trial.new_run() for _ in range(RUNS // 4)]
+    first = _serve(trial)
+    wait_until(lambda: _held_by(trial.leases(), first) == set(runs), PATIENCE_S, "the first engine")
+    second = _serve(trial)
+    runs += [trial.new_run() for _ in range(RUNS - len(runs))]  # for whoever is first
+
+    def all_are_held() -> bool:
+        return _held_by(trial.leases(), first) | _held_by(trial.leases(), second) == set(runs)
+
+    wait_until(all_are_held, PATIENCE_S, "the engines to share the runs")
+    wait_until(lambda: trial.place.live() == SEATS, PATIENCE_S, "all seats to be taken")
+    before = trial.leases()
+
+    first.kill()
+    trial.diary.open()
+    done = second.wait()
+
+    assert done.exit_code == 0, done.stderr
+    trial.assert_completed(runs, TASKS, max_jobs=SEATS)
+    bereft = _held_by(before, first)
+    assert bereft >= set(runs[: RUNS // 4])
+    # An epoch for each holder: nobody but the dead one's heir ever took a run away from anybody.
+    assert {run_id: lease.epoch for run_id, lease in before.items()} == dict.fromkeys(runs, 1)
+    after = {run_id: lease.epoch for run_id, lease in trial.leases().items()}
+    assert after == {run_id: 2 if run_id in bereft else 1 for run_id in runs}
+    assert {lease.pid for lease in trial.leases().values()} == {None}
+
+
+def test_caps_hold_over_two_engines_that_are_killed_in_turns(trial: Trial, tmp_path: Path) -> None:
+    plan = Plan(tasks=24, runs=6, engines=2, kills=6, cap=SEATS, seed=5, longest_life_s=2.0)
+
+    found = Torture(trial, plan, tmp_path / "torture").run()
+
+    assert found.broken() == [], found
+    assert found.holders > 1
