@@ -23,7 +23,7 @@ from matterstack.storage.queries import RunSummary, Stage, run_summaries, runs_w
 from matterstack.storage.reader import Reader
 
 PLAIN_INTERVAL_S: Final = 1.0
-MOST_NAME_LENGTH: Final = 28
+MOST_NAME_LENGTH: Final = 40
 
 
 def done_and_total(stage: Stage) -> tuple[int, int]:
@@ -41,7 +41,8 @@ def counts_text(stage: Stage) -> str:
     """Counts that are not zero, in words."""
     get = stage.tasks.get
     parts = (
-        (get(TaskStatus.ACTIVE, 0), "running"),
+        (stage.jobs, "running"),
+        (get(TaskStatus.ACTIVE, 0) - stage.jobs, "finishing"),
         (get(TaskStatus.READY, 0) + get(TaskStatus.WAITING, 0), "waiting"),
         (get(TaskStatus.FAILED, 0), "failed"),
         (get(TaskStatus.SKIPPED, 0), "skipped"),

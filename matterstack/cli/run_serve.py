@@ -113,9 +113,9 @@ async def run_loop(
 async def run_start(context: click.Context, slug: str, settings: tuple[str, ...], as_json: bool) -> None:
     """Make a run, serve it until it has ended, and show where its results are."""
     from matterstack.cli.printing import print_json
-    from matterstack.cli.progress import print_summary
+    from matterstack.cli.progress import print_state, print_summary
     from matterstack.core.states import ENDED_RUNS
-    from matterstack.storage.queries import newest_outputs, require_run
+    from matterstack.storage.queries import campaign_state, newest_outputs, require_run
     from matterstack.storage.reader import open_reader
 
     root = current_root(context)
@@ -124,11 +124,13 @@ async def run_start(context: click.Context, slug: str, settings: tuple[str, ...]
     async with open_reader(root) as reader:
         summary = await reader.read(require_run, run_id)
         outputs = await reader.read(newest_outputs, run_id, 12)
+        state = await reader.read(campaign_state, run_id)
     if as_json:
         print_json(summary.as_json())
         _exit_by([summary])
         return
     print_summary(summary)
+    print_state(state)
     folder = root.run_folder(slug, run_id)
     if summary.status not in ENDED_RUNS:
         click.echo(f"The run is not finished.  Go on with: matterstack run loop {run_id}")

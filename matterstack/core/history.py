@@ -23,7 +23,7 @@ from matterstack.core.apply import Touched, apply, new_run
 from matterstack.core.errors import MatterStackError
 from matterstack.core.ids import BackendName, RunId, TaskId, Token
 from matterstack.core.run_state import AttemptState, RunState
-from matterstack.core.states import ENDED_JOBS, ENDED_RUNS, RunStatus
+from matterstack.core.states import ENDED_JOBS, ENDED_RUNS, Phase, RunStatus
 
 _FOREIGN = (MatterStackError, LookupError, ValueError, TypeError, AttributeError)
 """What comes of facts that no decision ever made."""
@@ -176,17 +176,48 @@ def _left_live(state: RunState, fact: f.Fact) -> Token | None:
 
 def _contradiction(state: RunState, fact: f.Fact) -> str | None:
     """What a fact says that the tables of transitions do not rule out, and no decision ever says."""
+    return (
+        _run_contradiction(state, fact) or _plan_contradiction(state, fact) or _job_contradiction(state, fact)
+    )
+
+
+def _run_contradiction(state: RunState, fact: f.Fact) -> str | None:
+    status = state.status
     match fact:
-        case f.RunStarted() if state.status is not RunStatus.PENDING:
-            return f"the run was {state.status}"
-        case f.RunResumed() if state.status is not RunStatus.PAUSED:
-            return f"the run was {state.status}"
-        case f.RunReopened() if state.status not in ENDED_RUNS:
-            return f"the run was {state.status}"
+        case f.RunStarted() if status is not RunStatus.PENDING:
+            return f"the run was {status}"
+        case f.RunResumed() if status is not RunStatus.PAUSED:
+            return f"the run was {status}"
+        case f.RunReopened() if status not in ENDED_RUNS:
+            return f"the run was {status}"
+        case f.AttemptPrepared() | f.IterationPlanned() if status is RunStatus.PENDING:
+            return "the run had not started"
+        case _ if isinstance(fact, _RUN_ENDS) and state.open_count and not state.has_ended:
+            return f"{state.open_count} of its tasks had not ended"
+    return None
+
+
+def _plan_contradiction(state: RunState, fact: f.Fact) -> str | None:
+    match fact:
         case f.IterationPlanned(iteration=number) if number != state.iteration + 1:
             return f"iteration {number} was planned after iteration {state.iteration}"
+        case f.IterationPlanned() | f.RunCompleted() if state.phase is not Phase.PLANNING:
+            return f"iteration {state.iteration} had not been analyzed"
+        case f.IterationAnalyzed() if state.phase is not Phase.EXECUTING:
+            return f"iteration {state.iteration} had been analyzed"
+        case f.IterationAnalyzed(iteration=number) if number != state.iteration:
+            return f"iteration {number} was analyzed after iteration {state.iteration} was planned"
+        case f.IterationAnalyzed() if state.open_count:
+            return f"{state.open_count} tasks had not ended"
         case f.TaskPlanned(task=task) if task.id in state.tasks:
             return "the run has this task already"
+        case f.TaskPlanned(position=place) if state.iteration == 0 or place != len(state.tasks):
+            return f"it is task {place} of iteration {state.iteration}, after {len(state.tasks)} tasks"
+    return None
+
+
+def _job_contradiction(state: RunState, fact: f.Fact) -> str | None:
+    match fact:
         case f.JobEnded(state=job_state) if job_state not in ENDED_JOBS:
             return f"a job that is {job_state} has not ended"
         case f.JobAccepted(state=job_state) | f.JobStateChanged(state=job_state) if job_state in ENDED_JOBS:

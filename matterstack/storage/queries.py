@@ -25,11 +25,12 @@ _SUMMARY: Final = """
 
 @attrs.frozen
 class Stage:
-    """Progress of one iteration."""
+    """Progress of one iteration; ``jobs``: how many of its tasks hold a seat at this moment."""
 
     iteration: int
     name: str | None
     tasks: dict[TaskStatus, int]
+    jobs: int
 
 
 @attrs.frozen
@@ -95,8 +96,16 @@ def _summary(connection: sqlite3.Connection, row: tuple[Any, ...]) -> RunSummary
         "SELECT iteration, status, count(*) FROM tasks WHERE run_id = ? GROUP BY iteration, status", (run_id,)
     ):
         counts.setdefault(number, {})[TaskStatus(task_status)] = count
+    jobs = dict(
+        connection.execute(
+            "SELECT t.iteration, count(*) FROM attempts a JOIN tasks t USING (run_id, task_id) "
+            "WHERE a.ended_at IS NULL AND a.run_id = ? GROUP BY t.iteration",
+            (run_id,),
+        )
+    )
     stages = tuple(
-        Stage(number, name, counts.get(number, {})) for number, name in enumerate(json.loads(names), start=1)
+        Stage(number, name, counts.get(number, {}), jobs.get(number, 0))
+        for number, name in enumerate(json.loads(names), start=1)
     )
     return RunSummary(run_id, workspace, RunStatus(status), reason, iteration, stages, created_at, updated_at)
 
