@@ -1,7 +1,7 @@
 """Kill engines at random while they work, and count what was lost, and what was done twice.
 
 An engine (``matterstack run loop --until-done``) serves a run of many short tasks.  It is killed with
-SIGKILL at random moments and started again at once; in half of its lives sbatch is slow by 0.3 or 1.2 s, so
+SIGKILL at random moments and started again at once; in half of its lives sbatch is slow by 0.3 or 2 s, so
 that submissions outlive the engine that began them.  Prints one table; exits with 1 when a promise was not
 kept.
 

@@ -111,6 +111,7 @@ class SimulatedCluster:
         worked: by folder, the ids of the jobs that did work there: the truth that tests compare with.
         jobs: all jobs ever taken, by id.
         on_submission: called with each job that comes into being.
+        on_fault: called with the name of each fault that happens (see `Faults`), and the word where it stops.
         on_work: called with each job that begins to work, also again after a requeue.
     """
 
@@ -122,6 +123,7 @@ class SimulatedCluster:
     work: Callable[[Mapping[str, Any], Random], Work] = work_of_manifest
     on_submission: Callable[[SimulatedJob], None] = lambda _job: None
     on_work: Callable[[SimulatedJob], None] = lambda _job: None
+    on_fault: Callable[[str], None] = lambda _fault: None
     jobs: dict[str, SimulatedJob] = attrs.field(factory=dict)
     worked: dict[Path, list[str]] = attrs.field(factory=dict)
     controller_is_up: bool = True
@@ -163,7 +165,7 @@ class SimulatedCluster:
                 walltime_s=options["walltime_s"],
                 submitted_at=trio.current_time(),
             )
-            if self._happens(self.faults.held):
+            if self.happens("held"):
                 job.may_start_at = trio.current_time() + self.random.uniform(0, HELD_MOST_S)
                 job.reason = "JobHeldAdmin"
             else:
@@ -241,9 +243,9 @@ class SimulatedCluster:
         self.worked.setdefault(job.folder, []).append(job.job_id)
         self.on_work(job)
         work = self.work(json.loads((job.folder / "manifest.json").read_text()), self.random)
-        if self._happens(self.faults.preempted):
+        if self.happens("preempted"):
             self.nursery.start_soon(self._preempt, job, self.random.uniform(0, work.duration_s))
-        if self._happens(self.faults.vanishes):
+        if self.happens("vanishes"):
             await trio.sleep(self.random.uniform(0, work.duration_s))
             job.is_forgotten = True
             return
@@ -290,41 +292,51 @@ class SimulatedCluster:
 
     # ---- what goes wrong ----
 
-    def _happens(self, probability: float) -> bool:
-        return probability > 0 and self.random.random() < probability
+    def happens(self, fault: str) -> bool:
+        """Whether a fault of this name happens now."""
+        probability: float = getattr(self.faults, fault)
+        does = probability > 0 and self.random.random() < probability
+        if does:
+            self.on_fault(fault)
+        return does
 
     async def _preempt(self, job: SimulatedJob, after_s: float) -> None:
         await trio.sleep(after_s)
         if job.word is Word.RUNNING and job.ending is not None and not job.is_forgotten:
-            job.end_word = Word.PENDING if self._happens(0.5) else Word.PREEMPTED
+            job.end_word = Word.PENDING if self.random.random() < 0.5 else Word.PREEMPTED
             job.ending.cancel()
 
     async def _break_controller(self) -> None:
         while self.faults.outage_every_s < math.inf:
             await trio.sleep(self.random.expovariate(1 / self.faults.outage_every_s))
             self.controller_is_up = False
+            self.on_fault("controller is down")
             await trio.sleep(self.random.uniform(1, self.faults.outage_most_s))
             self.controller_is_up = True
+            self.on_fault("controller is up")
             newest = max(self.jobs.values(), key=lambda job: job.submitted_at, default=None)
             if newest is not None and newest.word is Word.PENDING:
-                newest.is_forgotten = self._happens(self.faults.controller_forgets)
+                newest.is_forgotten = self.happens("controller_forgets")
             self._schedule()
 
     async def _break_accounting(self) -> None:
         while self.faults.accounting_outage_every_s < math.inf:
             await trio.sleep(self.random.expovariate(1 / self.faults.accounting_outage_every_s))
             self.accounting_is_up = False
+            self.on_fault("accounting is down")
             await trio.sleep(self.random.uniform(1, self.faults.outage_most_s))
             self.accounting_is_up = True
+            self.on_fault("accounting is up")
 
     async def _break_nodes(self) -> None:
         while self.faults.node_fails_every_s < math.inf:
             await trio.sleep(self.random.expovariate(1 / self.faults.node_fails_every_s))
             node = self.random.choice(self._machines)
             node.is_up = False
+            self.on_fault(f"node {node.name} fails")
             for job in self.jobs.values():
                 if job.node == node.name and job.word is Word.RUNNING and job.ending is not None:
-                    requeued = self._happens(self.faults.requeued_on_failure)
+                    requeued = self.happens("requeued_on_failure")
                     job.end_word = Word.PENDING if requeued else Word.NODE_FAIL
                     job.ending.cancel()
             await trio.sleep(self.random.uniform(1, self.faults.node_repair_most_s))

@@ -102,8 +102,8 @@ class SimulatedCommands:
             process.let_go()
             process.ended.set()
 
-    def _happens(self, probability: float) -> bool:
-        return probability > 0 and self.cluster.random.random() < probability
+    def _perhaps(self) -> bool:
+        return self.cluster.random.random() < 0.5
 
     async def _ask_controller(self, usual_s: float) -> bool:
         """Wait as long as an answer takes; whether there is one."""
@@ -119,25 +119,25 @@ class SimulatedCommands:
     # ---- submission ----
 
     async def _sbatch(self, process: _Process) -> Finished:
-        faults, uniform = self.cluster.faults, self.cluster.random.uniform
-        if self._happens(faults.sbatch_is_slow):
+        happens, uniform = self.cluster.happens, self.cluster.random.uniform
+        if happens("sbatch_is_slow"):
             with trio.move_on_after(uniform(1, 120)):
                 await process.killed.wait()
         if process.killed.is_set():
-            if self._happens(0.5):
+            if self._perhaps():
                 return Finished(-9, "", "")
             await trio.sleep(uniform(0, LANDS_AFTER_DEATH_S))
-        if not await self._ask_controller(0.01) or self._happens(faults.sbatch_fails):
+        if not await self._ask_controller(0.01) or happens("sbatch_fails"):
             return Finished(1, "", f"sbatch: {UNREACHABLE}")
-        if self._happens(faults.sbatch_hangs):
-            if self._happens(0.5):
+        if happens("sbatch_hangs"):
+            if self._perhaps():
                 self._submit(process)
             return await self._hang()
         job_id = self._submit(process)
         await trio.sleep(uniform(0, 0.05))
-        if is_repeated := self._happens(faults.sbatch_repeats):
+        if is_repeated := happens("sbatch_repeats"):
             self._submit(process)
-        if is_repeated or self._happens(faults.sbatch_lies):
+        if is_repeated or happens("sbatch_lies"):
             return Finished(1, "", f"sbatch: {SOCKET_TIMEOUT}")
         return Finished(0, f"{job_id}\n", "")
 
@@ -169,31 +169,31 @@ class SimulatedCommands:
     # ---- questions ----
 
     async def _squeue(self, _process: _Process) -> Finished:
-        faults = self.cluster.faults
-        if self._happens(faults.question_hangs):
+        happens = self.cluster.happens
+        if happens("question_hangs"):
             return await self._hang()
-        if not await self._ask_controller(0.02) or self._happens(faults.question_fails):
+        if not await self._ask_controller(0.02) or happens("question_fails"):
             return Finished(1, "", f"squeue: {UNREACHABLE}")
         heading = "JOBID|STATE|REASON|NODELIST|NAME\n"
         text = heading + "".join(map(_queue_line, self.cluster.queue()))
         is_kept = trio.current_time() - self._last_queue_at <= STALE_MOST_S
-        if is_kept and self._happens(faults.squeue_is_stale):
+        if is_kept and happens("squeue_is_stale"):
             return Finished(0, self._last_queue, "")
-        if not self._was_empty and self._happens(faults.squeue_is_empty):
+        if not self._was_empty and happens("squeue_is_empty"):
             self._was_empty = True
             return Finished(0, heading, "")
-        if self._happens(faults.squeue_is_cut):
+        if happens("squeue_is_cut"):
             # At the end of a line nobody could see that something is missing.
             return Finished(0, text[: self.cluster.random.randrange(len(text))].rstrip("\n"), "")
         self._last_queue, self._last_queue_at, self._was_empty = text, trio.current_time(), False
         return Finished(0, text, "")
 
     async def _sacct(self, process: _Process) -> Finished:
-        faults, now = self.cluster.faults, trio.current_time()
-        if self._happens(faults.question_hangs):
+        happens, now = self.cluster.happens, trio.current_time()
+        if happens("question_hangs"):
             return await self._hang()
         await trio.sleep(self.cluster.random.uniform(0.05, 0.2))
-        if not self.cluster.accounting_is_up or self._happens(faults.question_fails):
+        if not self.cluster.accounting_is_up or happens("question_fails"):
             return Finished(1, "", "sacct: error: Problem talking to the database: Connection refused\n")
         options = _options(process.argv[1:])
         ids = set(options["jobs"].split(",")) if "jobs" in options else None

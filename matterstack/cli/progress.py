@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import asyncclick as click
 import attrs
@@ -24,6 +25,7 @@ from matterstack.storage.reader import Reader
 
 PLAIN_INTERVAL_S: Final = 1.0
 MOST_NAME_LENGTH: Final = 40
+MOST_STATE_LINES: Final = 24
 
 
 def done_and_total(stage: Stage) -> tuple[int, int]:
@@ -93,6 +95,13 @@ def print_summary(summary: RunSummary) -> None:
         bars.add_task(stage_title(stage), total=total, completed=done, counts=counts_text(stage))
     if summary.stages:
         console.print(bars.get_renderable())
+
+
+def print_state(state: Mapping[str, Any]) -> None:
+    """Show what the campaign found out (what its last ``analyze`` returned), where that is short."""
+    text = json.dumps(state, indent=2, ensure_ascii=False)
+    if state and text.count("\n") < MOST_STATE_LINES:
+        click.echo(f"What the campaign found: {text}")
 
 
 def _columns() -> tuple[ProgressColumn, ...]:
@@ -187,7 +196,7 @@ def _show(bars: _Bars, shown: dict[object, TaskID], summary: RunSummary) -> None
             shown[key] = bars.add_task(stage_title(stage), total=total, counts="")
         bars.update(shown[key], completed=done, total=total, counts=counts_text(stage), visible=alone)
     done, total = _overall(summary)
-    running = summary.count(TaskStatus.ACTIVE)
+    running = sum(stage.jobs for stage in summary.stages)
     bars.update(
         shown[summary.run_id],
         description=f"{summary.run_id} {summary.workspace} {summary.status}",

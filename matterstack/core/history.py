@@ -211,8 +211,10 @@ def _plan_contradiction(state: RunState, fact: f.Fact) -> str | None:
             return f"{state.open_count} tasks had not ended"
         case f.TaskPlanned(task=task) if task.id in state.tasks:
             return "the run has this task already"
-        case f.TaskPlanned(position=place) if state.iteration == 0 or place != len(state.tasks):
-            return f"it is task {place} of iteration {state.iteration}, after {len(state.tasks)} tasks"
+        case f.TaskPlanned() if state.phase is not Phase.EXECUTING:
+            return "no iteration was being planned"
+        case f.TaskPlanned(position=place) if place != len(state.tasks):
+            return f"it is task {place}, after {len(state.tasks)} tasks"
     return None
 
 

@@ -118,6 +118,13 @@ def runs_to_serve(connection: sqlite3.Connection) -> list[RunId]:
     return [RunId(run_id) for (run_id,) in rows]
 
 
+def campaign_state(connection: sqlite3.Connection, run_id: RunId) -> dict[str, Any]:
+    """What the last ``analyze`` of a run returned; empty before that."""
+    row = connection.execute("SELECT campaign_state FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+    state: dict[str, Any] = json.loads(row[0]) if row is not None else {}
+    return state
+
+
 def live_attempts(connection: sqlite3.Connection, backend: BackendName) -> int:
     """How many attempts hold a seat of a backend, over all runs and engines."""
     row = connection.execute(

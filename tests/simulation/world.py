@@ -91,6 +91,7 @@ class World:
         self.judge = Judge(self.scenario, self.root, self.cluster, self.connection)
         self.cluster.on_submission = self.judge.saw_submission
         self.cluster.on_work = self.judge.saw_work
+        self.cluster.on_fault = self.judge.note
 
     # ---- playing ----
 

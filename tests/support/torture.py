@@ -27,7 +27,7 @@ SLACK_KILLS: Final = 2
 """How many kills ahead of their time tasks may run, so that there is something to do between two kills."""
 SAMPLE_S: Final = 0.05
 AIM_S: Final = 0.002
-SLOW_S: Final = (0.3, 1.2)
+SLOW_S: Final = (0.3, 2.0)
 """How long a slow sbatch waits; the second is longer than the next engine needs to look for its job."""
 _UNCONFIRMED: Final = "SELECT token FROM attempts WHERE ended_at IS NULL AND job_id IS NULL"
 _SLOW_SBATCH: Final = """\
@@ -182,7 +182,7 @@ class Torture:
             write_durable(self._switch, f"{slow_s}\n".encode())
         life_s = self._random.uniform(self.plan.shortest_life_s, self.plan.longest_life_s)
         is_aimed = self._random.random() < self.plan.aimed_share
-        delay_s = self._random.uniform(0, slow_s if self._switch.exists() else AIM_S)
+        delay_s = self._random.uniform(0, SLOW_S[0] if self._switch.exists() else AIM_S)
         self._watch_for(life_s, until_prepared=is_aimed)
         if is_aimed:
             sleep(delay_s)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from matterstack.core import messages as m
 from matterstack.core.errors import MatterStackError
-from matterstack.core.ids import RunId
+from matterstack.core.ids import JobId, RunId
 from matterstack.core.model import Workflow
 from matterstack.core.states import JobState, Phase, RunStatus
 from matterstack.storage.layout import Root
@@ -41,7 +41,9 @@ def _next(run: ToldRun) -> list[m.Message]:
     if state.status is RunStatus.PAUSED:
         return [m.Resume(by="w")]
     if state.live:
-        token = next(iter(state.live))
+        token, attempt = next(iter(state.live.items()))
+        if attempt.job_id is None:
+            return [m.Accepted(token=token, job_id=JobId(f"job-{token}"))]
         return [m.Observed(token=token, state=JobState.COMPLETED_OK, exit_code=0)]
     if state.collecting:
         token = state.tasks[next(iter(state.collecting))].attempts[-1].token
