@@ -50,7 +50,7 @@ class Allotment:
         self._waiting[run] = _Waiting(weight, cap)
 
     def leave(self, run: RunId) -> None:
-        """A run goes; attempts that it leaves running keep their seats."""
+        """A run goes; seats of attempts that it leaves running are given back one by one."""
         self._waiting.pop(run, None)
         self._turns.forget(run)
         self._seats.leave(run)

@@ -131,13 +131,16 @@ class BackendActor:
         self._tell(run, p.Attended(message, submitting))
 
     def _forget(self, run: RunId) -> None:
+        """A run is served elsewhere, or by nobody, from here on: the store alone knows of its seats."""
         self.attending.pop(run, None)
         self._outbox.pop(run, None)
         self._allotment.leave(run)
         for token in [t for t, followed in self._jobs.items() if followed.run == run]:
             del self._jobs[token]
+            self._allotment.give_back(token)
         for token in [t for t, unresolved in self._unresolved.items() if unresolved.run == run]:
             del self._unresolved[token]
+            self._allotment.give_back(token)
 
     # ---- seats ----
 
@@ -192,6 +195,10 @@ class BackendActor:
             report = SubmitReport(unresolved={a.token: str(error) for a in attempts})
         finally:
             self._submitting.difference_update(a.token for a in attempts)
+        if run not in self.attending:
+            for attempt in attempts:
+                self._allotment.give_back(attempt.token)
+            return
         folders = {attempt.token: attempt for attempt in attempts}
         for token, job_id in report.accepted.items():
             self._follow(run, folders[token], job_id)

@@ -60,3 +60,20 @@ async def test_the_seat_of_an_ended_job_is_used_in_the_commit_that_stores_the_en
     for (_, ended), (_, prepared) in zip(pairs[1::2], pairs[2::2], strict=False):
         assert ended == prepared, "both were decided at once"
     world.check()
+
+
+async def test_seats_of_a_swept_run_come_free_when_another_engine_ends_its_jobs(world: World) -> None:
+    world.campaign("left", flat(2))
+    world.campaign("named", flat(2))
+    world.cluster.behave = lambda _: Behaviour(duration_s=600)
+    left = world.create("left", max_jobs=2)
+    async with world.serving():
+        await world.until(lambda: len(world.cluster.live()) == 2, "all seats to be taken")
+    named = world.create("named", max_jobs=2)
+    async with world.engine() as first, trio.open_nursery() as nursery:
+        nursery.start_soon(first.serve, [named])
+        await trio.sleep(35)  # it has looked after the jobs that were left, and let go of them
+        await world.serve_until_done(left)
+        await world.until_status(named, RunStatus.COMPLETED, within_s=700)
+        nursery.cancel_scope.cancel()
+    world.check()
