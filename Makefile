@@ -59,7 +59,7 @@ layers: $(FOR_TESTS)
 
 tests: $(FOR_TESTS)
 	@echo "== tests"
-	@$(BIN)/pytest
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 # ---- the environment
 
