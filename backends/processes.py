@@ -6,12 +6,16 @@ See proc(5): field 22 of ``/proc/PID/stat`` is the start time, field 6 the sessi
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
+from typing import Final
 
 import attrs
 
 from matterstack.core.ids import JobId
+
+_JOB_ID: Final = re.compile(r"([1-9][0-9]{0,8})\.([0-9]{1,20})\.([^.]+)")
 
 
 @attrs.frozen
@@ -29,10 +33,8 @@ class ProcessName:
     @classmethod
     def parse(cls, job_id: str) -> ProcessName | None:
         """Read what `job_id` made; None when it is something else."""
-        parts = job_id.split(".")
-        if len(parts) != 3 or not (parts[0].isdigit() and parts[1].isdigit()):
-            return None
-        return cls(int(parts[0]), int(parts[1]), parts[2])
+        found = _JOB_ID.fullmatch(job_id)
+        return None if found is None else cls(int(found[1]), int(found[2]), found[3])
 
 
 @attrs.frozen

@@ -315,8 +315,8 @@ class SimulatedCluster:
             self.controller_is_up = True
             self.on_fault("controller is up")
             newest = max(self.jobs.values(), key=lambda job: job.submitted_at, default=None)
-            if newest is not None and newest.word is Word.PENDING:
-                newest.is_forgotten = self.happens("controller_forgets")
+            if newest is not None and newest.word is Word.PENDING and self.happens("controller_forgets"):
+                newest.is_forgotten = True
             self._schedule()
 
     async def _break_accounting(self) -> None:

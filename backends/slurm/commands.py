@@ -6,7 +6,7 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Final, Protocol
+from typing import IO, Final, Protocol
 
 import attrs
 import trio
@@ -122,10 +122,15 @@ async def run(
         BackendError: it cannot be started, or took longer than ``timeout_s`` (and was killed: what it
             asked for may have happened all the same).
     """
+    with _readable(stdin) as file:
+        return await _run(argv, file, timeout_s, inherit)
+
+
+async def _run(argv: Sequence[str], stdin: IO[bytes], timeout_s: float, inherit: int | None) -> Finished:
     execute = partial(
         trio.run_process,
         list(argv),
-        stdin=stdin.encode(),
+        stdin=stdin,
         capture_stdout=True,
         capture_stderr=True,
         check=False,
@@ -148,6 +153,18 @@ async def run(
     return Finished(
         done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
     )
+
+
+def _readable(text: str) -> IO[bytes]:
+    """A file of the text, without a name.
+
+    Not a pipe: of what does not fit into one, a command whose caller is killed would read the first part
+    only, and sbatch takes half a script for a whole one.
+    """
+    file = os.fdopen(os.memfd_create("stdin"), "w+b")
+    file.write(text.encode())
+    file.seek(0)
+    return file
 
 
 def _environment(command: str, ours: Mapping[str, str]) -> dict[str, str]:

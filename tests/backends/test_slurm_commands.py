@@ -1,0 +1,22 @@
+"""How Slurm's commands are started."""
+
+from __future__ import annotations
+
+from matterstack.backends.slurm import commands
+
+MORE_THAN_A_PIPE_HOLDS = 300_000
+
+
+async def test_what_a_command_reads_is_whole_before_it_is_started() -> None:
+    script = "é".ljust(MORE_THAN_A_PIPE_HOLDS, "#")
+
+    # How large its input is, is known at once only of a file: a pipe would still be filled by its starter.
+    told = await commands.run(("stat", "-L", "-c", "%s", "/dev/stdin"), timeout_s=20, stdin=script)
+    read = await commands.run(("cat",), timeout_s=20, stdin=script)
+
+    assert told.stdout == f"{len(script.encode())}\n"
+    assert read.stdout == script
+
+
+async def test_a_command_that_is_given_nothing_reads_nothing() -> None:
+    assert (await commands.run(("cat",), timeout_s=20)).stdout == ""
