@@ -47,11 +47,12 @@ from matterstack.core.resources import beyond_limits
 from matterstack.core.run_state import RunState
 from matterstack.storage.commands import open_commands
 from matterstack.storage.crash_points import crash_point
+from matterstack.storage.filesystems import file_system_type, is_network
 from matterstack.storage.journal import make_append
 from matterstack.storage.layout import Root
-from matterstack.storage.leases import Lease, acquire_lease
+from matterstack.storage.leases import Lease, acquire_lease, foreign_holder
 from matterstack.storage.queries import data_version, live_attempts, runs_to_serve, runs_with_jobs
-from matterstack.storage.schema import open_database, translated_errors
+from matterstack.storage.schema import journal_mode, open_database, translated_errors
 from matterstack.storage.snapshot import load_run
 
 logger: Final = logging.getLogger(__name__)
@@ -308,6 +309,23 @@ class Engine:
         self._runs.cancel_scope.cancel()
 
 
+def _require_one_host(root: Root, reader: sqlite3.Connection) -> None:
+    """Say how the store is kept; locks of network file systems do not keep hosts apart."""
+    file_system = file_system_type(root.database)
+    mode = journal_mode(file_system)
+    logger.info(
+        "%s: journal mode %s, synchronous %s: %s", root.database, mode.journal, mode.synchronous, mode.why
+    )
+    holder = foreign_holder(reader) if is_network(file_system) else None
+    if holder is not None:
+        raise StoreError(
+            f"{root.database} lies on a network file system, and process {holder.pid} of host {holder.host} "
+            "uses it",
+            hint="stop the engine there first; if that host is dead, free each of its runs with: "
+            "matterstack check --break-lease RUN_ID",
+        )
+
+
 @asynccontextmanager
 async def open_engine(
     root: Root,
@@ -320,12 +338,14 @@ async def open_engine(
     """Open the store and start an engine's background actors; stop them in order at the end.
 
     Raises:
-        StoreError: the store cannot be opened, or fails while the engine runs.
+        StoreError: the store cannot be opened, or fails while the engine runs; or it lies on a network file
+            system, and an engine of another host uses it.
     """
     runtime = runtime or Runtime()
     writer = await runtime.journal(open_database, root.database)
     reader = await runtime.store(open_database, root.database)
     try:
+        await runtime.store(_require_one_host, root, reader)
         journal = JournalActor(writer, root.database, runtime)
         summaries = SummaryWriter(root, runtime)
         async with trio.open_nursery() as journal_nursery:
