@@ -31,6 +31,8 @@ CANCEL_AGAIN_AFTER_S: Final = 10.0
 SHARE_AT_LEAST_S: Final = 1.0
 SHARE_AT_MOST_S: Final = 10.0
 OUTBOX_RETRY_S: Final = 0.1
+GATHER_S: Final = 0.005
+"""How long a sign of change may wait for others: what is seen together is stored together."""
 JITTER: Final = 0.1
 
 
@@ -217,6 +219,7 @@ class BackendActor:
     async def _pass_changes_on(self) -> None:
         while True:
             await self.backend.wait_change()
+            await trio.sleep(GATHER_S)
             self._changed.set()
 
     def _begin_interval(self) -> None:

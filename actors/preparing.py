@@ -16,7 +16,7 @@ from matterstack.core.errors import InvariantError, StagingError, StoreError
 from matterstack.core.ids import TaskId, Token
 from matterstack.core.run_state import AttemptState, RunState
 from matterstack.storage.codec import CONVERTER
-from matterstack.storage.layout import RunFolder, Workspace
+from matterstack.storage.layout import AttemptFolder, RunFolder, Workspace
 from matterstack.storage.staging import Copy, Staging, stage
 
 
@@ -93,7 +93,7 @@ def _staging(services: Services, state: RunState, backend: Backend, attempt: Pre
     run_folder = services.root.run_folder(state.workspace, state.run_id)
     workspace = Workspace(services.root.workspaces / state.workspace)
     return Staging(
-        folder=run_folder.attempt(attempt.task_id, attempt.n),
+        folder=AttemptFolder(attempt.folder),
         manifest={
             "run_id": state.run_id,
             "task_id": attempt.task_id,

@@ -95,6 +95,7 @@ class RunActor:
     _pauses: list[StoredCommand] = attrs.field(factory=list)
     _answered: set[str] = attrs.field(factory=set)
     _planning: trio.CancelScope | None = None
+    _run_folder: RunFolder | None = None
 
     async def serve(self) -> None:
         """Work until the run has ended (or, when it does not drive, until there is nothing to do for it).
@@ -431,7 +432,9 @@ class RunActor:
         await self.mailbox.put(p.OutputsCollected(collected))
 
     def _folder(self) -> RunFolder:
-        return self.services.root.run_folder(self._state.workspace, self.run_id)
+        if self._run_folder is None:
+            self._run_folder = self.services.root.run_folder(self._state.workspace, self.run_id)
+        return self._run_folder
 
     # ---- backends ----
 
