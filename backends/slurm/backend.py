@@ -214,9 +214,7 @@ class SlurmBackend:
                 found[attempt.token] = JobId(jobs[0].job_id)
             kept = found.get(attempt.token)
             spare += [job.job_id for job in jobs if job.job_id != kept and queued_ending(job) is None]
-        if spare:
-            logger.warning("%s: ends jobs that were submitted twice: %s", self.name, " ".join(spare))
-            await self._ask(("scancel", *merged(spare)))
+        await self._end_spare(spare)
         missing = [a for a in attempts if a.token not in found]
         if missing and await self._accounting_is_there():
             found.update(await self._find_in_accounting(missing))
@@ -233,13 +231,23 @@ class SlurmBackend:
         records = await self._sacct(f"--name={','.join(names)}", "--starttime=now-30days")
         by_name: dict[str, list[AccountedJob]] = {}
         for record in records:
-            by_name.setdefault(record.name, []).append(record)
-        return {
-            attempt.token: JobId(record.job_id)
-            for attempt in attempts
-            for record in by_name.get(attempt.batch or attempt.token, ())
-            if is_job_id(record.job_id) and _is_of(record.job_id, attempt)
-        }
+            if is_job_id(record.job_id):
+                by_name.setdefault(record.name, []).append(record)
+        found: dict[Token, JobId] = {}
+        spare: list[str] = []
+        for attempt in attempts:
+            named = by_name.get(attempt.batch or attempt.token, ())
+            jobs = sorted((job for job in named if _is_of(job.job_id, attempt)), key=_age)
+            if jobs:
+                found[attempt.token] = JobId(jobs[0].job_id)
+            spare += [job.job_id for job in jobs[1:] if accounted_ending(job) is None]
+        await self._end_spare(spare)
+        return found
+
+    async def _end_spare(self, spare: Sequence[str]) -> None:
+        if spare:
+            logger.warning("%s: ends jobs that were submitted twice: %s", self.name, " ".join(spare))
+            await self._ask(("scancel", *merged(spare)))
 
     # ---- following ----
 
@@ -401,7 +409,7 @@ def _is_of(job_id: str, attempt: PreparedAttempt) -> bool:
     return element_of(job_id)[1] == (None if attempt.batch is None else attempt.index)
 
 
-def _age(job: QueuedJob) -> int:
+def _age(job: QueuedJob | AccountedJob) -> int:
     return int(element_of(job.job_id)[0])
 
 

@@ -47,10 +47,12 @@ SAMPLES: Final = 20
 """At how many sequence numbers, beside the last one, the snapshot is compared with the fold."""
 
 _EVENTS: Final = "SELECT seq, run_id, at, type, data FROM events ORDER BY seq"
+_TABLE_NAMES: Final = "SELECT name FROM sqlite_schema WHERE type = 'table'"
 _LAST_USED: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
 _MOST_SHOWN: Final = 80
 """How many characters of a value are shown from where it begins to differ."""
-_MOST_CLAIM_BYTES: Final = 1000
+_MOST_CLAIM_BYTES: Final = 4096
+"""As much of it as backends read."""
 
 _Key = tuple[str, ...]
 _TABLES: Final[tuple[tuple[str, tuple[str, ...], Callable[[dict[str, Any]], _Key]], ...]] = (
@@ -70,7 +72,7 @@ def check_store(root: Root, samples: int = SAMPLES) -> list[Problem]:
     """
     checker = HistoryChecker()
     with closing(open_database(root.database)) as connection, translated_errors(root.database):
-        problems = list(_integrity(connection))
+        problems = _integrity(connection)
         if problems:
             return problems
         connection.execute("BEGIN")
@@ -84,10 +86,28 @@ def check_store(root: Root, samples: int = SAMPLES) -> list[Problem]:
     return problems
 
 
-def _integrity(connection: sqlite3.Connection) -> Iterator[Problem]:
-    for (finding,) in connection.execute("PRAGMA integrity_check"):
-        if finding != "ok":
-            yield Problem(None, None, "database", finding)
+def _integrity(connection: sqlite3.Connection) -> list[Problem]:
+    try:
+        return _findings(connection, "PRAGMA integrity_check", "")
+    except sqlite3.DatabaseError as error:
+        # It gives up at the first page that it cannot read: tell at least which tables are not whole.
+        tables = [name for (name,) in connection.execute(_TABLE_NAMES)]
+        problems = [problem for table in tables for problem in _table_integrity(connection, table)]
+        if not problems:
+            raise
+        return [Problem(None, None, "database", str(error)), *problems]
+
+
+def _table_integrity(connection: sqlite3.Connection, table: str) -> list[Problem]:
+    try:
+        return _findings(connection, f"PRAGMA integrity_check('{table}')", f"table {table}: ")
+    except sqlite3.DatabaseError as error:
+        return [Problem(None, None, "database", f"table {table}: {error}")]
+
+
+def _findings(connection: sqlite3.Connection, pragma: str, where: str) -> list[Problem]:
+    found = [finding for (finding,) in connection.execute(pragma) if finding != "ok"]
+    return [Problem(None, None, "database", f"{where}{finding}") for finding in found]
 
 
 def _check_rows(connection: sqlite3.Connection, checker: HistoryChecker, samples: int) -> Iterator[Problem]:

@@ -146,13 +146,15 @@ def task_list(connection: sqlite3.Connection, run_id: RunId) -> list[dict[str, A
         attempts: dict[str, list[dict[str, Any]]] = {}
         keys = (
             "n", "token", "backend", "job_id", "state", "raw_state", "reason", "exit_code", "host",
-            "submitted_at", "started_at", "ended_at",
+            "submitted_at", "started_at", "ended_at", "resources",
         )  # fmt: skip
         for task_id, *values in connection.execute(
             f"SELECT task_id, {', '.join(keys)} FROM attempts WHERE run_id = ? ORDER BY task_id, n",  # noqa: S608
             (run_id,),
         ):
-            attempts.setdefault(task_id, []).append(dict(zip(keys, values, strict=True)))
+            attempt = dict(zip(keys, values, strict=True))
+            attempt["resources"] = json.loads(attempt["resources"])
+            attempts.setdefault(task_id, []).append(attempt)
         return [
             {
                 "task_id": task_id,

@@ -94,6 +94,34 @@ def test_an_engine_waits_while_its_disk_is_full_and_goes_on_when_there_is_room(
     assert diary.started() == ["a", "b"]
 
 
+def test_a_disk_that_fills_up_over_and_over_costs_tries_and_nothing_else(place: Place, diary: Diary) -> None:
+    """Whatever is under way then: commits, the staging of the next jobs, and the records of those that end."""
+    tasks = [diary.task(f"t{i}", diary.gate(f"gate{i // 4}"), retries=9) for i in range(12)]
+    write_tasks(place.disk.path, "w", tasks)
+    run_id = _new_run(place)
+    engine = place.command_line.start("--root", str(place.root), "run", "loop", "--until-done", run_id)
+    for number in range(3):
+        first = f"t{4 * number}"
+        wait_until(lambda first=first: first in diary.started(), PATIENCE_S, f"the start of {first}")  # type: ignore[misc]
+        said = engine.stderr.count("waits until there is room")
+        place.disk.fill()
+        diary.open(f"gate{number}")
+
+        def is_waiting(said: int = said) -> bool:
+            place.disk.fill()  # a file that was replaced has left a block
+            return engine.stderr.count("waits until there is room") > said
+
+        wait_until(is_waiting, PATIENCE_S, "a word about the full disk")
+        place.disk.make_room()
+
+    done = engine.wait()
+
+    assert (done.exit_code, "Traceback" in done.stderr) == (0, False)
+    assert place.status(run_id) == "COMPLETED"
+    assert set(diary.ended()) == {f"t{i}" for i in range(12)}
+    assert place.run("check") == (0, "")
+
+
 def test_a_read_only_root_is_refused_and_left_as_it_is(place: Place, diary: Diary) -> None:
     run_id = _new_run(place)
     place.disk.make_read_only()

@@ -107,7 +107,7 @@ UNSAFE = {
     "./": "is no file name",
     "x" * 256: "is no file name",
     "a/" + "ü" * 128: "is no file name",
-    **dict.fromkeys(RESERVED_NAMES, "is a name that MatterStack itself uses"),
+    **dict.fromkeys(sorted(RESERVED_NAMES), "is a name that MatterStack itself uses"),
     "./manifest.json": "is a name that MatterStack itself uses",
     "claim/job_id": "is a name that MatterStack itself uses",
 }

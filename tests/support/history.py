@@ -1,4 +1,4 @@
-"""What must hold in every store, whatever was done to it: what `matterstack check` proves, and a little more."""
+"""What must hold in every store, whatever was done to it: what `check` proves, and a little more."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def _events(connection: sqlite3.Connection) -> Iterator[Event]:
 
 def assert_history(root: Root) -> None:
     """Check the whole store, that time goes forward in it, and that runs are loaded as they were made."""
-    assert check_store(root) == []
+    problems = check_store(root)
+    assert not problems, problems
     with closing(open_database(root.database)) as connection:
         events = list(_events(connection))
         for run_id in {event.run_id for event in events}:
