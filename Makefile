@@ -8,6 +8,8 @@
 #   make check    the checks that take seconds: format, lint, types, layers
 #   make lock     pin in requirements/*.txt what pyproject.toml asks for, with hashes
 #                 (make lock UPGRADE=--upgrade: the newest versions of everything)
+#   make soak     play campaigns on a simulated cluster, a day of faults and crashes for each seed
+#                 (make soak SEEDS=1000 FIRST=0); a seed that fails is named, and how to replay it
 #   make clean    remove .venv and what the tools leave behind; runs are kept
 
 PYTHON ?= python3
@@ -20,7 +22,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 FOR_DEMO := $(VENV)/installed-for-demo
 FOR_TESTS := $(VENV)/installed-for-tests
 
-.PHONY: help demo test check test-tools format lint types layers tests lock clean
+.PHONY: help demo test check test-tools format lint types layers tests soak lock clean
 # Both commands install into the same environment; `make -j demo test` must not do so at once.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -60,6 +62,12 @@ layers: $(FOR_TESTS)
 tests: $(FOR_TESTS)
 	@echo "== tests"
 	@$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+SEEDS ?= 1000
+FIRST ?= 0
+
+soak: $(FOR_TESTS)
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST)
 
 # ---- the environment
 

@@ -23,6 +23,8 @@ REMEMBERED_S: Final = 300.0
 ACCOUNTED_AFTER_S: Final = 0.4
 """When the accounting knows of a job at the earliest; one that is held it does not know at all."""
 REQUEUE_DELAY_S: Final = 120.0
+TWIN_DELAY_S: Final = (20.0, 300.0)
+TOLD_TRULY_S: Final = 900.0
 HELD_MOST_S: Final = 6 * 3600.0
 
 
@@ -50,6 +52,7 @@ class SimulatedJob:
 
     Attributes:
         recorded: exit code that it left in its folder, at the end of its work.
+        is_twin: nobody but the cluster itself made it the second job of an attempt.
     """
 
     job_id: str
@@ -71,6 +74,7 @@ class SimulatedJob:
     end_word: Word | None = None
     is_forgotten: bool = False
     recorded: int | None = None
+    is_twin: bool = False
 
     @property
     def is_alive(self) -> bool:
@@ -110,6 +114,7 @@ class SimulatedCluster:
     Attributes:
         worked: by folder, the ids of the jobs that did work there: the truth that tests compare with.
         jobs: all jobs ever taken, by id.
+        told_truly_until: before that moment squeue tells no lies.
         on_submission: called with each job that comes into being.
         on_fault: called with the name of each fault that happens (see `Faults`), and the word where it stops.
         on_work: called with each job that begins to work, also again after a requeue.
@@ -128,6 +133,7 @@ class SimulatedCluster:
     worked: dict[Path, list[str]] = attrs.field(factory=dict)
     controller_is_up: bool = True
     accounting_is_up: bool = True
+    told_truly_until: float = -math.inf
     _machines: list[_Node] = attrs.field(factory=list)
     _last_id: int = 1000
     _nursery: trio.Nursery | None = None
@@ -153,6 +159,16 @@ class SimulatedCluster:
 
     def take(self, name: str, folders: Mapping[int | None, Path], options: Mapping[str, Any]) -> str:
         """Queue a job, or an array of jobs by index; returns its id."""
+        return self._take(name, folders, options, 0.0)
+
+    def take_twin(self, name: str, folders: Mapping[int | None, Path], options: Mapping[str, Any]) -> str:
+        """Queue second jobs of the same attempts; they start later, so that there is time to find both."""
+        self.told_truly_until = trio.current_time() + TOLD_TRULY_S
+        return self._take(name, folders, options, trio.current_time() + self.random.uniform(*TWIN_DELAY_S))
+
+    def _take(
+        self, name: str, folders: Mapping[int | None, Path], options: Mapping[str, Any], not_before: float
+    ) -> str:
         self._last_id += 1
         for index, folder in folders.items():
             job_id = str(self._last_id) if index is None else f"{self._last_id}_{index}"
@@ -164,6 +180,8 @@ class SimulatedCluster:
                 memory_mib=options["memory_mib"],
                 walltime_s=options["walltime_s"],
                 submitted_at=trio.current_time(),
+                may_start_at=not_before,
+                is_twin=not_before > 0,
             )
             if self.happens("held"):
                 job.may_start_at = trio.current_time() + self.random.uniform(0, HELD_MOST_S)

@@ -29,6 +29,8 @@ LANDS_AFTER_DEATH_S: Final = 10.0
 """How long what a killed sbatch has asked for may still be on its way."""
 STALE_MOST_S: Final = 30.0
 """How old an answer of squeue can be, where something in front of the controller keeps answers."""
+TRUTHS_BETWEEN_LIES: Final = 2
+"""A search and the next question about all jobs: an engine that was told the truth by both doubts no more."""
 DEFAULT_WALLTIME_S: Final = 24 * 3600.0
 _FOLDER: Final = re.compile(r"^(\d+)\) folder=(.*) ;;$", re.MULTILINE)
 
@@ -69,7 +71,7 @@ class SimulatedCommands:
     counts: dict[str, int] = attrs.field(factory=dict)
     _last_queue: str = ""
     _last_queue_at: float = -math.inf
-    _was_empty: bool = False
+    _truths: int = TRUTHS_BETWEEN_LIES
 
     async def run(
         self, argv: Sequence[str], *, timeout_s: float, inherit: int | None = None, stdin: str = ""
@@ -136,12 +138,12 @@ class SimulatedCommands:
         job_id = self._submit(process)
         await trio.sleep(uniform(0, 0.05))
         if is_repeated := happens("sbatch_repeats"):
-            self._submit(process)
+            self._submit(process, self.cluster.take_twin)
         if is_repeated or happens("sbatch_lies"):
             return Finished(1, "", f"sbatch: {SOCKET_TIMEOUT}")
         return Finished(0, f"{job_id}\n", "")
 
-    def _submit(self, process: _Process) -> str:
+    def _submit(self, process: _Process, take: Callable[..., str] | None = None) -> str:
         options = _options(process.argv[1:])
         folders: Mapping[int | None, Path]
         if "array" in options:
@@ -154,7 +156,7 @@ class SimulatedCommands:
             "memory_mib": int(options["mem"].rstrip("M")) if "mem" in options else None,
             "walltime_s": _seconds(options["time"]) if "time" in options else DEFAULT_WALLTIME_S,
         }
-        return self.cluster.take(options["job-name"], folders, asked)
+        return (take or self.cluster.take)(options["job-name"], folders, asked)
 
     async def _scancel(self, process: _Process) -> Finished:
         if not await self._ask_controller(0.01):
@@ -176,16 +178,18 @@ class SimulatedCommands:
             return Finished(1, "", f"squeue: {UNREACHABLE}")
         heading = "JOBID|STATE|REASON|NODELIST|NAME\n"
         text = heading + "".join(map(_queue_line, self.cluster.queue()))
+        may_lie = trio.current_time() >= self.cluster.told_truly_until
         is_kept = trio.current_time() - self._last_queue_at <= STALE_MOST_S
-        if is_kept and happens("squeue_is_stale"):
+        if may_lie and is_kept and happens("squeue_is_stale"):
             return Finished(0, self._last_queue, "")
-        if not self._was_empty and happens("squeue_is_empty"):
-            self._was_empty = True
+        if may_lie and self._truths >= TRUTHS_BETWEEN_LIES and happens("squeue_is_empty"):
+            self._truths = 0
             return Finished(0, heading, "")
         if happens("squeue_is_cut"):
             # At the end of a line nobody could see that something is missing.
             return Finished(0, text[: self.cluster.random.randrange(len(text))].rstrip("\n"), "")
-        self._last_queue, self._last_queue_at, self._was_empty = text, trio.current_time(), False
+        self._last_queue, self._last_queue_at = text, trio.current_time()
+        self._truths += 1
         return Finished(0, text, "")
 
     async def _sacct(self, process: _Process) -> Finished:

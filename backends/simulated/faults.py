@@ -18,12 +18,13 @@ class Faults:
         sbatch_fails: sbatch fails at once, and nothing was submitted.
         sbatch_lies: sbatch fails with a time-out of its socket, and the job was submitted all the same.
         sbatch_hangs: sbatch never answers; the job is there or not.
-        sbatch_repeats: sbatch fails with a time-out of its socket, was tried again, and there are two jobs.
+        sbatch_repeats: sbatch fails with a time-out of its socket, was tried again, and there are two jobs;
+            the second one does not start at once, and squeue tells no lies meanwhile.
         sbatch_is_slow: sbatch takes up to two minutes.
         question_fails: squeue or sacct fails.
         question_hangs: squeue or sacct never answers.
         squeue_is_stale: squeue gives its previous answer, if that is not too old.
-        squeue_is_empty: squeue gives a table without rows, not again before it has told the truth.
+        squeue_is_empty: squeue gives a table without rows, not again before it has told the truth twice.
         squeue_is_cut: squeue's answer ends in the middle of a line.
         outage_every_s: mean time between outages of the controller; infinite: none.
         outage_most_s: the longest of them.

@@ -86,7 +86,7 @@ def _larger(value: int | None, factor: float, most: int | None) -> int | None:
     bound = MOST_GROWN if most is None else most
     if value is None or value >= bound:
         return value
-    # Rounded, since 600 * 1.1 is a little more than 660.
+    # Rounded, since 100 * 1.1 is a little more than 110.
     return math.ceil(min(round(value * factor, _DIGITS), bound))
 
 

@@ -95,7 +95,7 @@ def test_an_engine_waits_while_its_disk_is_full_and_goes_on_when_there_is_room(
 
 
 def test_a_disk_that_fills_up_over_and_over_costs_tries_and_nothing_else(place: Place, diary: Diary) -> None:
-    """Whatever is under way then: commits, the staging of the next jobs, and the records of those that end."""
+    """Whatever is under way then: commits, the staging of jobs, and the records of those that end."""
     tasks = [diary.task(f"t{i}", diary.gate(f"gate{i // 4}"), retries=9) for i in range(12)]
     write_tasks(place.disk.path, "w", tasks)
     run_id = _new_run(place)

@@ -129,7 +129,7 @@ def test_a_lost_attempt_counts_as_a_try() -> None:
 @pytest.mark.parametrize(
     ("value", "factor", "most", "grown"),
     [
-        (600, 1.1, None, 660),
+        (100, 1.1, None, 110),
         (1, 1.5, None, 2),
         (7, 1.0, None, 7),
         (3000, 2, 2000, 3000),

@@ -1,7 +1,7 @@
 """Replay a seed, or play many.
 
-    python -m tests.simulation SEED                          replay one, and print all that happened in it
-    python -m tests.simulation --seeds 1000 [--first 0]      play many, on all processors
+python -m tests.simulation SEED                          replay one, and print all that happened in it
+python -m tests.simulation --seeds 1000 [--first 0]      play many, on all processors
 """
 
 from __future__ import annotations

@@ -87,6 +87,10 @@ class Judge:
         run_id = self._run_of(job)
         status = self.statuses()[run_id]
         self.note(f"job {job.job_id} in {job.folder.relative_to(self.root.workspaces)}")
+        others = [j.job_id for j in self.cluster.jobs.values() if j.folder == job.folder and j is not job]
+        left = [job_id for job_id in others if not self.cluster.jobs[job_id].is_forgotten]
+        if left and not job.is_twin:
+            self.blame(f"job {job.job_id} was submitted for the attempt of {left}")
         if status is RunStatus.PAUSED or status in ENDED_RUNS:
             self.blame(f"job {job.job_id} was submitted while {run_id} was {status}")
 
@@ -139,15 +143,11 @@ class Judge:
         return RunId(job.folder.parts[job.folder.parts.index("runs") + 1])
 
     def _folder(self, run_id: RunId) -> Any:
-        (slug,) = self.connection.execute(
-            "SELECT workspace FROM runs WHERE run_id = ?", (run_id,)
-        ).fetchone()
+        (slug,) = self.connection.execute("SELECT workspace FROM runs WHERE run_id = ?", (run_id,)).fetchone()
         return self.root.run_folder(slug, run_id)
 
     def _number(self, run_id: RunId) -> int:
-        (slug,) = self.connection.execute(
-            "SELECT workspace FROM runs WHERE run_id = ?", (run_id,)
-        ).fetchone()
+        (slug,) = self.connection.execute("SELECT workspace FROM runs WHERE run_id = ?", (run_id,)).fetchone()
         return int(slug.removeprefix("run"))
 
     # ---- at the end ----

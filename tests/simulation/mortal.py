@@ -82,6 +82,7 @@ class Life:
         commands: its own: no other engine runs commands through them.
         stir: told after each commit.
         watch: called with whatever was committed.
+        hear: called with each command that it runs.
         scope: what is cancelled when it dies.
     """
 
@@ -89,6 +90,7 @@ class Life:
     commands: SimulatedCommands
     stir: Stir
     watch: Callable[[Append], None]
+    hear: Callable[[Sequence[str]], None]
     doom: Doom | None = None
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     is_over: bool = False
@@ -153,6 +155,7 @@ class Life:
         self, argv: Sequence[str], *, timeout_s: float, inherit: int | None = None, stdin: str = ""
     ) -> Finished:
         """Slurm's commands for this engine."""
+        self.hear(argv)
         if self.doom is not None and self.doom.has_come(argv[0]):
             self.commands.cluster.nursery.start_soon(self._end_later, self.doom)
         return await self.commands.run(argv, timeout_s=timeout_s, inherit=inherit, stdin=stdin)
@@ -193,6 +196,4 @@ def mortal_engine(life: Life) -> type[Engine]:
 
 def mortal_runtime(life: Life, runtime: Runtime) -> Runtime:
     """The world of an engine that lives this life."""
-    return attrs.evolve(
-        runtime, journal=life.run_journal, store=life.run_blocking, files=life.run_blocking
-    )
+    return attrs.evolve(runtime, journal=life.run_journal, store=life.run_blocking, files=life.run_blocking)

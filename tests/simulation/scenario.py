@@ -24,8 +24,8 @@ class Action:
     """Something that happens at a time.
 
     Attributes:
-        kind: ``pause``, ``resume``, ``cancel``, ``retry`` or ``rerun`` of a run; or what becomes of an engine
-            (see `DOOMS`).
+        kind: what a person asks a run for (see `REQUESTS`), also at the very moment of its next submission
+            (see `AMBUSHES`), or what becomes of an engine (see `DOOMS`).
         which: number that chooses the run, the task or the engine.
         delay_s: for how long after a command has begun the engine lives.
     """
@@ -38,9 +38,11 @@ class Action:
 
 DOOMS: Final = ("crash", "stop", "crash_at_commit", "crash_at_call", "crash_in_sbatch", "stop_in_sbatch",
                 "crash_in_squeue", "crash_in_scancel")  # fmt: skip
+AMBUSHES: Final = ("pause_in_sbatch", "cancel_in_sbatch")
 REQUESTS: Final = ("pause", "resume", "cancel", "retry", "rerun")
 _WEIGHTS: Final = {
     "pause": 4, "resume": 5, "cancel": 0.6, "retry": 3, "rerun": 1,
+    "pause_in_sbatch": 3, "cancel_in_sbatch": 0.3,
     "crash": 2, "stop": 1, "crash_at_commit": 3, "crash_at_call": 2,
     "crash_in_sbatch": 4, "stop_in_sbatch": 2, "crash_in_squeue": 1, "crash_in_scancel": 1,
 }  # fmt: skip

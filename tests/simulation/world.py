@@ -37,10 +37,10 @@ from matterstack.storage.schema import open_database
 from matterstack.storage.threads import run_inline
 from tests.simulation.judge import BrokenPromiseError, Judge
 from tests.simulation.mortal import Died, Doom, Life, Stir, mortal_engine, mortal_runtime
-from tests.simulation.scenario import DAY_S, DOOMS, Action, Scenario, scenario
+from tests.simulation.scenario import AMBUSHES, DAY_S, DOOMS, Action, Scenario, scenario
 
 BEGINNING: Final = datetime(2026, 1, 1, tzinfo=UTC)
-PATIENCE_S: Final = 30 * DAY_S
+PATIENCE_S: Final = 7 * DAY_S
 """A run that has not ended by then never will."""
 LOOK_ANYWAY_S: Final = 600.0
 ANSWER_INTERVAL_S: Final = 30.0
@@ -84,6 +84,7 @@ class World:
     lives: list[Life] = attrs.field(factory=list)
     deaths: int = 0
     judge: Judge = attrs.field(init=False)
+    _ambushes: list[str] = attrs.field(factory=list)
     _asking: int = 0
     _nursery: trio.Nursery = attrs.field(init=False)
 
@@ -118,13 +119,17 @@ class World:
         for number in range(self.scenario.engines):
             nursery.start_soon(self._live_again_and_again, number)
 
+    async def between_lives(self, _number: int) -> None:
+        """Nobody is there until somebody starts the engine again."""
+        await trio.sleep(self.random.choice([0.0, 0.0, 1.0, 60.0, 3600.0]))
+
     def _new_life(self, name: str) -> Life:
-        return Life(name, SimulatedCommands(self.cluster), self.stir, self.judge.saw_commit)
+        return Life(name, SimulatedCommands(self.cluster), self.stir, self.judge.saw_commit, self._hear)
 
     async def _live_again_and_again(self, number: int) -> None:
         while True:
             await self._live(self.lives[number], Engine.serve)
-            await trio.sleep(self.random.choice([0.0, 0.0, 1.0, 60.0, 3600.0]))
+            await self.between_lives(number)
             self.lives[number] = self._new_life(f"engine {number}")
 
     async def _live(self, life: Life, serve: Callable[[Engine], Any]) -> None:
@@ -165,6 +170,9 @@ class World:
         if action.kind in DOOMS:
             self.doom(action)
             return
+        if action.kind in AMBUSHES:
+            self._ambushes.append(action.kind)
+            return
         run_id = self.runs[action.which % len(self.runs)]
         request = self._request(run_id, action)
         if request is not None:
@@ -181,6 +189,13 @@ class World:
             life.doom = Doom(event.partition("_")[2], count, action.delay_s, is_clean=is_clean)
         else:
             life.end(is_clean=how == "stop")
+
+    def _hear(self, argv: Sequence[str]) -> None:
+        """An engine runs a command."""
+        if argv[0] == "sbatch" and self._ambushes:
+            run_id = next(run_id for run_id in self.runs if any(run_id in word for word in argv))
+            kind = self._ambushes.pop()
+            self.ask(run_id, Pause(by="sim") if kind == "pause_in_sbatch" else Cancel(by="sim"))
 
     def _request(self, run_id: RunId, action: Action) -> Request | None:
         match action.kind:
@@ -276,7 +291,7 @@ def play(
             world.connection.close()
 
 
-def make_world(what: Scenario, root: Root) -> World:
+def make_world(what: Scenario, root: Root, world_type: type[World] = World) -> World:
     """Make the world of a scenario; whoever calls closes its ``connection``."""
     for number in range(len(what.campaigns)):
         (root.workspaces / f"run{number}").mkdir(parents=True)
@@ -285,7 +300,7 @@ def make_world(what: Scenario, root: Root) -> World:
     runtime = Runtime(
         clock=lambda: BEGINNING + timedelta(seconds=trio.current_time()),
         entropy=random.randbytes,
-        look_interval_s=1.0,
+        look_interval_s=0.005,
         look_anyway_s=LOOK_ANYWAY_S,
         journal=run_inline,
         store=run_inline,
@@ -293,7 +308,7 @@ def make_world(what: Scenario, root: Root) -> World:
     )
     cluster = SimulatedCluster(random, runtime.clock, nodes=what.nodes, faults=what.faults)
     planner = Planner({f"run{n}": workflows for n, workflows in enumerate(what.campaigns)})
-    return World(what, root, random, cluster, planner, runtime, open_database(root.database))
+    return world_type(what, root, random, cluster, planner, runtime, open_database(root.database))
 
 
 def _outcome(world: World) -> Outcome:

@@ -157,11 +157,11 @@ def test_breaking_a_lease_frees_the_run_and_silences_its_holder(
     assert break_lease(connection, root, stored.run_id) == ELSEWHERE
 
     assert lease_holder(connection, stored.run_id) is None
-    lease = acquire_lease(connection, root, stored.run_id)
-    assert lease is not None
     stored.run.tell(m.Start())
     with pytest.raises(LeaseLostError, match="was taken over by another engine"):
         stored.commit()
+    lease = acquire_lease(connection, root, stored.run_id)
+    assert lease is not None
     lease.release(connection)
 
 

@@ -1,0 +1,229 @@
+"""Bugs that the simulation must find: each is a small change of the product that breaks one promise."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+REPOSITORY: Final = Path(__file__).parents[2]
+SOURCES: Final = ("matterstack", "actors", "backends", "tests/simulation", "tests/__init__.py")
+MOST_SEEDS: Final = 60
+"""Within so many seeds, from some first one on, each planted bug is found."""
+
+
+@attrs.frozen
+class Edit:
+    """Replace a piece of text, which must be there exactly once."""
+
+    file: str
+    old: str
+    new: str
+
+
+@attrs.frozen
+class Planted:
+    """A bug.
+
+    Attributes:
+        promise: what the simulation says that was broken; a pattern.
+        first: the seed with which the search begins.
+    """
+
+    name: str
+    promise: str
+    edits: Sequence[Edit]
+    first: int = 0
+
+
+_RUN: Final = "actors/run.py"
+_BACKEND: Final = "actors/backend.py"
+_SLURM: Final = "backends/slurm/backend.py"
+_JOURNAL: Final = "matterstack/storage/journal.py"
+_STATE: Final = "matterstack/core/run_state.py"
+_JOBS: Final = "matterstack/core/decide_jobs.py"
+
+PLANTED: Final = (
+    Planted(
+        "the job is submitted before its intent is durable",
+        "forgotten|was submitted|work at once",
+        [
+            Edit(
+                _RUN,
+                "        if facts or outcomes:\n",
+                "        for early in (x for x in facts if isinstance(x, f.AttemptPrepared)):\n"
+                "            self._begin_submission(early.backend, [early.token], 0, denied=False)\n"
+                "            await trio.sleep(1)\n"
+                "        if facts or outcomes:\n",
+            ),
+            Edit(
+                _RUN,
+                "            if tokens:\n"
+                "                self._begin_submission(backend, tokens, seats, denied=denied)\n"
+                "            else:\n                await handle",
+                "            if True:\n                await handle",
+            ),
+        ],
+    ),
+    Planted(
+        "the child of a submission does not inherit the submit lock",
+        "was submitted for the attempt of",
+        [Edit(_SLURM, "inherit=descriptor", "inherit=None")],
+        first=30,
+    ),
+    Planted(
+        "a job does not look whether its folder is claimed",
+        "all worked in",
+        [Edit("backends/simulated/folder.py", "if owner != job_id:", "if False:")],
+        first=8,
+    ),
+    Planted(
+        "an attempt without a job has no seat",
+        "cap at|work at once",
+        [
+            Edit(
+                _JOURNAL,
+                "backend = ? AND ended_at IS NULL",
+                "backend = ? AND ended_at IS NULL AND job_id IS NOT NULL",
+            )
+        ],
+    ),
+    Planted(
+        "the store does not count seats",
+        "cap at|work at once",
+        [Edit(_JOURNAL, "if live + wanted > cap:", "if wanted > cap:")],
+    ),
+    Planted(
+        "attempts are prepared while a run is paused",
+        "was PAUSED|paused at",
+        [
+            Edit(
+                _STATE,
+                "self.status is RunStatus.RUNNING and self.ending is None",
+                "not self.has_ended and self.ending is None",
+            )
+        ],
+        first=3,
+    ),
+    Planted(
+        "what was not found at the first look is submitted again",
+        "was submitted for the attempt of",
+        [
+            Edit(_BACKEND, "unresolved.missing_since is None and self.backend.grace_period_s > 0", "False"),
+            Edit(
+                _BACKEND,
+                "elif now - (unresolved.missing_since or now) < self.backend.grace_period_s:",
+                "elif False:",
+            ),
+        ],
+    ),
+    Planted(
+        "a cluster that cannot be asked counts as one that has no such job",
+        "was submitted for the attempt of",
+        [
+            Edit(
+                _BACKEND,
+                "        found = await self.backend.find([u.attempt for u in looked_for])\n",
+                "        try:\n            found = await self.backend.find([u.attempt for u in looked_for])\n"
+                "        except BackendError:\n            found = {}\n",
+            )
+        ],
+    ),
+    Planted(
+        "a job is lost when one answer lacks it",
+        "but its job",
+        [
+            Edit(
+                _SLURM,
+                "return doubt.answers >= MISSES_UNTIL_GONE and now - doubt.since >= grace_s",
+                "return True",
+            )
+        ],
+    ),
+    Planted(
+        "a pause is acknowledged while jobs are being submitted",
+        "was submitted while .* was PAUSED",
+        [Edit(_RUN, "isinstance(command.request, m.Pause) and self._may_land()", "False")],
+    ),
+    Planted(
+        "a run has no cap of its own",
+        "cap at|work at once",
+        [Edit(_JOBS, "max(0, state.job_cap - len(state.live))", "1000")],
+    ),
+    Planted(
+        "a run is CANCELLED before its jobs have ended",
+        "is CANCELLED, but has jobs|live at|ended at",
+        [
+            Edit(
+                "matterstack/core/decide.py",
+                "return _end_now(state) if not state.live and not state.collecting else []",
+                "return _end_now(state)",
+            )
+        ],
+    ),
+    Planted(
+        "a new engine does not follow the jobs of the last one",
+        "never ended",
+        [Edit(_RUN, "jobs=[live_job(folder, a) for a in mine if a.job_id is not None]", "jobs=[]")],
+    ),
+    Planted(
+        "attempts of a cancelled run are withdrawn without a search",
+        "SubmissionWithdrawn|was submitted while .* was CANCELLED|forgotten",
+        [
+            Edit(
+                _RUN,
+                "absent = [a.token for a in mine if a.token in held_back]",
+                "absent = [a.token for a in mine if a.job_id is None]",
+            )
+        ],
+    ),
+)
+
+
+def plant(bug: Planted, folder: Path) -> None:
+    """Copy the sources into a folder, with the bug.
+
+    Raises:
+        ValueError: the sources do not have, exactly once, what is to be replaced.
+    """
+    for name in SOURCES:
+        source, target = REPOSITORY / name, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    for edit in bug.edits:
+        path = folder / edit.file
+        text = path.read_text()
+        if text.count(edit.old) != 1:
+            raise ValueError(f"{bug.name}: {edit.file} has {text.count(edit.old)} times {edit.old!r}")
+        path.write_text(text.replace(edit.old, edit.new))
+
+
+def search(bug: Planted, folder: Path) -> str:
+    """Play seeds on sources with the bug until one fails; returns what was said then, empty when none did."""
+    words = ["--first", str(bug.first), "--seeds", str(MOST_SEEDS), "--processes", "1", "--until-failure"]
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "tests.simulation", *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode not in {0, 1} or "Traceback" in done.stderr:
+        raise RuntimeError(done.stderr)
+    return done.stdout if done.returncode == 1 else ""
+
+
+def is_found(bug: Planted, said: str) -> bool:
+    """Whether the simulation blames what the bug breaks."""
+    return re.search(bug.promise, said) is not None

@@ -1,0 +1,28 @@
+"""The simulation finds bugs: each planted one breaks a promise within a few seeds, and is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.planted import MOST_SEEDS, PLANTED, Planted, is_found, plant, search
+
+
+@pytest.mark.parametrize("bug", PLANTED, ids=lambda bug: bug.name.replace(" ", "-"))
+def test_a_planted_bug_is_found_and_can_be_replayed(bug: Planted, tmp_path: Path) -> None:
+    plant(bug, tmp_path)
+
+    said = search(bug, tmp_path)
+
+    assert said, f"not found within {MOST_SEEDS} seeds from {bug.first} on: {bug.name}"
+    assert is_found(bug, said), f"something else was blamed for: {bug.name}\n{said}"
+    assert "replay it: python -m tests.simulation" in said
+
+
+def test_a_bug_that_does_not_fit_the_sources_any_more_is_refused(tmp_path: Path) -> None:
+    bug = PLANTED[0]
+    stale = Planted(bug.name, bug.promise, [*bug.edits, *bug.edits])
+
+    with pytest.raises(ValueError, match="has 0 times"):
+        plant(stale, tmp_path)
