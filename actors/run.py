@@ -40,7 +40,6 @@ from matterstack.core.errors import (
 from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token
 from matterstack.core.model import Workflow
 from matterstack.core.run_state import RunState
-from matterstack.core.states import ENDED_JOBS
 from matterstack.storage.commands import StoredCommand
 from matterstack.storage.crash_points import crash_point
 from matterstack.storage.journal import make_append
@@ -87,7 +86,6 @@ class RunActor:
     _submitting: dict[Token, BackendName] = attrs.field(factory=dict)
     _staging: set[Token] = attrs.field(factory=set)
     _attends: dict[BackendName, p.Attend] = attrs.field(factory=dict)
-    _backend_of_ended: dict[Token, BackendName] = attrs.field(factory=dict)
     _unresolved: set[Token] = attrs.field(factory=set)
     _held_back: set[Token] = attrs.field(factory=set)
     _manifests: dict[Token, str] = attrs.field(factory=dict)
@@ -196,9 +194,6 @@ class RunActor:
                 yield from self._after_submission(message)
             case p.Sightings(_, observed):
                 crash_point("after_sighting")
-                self._backend_of_ended.update(
-                    (o.token, message.backend) for o in observed if o.state in ENDED_JOBS
-                )
                 yield from observed
             case p.Resolved(_, found, absent):
                 yield from self._after_search(found, absent)
@@ -343,10 +338,7 @@ class RunActor:
         released: list[Token] = []
         for fact in facts:
             match fact:
-                case f.JobEnded(token=token):
-                    released.append(token)
-                    self._note_room(token)
-                case f.SubmissionRefused(token=token):
+                case f.JobEnded(token=token) | f.SubmissionRefused(token=token):
                     released.append(token)
                 case f.SubmissionWithdrawn(token=token):
                     released.append(token)
@@ -364,13 +356,6 @@ class RunActor:
         await self._update_wants()
         self._plan()
         self.services.changed(self._state)
-
-    def _note_room(self, token: Token) -> None:
-        """The backend that saw a job end knows by itself that its run has room for another one."""
-        backend = self._backend_of_ended.pop(token, None)
-        if backend in self._told_wants:
-            ready, room = self._told_wants[backend]
-            self._told_wants[backend] = (ready, room + 1)
 
     async def _end_everything(self) -> None:
         """End the jobs; attempts without one are withdrawn as soon as that is sure."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import pytest
 import trio
 
 from matterstack.core import facts as f
@@ -77,3 +80,26 @@ async def test_seats_of_a_swept_run_come_free_when_another_engine_ends_its_jobs(
         await world.until_status(named, RunStatus.COMPLETED, within_s=700)
         nursery.cancel_scope.cancel()
     world.check()
+
+
+@pytest.mark.parametrize("turn", range(12))
+async def test_a_run_whose_jobs_ended_while_no_engine_was_there_goes_on(world: World, turn: int) -> None:
+    # What the run says that it could use, and what the backend sees by itself, may cross: in any order.
+    world.campaign("a", flat(8))
+    world.campaign("b", flat(8))
+    world.cluster.behave = lambda _: Behaviour(duration_s=1 + turn % 3)
+    runs = [world.create(name, max_jobs=6, max_hpc_jobs_per_run=2) for name in ("a", "b")]
+    for _ in range(3):
+        async with world.serving():
+            await world.until(partial(_has_jobs, world, len(world.cluster.jobs) + 3), "more jobs")
+        await trio.sleep(60)
+
+    await world.serve_until_done(*runs)
+
+    assert [world.status(run) for run in runs] == [RunStatus.COMPLETED] * 2
+    assert set(world.cluster.tasks_run().values()) == {1}
+    world.check()
+
+
+def _has_jobs(world: World, count: int) -> bool:
+    return len(world.cluster.jobs) >= count
