@@ -59,9 +59,11 @@ layers: $(FOR_TESTS)
 	@echo "== layers"
 	@$(BIN)/lint-imports
 
+# The folder's name is short because Slurm's daemons put sockets into it.
 tests: $(FOR_TESTS)
 	@echo "== tests"
-	@$(BIN)/pytest --numprocesses 2 --dist loadfile
+	@folder=$$(mktemp -d /tmp/ms-XXXXXX) && \
+	{ $(BIN)/pytest --numprocesses 2 --dist loadfile --basetemp=$$folder/t; status=$$?; rm -rf $$folder; exit $$status; }
 
 SEEDS ?= 1000
 FIRST ?= 0

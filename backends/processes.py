@@ -82,11 +82,12 @@ def session_members(leader: ProcessName, boot: str) -> Iterator[int]:
     now = _stat(leader.pid)
     if leader.boot != boot or (now is not None and now.started != leader.started):
         return
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            stat = _stat(int(entry.name))
-            if stat is not None and stat.session == leader.pid and stat.state not in "ZX":
-                yield int(entry.name)
+    with os.scandir("/proc") as entries:
+        for entry in entries:
+            if entry.name.isdigit():
+                stat = _stat(int(entry.name))
+                if stat is not None and stat.session == leader.pid and stat.state not in "ZX":
+                    yield int(entry.name)
 
 
 def signal_session(leader: ProcessName, boot: str, number: signal.Signals) -> int:
