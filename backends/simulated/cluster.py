@@ -23,7 +23,7 @@ REMEMBERED_S: Final = 300.0
 ACCOUNTED_AFTER_S: Final = 0.4
 """When the accounting knows of a job at the earliest; one that is held it does not know at all."""
 REQUEUE_DELAY_S: Final = 120.0
-TWIN_DELAY_S: Final = (20.0, 300.0)
+TWIN_DELAY_S: Final = (1.0, 60.0)
 TOLD_TRULY_S: Final = 900.0
 HELD_MOST_S: Final = 6 * 3600.0
 
@@ -52,7 +52,7 @@ class SimulatedJob:
 
     Attributes:
         recorded: exit code that it left in its folder, at the end of its work.
-        is_twin: nobody but the cluster itself made it the second job of an attempt.
+        first: the job that the cluster itself has doubled with this one.
     """
 
     job_id: str
@@ -74,7 +74,7 @@ class SimulatedJob:
     end_word: Word | None = None
     is_forgotten: bool = False
     recorded: int | None = None
-    is_twin: bool = False
+    first: SimulatedJob | None = None
 
     @property
     def is_alive(self) -> bool:
@@ -159,16 +159,22 @@ class SimulatedCluster:
 
     def take(self, name: str, folders: Mapping[int | None, Path], options: Mapping[str, Any]) -> str:
         """Queue a job, or an array of jobs by index; returns its id."""
-        return self._take(name, folders, options, 0.0)
+        return self._take(name, folders, options, is_twin=False)
 
     def take_twin(self, name: str, folders: Mapping[int | None, Path], options: Mapping[str, Any]) -> str:
-        """Queue second jobs of the same attempts; they start later, so that there is time to find both."""
+        """Queue second jobs of the same attempts; none of them starts before the first has begun to work."""
         self.told_truly_until = trio.current_time() + TOLD_TRULY_S
-        return self._take(name, folders, options, trio.current_time() + self.random.uniform(*TWIN_DELAY_S))
+        return self._take(name, folders, options, is_twin=True)
 
     def _take(
-        self, name: str, folders: Mapping[int | None, Path], options: Mapping[str, Any], not_before: float
+        self,
+        name: str,
+        folders: Mapping[int | None, Path],
+        options: Mapping[str, Any],
+        *,
+        is_twin: bool,
     ) -> str:
+        doubled = {job.folder: job for job in self.jobs.values()} if is_twin else {}
         self._last_id += 1
         for index, folder in folders.items():
             job_id = str(self._last_id) if index is None else f"{self._last_id}_{index}"
@@ -180,8 +186,7 @@ class SimulatedCluster:
                 memory_mib=options["memory_mib"],
                 walltime_s=options["walltime_s"],
                 submitted_at=trio.current_time(),
-                may_start_at=not_before,
-                is_twin=not_before > 0,
+                first=doubled.get(folder),
             )
             if self.happens("held"):
                 job.may_start_at = trio.current_time() + self.random.uniform(0, HELD_MOST_S)
@@ -223,6 +228,8 @@ class SimulatedCluster:
         for job in self.jobs.values() if self.controller_is_up else ():
             if job.word is not Word.PENDING or job.is_forgotten or job.may_start_at > now:
                 continue
+            if job.first is not None and job.first.is_alive and not self._has_worked(job.first):
+                continue
             node = next((n for n in self._machines if n.is_up and n.free_cpus >= job.cpus), None)
             if node is None:
                 job.reason = "Resources"
@@ -230,6 +237,9 @@ class SimulatedCluster:
             node.free_cpus -= job.cpus
             job.word, job.reason, job.node, job.end_word = Word.RUNNING, "None", node.name, None
             self.nursery.start_soon(self._run, job, node)
+
+    def _has_worked(self, job: SimulatedJob) -> bool:
+        return job.job_id in self.worked.get(job.folder, ())
 
     def _look_again_at(self, moment: float) -> None:
         if trio.current_time() < moment < math.inf:
@@ -260,6 +270,8 @@ class SimulatedCluster:
         started = utc_text(self.clock())
         self.worked.setdefault(job.folder, []).append(job.job_id)
         self.on_work(job)
+        if any(other.first is job for other in self.jobs.values()):
+            self._look_again_at(trio.current_time() + self.random.uniform(*TWIN_DELAY_S))
         work = self.work(json.loads((job.folder / "manifest.json").read_text()), self.random)
         if self.happens("preempted"):
             self.nursery.start_soon(self._preempt, job, self.random.uniform(0, work.duration_s))

@@ -63,10 +63,12 @@ class SimulatedCommands:
 
     Attributes:
         counts: how often each command was run.
+        next_is_slow: the next sbatch takes long, whatever the faults are.
         client_is_dead: the one who runs commands was killed, and cannot kill them any more.
     """
 
     cluster: SimulatedCluster
+    next_is_slow: bool = False
     client_is_dead: bool = False
     counts: dict[str, int] = attrs.field(factory=dict)
     _last_queue: str = ""
@@ -122,7 +124,8 @@ class SimulatedCommands:
 
     async def _sbatch(self, process: _Process) -> Finished:
         happens, uniform = self.cluster.happens, self.cluster.random.uniform
-        if happens("sbatch_is_slow"):
+        is_slow, self.next_is_slow = self.next_is_slow, False
+        if is_slow or happens("sbatch_is_slow"):
             with trio.move_on_after(uniform(1, 120)):
                 await process.killed.wait()
         if process.killed.is_set():
@@ -181,6 +184,7 @@ class SimulatedCommands:
         may_lie = trio.current_time() >= self.cluster.told_truly_until
         is_kept = trio.current_time() - self._last_queue_at <= STALE_MOST_S
         if may_lie and is_kept and happens("squeue_is_stale"):
+            self._truths = 0
             return Finished(0, self._last_queue, "")
         if may_lie and self._truths >= TRUTHS_BETWEEN_LIES and happens("squeue_is_empty"):
             self._truths = 0

@@ -89,7 +89,7 @@ class Judge:
         self.note(f"job {job.job_id} in {job.folder.relative_to(self.root.workspaces)}")
         others = [j.job_id for j in self.cluster.jobs.values() if j.folder == job.folder and j is not job]
         left = [job_id for job_id in others if not self.cluster.jobs[job_id].is_forgotten]
-        if left and not job.is_twin:
+        if left and job.first is None:
             self.blame(f"job {job.job_id} was submitted for the attempt of {left}")
         if status is RunStatus.PAUSED or status in ENDED_RUNS:
             self.blame(f"job {job.job_id} was submitted while {run_id} was {status}")

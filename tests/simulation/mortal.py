@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 import attrs
 import trio
@@ -24,6 +24,9 @@ from matterstack.storage.queries import data_version
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+
+SLOW_S: Final = 1.0
 
 
 class Died(BaseException):
@@ -157,6 +160,8 @@ class Life:
         """Slurm's commands for this engine."""
         self.hear(argv)
         if self.doom is not None and self.doom.has_come(argv[0]):
+            # One that lives on for seconds is killed over a command that takes long.
+            self.commands.next_is_slow = argv[0] == "sbatch" and self.doom.delay_s >= SLOW_S
             self.commands.cluster.nursery.start_soon(self._end_later, self.doom)
         return await self.commands.run(argv, timeout_s=timeout_s, inherit=inherit, stdin=stdin)
 

@@ -83,16 +83,12 @@ def _lines(outcome: Outcome) -> Iterator[str]:
 def _soak(seeds: range, processes: int, *, until_failure: bool) -> int:
     begun = time.monotonic()
     all_of_them: list[Played] = []
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(processes, initializer=_be_quiet) as pool:
-        for played in pool.imap_unordered(_play, seeds):
-            all_of_them.append(played)
-            if played.problem:
-                _say(
-                    f"seed {played.seed} failed: {played.problem}\n  replay it: {replay_line(played.seed)}\n"
-                )
-                if until_failure:
-                    return 1
+    for played in _all_played(seeds, processes):
+        all_of_them.append(played)
+        if played.problem:
+            _say(f"seed {played.seed} failed: {played.problem}\n  replay it: {replay_line(played.seed)}\n")
+            if until_failure:
+                break
     days = sum(played.virtual_s for played in all_of_them) / 86400
     failed = sum(bool(played.problem) for played in all_of_them)
     _say(
@@ -103,6 +99,15 @@ def _soak(seeds: range, processes: int, *, until_failure: bool) -> int:
     slowest = sorted(all_of_them, key=lambda played: -played.cpu_s)[:3]
     _say("slowest: " + ", ".join(f"seed {played.seed} {played.cpu_s:.1f} s" for played in slowest))
     return 1 if failed else 0
+
+
+def _all_played(seeds: range, processes: int) -> Iterator[Played]:
+    if processes == 1:
+        _be_quiet()
+        yield from map(_play, seeds)
+        return
+    with multiprocessing.get_context("spawn").Pool(processes, initializer=_be_quiet) as pool:
+        yield from pool.imap_unordered(_play, seeds)
 
 
 def replay_line(seed: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import attrs
 import trio
@@ -104,7 +104,7 @@ class Stage:
             self._stack.close()
 
     async def _leave(self) -> None:
-        raise _LeftError
+        raise _LeftErrorError
 
     def _turn_until(self, is_enough: Callable[[], bool]) -> None:
         for _ in range(MOST_TICKS):
@@ -116,12 +116,9 @@ class Stage:
         if self._end is not None:
             try:
                 self._end.unwrap()
-            except* _LeftError:
+            except* _LeftErrorError:
                 pass
 
 
-class _LeftError(Exception):
+class _LeftErrorError(Exception):
     """The stage is left."""
-
-
-__all__ = ["Any", "Stage", "StagedWorld"]
