@@ -90,8 +90,14 @@ def test_each_way_to_fail_is_told_in_words(command_line: CommandLine, diary: Dia
     run_id = command_line.new_run("campaign")
     engine = command_line.start("run", "loop", "--until-done", run_id)
     wait_until((diary.folder / "shot").exists, PATIENCE_S, "the start of the job that is to be shot")
-    job_id = command_line.tasks(run_id)["shot"]["attempts"][0]["job_id"]
-    os.kill(int(job_id.split(".")[0]), signal.SIGKILL)
+
+    def job_id() -> str | None:
+        known: str | None = command_line.tasks(run_id)["shot"]["attempts"][0]["job_id"]
+        return known
+
+    # The job works before the store has its id.
+    wait_until(lambda: job_id() is not None, PATIENCE_S, "the id of that job")
+    os.kill(int(str(job_id()).split(".")[0]), signal.SIGKILL)
 
     assert engine.wait().exit_code == 1
 
