@@ -121,6 +121,7 @@ class LocalBackend:
     def _start(self, attempt: PreparedAttempt, lock: int) -> JobId:
         shell = self._script(attempt).shell
         scheduler_log = str(attempt.folder / "scheduler.log")
+        (attempt.folder / "claim").mkdir(exist_ok=True)
         pid = os.posix_spawn(
             shell,
             [shell, str(attempt.folder / "job.sh")],

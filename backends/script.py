@@ -1,7 +1,7 @@
 """The script of a job: claim the attempt's folder, run the command, record how it ended.
 
-The claim is what makes an attempt work at most once: a second job for the same attempt finds the folder
-``claim`` of the first and leaves; the same job, requeued by its scheduler, finds its own id there and
+The claim is what makes an attempt work at most once: a second job for the same attempt finds the claim of
+the first and leaves; the same job, requeued by its scheduler, finds its own id there and
 goes on.  The exit record tells how it ended without asking any scheduler.
 """
 
@@ -43,8 +43,9 @@ class JobScript:
         walltime_s: the script itself ends the command after so long; None where a scheduler does that.
         prologue: shell lines that prepare the environment, such as ``module load``.
         path: folder put in front of ``PATH``, or None.
-        local_clock: of a job that runs on this machine, and whose exit record is read only after its end: a
-            plain sh(1) is enough for it, and the record need not be renamed into its place.
+        local_clock: of a job that runs on this machine, in a folder where ``claim`` is made before it starts,
+            and whose exit record is read only after its end: a plain sh(1) is enough for it, and the record
+            need not be renamed into its place.
     """
 
     folder: str
@@ -68,26 +69,43 @@ class JobScript:
 # file systems too; the file inside is made with O_EXCL (noclobber), so that a claim whose maker died
 # before it wrote its id can be taken over, again by exactly one.  A job that leaves because another works
 # ends well; one that cannot claim (no room, no permission) fails, and says so in scheduler.log.
-_CLAIM: Final = f"""\
-claim() {{
+_CLAIM: Final = """\
+claim() {
     local failed
-    set -C; {{ printf '%s\\n' "$MATTERSTACK_JOB_ID" > claim/job_id; }} 2>/dev/null; failed=$?; set +C
+    set -C; { printf '%s\\n' "$MATTERSTACK_JOB_ID" > claim/job_id; } 2>/dev/null; failed=$?; set +C
     return $failed
-}}
-leave() {{ echo "job $MATTERSTACK_JOB_ID does no work: $2" >&2; exit "$1"; }}
-owner=
-if mkdir claim 2>/dev/null || {{ [ ! -e claim ] && mkdir claim; }}; then
-    claim && owner=$MATTERSTACK_JOB_ID
-elif [ -d claim ]; then
+}
+await_owner() {
+    local i
     for i in 1 2 3 4 5; do
-        {{ read -r owner < claim/job_id; }} 2>/dev/null
+        { read -r owner < claim/job_id; } 2>/dev/null
         [ -n "$owner" ] && break
         sleep 1
     done
+}
+leave() { echo "job $MATTERSTACK_JOB_ID does no work: $2" >&2; exit "$1"; }
+owner="""
+
+_MAKE_CLAIM: Final = """\
+if mkdir claim 2>/dev/null || { [ ! -e claim ] && mkdir claim; }; then
+    claim && owner=$MATTERSTACK_JOB_ID
+elif [ -d claim ]; then
+    await_owner
     [ -z "$owner" ] && claim && owner=$MATTERSTACK_JOB_ID
 else
     leave 1 "it cannot claim $PWD"
-fi
+fi"""
+
+# A third of the cost of a local job would be the process of mkdir(1): its backend made the folder, and on
+# this machine it is the file inside that lets exactly one job in.
+_FILL_CLAIM: Final = """\
+if claim; then
+    owner=$MATTERSTACK_JOB_ID
+elif [ -e claim/job_id ]; then
+    await_owner
+fi"""
+
+_BEGIN_WORK: Final = f"""\
 if [ "$owner" != "$MATTERSTACK_JOB_ID" ]; then
     [ -s claim/job_id ] && leave 0 "another job has claimed $PWD"
     leave 1 "it cannot write to $PWD/claim"
@@ -164,6 +182,8 @@ def render(script: JobScript, directives: Sequence[str] = ()) -> str:
         f"cd {quoted(script.folder)} || exit 1",
         *script.find_job_id,
         _CLAIM,
+        _MAKE_CLAIM if script.local_clock is None else _FILL_CLAIM,
+        _BEGIN_WORK,
         now,
         "timed_out= SECONDS=0",
         "(",

@@ -83,7 +83,7 @@ async def script_rate(folder: Path, count: int) -> float:
             env={},
             resources=Resources(),
         )
-        attempt.folder.mkdir()
+        (attempt.folder / "claim").mkdir(parents=True)
         script = attempt.folder / "job.sh"
         script.write_text(backend.script(attempt))
         script.chmod(0o755)

@@ -261,7 +261,7 @@ def _check_files(root: Root, state: RunState) -> Iterator[Problem]:
 
 
 def _check_claim(folder: RunFolder, state: RunState, attempt: AttemptState) -> Iterator[Problem]:
-    path = folder.attempt(attempt.task_id, attempt.n).claim / "job_id"
+    path = folder.attempt(attempt.task_id, attempt.n).claimant
     try:
         claimant = read_small(path, _MOST_CLAIM_BYTES).decode(errors="replace").strip()
     except OSError:

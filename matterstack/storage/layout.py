@@ -132,8 +132,13 @@ class AttemptFolder:
 
     @property
     def claim(self) -> Path:
-        """Made by the job that works here; holds its id."""
+        """Holds the id of the job that works here."""
         return self.path / "claim"
+
+    @property
+    def claimant(self) -> Path:
+        """Id of the job that works here, which made the file."""
+        return self.claim / "job_id"
 
     @property
     def stdout(self) -> Path:

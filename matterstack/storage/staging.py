@@ -59,7 +59,7 @@ def stage(staging: Staging) -> str:
     """
     folder = staging.folder
     folder.path.mkdir(parents=True, exist_ok=True)
-    if folder.claim.exists():
+    if folder.claimant.exists():
         return hashlib.sha256(folder.manifest.read_bytes()).hexdigest()
     manifest = dict(staging.manifest)
     manifest["files"] = [_copy(folder.path, copy, "files") for copy in staging.files]

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from matterstack.backends.exit_record import ExitRecord, read_exit_record
-from matterstack.backends.script import JobScript, render
+from matterstack.backends.local import local_clock
+from matterstack.backends.script import JobScript, LocalClock, render
 from matterstack.core.ids import utc_moment
 from tests.support.polling import wait_until
 
@@ -94,8 +95,11 @@ def test_a_second_job_leaves_without_touching_anything(job: Job) -> None:
     assert before == {path: path.stat().st_mtime_ns for path in job.folder.rglob("*")}
 
 
-def test_of_many_jobs_at_once_one_works(job: Job) -> None:
-    job.write("bash", "-c", "echo $MATTERSTACK_TEST >> ../worked; sleep 0.1")
+@pytest.mark.parametrize("clock", [None, local_clock()], ids=["anywhere", "on this machine"])
+def test_of_many_jobs_at_once_one_works(job: Job, clock: LocalClock | None) -> None:
+    job.write("bash", "-c", "echo $MATTERSTACK_TEST >> ../worked; sleep 0.1", local_clock=clock)
+    if clock is not None:
+        (job.folder / "claim").mkdir()
 
     processes = [job.start(str(i)) for i in range(12)]
     for process in processes:

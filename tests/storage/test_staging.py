@@ -85,10 +85,20 @@ def test_a_folder_that_a_job_has_claimed_is_left_alone(tmp_path: Path, sources: 
     plan = staging(tmp_path, (copy(sources, "relax.py", "relax.py"),))
     first = stage(plan)
     plan.folder.claim.mkdir()
+    plan.folder.claimant.write_text("17\n")
     before = {path: path.stat().st_mtime_ns for path in plan.folder.path.rglob("*")}
     (sources / "relax.py").write_text("changed")
     assert stage(plan) == first
     assert {path: path.stat().st_mtime_ns for path in plan.folder.path.rglob("*")} == before
+
+
+def test_a_folder_that_no_job_got_to_is_written_again(tmp_path: Path, sources: Path) -> None:
+    plan = staging(tmp_path, (copy(sources, "relax.py", "relax.py"),))
+    stage(plan)
+    plan.folder.claim.mkdir()
+    plan.folder.script.unlink()
+    stage(plan)
+    assert plan.folder.script.read_text() == plan.script
 
 
 def test_a_source_that_is_not_there_is_the_tasks_own_fault(tmp_path: Path, sources: Path) -> None:
