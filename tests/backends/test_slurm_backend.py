@@ -11,7 +11,7 @@ import trio
 
 from matterstack.backends.base import LiveJob, SubmitReport
 from matterstack.backends.exit_record import read_claim
-from matterstack.backends.slurm.backend import SUBMISSIONS_AT_ONCE
+from matterstack.backends.slurm.submission import SUBMISSIONS_AT_ONCE
 from matterstack.core.errors import BackendError
 from matterstack.core.resources import Resources
 from matterstack.core.states import ENDED_JOBS, JobState

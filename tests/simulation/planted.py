@@ -45,7 +45,8 @@ class Planted:
 
 _RUN: Final = "actors/run.py"
 _BACKEND: Final = "actors/backend.py"
-_SLURM: Final = "backends/slurm/backend.py"
+_SUBMISSION: Final = "backends/slurm/submission.py"
+_FOLLOWING: Final = "backends/slurm/following.py"
 _JOURNAL: Final = "matterstack/storage/journal.py"
 _STATE: Final = "matterstack/core/run_state.py"
 _JOBS: Final = "matterstack/core/decide_jobs.py"
@@ -75,7 +76,7 @@ PLANTED: Final = (
     Planted(
         "the child of a submission does not inherit the submit lock",
         "was submitted for the attempt of",
-        [Edit(_SLURM, "inherit=descriptor", "inherit=None")],
+        [Edit(_SUBMISSION, "inherit=descriptor", "inherit=None")],
     ),
     Planted(
         "a job does not look whether its folder is claimed",
@@ -138,7 +139,7 @@ PLANTED: Final = (
         "but its job",
         [
             Edit(
-                _SLURM,
+                _FOLLOWING,
                 "return doubt.answers >= MISSES_UNTIL_GONE and now - doubt.since >= grace_s",
                 "return True",
             )
