@@ -21,6 +21,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 # What was installed, as files in the environment: they go when it goes.
 FOR_DEMO := $(VENV)/installed-for-demo
 FOR_TESTS := $(VENV)/installed-for-tests
+# It asks for old releases of what the tests themselves use in current ones.
+VALIDATOR := $(VENV)/validator
+FOR_CRATES := $(VALIDATOR)/installed
 
 .PHONY: help demo test check test-tools format lint types layers tests soak lock clean
 # Both commands install into the same environment; `make -j demo test` must not do so at once.
@@ -60,7 +63,7 @@ layers: $(FOR_TESTS)
 	@$(BIN)/lint-imports
 
 # The folder's name is short because Slurm's daemons put sockets into it.
-tests: $(FOR_TESTS)
+tests: $(FOR_TESTS) $(FOR_CRATES)
 	@echo "== tests"
 	@folder=$$(mktemp -d /tmp/ms-XXXXXX) && \
 	{ $(BIN)/pytest --numprocesses 2 --dist loadfile --basetemp=$$folder/t; status=$$?; rm -rf $$folder; exit $$status; }
@@ -90,6 +93,13 @@ $(FOR_TESTS): requirements/test.txt pyproject.toml | $(BIN)/python
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@ $(FOR_DEMO)
 
+$(FOR_CRATES): requirements/validator.txt | $(BIN)/python
+	@echo "== install requirements/validator.txt into $(VALIDATOR)"
+	@scripts/create-venv $(VALIDATOR)
+	@$(VALIDATOR)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes \
+		-r requirements/validator.txt
+	@touch $@
+
 # ---- the pins
 
 # One resolution for all platforms and all supported versions of Python.  Hashes are those of the public index
@@ -105,6 +115,7 @@ lock: $(BIN)/python
 	$(LOCK) pyproject.toml requirements/build.in --extra science --extra test -o requirements/test.txt
 	$(LOCK) pyproject.toml requirements/build.in --extra science -c requirements/test.txt -o requirements/demo.txt
 	$(LOCK) pyproject.toml -c requirements/test.txt -o requirements/runtime.txt
+	$(LOCK) requirements/validator.in -o requirements/validator.txt
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
