@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,13 +30,13 @@ def write_derived(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write a file that can be made again from the store, so that a power cut may take it."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
-        _write_all(descriptor, data)
+        write_all(descriptor, data)
     finally:
         os.close(descriptor)
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
-    # A disk that becomes full takes a part without complaint, and refuses only the rest.
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of it: a disk that becomes full takes a part without complaint, and refuses only the rest."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
@@ -57,18 +58,27 @@ def sync_folder(path: Path) -> None:
         os.close(folder)
 
 
-def hash_and_sync(path: Path) -> tuple[int, str]:
-    """Return size in bytes and SHA-256 of a file, after making sure that it is on the disk."""
+def chunks(descriptor: int, most_bytes: int | None = None) -> Iterator[bytes]:
+    """Content of an open file up to its size as it is now, and at most so much of it.
+
+    A file that somebody makes longer all the time comes to an end all the same.
+    """
+    left = os.fstat(descriptor).st_size
+    if most_bytes is not None:
+        left = min(left, most_bytes)
+    while left > 0 and (chunk := os.read(descriptor, min(left, CHUNK_BYTES))):
+        left -= len(chunk)
+        yield chunk
+
+
+def hash_and_sync(descriptor: int) -> tuple[int, str]:
+    """Return size in bytes and SHA-256 of an open file, after making sure that it is on the disk."""
     digest = hashlib.sha256()
     size = 0
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        os.fsync(descriptor)
-        while chunk := os.read(descriptor, CHUNK_BYTES):
-            digest.update(chunk)
-            size += len(chunk)
-    finally:
-        os.close(descriptor)
+    os.fsync(descriptor)
+    for chunk in chunks(descriptor):
+        digest.update(chunk)
+        size += len(chunk)
     return size, digest.hexdigest()
 
 

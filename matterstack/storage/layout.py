@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -44,6 +45,11 @@ class Root:
     def engine_log(self) -> Path:
         """Where engines write tracebacks that no user should have to read."""
         return self.private / "engine.log"
+
+    @property
+    def monitor_log(self) -> Path:
+        """The same of monitors."""
+        return self.private / "monitor.log"
 
     def workspace(self, slug: str) -> Workspace:
         """The workspace of this name.
@@ -105,9 +111,23 @@ class RunFolder:
         return self.path / "run.json"
 
     @property
+    def sources(self) -> Path:
+        """Copies of the workspace's files, as they were at init."""
+        return self.path / "sources"
+
+    @property
+    def campaign_object(self) -> Path:
+        """The campaign of a run that a host program started with an object; else not there."""
+        return self.path / "campaign.pickle"
+
+    @property
     def planning_log(self) -> Path:
         """What ``campaign.py`` printed."""
         return self.path / "planning.log"
+
+    def operator(self, task_id: TaskId) -> Path:
+        """Where a question to a person, a lab or an instrument lies, and the answer to it."""
+        return self.path / "operators" / task_id
 
     def attempt(self, task_id: TaskId, n: int) -> AttemptFolder:
         """Folder of attempt ``n`` of a task."""
@@ -159,6 +179,29 @@ class AttemptFolder:
     def result(self) -> Path:
         """Data that the command hands to ``analyze``, if it wrote any."""
         return self.path / "result.json"
+
+
+def split_at_run(path: Path) -> tuple[Path, str]:
+    """Split a path into the run's folder, whose place is trusted, and the way from there, which is not.
+
+    A path that lies in no run is trusted whole.
+
+    >>> split_at_run(Path("/r/workspaces/w/runs/20260102T030405-abcdef/tasks/a/1"))
+    (PosixPath('/r/workspaces/w/runs/20260102T030405-abcdef'), 'tasks/a/1')
+    """
+    for depth, (parent, name) in enumerate(pairwise(path.parts), start=2):
+        if parent == "runs" and RUN_ID_PATTERN.fullmatch(name):
+            return Path(*path.parts[:depth]), "/".join(path.parts[depth:])
+    return path, ""
+
+
+def operator_folder(attempt: Path) -> Path:
+    """Where the question of an operator's attempt, whose own folder this is, lies.
+
+    >>> operator_folder(Path("/runs/r/tasks/a/2"))
+    PosixPath('/runs/r/operators/a')
+    """
+    return attempt.parents[2] / "operators" / attempt.parent.name
 
 
 def find_root(option: str | None, environment: str | None, start: Path) -> Root:

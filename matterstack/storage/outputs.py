@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +14,9 @@ from matterstack.core.facts import OutputFile
 from matterstack.core.json_rules import json_problem
 from matterstack.core.patterns import matches
 from matterstack.core.workflow_check import RESERVED_NAMES
+from matterstack.storage.confine import Confined, ConfinementError, confined
 from matterstack.storage.files import hash_and_sync
+from matterstack.storage.small_files import read_small
 
 MOST_RESULT_BYTES: Final = 1 << 20
 
@@ -39,13 +40,14 @@ def collect_outputs(folder: Path, patterns: Sequence[str], given: Collection[str
     problems: list[str] = []
     files: tuple[OutputFile, ...] = ()
     if patterns:
-        names = sorted(_matching(folder, patterns, given))
-        problems.extend(
-            f"its job ended well, but no file matches the output {pattern!r}"
-            for pattern in patterns
-            if not any(matches(name, pattern) for name in names)
-        )
-        files = tuple(_output(folder, name, problems) for name in names)
+        with confined(folder) as inside:
+            names = sorted(_matching(inside, patterns, given))
+            problems.extend(
+                f"its job ended well, but no file matches the output {pattern!r}"
+                for pattern in patterns
+                if not any(matches(name, pattern) for name in names)
+            )
+            files = tuple(_output(inside, name, problems) for name in names)
     data = None
     try:
         data = read_result(folder / "result.json")
@@ -54,34 +56,23 @@ def collect_outputs(folder: Path, patterns: Sequence[str], given: Collection[str
     return Outputs(files=files, data=data, problem="; ".join(problems) or None)
 
 
-def _output(folder: Path, name: str, problems: list[str]) -> OutputFile:
+def _output(folder: Confined, name: str, problems: list[str]) -> OutputFile:
     try:
-        size, digest = hash_and_sync(folder / name)
+        descriptor = folder.open_file(name)
+        try:
+            size, digest = hash_and_sync(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         problems.append(f"output {name!r} cannot be read: {error.strerror}")
         return OutputFile(name, 0, "")
     return OutputFile(name, size, digest)
 
 
-def _matching(folder: Path, patterns: Sequence[str], given: Collection[str]) -> Iterator[str]:
-    for name in _regular_files(str(folder)):
+def _matching(folder: Confined, patterns: Sequence[str], given: Collection[str]) -> Iterator[str]:
+    for name in folder.regular_files(leave_out=RESERVED_NAMES):
         if any(matches(name, p) and (name not in given or p == name) for p in patterns):
             yield name
-
-
-def _regular_files(top: str) -> Iterator[str]:
-    """Relative paths of regular files; symbolic links are not followed and do not count."""
-    folders = [(top, "")]
-    while folders:
-        folder, prefix = folders.pop()
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if not prefix and entry.name in RESERVED_NAMES:
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append((entry.path, f"{prefix}{entry.name}/"))
-                elif entry.is_file(follow_symlinks=False):
-                    yield prefix + entry.name
 
 
 def read_result(path: Path) -> Any:  # noqa: ANN401  any JSON
@@ -91,20 +82,13 @@ def read_result(path: Path) -> Any:  # noqa: ANN401  any JSON
         ValueError: the file is there but cannot be used; says why.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+        text = read_small(path, MOST_RESULT_BYTES + 1)
     except FileNotFoundError:
         return None
+    except ConfinementError as error:
+        raise ValueError(f"result.json: {error.strerror}") from None
     except OSError as error:
         raise ValueError(f"result.json: cannot be read: {error.strerror}") from None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("result.json: is no regular file")
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            text = file.read(MOST_RESULT_BYTES + 1)
-    except OSError as error:
-        raise ValueError(f"result.json: cannot be read: {error.strerror}") from None
-    finally:
-        os.close(descriptor)
     if len(text) > MOST_RESULT_BYTES:
         raise ValueError(
             f"result.json: is larger than {MOST_RESULT_BYTES >> 20} MiB; "

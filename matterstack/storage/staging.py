@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,26 +15,35 @@ import attrs
 
 from matterstack.core.errors import StagingError
 from matterstack.storage.codec import dumps
+from matterstack.storage.confine import Confined, ConfinementError, confined, open_any_file
 from matterstack.storage.crash_points import crash_point
-from matterstack.storage.files import CHUNK_BYTES, write_derived
+from matterstack.storage.files import CHUNK_BYTES, chunks, write_all
 from matterstack.storage.layout import AttemptFolder
 
 _OURS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+_MOST_MANIFEST_BYTES: Final = 1 << 30
 
 
 @attrs.frozen(kw_only=True)
 class Copy:
     """A file that the job finds in its folder.
 
+    What the code of a workspace names by an absolute path it may have, wherever that is.  A relative path
+    leads nowhere but to a file of the folder it starts from.
+
     Attributes:
         name: path in the attempt's folder.
-        source: where it comes from.
+        source: where it comes from; relative to ``within`` unless it is absolute.
         origin: how the campaign named it, for the manifest and for people.
+        within: folder that a relative source must not leave.
+        may_link: whether symbolic links are followed that stay in ``within``.
     """
 
     name: str
-    source: Path
+    source: str
     origin: str
+    within: Path
+    may_link: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -57,26 +67,39 @@ def stage(staging: Staging) -> str:
         StagingError: the task's own fault, such as an input that is not there.
         OSError: the disk's fault.
     """
-    folder = staging.folder
-    folder.path.mkdir(parents=True, exist_ok=True)
-    if folder.claimant.exists():
-        return hashlib.sha256(folder.manifest.read_bytes()).hexdigest()
+    try:
+        with confined(staging.folder.path, make=True) as folder:
+            if folder.exists("claim/job_id"):
+                return hashlib.sha256(_manifest_of_claimed(folder)).hexdigest()
+            return _write(folder, staging)
+    except ConfinementError as error:
+        raise StagingError(
+            f"the attempt's folder cannot be written: {error.filename}: {error.strerror}"
+        ) from None
+
+
+def _manifest_of_claimed(folder: Confined) -> bytes:
+    """What the job was given, unless it has done away with it: its folder is its own now."""
+    try:
+        return folder.read("manifest.json", _MOST_MANIFEST_BYTES)
+    except (ConfinementError, FileNotFoundError):
+        return b""
+
+
+def _write(folder: Confined, staging: Staging) -> str:
     manifest = dict(staging.manifest)
-    manifest["files"] = [_copy(folder.path, copy, "files") for copy in staging.files]
-    manifest["inputs"] = [_copy(folder.path, copy, "inputs") for copy in staging.inputs]
+    manifest["files"] = [_copy(folder, copy, "files") for copy in staging.files]
+    manifest["inputs"] = [_copy(folder, copy, "inputs") for copy in staging.inputs]
     text = dumps(manifest).encode()
-    write_derived(folder.manifest, text)
+    folder.write("manifest.json", text)
     crash_point("inside_staging")
-    write_derived(folder.script, staging.script.encode(), mode=0o755)
+    folder.write("job.sh", staging.script.encode(), mode=0o755)
     return hashlib.sha256(text).hexdigest()
 
 
-def _copy(folder: Path, copy: Copy, field: str) -> dict[str, str]:
-    target = folder / copy.name
+def _copy(folder: Confined, copy: Copy, field: str) -> dict[str, str]:
     try:
-        if target.parent != folder:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        digest = _copy_file(copy.source, target)
+        digest = _copy_file(folder, copy)
     except OSError as error:
         if error.errno in _OURS:
             raise
@@ -86,25 +109,39 @@ def _copy(folder: Path, copy: Copy, field: str) -> dict[str, str]:
     return {"name": copy.name, "from": copy.origin, "sha256": digest}
 
 
-def _copy_file(source: Path, target: Path) -> str:
+def _copy_file(folder: Confined, copy: Copy) -> str:
     """Copy a regular file with its mode, and hash it on the way."""
-    # O_NONBLOCK: a FIFO in the place of a file must not hang the engine.
-    reading = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        status = os.fstat(reading)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "is no regular file")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        writing = os.open(target, flags, 0o600 | (status.st_mode & 0o777))
+    digest = hashlib.sha256()
+    with _opened(copy) as reading:
+        mode = 0o600 | (os.fstat(reading).st_mode & 0o777)
+        writing = folder.create_file(copy.name, mode)
         try:
-            digest = hashlib.sha256()
-            while chunk := os.read(reading, CHUNK_BYTES):
+            for chunk in _content(copy, reading):
                 digest.update(chunk)
-                view = memoryview(chunk)
-                while view:
-                    view = view[os.write(writing, view) :]
+                write_all(writing, chunk)
         finally:
             os.close(writing)
-    finally:
-        os.close(reading)
     return digest.hexdigest()
+
+
+@contextmanager
+def _opened(copy: Copy) -> Iterator[int]:
+    descriptor = _open(copy)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _open(copy: Copy) -> int:
+    if Path(copy.source).is_absolute():
+        return open_any_file(Path(copy.source))
+    with confined(copy.within) as folder:
+        return folder.open_linked_file(copy.source) if copy.may_link else folder.open_file(copy.source)
+
+
+def _content(copy: Copy, descriptor: int) -> Iterator[bytes]:
+    if Path(copy.source).is_absolute():
+        # Files of /proc say that they are empty.
+        return iter(partial(os.read, descriptor, CHUNK_BYTES), b"")
+    return chunks(descriptor)

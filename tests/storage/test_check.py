@@ -366,6 +366,17 @@ def test_a_row_that_was_wrong_for_a_while_is_named_by_where_it_is_seen(
     assert check_store(place.root, samples=0) == [], "at the end all is well again"
 
 
+def test_a_row_of_a_version_that_knew_fewer_fields_fits(place: Place) -> None:
+    work(place.run(), activate("a"))
+    place.sql("UPDATE tasks SET task = replace(task, ',\"qos\":null', '')")
+    place.sql("UPDATE attempts SET resources = replace(resources, ',\"qos\":null', '')")
+    assert place.problems() == []
+    more = "replace(resources, '\"cpus\":1', '\"cpus\":2')"
+    place.sql(f"UPDATE attempts SET resources = {more} WHERE task_id = 'a'")  # noqa: S608
+    (problem,) = place.problems()
+    assert problem.problem.startswith("attempt 1 of task a: resources is")
+
+
 # ---- the files ----
 
 

@@ -98,7 +98,8 @@ def test_a_derived_file_holds_exactly_what_was_written(tmp_path: Path, size: int
     data = os.urandom(size)
     write_derived(path, data)
     assert path.read_bytes() == data
-    assert hash_and_sync(path) == (size, hashlib.sha256(data).hexdigest())
+    with path.open("rb") as file:
+        assert hash_and_sync(file.fileno()) == (size, hashlib.sha256(data).hexdigest())
 
 
 def test_a_derived_file_is_not_written_through_a_symbolic_link(tmp_path: Path) -> None:
