@@ -4,21 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 
-from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token
+from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token, UtcTime
 from matterstack.core.messages import Observed
 from matterstack.core.resources import Limits, Resources
 from matterstack.core.states import JobState
+from matterstack.storage.backend_reports import CommandStatistics
+
+
+@attrs.frozen(kw_only=True)
+class Question:
+    """What an attempt of an operator asks, as the store has it.
+
+    Attributes:
+        params: of its task; nobody has checked them yet.
+        backend: whose script a job by hand is handed out with.
+    """
+
+    run_id: RunId
+    task_id: TaskId
+    n: int
+    operator: str
+    params: Mapping[str, Any]
+    asked_at: UtcTime
+    backend: BackendName
 
 
 @attrs.frozen(kw_only=True)
 class PreparedAttempt:
     """An attempt whose intent is durable; its folder is written before it is submitted.
 
-    ``batch`` and ``index``: see `matterstack.core.facts.AttemptPrepared`.
+    ``batch`` and ``index``: see `matterstack.core.facts.AttemptPrepared`.  ``question``: None for a job.
     """
 
     run_id: RunId
@@ -31,15 +50,21 @@ class PreparedAttempt:
     resources: Resources
     batch: Token | None = None
     index: int = 0
+    question: Question | None = None
 
 
 @attrs.frozen(kw_only=True)
 class LiveJob:
-    """A job that is to be followed."""
+    """A job that is to be followed.
+
+    ``batch``: as in `PreparedAttempt`; None also where nobody told.  ``question``: None for a job.
+    """
 
     token: Token
     job_id: JobId
     folder: Path
+    batch: Token | None = None
+    question: Question | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -51,12 +76,31 @@ class SubmitReport:
         state: what the accepted jobs are at first.
         refused: attempts that the backend will never take, and why.
         unresolved: attempts of which nobody knows whether a job exists, and why; `Backend.find` tells.
+        deferred: attempts that surely have no job, because a limit is used up for now, and which limit.
     """
 
     accepted: dict[Token, JobId] = attrs.field(factory=dict)
     state: JobState = JobState.QUEUED
     refused: dict[Token, str] = attrs.field(factory=dict)
     unresolved: dict[Token, str] = attrs.field(factory=dict)
+    deferred: dict[Token, str] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class Health:
+    """What a backend knows of itself without asking anybody.
+
+    Attributes:
+        statistics: how often each of its commands was run.
+        accounting_problem: why what tells of ended jobs does not answer; empty when it does.
+        room: how many more jobs may be submitted now, as far as that is known; None where nothing is known.
+        limit: which limit leaves so few, in words.
+    """
+
+    statistics: Mapping[str, CommandStatistics] = attrs.field(factory=dict)
+    accounting_problem: str = ""
+    room: int | None = None
+    limit: str = ""
 
 
 class Backend(Protocol):
@@ -96,3 +140,6 @@ class Backend(Protocol):
 
     async def probe(self) -> Limits:
         """The most that one job can ever get here."""
+
+    def health(self) -> Health:
+        """How it does, from what the other methods have met."""

@@ -1,4 +1,4 @@
-"""A Slurm cluster whose commands run on this machine."""
+"""A Slurm cluster."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from pathlib import Path
 
 import trio
 
-from matterstack.backends.base import LiveJob, PreparedAttempt, SubmitReport
+from matterstack.backends.base import Health, LiveJob, PreparedAttempt, SubmitReport
 from matterstack.backends.slurm import commands
 from matterstack.backends.slurm.arrays import MOST_AT_ONCE, merged
 from matterstack.backends.slurm.following import Following
+from matterstack.backends.slurm.partitions import read_limits
 from matterstack.backends.slurm.questions import Questions
 from matterstack.backends.slurm.search import Search
+from matterstack.backends.slurm.site import LocalSite, Order, Site
+from matterstack.backends.slurm.site_limits import SubmitLimit, read_submit_limit
 from matterstack.backends.slurm.submission import Submission
 from matterstack.backends.submit_lock import SubmitLock
 from matterstack.core.config import SlurmBackendConfig
 from matterstack.core.ids import BackendName, JobId, Token
 from matterstack.core.messages import Observed
 from matterstack.core.resources import Limits
+from matterstack.core.states import JobState
 from matterstack.storage.threads import RunBlocking, WorkerThreads
 
 
@@ -33,21 +37,28 @@ class SlurmBackend:
         *,
         run: commands.RunCommand = commands.run,
         blocking: RunBlocking | None = None,
+        site: Site | None = None,
     ) -> None:
+        """``site``: where the cluster is, if its commands do not run on this machine."""
         self.name = name
         self.poll_interval_s = config.poll_interval_s
         self.grace_period_s = config.grace_period_s
         self.batch_limit = 1
+        self._config = config
         blocking = blocking or WorkerThreads(2, abandon_on_cancel=True)
         lock = SubmitLock(lock_file, wait_s=config.command_timeout_s + 30)
-        self._questions = Questions(run, config.command_timeout_s)
-        self._submission = Submission(config, lock, run)
-        self._search = Search(name, lock, self._questions, blocking)
-        self._following = Following(name, config.grace_period_s, self._questions, blocking)
+        self._site: Site = site or LocalSite(commands.Counted(run), lock)
+        self._submit_limit: SubmitLimit | None = None
+        self._questions = Questions(self._site.run, config.command_timeout_s, self._site.account)
+        self._submission = Submission(config, self._site)
+        self._search = Search(name, self._site, self._questions, blocking)
+        self._following = Following(
+            name, config.grace_period_s, config.runaway_after_s, self._questions, blocking, self._site
+        )
 
     async def serve(self) -> None:
-        """Nothing happens here between questions."""
-        await trio.sleep_forever()
+        """Only a cluster that is far away gives work between questions."""
+        await self._site.serve()
 
     async def wait_change(self) -> None:
         """Slurm tells nothing by itself."""
@@ -57,9 +68,15 @@ class SlurmBackend:
         """The job script of an attempt, with its ``#SBATCH`` lines."""
         return self._submission.script(attempt)
 
+    def orders(self, batch: Sequence[PreparedAttempt]) -> list[Order]:
+        """What `submit` would do; for people who want to see it before."""
+        return self._submission.orders(batch)
+
     async def submit(self, batch: Sequence[PreparedAttempt]) -> SubmitReport:
         """Run sbatch for each attempt, or for all attempts of a batch at once; a few at a time."""
-        return await self._submission.submit(batch)
+        report = await self._submission.submit(batch)
+        self._questions.note_submitted(len(report.accepted) + len(report.unresolved))
+        return report
 
     async def find(self, attempts: Sequence[PreparedAttempt]) -> Mapping[Token, JobId]:
         """Look the tokens up in the queue, in the folders' claims and in the accounting."""
@@ -67,16 +84,37 @@ class SlurmBackend:
 
     async def poll(self, jobs: Sequence[LiveJob]) -> list[Observed]:
         """One squeue for all jobs; for those that have left it, their exit records, then one sacct."""
-        return await self._following.poll(jobs)
+        if not jobs and self._submit_limit is not None:
+            await self._questions.squeue()  # how many jobs there are beside ours
+        observed = await self._following.poll(jobs)
+        running = {o.token for o in observed if o.state is JobState.RUNNING}
+        self._site.watch([job.folder for job in jobs if job.token in running])
+        return observed
 
     async def cancel(self, jobs: Sequence[LiveJob]) -> None:
         """One scancel for all."""
         if jobs:
-            await self._questions.scancel(merged(job.job_id for job in jobs))
+            await self._questions.scancel(merged(self._following.ids_at_work(jobs)))
             self._following.tell_to_end(jobs)
 
     async def probe(self) -> Limits:
-        """Whether the controller answers, and how it is set up.  What a partition can give, sbatch says."""
-        most = (await self._questions.settings()).get("MaxArraySize", "")
+        """Whether the controller answers, how it is set up, and what its partitions can give."""
+        settings = await self._questions.settings()
+        most = settings.get("MaxArraySize", "")
         self.batch_limit = max(1, min(MOST_AT_ONCE, int(most))) if most.isdecimal() else 1
-        return Limits()
+        self._submit_limit = await read_submit_limit(
+            self._questions.ask, settings, (await self._site.account()).name
+        )
+        if self._submit_limit is not None:
+            await self._questions.squeue()
+        return await read_limits(self._questions.ask, settings, self._config)
+
+    def health(self) -> Health:
+        """What its commands have met; how much room the accounting's limits leave."""
+        limit, live = self._submit_limit, self._questions.live_jobs
+        return Health(
+            statistics=dict(self._site.statistics),
+            accounting_problem=self._questions.accounting_problem,
+            room=None if limit is None or live is None else max(0, limit.most - live),
+            limit="" if limit is None else limit.words,
+        )

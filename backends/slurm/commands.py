@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -12,6 +13,7 @@ import attrs
 import trio
 
 from matterstack.core.errors import BackendError
+from matterstack.storage.backend_reports import CommandStatistics
 
 UNREACHABLE: Final = (
     "Unable to contact slurm controller",
@@ -40,23 +42,27 @@ UNREACHABLE: Final = (
 """What stderr says when the answer is not a no.  Seen on Slurm 22.05, or listed in its slurm_errno.c."""
 
 LIMITS: Final = (
-    "Job violates accounting/QOS policy",
     "QOSMaxSubmitJob",
+    "QOSGrpSubmitJobs",
     "AssocMaxSubmitJob",
     "AssocGrpSubmitJobs",
     "Reached the maximum number of jobs",
     "MaxJobCount",
+    "job queue full",
 )
-"""What stderr says when a limit is used up for now."""
-
+"""What stderr says when there are as many jobs as there may be: later there is room again."""
+_POLICY: Final = "Job violates accounting/QOS policy"
+_NAMED_LIMIT: Final = re.compile(r"\b(?:QOS|Assoc)(?:Max|Min|Grp)\w+")
+"""Which limit it was, where Slurm says so.  One that is not in `LIMITS` is about the size of the job alone:
+it would be refused tomorrow, too."""
 
 _FILTERS: Final = ("SQUEUE_", "SACCT_", "SCANCEL_", "SINFO_")
 """Variables that hide jobs from a question, or spare them from a scancel."""
 _JOB_FORMING: Final = frozenset({"SBATCH_ARRAY_INX", "SBATCH_ERROR", "SBATCH_INPUT", "SBATCH_WAIT"})
 _OF_THE_CLUSTER: Final = frozenset({"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT"})
 _PLAIN: Final = {"LC_ALL": "C", "SLURM_TIME_FORMAT": "standard"}
-_KILLED_BELOW_A_SHELL: Final = range(129, 193)
-"""What a site's wrapper script exits with when the command in it was killed by a signal: bash(1)."""
+_KILLED_BELOW_A_SHELL: Final = range(126, 193)
+"""What a shell, a site's wrapper or ssh exits with when the command was not found or was killed: bash(1)."""
 
 
 @attrs.frozen
@@ -86,8 +92,7 @@ class Finished:
 
         A command that was killed has said nothing: what it asked for may have happened.
         """
-        was_killed = self.exit_code < 0 or self.exit_code in _KILLED_BELOW_A_SHELL
-        return self.exit_code != 0 and not (was_killed or self.is_unreachable or self.is_limit)
+        return self.is_surely_not_done and not self.is_limit
 
     @property
     def is_unreachable(self) -> bool:
@@ -97,7 +102,15 @@ class Finished:
     @property
     def is_limit(self) -> bool:
         """Whether a limit of the site is used up for now."""
-        return any(sign in self.stderr for sign in LIMITS)
+        if any(sign in self.stderr for sign in LIMITS):
+            return True
+        return _POLICY in self.stderr and _NAMED_LIMIT.search(self.stderr) is None
+
+    @property
+    def is_surely_not_done(self) -> bool:
+        """Whether Slurm answered, and said that it did not take the job: for good, or for now."""
+        was_killed = self.exit_code < 0 or self.exit_code in _KILLED_BELOW_A_SHELL
+        return self.exit_code != 0 and not (was_killed or self.is_unreachable)
 
 
 class RunCommand(Protocol):
@@ -107,6 +120,28 @@ class RunCommand(Protocol):
         self, argv: Sequence[str], *, timeout_s: float, inherit: int | None = None, stdin: str = ""
     ) -> Finished:
         """Run it."""
+
+
+@attrs.define
+class Counted:
+    """Runs commands, and keeps count of how often each was run and how long it took."""
+
+    _run: RunCommand
+    statistics: dict[str, CommandStatistics] = attrs.field(factory=dict)
+
+    async def __call__(
+        self, argv: Sequence[str], *, timeout_s: float, inherit: int | None = None, stdin: str = ""
+    ) -> Finished:
+        """See `run`."""
+        began = trio.current_time()
+        failed = True
+        try:
+            done = await self._run(argv, timeout_s=timeout_s, inherit=inherit, stdin=stdin)
+            failed = done.exit_code != 0
+        finally:
+            before = self.statistics.get(argv[0], CommandStatistics())
+            self.statistics[argv[0]] = before.after(trio.current_time() - began, failed=failed)
+        return done
 
 
 async def run(
@@ -122,17 +157,20 @@ async def run(
         BackendError: it cannot be started, or took longer than ``timeout_s`` (and was killed: what it
             asked for may have happened all the same).
     """
-    with _readable(stdin) as file:
-        return await _run(argv, file, timeout_s, inherit)
+    # Not a pipe: what a command complained about before it was killed is to be read all the same.
+    with _readable(stdin) as file, _readable("") as complaints:
+        return await _run(argv, file, complaints, timeout_s, inherit)
 
 
-async def _run(argv: Sequence[str], stdin: IO[bytes], timeout_s: float, inherit: int | None) -> Finished:
+async def _run(
+    argv: Sequence[str], stdin: IO[bytes], stderr: IO[bytes], timeout_s: float, inherit: int | None
+) -> Finished:
     execute = partial(
         trio.run_process,
         list(argv),
         stdin=stdin,
         capture_stdout=True,
-        capture_stderr=True,
+        stderr=stderr,
         check=False,
         env=_environment(argv[0], os.environ),
         start_new_session=True,  # Ctrl-C in the terminal is for the engine, not for sbatch
@@ -149,10 +187,16 @@ async def _run(argv: Sequence[str], stdin: IO[bytes], timeout_s: float, inherit:
     except OSError as error:
         raise BackendError(f"{argv[0]} cannot be started: {error.strerror or error}") from error
     except trio.TooSlowError:
-        raise BackendError(f"{argv[0]} gave no answer within {timeout_s:g} s") from None
-    return Finished(
-        done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
-    )
+        said = Finished(1, "", _text(stderr)).complaint if _text(stderr).strip() else ""
+        raise BackendError(
+            f"{argv[0]} gave no answer within {timeout_s:g} s" + (f" (it said: {said})" if said else "")
+        ) from None
+    return Finished(done.returncode, done.stdout.decode(errors="replace"), _text(stderr))
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
 
 
 def _readable(text: str) -> IO[bytes]:

@@ -10,16 +10,24 @@ import attrs
 from matterstack.backends.base import LiveJob
 from matterstack.backends.exit_record import ExitRecord, read_claim, read_exit_record
 from matterstack.backends.slurm.output import AccountedJob, QueuedJob
+from matterstack.backends.slurm.owners import may_stand_in
 from matterstack.backends.slurm.states import job_state, state_word
-from matterstack.core.ids import Token
+from matterstack.core.ids import JobId, Token
 from matterstack.core.messages import Observed
 from matterstack.core.states import ENDED_JOBS, JobState
 
 
 @attrs.frozen
 class Traces:
-    """What a job left in its folder."""
+    """What a job left in its folder.
 
+    Attributes:
+        worker: the job that worked, or may yet work, for the attempt: its own one, or a second one that was
+            submitted for it and has claimed the folder.
+        record: how the worker ended.
+    """
+
+    worker: JobId
     record: ExitRecord | None
     claimant: str | None
 
@@ -37,9 +45,15 @@ class Ending:
 
 def read_traces(jobs: Sequence[LiveJob]) -> Mapping[Token, Traces]:
     """Look into the folders of jobs.  Blocking."""
-    return {
-        job.token: Traces(read_exit_record(job.folder, job.job_id), read_claim(job.folder)) for job in jobs
-    }
+    return {job.token: _read(job) for job in jobs}
+
+
+def _read(job: LiveJob) -> Traces:
+    claimant, own = read_claim(job.folder), read_exit_record(job.folder, job.job_id)
+    if own is not None or claimant is None or not may_stand_in(claimant, job):
+        return Traces(job.job_id, own, claimant)
+    worker = JobId(claimant)
+    return Traces(worker, read_exit_record(job.folder, worker), claimant)
 
 
 def queued_ending(line: QueuedJob) -> Ending | None:
@@ -56,7 +70,23 @@ def accounted_ending(record: AccountedJob) -> Ending | None:
     if state is None or state not in ENDED_JOBS:
         return None
     exit_code = 128 + record.signal if record.signal else record.exit_code
-    return Ending(state_word(record.state), state, "", exit_code, record.nodes)
+    if exit_code == 0 and state is not JobState.COMPLETED_OK:
+        exit_code = None  # it was ended before it could exit
+    nodes = "" if record.nodes == "None assigned" else record.nodes
+    return Ending(state_word(record.state), state, "", exit_code, nodes)
+
+
+def observed_alive(job: LiveJob, line: QueuedJob) -> Observed:
+    """Say what a job does that is in the queue; one of an unknown state is followed."""
+    state, word = job_state(line.state), state_word(line.state)
+    raw_state, reason = word, told_reason(line.reason) if state is JobState.QUEUED else ""
+    if state is None:
+        state, raw_state = JobState.RUNNING, line.state
+        reason = f"Slurm says {line.state!r}, which is unknown here; following it"
+    if line.job_id != job.job_id:
+        second = f"job {line.job_id}, a second one of this attempt, has taken the place of {job.job_id}"
+        reason = f"{second}: {reason}" if reason else second
+    return Observed(token=job.token, state=state, raw_state=raw_state, reason=reason, host=line.nodes or None)
 
 
 def told_reason(raw: str) -> str:
@@ -64,7 +94,7 @@ def told_reason(raw: str) -> str:
     return "" if raw in {"None", "(null)", ""} else raw
 
 
-def is_in_doubt(job: LiveJob, traces: Traces, ending: Ending | None) -> bool:
+def is_in_doubt(traces: Traces, ending: Ending | None) -> bool:
     """Whether more may come to be known: a folder shows its files late where it is on a network.
 
     That is so of a job that nobody knows of, and of one that ended well and left no exit record.
@@ -73,7 +103,7 @@ def is_in_doubt(job: LiveJob, traces: Traces, ending: Ending | None) -> bool:
         return False
     if ending is None:
         return True
-    return ending.state is JobState.COMPLETED_OK and traces.claimant in {None, job.job_id}
+    return ending.state is JobState.COMPLETED_OK and traces.claimant in {None, traces.worker}
 
 
 def observed_end(
@@ -96,9 +126,11 @@ def observed_end(
         return _vanished(job, traces)
     reason = _words(ending)
     if ending.state is JobState.COMPLETED_OK:
-        reason = _did_nothing(job) if traces.claimant not in {None, job.job_id} else _NO_RECORD
-    elif not reason and traces.claimant is None:
-        reason = f"its job could not start working (see {job.folder / 'scheduler.log'})"
+        reason = _did_nothing(job) if traces.claimant not in {None, traces.worker} else _NO_RECORD
+    elif (
+        traces.claimant is None and ending.state is JobState.COMPLETED_ERROR and ending.raw_state not in _TOLD
+    ):
+        reason = "; ".join(word for word in (reason, _never_started(job)) if word)
     return Observed(
         token=job.token,
         state=_failed(ending.state),
@@ -107,6 +139,15 @@ def observed_end(
         exit_code=ending.exit_code,
         host=ending.nodes or None,
     )
+
+
+def runaway_end(job: LiveJob, traces: Traces, word: str) -> Observed:
+    """Give up a job that the accounting has as alive, and the controller has not known for very long."""
+    reason = (
+        f"nobody knows how its job ended: the controller does not know job {traces.worker} any more, and the "
+        f"accounting has it as {word} all the same ('sacctmgr show runawayjobs' finds and mends that)"
+    )
+    return Observed(token=job.token, state=JobState.COMPLETED_ERROR, raw_state="UNKNOWN", reason=reason)
 
 
 def _failed(state: JobState) -> JobState:
@@ -118,8 +159,13 @@ def _vanished(job: LiveJob, traces: Traces) -> Observed:
     if traces.claimant is None:
         reason = "Slurm does not know its job any more, and the job never started working"
         return Observed(token=job.token, state=JobState.LOST, reason=reason)
-    if traces.claimant != job.job_id:
+    if traces.claimant != traces.worker:
         reason = _did_nothing(job)
+    elif traces.worker != job.job_id:
+        reason = (
+            f"{_did_nothing(job)}; that one, {traces.worker}, ended without recording how, and Slurm does "
+            "not know it any more"
+        )
     else:
         reason = "its job started, but ended without recording how, and Slurm does not know it any more"
     return Observed(token=job.token, state=JobState.COMPLETED_ERROR, raw_state="UNKNOWN", reason=reason)
@@ -141,6 +187,13 @@ _TOLD: Final[Mapping[str, str]] = {
 
 def _did_nothing(job: LiveJob) -> str:
     return f"its job {job.job_id} found the folder claimed by another job, and did no work"
+
+
+def _never_started(job: LiveJob) -> str:
+    return (
+        f"its job could not start working (see {job.folder / 'scheduler.log'}; where that is missing, "
+        "compute nodes do not see the folder or may not write to it)"
+    )
 
 
 def _words(ending: Ending) -> str:

@@ -7,38 +7,44 @@ from collections.abc import Sequence
 from typing import Final
 
 from matterstack.core.config import SlurmBackendConfig
-from matterstack.core.resources import Resources
+from matterstack.core.resources import LEFT_TO_CONFIG, Resources, filled_in
+from matterstack.core.scheduler_options import RESERVED, option_meant
 
-RESERVED: Final = frozenset(
-    {
-        "array", "chdir", "error", "input", "job-name", "open-mode", "output", "parsable", "test-only",
-        "wait", "wrap",
-    }
-)  # fmt: skip
-"""Options that MatterStack itself decides on: with others, its jobs could not be followed."""
+_MEMORY: Final = frozenset({"mem-per-cpu", "mem-per-gpu"})
 
 
 def sbatch_options(wanted: Resources, config: SlurmBackendConfig) -> list[str]:
     """The options that ask for these resources, one word each."""
+    asked = filled_in(wanted, defaults(config))
     # A number of tasks below the number of nodes would have sbatch ask for fewer nodes.
-    options = [f"--nodes={wanted.nodes}", "--ntasks-per-node=1", f"--cpus-per-task={wanted.cpus}"]
-    if wanted.memory_mib is not None:
-        options.append(f"--mem={wanted.memory_mib}M")
-    if wanted.walltime_s is not None:
-        options.append(f"--time={slurm_time(wanted.walltime_s)}")
-    if wanted.gpus:
-        options.append(f"--gpus={wanted.gpus}")
-    partition = wanted.partition or config.partition
-    account = wanted.account or config.account
-    options += [f"--partition={partition}"] if partition else []
-    options += [f"--account={account}"] if account else []
-    options += [f"--{key}={value}" if value else f"--{key}" for key, value in wanted.extra.items()]
+    tasks = "--ntasks-per-node=1" if asked.ntasks is None else f"--ntasks={asked.ntasks}"
+    options = [f"--nodes={asked.nodes}", tasks, f"--cpus-per-task={asked.cpus}"]
+    if asked.memory_mib is not None:
+        options.append(f"--mem={asked.memory_mib}M")
+    if asked.walltime_s is not None:
+        options.append(f"--time={slurm_time(asked.walltime_s)}")
+    if asked.gpus:
+        options.append(f"--gpus={asked.gpus}")
+    options += [f"--{name}={value}" for name in LEFT_TO_CONFIG if (value := getattr(asked, name))]
+    options += [f"--{key}={value}" if value else f"--{key}" for key, value in _extra(wanted, config).items()]
     return options
+
+
+def defaults(config: SlurmBackendConfig) -> dict[str, str]:
+    """What the config fills in where a task leaves a field open."""
+    return {name: value for name in LEFT_TO_CONFIG if (value := getattr(config, name))}
+
+
+def _extra(wanted: Resources, config: SlurmBackendConfig) -> dict[str, str]:
+    """The task's own over those of the config; sbatch takes one kind of memory only."""
+    has_memory = wanted.memory_mib is not None or not _MEMORY.isdisjoint(wanted.extra)
+    below = {key: value for key, value in config.extra.items() if not (has_memory and key in _MEMORY)}
+    return {**below, **wanted.extra}
 
 
 def reserved_options(wanted: Resources) -> list[str]:
     """Those of ``extra`` that a campaign may not set."""
-    return sorted(RESERVED.intersection(wanted.extra))
+    return sorted(key for key in wanted.extra if option_meant(key) in RESERVED)
 
 
 def directives(options: Sequence[str]) -> list[str]:

@@ -6,17 +6,22 @@ Nothing here raises: a site's banner, a cut line or a job's odd name must not st
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, Generic, TypeVar
 
 import attrs
+
+from matterstack.backends.slurm.states import job_state
+from matterstack.core.states import ENDED_JOBS
 
 SQUEUE_FORMAT: Final = "%i|%T|%r|%N|%j"
 """Job id, state, reason, nodes, and last the name: it alone may hold a bar."""
 SACCT_FIELDS: Final = "JobID,State,ExitCode,NodeList,Start,End,JobName"
 
 _SQUEUE_HEADING: Final = "JOBID|STATE|"
+_SQUEUE_COLUMNS: Final = 5
 _SACCT_HEADING: Final = "JobID|State|"
+_SACCT_COLUMNS: Final = 7
 _JOB_ID: Final = re.compile(r"[0-9]{1,18}(?:[_+.].*)?")  # 7; also 7_3, 7_[1-9] and 7+1 of people's own jobs
 _OWN_JOB_ID: Final = re.compile(r"[0-9]{1,18}(?:_[0-9]{1,9})?")
 _NUMBER: Final = re.compile(r"[0-9]{1,9}")
@@ -53,8 +58,9 @@ class Table(Generic[_Row]):
     """The lines that could be read.
 
     Attributes:
-        is_whole: the heading was there and the last line was complete.  Only then does it mean anything
-            that a job is *not* among the rows: site wrappers have been seen to print nothing and exit 0.
+        is_whole: the heading was there, the last line was complete, and no line of a job was cut.  Only
+            then does it mean anything that a job is *not* among the rows: site wrappers have been seen to
+            print nothing and exit 0.
     """
 
     rows: tuple[_Row, ...]
@@ -63,20 +69,20 @@ class Table(Generic[_Row]):
 
 def parse_squeue(text: str) -> Table[QueuedJob]:
     """Read a table of `SQUEUE_FORMAT` with its heading."""
-    rows = (
+    rows = [
         QueuedJob(job_id, state.strip(), reason, nodes, name)
-        for job_id, state, reason, nodes, name in _cells(text, 5)
-    )
-    return Table(tuple(rows), _is_whole(text, _SQUEUE_HEADING))
+        for job_id, state, reason, nodes, name in _cells(text, _SQUEUE_COLUMNS)
+    ]
+    return Table(_undoubted(rows), _is_whole(text, _SQUEUE_HEADING, _SQUEUE_COLUMNS))
 
 
 def parse_sacct(text: str) -> Table[AccountedJob]:
     """Read a table of `SACCT_FIELDS` with its heading; the newest record of a job is the last."""
     rows = (
         AccountedJob(job_id, state.strip(), *_exit_code(exit_code), nodes, name)
-        for job_id, state, exit_code, nodes, _start, _end, name in _cells(text, 7)
+        for job_id, state, exit_code, nodes, _start, _end, name in _cells(text, _SACCT_COLUMNS)
     )
-    return Table(tuple(rows), _is_whole(text, _SACCT_HEADING))
+    return Table(tuple(rows), _is_whole(text, _SACCT_HEADING, _SACCT_COLUMNS))
 
 
 def parse_sbatch(text: str) -> str | None:
@@ -101,15 +107,36 @@ def is_job_id(text: str) -> bool:
     return _OWN_JOB_ID.fullmatch(text) is not None
 
 
+def _undoubted(rows: Sequence[QueuedJob]) -> tuple[QueuedJob, ...]:
+    """Where several lines speak of one job, an end counts only if all tell of one."""
+    alive = {row.job_id for row in rows if job_state(row.state) not in ENDED_JOBS}
+    return tuple(row for row in rows if row.job_id not in alive or job_state(row.state) not in ENDED_JOBS)
+
+
+def _lines(text: str) -> list[str]:
+    # splitlines() would also split at what a job's name may hold.  A terminal in between adds the returns.
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
 def _cells(text: str, count: int) -> Iterator[list[str]]:
-    for line in text.split("\n"):  # splitlines() would also split at what a job's name may hold
+    for line in _lines(text):
         cells = line.split("|", count - 1)
         if len(cells) == count and _JOB_ID.fullmatch(cells[0]):
             yield cells
 
 
-def _is_whole(text: str, heading: str) -> bool:
-    return text.endswith("\n") and any(line.startswith(heading) for line in text.split("\n"))
+def _is_whole(text: str, heading: str, count: int) -> bool:
+    lines = _lines(text)
+    return (
+        text.endswith("\n")
+        and any(line.startswith(heading) for line in lines)
+        and not any(_is_cut(line, count) for line in lines)
+    )
+
+
+def _is_cut(line: str, count: int) -> bool:
+    cells = line.split("|", count - 1)
+    return 1 < len(cells) < count and _JOB_ID.fullmatch(cells[0]) is not None
 
 
 def _exit_code(text: str) -> tuple[int | None, int | None]:

@@ -34,7 +34,7 @@ STATES: Final[Mapping[str, tuple[str, JobState]]] = {
     "REQUEUE_HOLD": ("RH", _Q),
     "RESIZING": ("RS", _R),
     "RESV_DEL_HOLD": ("RD", _Q),
-    "REVOKED": ("RV", JobState.CANCELLED),
+    "REVOKED": ("RV", _R),  # its sibling in another cluster of the federation was started instead
     "RUNNING": ("R", _R),
     "SIGNALING": ("SI", _R),
     "SPECIAL_EXIT": ("SE", _Q),

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Final
+from pathlib import PurePath
+from typing import Final, TypeAlias
 
 import attrs
 import trio
 
 from matterstack.backends.base import PreparedAttempt, SubmitReport
 from matterstack.backends.script import JobScript, render
-from matterstack.backends.slurm import commands
 from matterstack.backends.slurm.arrays import array_script, index_list, submissions
 from matterstack.backends.slurm.options import directives, reserved_options, sbatch_options
 from matterstack.backends.slurm.output import parse_sbatch
-from matterstack.backends.submit_lock import SubmitLock
+from matterstack.backends.slurm.site import Order, Site
 from matterstack.core.config import SlurmBackendConfig
 from matterstack.core.errors import BackendError
 from matterstack.core.ids import JobId
-from matterstack.storage.crash_points import crash_point
 
 SUBMISSIONS_AT_ONCE: Final = 4
 
@@ -29,76 +26,101 @@ _FIND_JOB_ID: Final = (
     "MATTERSTACK_JOB_ID=${MATTERSTACK_JOB_ID:-$SLURM_JOB_ID}",
 )
 
+_Purse: TypeAlias = tuple[object, ...]
+
 
 @attrs.define
 class Submission:
     """Submits under the submit lock, a few at a time."""
 
     _config: SlurmBackendConfig
-    _lock: SubmitLock
-    _run: commands.RunCommand
+    _site: Site
     _at_once: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(SUBMISSIONS_AT_ONCE))
 
     def script(self, attempt: PreparedAttempt) -> str:
         """The job script of an attempt, with its ``#SBATCH`` lines."""
+        folder = self._site.folder(attempt.folder)
+        # The line names the file again, but a script that a person submits by hand has no such line.
+        options = [*sbatch_options(attempt.resources, self._config), _scheduler_log(folder)]
         return render(
             JobScript(
-                folder=str(attempt.folder),
+                folder=str(folder),
                 command=attempt.command,
                 find_job_id=_FIND_JOB_ID,
                 env=attempt.env,
                 prologue=tuple(self._config.prologue),
-                path=str(Path(sys.executable).parent),
+                path=self._site.job_path,
             ),
-            directives(sbatch_options(attempt.resources, self._config)),
+            directives(options),
         )
 
     async def submit(self, batch: Sequence[PreparedAttempt]) -> SubmitReport:
         """Run sbatch for each attempt, or for all attempts of a batch at once; a few at a time."""
-        report = SubmitReport(accepted={}, refused={}, unresolved={})
-        # In the order of the batch, which is that of the priorities: a queue serves the older job first.
-        waiting = iter(submissions(batch))
+        report = SubmitReport()
+        used_up: dict[_Purse, str] = {}
+        for attempt in batch:
+            if reserved := reserved_options(attempt.resources):
+                reason = f"resources.extra: {', '.join(reserved)} cannot be set by a campaign"
+                report.refused[attempt.token] = reason
+        orders = self.orders([attempt for attempt in batch if attempt.token not in report.refused])
+        try:
+            await self._site.push(orders)
+        except BackendError as error:
+            report.unresolved.update((a.token, str(error)) for order in orders for a in order.attempts)
+            return report
+        waiting = iter(orders)
 
         async def submit_in_turn() -> None:
-            for group in waiting:
-                part = await self._submit(group)
+            for order in waiting:
+                purse = _purse(order.attempts[0])
+                if purse in used_up:  # the next question would get the same answer
+                    report.deferred.update(dict.fromkeys(order.tokens, used_up[purse]))
+                    continue
+                part = await self._submit(order)
                 report.accepted.update(part.accepted)
                 report.refused.update(part.refused)
                 report.unresolved.update(part.unresolved)
+                report.deferred.update(part.deferred)
+                for reason in part.deferred.values():
+                    used_up[purse] = reason
 
         async with trio.open_nursery() as nursery:
             for _ in range(min(SUBMISSIONS_AT_ONCE, len(batch))):
                 nursery.start_soon(submit_in_turn)
         return report
 
-    async def _submit(self, group: Sequence[PreparedAttempt]) -> SubmitReport:
-        tokens = [attempt.token for attempt in group]
-        if reserved := reserved_options(group[0].resources):
-            reason = f"resources.extra: {', '.join(reserved)} cannot be set by a campaign"
-            return SubmitReport(refused=dict.fromkeys(tokens, reason))
+    async def _submit(self, order: Order) -> SubmitReport:
+        tokens = order.tokens
         async with self._at_once:
             try:
-                outcome = await self._sbatch(group)
+                outcome = await self._site.submit(order, timeout_s=self._config.command_timeout_s)
             except BackendError as error:
                 return SubmitReport(unresolved=dict.fromkeys(tokens, str(error)))
         job_id = parse_sbatch(outcome.stdout)
         if job_id is not None and outcome.exit_code == 0:
-            return SubmitReport(accepted={a.token: _job_id(job_id, a) for a in group})
+            return SubmitReport(accepted={a.token: _job_id(job_id, a) for a in order.attempts})
         if job_id is None and outcome.is_refusal:
             reason = f"sbatch refused the job: {outcome.complaint}"
             return SubmitReport(refused=dict.fromkeys(tokens, reason))
+        if job_id is None and outcome.is_surely_not_done:
+            return SubmitReport(deferred=dict.fromkeys(tokens, f"sbatch: {outcome.complaint}"))
         return SubmitReport(unresolved=dict.fromkeys(tokens, f"sbatch: {outcome.complaint}"))
 
-    async def _sbatch(self, group: Sequence[PreparedAttempt]) -> commands.Finished:
-        first = group[0]
+    def orders(self, batch: Sequence[PreparedAttempt]) -> list[Order]:
+        """What sbatch is to be run for, each with its command line."""
+        # In the order of the batch, which is that of the priorities: a queue serves the older job first.
+        return [self._order(group) for group in submissions(batch)]
+
+    def _order(self, group: Sequence[PreparedAttempt]) -> Order:
+        there = [attrs.evolve(attempt, folder=self._site.folder(attempt.folder)) for attempt in group]
+        first = there[0]
         options = sbatch_options(first.resources, self._config)
-        log = str(first.folder / "scheduler.log").replace("%", "%%")
-        which: tuple[str, ...] = (f"--output={log}", str(first.folder / "job.sh"))
+        which: tuple[str, ...] = (_scheduler_log(first.folder), str(first.folder / "job.sh"))
         script = ""
         if first.batch is not None:
             # The elements have folders of their own, which no pattern of --output can name.
-            which = (f"--array={index_list(a.index for a in group)}", "--output=/dev/null")
-            script = array_script(group, directives(options))
+            which = (f"--array={index_list(a.index for a in there)}", "--output=/dev/null")
+            script = array_script(there, directives(options))
         argv = (
             "sbatch",
             # Here too, because SBATCH_* variables of the user overrule what stands in the script.
@@ -109,14 +131,19 @@ class Submission:
             f"--chdir={first.folder}",
             *which,
         )
-        async with self._lock.shared_async() as descriptor:
-            crash_point("before_submit")
-            done = await self._run(
-                argv, timeout_s=self._config.command_timeout_s, inherit=descriptor, stdin=script
-            )
-            crash_point("after_submit")
-            return done
+        return Order(name=first.batch or first.token, attempts=tuple(group), argv=argv, script=script)
+
+
+def _purse(attempt: PreparedAttempt) -> _Purse:
+    """What a job counts for: limits of others do not touch it."""
+    wanted = attempt.resources
+    return (wanted.partition, wanted.account, wanted.qos, tuple(sorted(wanted.extra.items())))
 
 
 def _job_id(submitted: str, attempt: PreparedAttempt) -> JobId:
     return JobId(submitted if attempt.batch is None else f"{submitted}_{attempt.index}")
+
+
+def _scheduler_log(folder: PurePath) -> str:
+    log = str(folder / "scheduler.log").replace("%", "%%")
+    return f"--output={log}"

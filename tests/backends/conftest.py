@@ -4,19 +4,43 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Final
 
 import attrs
 import pytest
 
-from tests.backends.bench import KINDS, Bench, slurm_bench
+from tests.backends.bench import KINDS, REAL_KINDS, Bench, slurm_bench
+from tests.support.engine import on_virtual_clock
+
+_PARAMS: Final = {
+    kind: pytest.param(kind, marks=[] if kind in REAL_KINDS else [on_virtual_clock]) for kind in sorted(KINDS)
+}
 
 
-@pytest.fixture(params=sorted(KINDS))
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
-    """Each backend in turn."""
+def _on(*kinds: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("idle_bench", [_PARAMS[kind] for kind in kinds], indirect=True)
+
+
+in_a_shell: Final = _on("local", "slurm", "slurm over ssh")
+"""For tests of what only the shell of a real job can do."""
+on_a_cluster: Final = _on("slurm", "slurm over ssh", "simulated")
+"""For tests of what can only happen where others are asked."""
+
+
+@pytest.fixture(params=_PARAMS.values())
+def idle_bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
+    """Each backend in turn; what runs its jobs may not be there yet."""
     kind: str = request.param
     return KINDS[kind](request, tmp_path)
+
+
+@pytest.fixture
+async def bench(idle_bench: Bench) -> AsyncIterator[Bench]:
+    """Each backend in turn."""
+    async with idle_bench.running():
+        yield idle_bench
 
 
 @pytest.fixture

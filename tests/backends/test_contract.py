@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
-import trio
 
 from matterstack.backends.base import LiveJob
 from matterstack.backends.exit_record import read_claim, read_exit_record
-from matterstack.core.ids import utc_moment
+from matterstack.core.errors import BackendError
+from matterstack.core.ids import JobId, utc_moment
 from matterstack.core.states import JobState
-from tests.backends.bench import Bench, all_seen, live, seen, write_claim, write_record
-from tests.support.polling import wait_until
-from tests.support.process import Process
+from tests.backends.bench import Bench, Deed, all_seen, live, seen, write_claim, write_record
+from tests.backends.conftest import in_a_shell, on_a_cluster
 
 ODD_WORDS = (
     "",
@@ -36,7 +34,7 @@ ODD_WORDS = (
 
 
 async def test_a_command_that_ends_well_is_completed_and_its_exit_record_is_told(bench: Bench) -> None:
-    attempt = bench.prepare("well", "echo out; echo err >&2; pwd")
+    attempt = bench.prepare("well", Deed(writes={"result.json": "{}"}))
 
     async with bench.serving():
         (job,) = await bench.submitted(attempt)
@@ -52,17 +50,41 @@ async def test_a_command_that_ends_well_is_completed_and_its_exit_record_is_told
     assert record is not None
     assert (end.host, end.started_at, end.ended_at) == (record.host, record.started_at, record.ended_at)
     assert utc_moment(record.started_at) <= utc_moment(record.ended_at)
-    assert (attempt.folder / "stdout.log").read_text() == f"out\n{attempt.folder}\n"
+    assert (attempt.folder / "result.json").read_text() == "{}"
+    assert read_claim(attempt.folder) == job.job_id
+    assert bench.times_worked(attempt) == 1
+
+
+@in_a_shell
+async def test_what_a_command_prints_is_in_its_logs_and_the_scheduler_has_nothing_to_say(
+    bench: Bench,
+) -> None:
+    attempt = bench.prepare("prints", "echo out; echo err >&2; pwd")
+
+    async with bench.serving():
+        (job,) = await bench.submitted(attempt)
+        await seen(bench.backend, job)
+
+    assert (attempt.folder / "stdout.log").read_text() == f"out\n{bench.workplace(attempt)}\n"
     assert (attempt.folder / "stderr.log").read_text() == "err\n"
     assert (attempt.folder / "scheduler.log").read_text() == ""
 
 
+async def test_a_command_that_fails_is_told_with_its_exit_code(bench: Bench) -> None:
+    async with bench.serving():
+        (job,) = await bench.submitted(bench.prepare("fails", Deed(exit_code=7)))
+        end = await seen(bench.backend, job)
+
+    assert (end.state, end.raw_state, end.exit_code) == (JobState.COMPLETED_ERROR, "FAILED", 7)
+
+
+@in_a_shell
 @pytest.mark.parametrize(
     ("command", "exit_code"),
-    [(("bash", "-c", "exit 7"), 7), (("no-such-program",), 127), (("bash", "-c", "kill -9 $$"), 137)],
-    ids=["exit", "no program", "signal"],
+    [(("no-such-program",), 127), (("bash", "-c", "kill -9 $$"), 137)],
+    ids=["no program", "signal"],
 )
-async def test_a_command_that_fails_is_told_with_its_exit_code(
+async def test_a_command_that_cannot_be_found_or_is_killed_is_told_with_the_exit_code_of_a_shell(
     bench: Bench, command: tuple[str, ...], exit_code: int
 ) -> None:
     async with bench.serving():
@@ -72,6 +94,7 @@ async def test_a_command_that_fails_is_told_with_its_exit_code(
     assert (end.state, end.raw_state, end.exit_code) == (JobState.COMPLETED_ERROR, "FAILED", exit_code)
 
 
+@in_a_shell
 async def test_words_and_variables_reach_the_command_as_they_are(bench: Bench) -> None:
     program = "import json, os, sys; print(json.dumps([sys.argv[1:], os.environ['ODD']]))"
     odd = "".join(ODD_WORDS)
@@ -86,28 +109,40 @@ async def test_words_and_variables_reach_the_command_as_they_are(bench: Bench) -
 
 
 async def test_a_root_with_an_odd_name_is_no_trouble(bench: Bench) -> None:
-    attempt = bench.prepare('it\'s 100%j "odd" $HOME é', "echo here > here; echo late >&9")
+    attempt = bench.prepare('it\'s 100%j "odd" $HOME é', Deed(writes={"here": "here\n"}))
+
+    async with bench.serving():
+        (job,) = await bench.submitted(attempt)
+        end = await seen(bench.backend, job)
+
+    assert end.state is JobState.COMPLETED_OK
+    assert (attempt.folder / "here").read_text() == "here\n"
+
+
+@in_a_shell
+async def test_what_a_root_with_an_odd_name_is_told_by_its_scheduler_is_in_its_place(bench: Bench) -> None:
+    attempt = bench.prepare('it\'s 100%j "odd" $HOME é', "echo late >&9")
 
     async with bench.serving():
         (job,) = await bench.submitted(attempt)
         end = await seen(bench.backend, job)
 
     assert end.state is JobState.COMPLETED_ERROR, "descriptor 9 must be closed in the command"
-    assert (attempt.folder / "here").read_text() == "here\n"
-    assert (attempt.folder / "scheduler.log").exists()
+    assert (attempt.folder / "scheduler.log").read_text() == ""
 
 
 async def test_a_cancelled_job_that_runs_is_seen_cancelled_and_its_processes_are_gone(bench: Bench) -> None:
-    attempt = bench.prepare("runs", "sleep 600 & echo $! > pid.part; mv pid.part pid; wait")
+    attempt = bench.prepare("runs", Deed(is_gated=True))
 
     async with bench.serving():
         (job,) = await bench.submitted(attempt)
-        process = await trio.to_thread.run_sync(_process_in, attempt.folder / "pid")
+        is_at_work = await bench.at_work(attempt)
+        assert is_at_work()
         await bench.backend.cancel([job])
         end = await seen(bench.backend, job)
 
     assert end.state is JobState.CANCELLED
-    assert not process.is_alive
+    assert not is_at_work()
 
 
 async def test_a_cancelled_job_that_waits_never_works(bench: Bench) -> None:
@@ -116,7 +151,7 @@ async def test_a_cancelled_job_that_waits_never_works(bench: Bench) -> None:
             report = await bench.backend.submit([bench.prepare("at-once")])
         assert report.state is JobState.RUNNING, "without a queue, a job runs as soon as it is accepted"
         return
-    attempt = bench.prepare("waits", "touch worked", resources=bench.queued)
+    attempt = bench.prepare("waits", resources=bench.queued)
 
     async with bench.serving():
         (job,) = await bench.submitted(attempt)
@@ -126,7 +161,7 @@ async def test_a_cancelled_job_that_waits_never_works(bench: Bench) -> None:
 
     assert waiting.reason, "a job that waits says why"
     assert end.state is JobState.CANCELLED
-    assert not (attempt.folder / "worked").exists()
+    assert bench.times_worked(attempt) == 0
 
 
 async def test_cancelling_what_has_ended_changes_nothing(bench: Bench) -> None:
@@ -163,7 +198,7 @@ async def test_an_attempt_is_found_after_its_job_has_ended(bench: Bench) -> None
 
 
 async def test_an_attempt_that_is_submitted_twice_works_once(bench: Bench) -> None:
-    attempt = bench.prepare("twice", "echo worked >> ../count")
+    attempt = bench.prepare("twice")
 
     async with bench.serving():
         (first,) = await bench.submitted(attempt)
@@ -171,23 +206,26 @@ async def test_an_attempt_that_is_submitted_twice_works_once(bench: Bench) -> No
         ends = [await seen(bench.backend, job) for job in (first, second)]
 
     assert first.job_id != second.job_id
-    assert (attempt.folder.parent / "count").read_text() == "worked\n"
+    assert bench.times_worked(attempt) == 1
+    by_job = {job.job_id: end.state for job, end in zip((first, second), ends, strict=True)}
     worker = read_claim(attempt.folder)
-    by_state = {end.state: job.job_id for end, job in zip(ends, (first, second), strict=True)}
-    assert by_state[JobState.COMPLETED_OK] == worker
-    assert set(by_state) == {JobState.COMPLETED_OK, JobState.COMPLETED_ERROR}
+    assert worker is not None
+    assert by_job.pop(JobId(worker)) is JobState.COMPLETED_OK
+    # Of the other one is told that it did nothing, or how that ended which works in its place.
+    assert set(by_job.values()) <= {JobState.COMPLETED_OK, JobState.COMPLETED_ERROR}
 
 
 async def test_a_new_engine_follows_the_jobs_of_the_last_one(bench: Bench) -> None:
-    attempt = bench.prepare("survivor", "while [ ! -e go ]; do sleep 0.05; done; exit 3")
+    attempt = bench.prepare("survivor", Deed(is_gated=True, exit_code=3))
 
     async with bench.serving():
         (job,) = await bench.submitted(attempt)
-        await trio.to_thread.run_sync(wait_until, (attempt.folder / "claim" / "job_id").exists, 20)
+        is_at_work = await bench.at_work(attempt)
+    assert is_at_work(), "it goes on while nobody follows it"
     successor = bench.make()
     async with bench.serving(successor):
         await seen(successor, job, JobState.RUNNING, JobState.QUEUED)
-        (attempt.folder / "go").touch()
+        await bench.open_gate(attempt)
         end = await seen(successor, job)
 
     assert (end.state, end.exit_code) == (JobState.COMPLETED_ERROR, 3)
@@ -254,21 +292,36 @@ async def test_a_folder_that_was_deleted_by_hand_stops_nothing(bench: Bench) -> 
 
 
 async def test_nothing_is_asked_about_no_jobs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "/nowhere")
+    bench.cut_off(monkeypatch)
 
     assert await bench.backend.poll([]) == []
     await bench.backend.cancel([])
     assert (await bench.backend.submit([])).accepted == {}
 
 
+@on_a_cluster
+async def test_of_what_cannot_be_asked_nothing_is_concluded(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = bench.prepare("unclear")
+    job = live(bench.prepare("unknown"), bench.absent)
+    bench.cut_off(monkeypatch)
+
+    report = await bench.backend.submit([attempt])
+
+    assert (set(report.unresolved), report.accepted, report.refused) == ({attempt.token}, {}, {})
+    with pytest.raises(BackendError):
+        await bench.backend.poll([job])
+    with pytest.raises(BackendError):
+        await bench.backend.cancel([job])
+    with pytest.raises(BackendError):
+        await bench.backend.find([attempt])
+    with pytest.raises(BackendError):
+        await bench.backend.probe()
+
+
 async def test_a_backend_that_can_be_reached_tells_its_limits(bench: Bench) -> None:
     limits = await bench.backend.probe()
 
-    assert limits.cpus is None or limits.cpus >= 1
-
-
-def _process_in(path: Path) -> Process:
-    wait_until(path.exists, 20, f"{path} to be written")
-    process = Process.of(int(path.read_text()))
-    assert process is not None
-    return process
+    assert limits.cpus == bench.most_cpus
+    assert bench.backend.batch_limit == bench.most_in_batch

@@ -119,13 +119,13 @@ async def test_an_engine_that_is_a_job_itself_submits_jobs_of_their_own(
         ("kill -9 $$", "killed by signal 9"),
         ('"$REAL" "$@"; kill -9 $$', "killed by signal 9"),
         ("exit 137", "exit code 137"),
+        ("echo 'bash: sbatch: command not found' >&2; exit 127", "command not found"),
         ('"$REAL" "$@" > /dev/null', "without a word"),
         ('"$REAL" "$@"; exit 1', "exit code 1"),
         (
             'echo "sbatch: error: Batch job submission failed: Socket timed out" >&2; exit 1',
             "Socket timed out",
         ),
-        ("echo 'error: QOSMaxSubmitJobPerUserLimit' >&2; exit 1", "QOSMaxSubmitJobPerUserLimit"),
     ],
 )
 async def test_a_submission_that_may_have_happened_is_no_refusal(
@@ -139,6 +139,16 @@ async def test_a_submission_that_may_have_happened_is_no_refusal(
     assert (report.accepted, report.refused) == ({}, {})
     assert told in report.unresolved[attempt.token]
     assert len(await slurm.backend.find([attempt])) == ("REAL" in script)
+
+
+async def test_a_submission_that_a_used_up_limit_holds_back_is_deferred(slurm: Bench, shims: Shims) -> None:
+    attempt = slurm.prepare("later", resources=HELD)
+    shims.add("sbatch", "echo 'error: QOSMaxSubmitJobPerUserLimit' >&2; exit 1")
+
+    report = await slurm.backend.submit([attempt])
+
+    assert (report.accepted, report.refused, report.unresolved) == ({}, {}, {})
+    assert "QOSMaxSubmitJobPerUserLimit" in report.deferred[attempt.token]
 
 
 async def test_an_sbatch_that_hangs_is_given_up_in_time_and_its_job_is_found(
@@ -226,7 +236,7 @@ async def test_of_two_queued_jobs_of_an_attempt_one_is_kept(slurm: Bench, slurm_
 
     assert found == {attempt.token: first.job_id}
     assert end.state is JobState.COMPLETED_OK
-    assert (await seen(slurm.backend, second)).state is JobState.CANCELLED
+    assert _word(slurm_env, second) == "CANCELLED"
 
 
 async def test_of_two_jobs_of_an_attempt_the_one_that_works_is_kept(
@@ -243,7 +253,49 @@ async def test_of_two_jobs_of_an_attempt_the_one_that_works_is_kept(
 
     assert found == {attempt.token: second.job_id}
     assert (await seen(slurm.backend, second)).state is JobState.COMPLETED_OK
-    assert (await seen(slurm.backend, first)).state is JobState.CANCELLED
+    assert _word(slurm_env, first) == "CANCELLED"
+
+
+async def test_an_attempt_goes_on_as_long_as_the_job_works_that_claimed_its_folder(
+    slurm: Bench, slurm_env: SlurmCluster
+) -> None:
+    attempt = slurm.prepare("stolen", "while [ ! -e go ]; do sleep 0.05; done; exit 3", resources=HELD)
+    (known,) = await slurm.submitted(attempt)
+    (second,) = await slurm.submitted(attempt)
+    slurm_env.run("scontrol", "release", second.job_id)
+    await trio.to_thread.run_sync(wait_until, lambda: read_claim(attempt.folder) is not None, 20)
+    slurm_env.run("scontrol", "release", known.job_id)
+    with trio.fail_after(20):
+        while _word(slurm_env, known) != "COMPLETED":
+            await trio.lowlevel.checkpoint()
+
+    working = await seen(slurm.backend, known, JobState.RUNNING)
+    (attempt.folder / "go").touch()
+    end = await seen(slurm.backend, known)
+
+    assert (
+        working.reason
+        == f"job {second.job_id}, a second one of this attempt, has taken the place of {known.job_id}"
+    )
+    assert (end.state, end.exit_code) == (JobState.COMPLETED_ERROR, 3)
+
+
+async def test_with_a_cancelled_attempt_its_second_job_is_ended_too(
+    slurm: Bench, slurm_env: SlurmCluster
+) -> None:
+    attempt = slurm.prepare("both", "sleep 600", resources=HELD)
+    (known,) = await slurm.submitted(attempt)
+    (second,) = await slurm.submitted(attempt)
+    slurm_env.run("scontrol", "release", second.job_id)
+    await trio.to_thread.run_sync(wait_until, lambda: read_claim(attempt.folder) is not None, 20)
+
+    await slurm.backend.cancel([known])
+    await seen(slurm.backend, known, JobState.RUNNING)
+    await slurm.backend.cancel([known])
+    end = await seen(slurm.backend, known)
+
+    assert end.state is JobState.CANCELLED
+    assert [_word(slurm_env, job) for job in (known, second)] == ["CANCELLED"] * 2
 
 
 async def test_a_job_that_the_controller_has_forgotten_is_found_in_the_accounting(
@@ -574,6 +626,11 @@ async def test_an_id_that_is_none_does_not_keep_others_from_being_followed(slurm
 
 
 # ---- helpers ----
+
+
+def _word(cluster: SlurmCluster, job: LiveJob) -> str:
+    """The state of a job, in Slurm's word."""
+    return cluster.output("squeue", "--noheader", "--states=all", f"--jobs={job.job_id}", "--format=%T")
 
 
 def _forget_jobs(shims: Shims) -> None:

@@ -63,6 +63,51 @@ def test_an_answer_that_was_cut_tells_of_no_absence(length: int) -> None:
     assert parse_squeue(cut).is_whole == cut.endswith("\n")
 
 
+@pytest.mark.parametrize("line", ["12|RUN", "12|", "12|RUNNING|None|n1", "12_3|PENDING|Resources", "7+1|x"])
+def test_a_line_that_was_cut_in_the_middle_tells_of_no_absence(line: str) -> None:
+    for text in (f"{SQUEUE}{line}\n13|RUNNING|None|n1|ms-abc\n", f"{SQUEUE}{line}\n"):
+        assert not parse_squeue(text).is_whole
+    assert not parse_sacct(f"{SACCT}{line}|x\n").is_whole
+
+
+def test_what_a_terminal_adds_to_lines_is_taken_off() -> None:
+    lines = "12|RUNNING|None|n1|ms-abc\n13|PENDING|None||ms-def\n"
+    accounts = "12|FAILED|3:0|n1|a|b|ms-abc\n"
+
+    assert parse_squeue((SQUEUE + lines).replace("\n", "\r\n")) == parse_squeue(SQUEUE + lines)
+    assert parse_sacct((SACCT + accounts).replace("\n", "\r\n")) == parse_sacct(SACCT + accounts)
+    assert parse_squeue((SQUEUE + lines).replace("\n", "\r\n")).is_whole
+
+
+@pytest.mark.parametrize(
+    ("states", "counts"),
+    [
+        (["NODE_FAIL", "PENDING"], ["PENDING"]),
+        (["PENDING", "NODE_FAIL"], ["PENDING"]),
+        (["CANCELLED", "WARPED"], ["WARPED"]),
+        (["RUNNING", "COMPLETING"], ["RUNNING", "COMPLETING"]),
+        (["FAILED", "FAILED"], ["FAILED", "FAILED"]),
+    ],
+)
+def test_where_lines_disagree_whether_a_job_lives_it_lives(states: list[str], counts: list[str]) -> None:
+    lines = "".join(f"7_3|{state}|None|n1|ms-a\n" for state in states)
+    others = "8|COMPLETED|None|n1|ms-b\n"
+
+    rows = parse_squeue(SQUEUE + lines + others).rows
+
+    assert [row.state for row in rows if row.job_id == "7_3"] == counts
+    assert [row.state for row in rows if row.job_id == "8"] == ["COMPLETED"]
+
+
+def test_a_very_long_answer_is_read_whole() -> None:
+    text = SQUEUE + "".join(f"{i}|RUNNING|None|n1|ms-{i}\n" for i in range(1, 200_001))
+
+    table = parse_squeue(text)
+
+    assert table.is_whole
+    assert [row.job_id for row in table.rows] == [str(i) for i in range(1, 200_001)]
+
+
 def test_a_name_may_hold_bars_and_line_separators() -> None:
     name = "a|b|c \x0b\x0c\x1c\x85\u2028 7|FAILED|x|y|z"
 
@@ -111,7 +156,7 @@ def test_no_output_makes_a_parser_raise(before: str, after: str, heading: str) -
     assert job_id is None or int(job_id) >= 0
 
 
-@given(st.lists(st.tuples(st.integers(1, 10**9), st.text(st.characters(exclude_characters="\n")))))
+@given(st.lists(st.tuples(st.integers(1, 10**9), st.text(st.characters(exclude_characters="\n\r")))))
 def test_what_squeue_prints_is_read_back(jobs: list[tuple[int, str]]) -> None:
     text = SQUEUE + "".join(f"{number}|RUNNING|None|n1|{name}\n" for number, name in jobs)
 

@@ -198,12 +198,15 @@ def _wait_for_submissions(shims: Shims, count: int) -> None:
 
 
 @pytest.mark.usefixtures("slurm_env")
-def test_a_partition_that_does_not_exist_fails_the_task_in_the_words_of_sbatch(
+def test_a_job_that_sbatch_refuses_fails_its_task_in_the_words_of_sbatch(
     command_line: CommandLine, diary: Diary
 ) -> None:
     _write(
         command_line,
-        [diary.task("lost", resources={"partition": "atlantis"}), diary.task("good", allow_failure=True)],
+        [
+            diary.task("lost", resources={"extra": {"licenses": "atlantis"}}),
+            diary.task("good", allow_failure=True),
+        ],
     )
 
     done = command_line.run("run", "start", "campaign", "--json")
@@ -211,8 +214,24 @@ def test_a_partition_that_does_not_exist_fails_the_task_in_the_words_of_sbatch(
     assert (done.exit_code, done.json["status"]) == (1, "FAILED")
     tasks = command_line.tasks(done.json["run_id"])
     assert tasks["lost"]["status"] == "FAILED"
-    assert "sbatch refused the job: invalid partition specified: atlantis" in tasks["lost"]["reason"]
+    assert "sbatch refused the job: " in tasks["lost"]["reason"]
+    assert "Invalid license specification" in tasks["lost"]["reason"]
     assert tasks["good"]["status"] == "SUCCEEDED"
+
+
+@pytest.mark.usefixtures("slurm_env")
+def test_a_partition_that_does_not_exist_fails_the_run_before_anything_is_submitted(
+    command_line: CommandLine, diary: Diary
+) -> None:
+    _write(command_line, [diary.task("lost", resources={"partition": "atlantis"}), diary.task("good")])
+
+    done = command_line.run("run", "start", "campaign", "--json")
+
+    assert (done.exit_code, done.json["status"]) == (1, "FAILED")
+    assert "task 'lost'" in done.json["status_reason"]
+    assert "atlantis" in done.json["status_reason"]
+    assert "main" in done.json["status_reason"], "the partitions that there are"
+    assert command_line.tasks(done.json["run_id"]) == {}
 
 
 @pytest.mark.usefixtures("slurm_env")

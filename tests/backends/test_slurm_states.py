@@ -39,7 +39,7 @@ OF_22_05: Final = {
     ("RH", "REQUEUE_HOLD"): _Q,
     ("RQ", "REQUEUED"): _Q,
     ("RS", "RESIZING"): _R,
-    ("RV", "REVOKED"): _CANCELLED,
+    ("RV", "REVOKED"): _R,
     ("SI", "SIGNALING"): _R,
     ("SE", "SPECIAL_EXIT"): _Q,
     ("SO", "STAGE_OUT"): _R,
@@ -125,5 +125,5 @@ def test_only_ends_are_ends() -> None:
 
     assert ends == {
         "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
-        "PREEMPTED", "REVOKED", "TIMEOUT",
+        "PREEMPTED", "TIMEOUT",
     }  # fmt: skip

@@ -88,6 +88,8 @@ _COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "start-controller": _on_cluster(lambda cluster, _: cluster.start_controller()),
     "stop-controller-answering": _on_cluster(lambda cluster, _: cluster.stop_controller_answering()),
     "continue-controller": _on_cluster(lambda cluster, _: cluster.continue_controller()),
+    "kill-munge": _on_cluster(lambda cluster, _: cluster.kill_munge()),
+    "start-munge": _on_cluster(lambda cluster, _: cluster.start_munge()),
     "kill-accounting": _on_cluster(lambda cluster, _: cluster.kill_accounting()),
     "start-accounting": _on_cluster(lambda cluster, _: cluster.start_accounting()),
     "fail-node": _on_cluster(lambda cluster, options: cluster.fail_node(options.node, silent=options.silent)),

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -229,6 +230,27 @@ class SlurmCluster:
         process = self._daemons.controller.process
         if process is not None:
             process.send(signal.SIGCONT)
+
+    def kill_munge(self) -> None:
+        """SIGKILL munged: nobody can prove any more who they are, and every command is refused."""
+        self._daemons.munge.stop(signal.SIGKILL)
+        self.config.munge_socket.unlink(missing_ok=True)  # the next one is there when its socket is
+
+    def start_munge(self) -> None:
+        """Start munged, and wait for its socket; nothing when it is running."""
+        self._daemons.start_munge()
+
+    def save_jobs(self, timeout_s: float = 30.0) -> None:
+        """Have the controller save its jobs as they are now: when it is killed it forgets what is newer.
+
+        It does so within some seconds of a change; a job that comes and goes is one.
+        """
+        saved, now = self.config.state / "job_state", time.time()
+        self.run(
+            "scancel", self.output("sbatch", "--parsable", "--hold", "--output=/dev/null", "--wrap=true")
+        )
+        if not is_soon(lambda: saved.exists() and saved.stat().st_mtime > now, timeout_s):
+            raise ClusterError(f"the controller saved nothing within {timeout_s:g} s")
 
     def kill_accounting(self) -> None:
         """SIGKILL slurmdbd: sacct fails, the controller keeps its records for later."""

@@ -1,0 +1,185 @@
+"""Where a cluster's commands run and where its jobs find their folders: on this machine, or behind ssh."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+import attrs
+import trio
+
+from matterstack.backends.base import PreparedAttempt
+from matterstack.backends.slurm import commands
+from matterstack.backends.submit_lock import SubmitLock
+from matterstack.core.errors import BackendError
+from matterstack.core.ids import Token
+from matterstack.storage.backend_reports import CommandStatistics
+from matterstack.storage.crash_points import crash_point
+
+
+class NotSubmittedError(BackendError):
+    """An order was not carried out, and never will be."""
+
+
+@attrs.frozen
+class Account:
+    """Who MatterStack is for the cluster."""
+
+    number: str
+    name: str
+
+
+async def own_account() -> Account:
+    """Who runs MatterStack here."""
+    number = os.getuid()
+    try:
+        return Account(str(number), pwd.getpwuid(number).pw_name)
+    except KeyError:
+        return Account(str(number), str(number))
+
+
+@attrs.frozen(kw_only=True)
+class Order:
+    """One sbatch.
+
+    Attributes:
+        name: of the job; by it the job is found again.
+        attempts: what it is for.
+        argv: the command line, with folders as the cluster sees them.
+        script: what sbatch reads from its standard input; empty where ``argv`` names a file.
+    """
+
+    name: Token
+    attempts: tuple[PreparedAttempt, ...]
+    argv: tuple[str, ...]
+    script: str = ""
+
+    @property
+    def tokens(self) -> list[Token]:
+        """Of its attempts."""
+        return [attempt.token for attempt in self.attempts]
+
+
+class Site(Protocol):
+    """Where commands run and folders lie.
+
+    Every method may be cancelled, and those that do anything raise BackendError when the site cannot be
+    reached or has no room; then nothing may be concluded.
+    """
+
+    @property
+    def statistics(self) -> Mapping[str, CommandStatistics]:
+        """How often each command was run, and how long it took."""
+
+    @property
+    def job_path(self) -> str | None:
+        """A folder of programs that every job finds first, where there is one."""
+
+    def folder(self, folder: Path) -> Path:
+        """Where the cluster sees a folder of this root."""
+
+    async def serve(self) -> None:
+        """Do background work until cancelled."""
+
+    async def run(
+        self, argv: Sequence[str], *, timeout_s: float, inherit: int | None = None, stdin: str = ""
+    ) -> commands.Finished:
+        """See `commands.run`."""
+
+    async def account(self) -> Account:
+        """Whose jobs these are."""
+
+    async def push(self, orders: Sequence[Order]) -> None:
+        """Bring what the jobs need to where they find it."""
+
+    async def submit(self, order: Order, *, timeout_s: float) -> commands.Finished:
+        """Run sbatch, at most once and to its end, whatever becomes of this process or of the connection.
+
+        Its order was pushed.
+
+        Raises:
+            NotSubmittedError: sbatch was not run, and will not be.
+        """
+
+    def settled(self, attempts: Sequence[PreparedAttempt]) -> AbstractAsyncContextManager[None]:
+        """Inside, no submission of these attempts is under way; one that was begun will not go on later."""
+
+    async def pull_claims(self, folders: Sequence[Path]) -> None:
+        """Bring the claims of these folders home."""
+
+    async def pull(self, folders: Sequence[Path]) -> frozenset[Path]:
+        """Bring home what jobs that have ended left behind: records, logs, and the outputs they declared.
+
+        Returns the folders of which all is here now; of the others it is on its way, so ask again.
+        """
+
+    def watch(self, folders: Sequence[Path]) -> None:
+        """These are the folders of the jobs that run now: their logs are brought home now and then."""
+
+
+@attrs.frozen
+class LocalSite:
+    """A cluster whose commands run on this machine, and whose nodes see its folders."""
+
+    _run: commands.Counted
+    _lock: SubmitLock
+
+    @property
+    def statistics(self) -> Mapping[str, CommandStatistics]:
+        """Of this process."""
+        return self._run.statistics
+
+    @property
+    def job_path(self) -> str | None:
+        """Where this Python is: a campaign's ``python`` is the one that MatterStack runs with."""
+        return str(Path(sys.executable).parent)
+
+    def folder(self, folder: Path) -> Path:
+        """The same."""
+        return folder
+
+    async def serve(self) -> None:
+        """Nothing is to be done."""
+        await trio.sleep_forever()
+
+    async def run(
+        self, argv: Sequence[str], *, timeout_s: float, inherit: int | None = None, stdin: str = ""
+    ) -> commands.Finished:
+        """See `commands.run`."""
+        return await self._run(argv, timeout_s=timeout_s, inherit=inherit, stdin=stdin)
+
+    async def account(self) -> Account:
+        """Who runs MatterStack."""
+        return await own_account()
+
+    async def push(self, orders: Sequence[Order]) -> None:
+        """All is there already."""
+
+    async def submit(self, order: Order, *, timeout_s: float) -> commands.Finished:
+        """Run sbatch as a child that inherits the submit lock."""
+        async with self._lock.shared_async() as descriptor:
+            crash_point("before_submit")
+            done = await self._run(order.argv, timeout_s=timeout_s, inherit=descriptor, stdin=order.script)
+            crash_point("after_submit")
+            return done
+
+    @asynccontextmanager
+    async def settled(self, attempts: Sequence[PreparedAttempt]) -> AsyncIterator[None]:  # noqa: ARG002
+        """Hold the submit lock alone."""
+        async with self._lock.alone():
+            yield
+
+    async def pull_claims(self, folders: Sequence[Path]) -> None:
+        """All is here already."""
+
+    async def pull(self, folders: Sequence[Path]) -> frozenset[Path]:
+        """All is here already."""
+        return frozenset(folders)
+
+    def watch(self, folders: Sequence[Path]) -> None:
+        """The jobs write into the folders themselves."""

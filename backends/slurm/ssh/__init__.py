@@ -1,0 +1,1 @@
+"""A cluster that is reached through the user's own ssh."""
