@@ -20,7 +20,7 @@ from typing import Final
 
 import trio
 
-from matterstack.backends.base import LiveJob, PreparedAttempt, SubmitReport
+from matterstack.backends.base import Health, LiveJob, PreparedAttempt, SubmitReport
 from matterstack.backends.exit_record import read_claim, read_exit_record
 from matterstack.backends.processes import (
     ProcessName,
@@ -36,6 +36,7 @@ from matterstack.core.ids import BackendName, JobId, Token
 from matterstack.core.messages import Observed
 from matterstack.core.resources import Limits
 from matterstack.core.states import JobState
+from matterstack.storage.confine import confined
 from matterstack.storage.crash_points import crash_point
 from matterstack.storage.leases import boot_id
 
@@ -120,24 +121,32 @@ class LocalBackend:
 
     def _start(self, attempt: PreparedAttempt, lock: int) -> JobId:
         shell = self._script(attempt).shell
-        scheduler_log = str(attempt.folder / "scheduler.log")
-        (attempt.folder / "claim").mkdir(exist_ok=True)
-        pid = os.posix_spawn(
+        with confined(attempt.folder) as folder:
+            log = folder.append_to("scheduler.log")
+            try:
+                with folder.folder("claim", make=True):
+                    pid = self._spawn(attempt, shell, log, lock)
+            finally:
+                os.close(log)
+        job_id = ProcessName(pid, start_time(pid), self._boot).job_id()
+        self._started.add(job_id)
+        return job_id
+
+    @staticmethod
+    def _spawn(attempt: PreparedAttempt, shell: str, log: int, lock: int) -> int:
+        return os.posix_spawn(
             shell,
             [shell, str(attempt.folder / "job.sh")],
             os.environ,
             setsid=True,
             setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGQUIT],
             file_actions=[
+                (os.POSIX_SPAWN_DUP2, log, 1),
+                (os.POSIX_SPAWN_DUP2, log, 2),
                 (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, scheduler_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
-                (os.POSIX_SPAWN_DUP2, 1, 2),
                 (os.POSIX_SPAWN_DUP2, lock, LOCK_DESCRIPTOR),
             ],
         )
-        job_id = ProcessName(pid, start_time(pid), self._boot).job_id()
-        self._started.add(job_id)
-        return job_id
 
     def _watch(self, job_id: JobId) -> None:
         name = ProcessName.parse(job_id)
@@ -262,6 +271,16 @@ class LocalBackend:
         """What this machine has."""
         memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
         return Limits(cpus=os.cpu_count(), memory_mib=memory_mib, nodes=1, gpus=None)
+
+    def health(self) -> Health:
+        """There is nothing that could be out."""
+        return Health()
+
+
+def make_claim_folder(folder: Path) -> None:
+    """Make what the script of a local job finds in its folder: the place of its claim."""
+    with confined(folder) as inside, inside.folder("claim", make=True):
+        pass
 
 
 def _reap(pid: int, *, end_group: bool) -> None:

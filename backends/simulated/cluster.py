@@ -124,6 +124,7 @@ class SimulatedCluster:
     clock: Callable[[], datetime]
     nodes: int = 3
     cpus_per_node: int = 4
+    memory_per_node_mib: int = 64000
     faults: Faults = NO_FAULTS
     work: Callable[[Mapping[str, Any], Random], Work] = work_of_manifest
     on_submission: Callable[[SimulatedJob], None] = lambda _job: None

@@ -23,8 +23,10 @@ from matterstack.core.errors import BackendError
 
 UNREACHABLE: Final = "error: Unable to contact slurm controller (connect failure)\n"
 SOCKET_TIMEOUT: Final = "error: Batch job submission failed: Socket timed out on send/recv operation\n"
+LIMIT_USED_UP: Final = "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy\n"
 GIVES_UP_S: Final = (100.0, 300.0)
 """When a command that hangs gives up by itself."""
+SLOW_MOST_S: Final = 240.0
 LANDS_AFTER_DEATH_S: Final = 10.0
 """How long what a killed sbatch has asked for may still be on its way."""
 STALE_MOST_S: Final = 30.0
@@ -32,6 +34,10 @@ STALE_MOST_S: Final = 30.0
 TRUTHS_BETWEEN_LIES: Final = 2
 """A search and the next question about all jobs: an engine that was told the truth by both doubts no more."""
 DEFAULT_WALLTIME_S: Final = 24 * 3600.0
+_SETTINGS: Final = "AccountingStorageType   = accounting_storage/slurmdbd\nMaxArraySize = 1001\n"
+_PARTITION: Final = (
+    "PartitionName=main Default=YES MaxNodes=UNLIMITED MaxTime=UNLIMITED MinNodes=0 State=UP\n"
+)
 _FOLDER: Final = re.compile(r"^(\d+)\) folder=(.*) ;;$", re.MULTILINE)
 
 
@@ -126,7 +132,7 @@ class SimulatedCommands:
         happens, uniform = self.cluster.happens, self.cluster.random.uniform
         is_slow, self.next_is_slow = self.next_is_slow, False
         if is_slow or happens("sbatch_is_slow"):
-            with trio.move_on_after(uniform(1, 120)):
+            with trio.move_on_after(uniform(1, SLOW_MOST_S)):
                 await process.killed.wait()
         if process.killed.is_set():
             if self._perhaps():
@@ -134,6 +140,8 @@ class SimulatedCommands:
             await trio.sleep(uniform(0, LANDS_AFTER_DEATH_S))
         if not await self._ask_controller(0.01) or happens("sbatch_fails"):
             return Finished(1, "", f"sbatch: {UNREACHABLE}")
+        if happens("limit_is_used_up"):
+            return Finished(1, "", LIMIT_USED_UP)
         if happens("sbatch_hangs"):
             if self._perhaps():
                 self._submit(process)
@@ -214,15 +222,17 @@ class SimulatedCommands:
                 lines.append(_account_line(job, word))
         return Finished(0, "JobID|State|ExitCode|NodeList|Start|End|JobName\n" + "".join(lines), "")
 
-    async def _scontrol(self, _process: _Process) -> Finished:
+    async def _scontrol(self, process: _Process) -> Finished:
         if not await self._ask_controller(0.01):
             return Finished(1, "", f"scontrol: {UNREACHABLE}")
-        return Finished(0, "AccountingStorageType   = accounting_storage/slurmdbd\nMaxArraySize = 1001\n", "")
+        return Finished(0, _PARTITION if process.argv[-1] == "partition" else _SETTINGS, "")
 
     async def _sinfo(self, _process: _Process) -> Finished:
         if not await self._ask_controller(0.01):
             return Finished(1, "", f"sinfo: {UNREACHABLE}")
-        return Finished(0, "", "")
+        cluster = self.cluster
+        nodes = f"main|{cluster.nodes}|{cluster.cpus_per_node}|{cluster.memory_per_node_mib}|(null)|(null)\n"
+        return Finished(0, f"PARTITION|NODES|CPUS|MEMORY|GRES|AVAIL_FEATURES\n{nodes}", "")
 
 
 def _queue_line(job: SimulatedJob) -> str:

@@ -20,7 +20,8 @@ class Faults:
         sbatch_hangs: sbatch never answers; the job is there or not.
         sbatch_repeats: sbatch fails with a time-out of its socket, was tried again, and there are two jobs;
             the second one does not start at once, and squeue tells no lies meanwhile.
-        sbatch_is_slow: sbatch takes up to two minutes.
+        limit_is_used_up: sbatch refuses, since the user may have no more jobs for now.
+        sbatch_is_slow: sbatch takes up to four minutes.
         question_fails: squeue or sacct fails.
         question_hangs: squeue or sacct never answers.
         squeue_is_stale: squeue gives its previous answer, if that is not too old.
@@ -43,6 +44,7 @@ class Faults:
     sbatch_lies: float = 0.0
     sbatch_repeats: float = 0.0
     sbatch_hangs: float = 0.0
+    limit_is_used_up: float = 0.0
     sbatch_is_slow: float = 0.0
     question_fails: float = 0.0
     question_hangs: float = 0.0

@@ -15,6 +15,7 @@ from sortedcontainers import SortedSet
 from matterstack.core import facts as f
 from matterstack.core.errors import InvariantError
 from matterstack.core.ids import RunId, TaskId, Token, UtcTime
+from matterstack.core.operators import ASKED
 from matterstack.core.run_state import AttemptState, ReadyKey, RunState, TaskState
 from matterstack.core.states import (
     JOB_TRANSITIONS,
@@ -233,7 +234,7 @@ def _tell_dependents(state: RunState, task: TaskState, touched: Touched) -> None
 
 def _task_reopened(state: RunState, fact: f.TaskReopened, _at: UtcTime, touched: Touched) -> None:
     task = _task(state, fact.task_id)
-    task.reason, task.outputs, task.data, task.tries = "", (), None, 0
+    task.reason, task.outputs, task.data, task.tries = fact.reason, (), None, 0
     if state.phase is Phase.PLANNING:
         # Its result may change: the last iteration is analyzed once more, from what it was planned from.
         state.phase = Phase.EXECUTING
@@ -300,9 +301,15 @@ def _prepared(state: RunState, fact: f.AttemptPrepared, at: UtcTime, touched: To
     task.tries += 1
     task.reason = ""
     _set_task(state, task, TaskStatus.ACTIVE, touched)
-    state.live[fact.token] = attempt
+    insert_live(state, attempt)
     touched.attempts[fact.token] = attempt
     touched.prepared.add(fact.token)
+
+
+def insert_live(state: RunState, attempt: AttemptState) -> None:
+    """Enter an attempt that has not ended."""
+    state.live[attempt.token] = attempt
+    state.asking += attempt.backend == ASKED
 
 
 def _live(state: RunState, token: Token, touched: Touched) -> AttemptState:
@@ -319,6 +326,7 @@ def _end(state: RunState, attempt: AttemptState, job_state: JobState, reason: st
         require_transition(f"job {attempt.job_id}", JOB_TRANSITIONS, attempt.state, job_state)
     attempt.state, attempt.reason, attempt.ended_at = job_state, reason, at
     del state.live[attempt.token]
+    state.asking -= attempt.backend == ASKED
 
 
 def _refused(state: RunState, fact: f.SubmissionRefused, at: UtcTime, touched: Touched) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from matterstack.core.errors import ConfigError
 from matterstack.core.json_rules import json_problem
+from matterstack.core.operators import ASKED
+from matterstack.core.scheduler_options import extra_problems
 
 _STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
+_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@-]*")
 
 
 class LocalBackendConfig(BaseModel):
@@ -24,6 +28,35 @@ class LocalBackendConfig(BaseModel):
     prologue: list[str] = []
 
 
+class SshConfig(BaseModel):
+    """A login node that is reached through the user's own ssh.
+
+    Attributes:
+        host: as it is given to ssh: a name of the user's ``~/.ssh/config``, or ``user@name``.
+        workdir: a folder there that the compute nodes see, such as a scratch folder; absolute.
+        options: what else ssh is given, one word each.
+    """
+
+    model_config = _STRICT
+    host: str
+    workdir: str
+    options: list[str] = []
+
+    @field_validator("host")
+    @classmethod
+    def _host_is_one_word(cls, host: str) -> str:
+        if not _HOST.fullmatch(host):
+            raise ValueError(f"ssh.host: {host!r} is no name of a host (set its port in ~/.ssh/config)")
+        return host
+
+    @field_validator("workdir")
+    @classmethod
+    def _workdir_is_absolute(cls, workdir: str) -> str:
+        if not workdir.startswith("/") or not workdir.isprintable() or ".." in workdir.split("/"):
+            raise ValueError(f"ssh.workdir: {workdir!r} is no absolute path; give one that begins with /")
+        return workdir
+
+
 class SlurmBackendConfig(BaseModel):
     """Jobs on a Slurm cluster, through its command line."""
 
@@ -33,10 +66,22 @@ class SlurmBackendConfig(BaseModel):
     poll_interval_s: float = Field(default=10.0, gt=0)
     command_timeout_s: float = Field(default=60.0, gt=0)
     grace_period_s: float = Field(default=30.0, ge=0)
+    runaway_after_s: float = Field(default=3600.0, ge=0)
     partition: str | None = None
     account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    reservation: str | None = None
+    extra: dict[str, str] = {}
     prologue: list[str] = []
-    ssh: None = None
+    ssh: SshConfig | None = None
+
+    @field_validator("extra")
+    @classmethod
+    def _extra_overrules_nothing(cls, extra: dict[str, str]) -> dict[str, str]:
+        if problems := list(extra_problems(extra)):
+            raise ValueError("; ".join(problems))
+        return extra
 
 
 BackendConfig = Annotated[LocalBackendConfig | SlurmBackendConfig, Field(discriminator="type")]
@@ -52,6 +97,13 @@ class RunConfig(BaseModel):
     planning_timeout_s: float = Field(default=3600.0, gt=0)
     params: dict[str, Any] = {}
     backends: dict[str, BackendConfig] = {}
+
+    @field_validator("backends")
+    @classmethod
+    def _no_backend_is_called_like_ours(cls, backends: dict[str, BackendConfig]) -> dict[str, BackendConfig]:
+        if ASKED in backends:
+            raise ValueError(f"no backend may be called {ASKED!r}")
+        return backends
 
     @model_validator(mode="after")
     def _default_backend_is_known(self) -> RunConfig:
@@ -123,7 +175,7 @@ def _finding(item: dict[str, Any]) -> str:
     if kind == "union_tag_not_found":
         return f"{field}.type: is missing (there are: local, slurm)"
     if kind == "value_error":
-        return str(item["ctx"]["error"])
+        return f"{field}: {item['ctx']['error']}" if item["loc"] else str(item["ctx"]["error"])
     return f"{field}: {item['msg'][0].lower()}{item['msg'][1:]}, not {given!r}"
 
 

@@ -9,21 +9,24 @@ import attrs
 from matterstack.core import facts as f
 from matterstack.core import messages as m
 from matterstack.core.ids import BackendName, TaskId, attempt_token
+from matterstack.core.operators import ASKED, NO_CAP, SENT_BACK
 from matterstack.core.retry_rules import failure_kind, may_retry, resources_of_next
 from matterstack.core.run_state import AttemptState, RunState, TaskState
-from matterstack.core.states import ENDED_JOBS, FailureKind, JobState, TaskStatus
+from matterstack.core.states import ENDED_JOBS, ENDED_TASKS, FailureKind, JobState, TaskStatus
 
 
 def wanted_seats(state: RunState, backend: BackendName) -> int:
     """How many more jobs this run could have on a backend now, by its own cap."""
     if not state.may_submit:
         return 0
-    return max(0, min(state.ready_count(backend), room_of(state)))
+    return max(0, min(state.ready_count(backend), room_of(state, backend)))
 
 
-def room_of(state: RunState) -> int:
-    """How many more jobs this run may have, on all backends together."""
-    return max(0, state.job_cap - len(state.live))
+def room_of(state: RunState, backend: BackendName) -> int:
+    """How many more jobs this run may have there: its cap is one for all backends, and none for questions."""
+    if backend == ASKED:
+        return NO_CAP
+    return max(0, state.job_cap - (len(state.live) - state.asking))
 
 
 def decide_prepare(state: RunState, message: m.Prepare) -> list[f.Fact]:
@@ -108,6 +111,8 @@ def decide_observed(state: RunState, message: m.Observed) -> list[f.Fact]:
                 state=message.state,
                 raw_state=message.raw_state,
                 reason=message.reason,
+                by=message.by,
+                sha256=message.sha256,
             )
         ]
     ended = f.JobEnded(
@@ -119,6 +124,8 @@ def decide_observed(state: RunState, message: m.Observed) -> list[f.Fact]:
         host=message.host,
         started_at=message.started_at,
         ended_at=message.ended_at,
+        by=message.by,
+        sha256=message.sha256,
     )
     return [ended, *_after_job(state, attempt, message)]
 
@@ -130,6 +137,8 @@ def _after_job(state: RunState, attempt: AttemptState, end: m.Observed) -> list[
         return []
     if state.ending is not None:
         return [f.TaskCancelled(task_id=attempt.task_id, reason=state.ending_reason)]
+    if end.raw_state == SENT_BACK and attempt.backend == ASKED:
+        return _send_back(state, task, end)
     if end.state is JobState.CANCELLED:
         reason = "its job was cancelled outside of MatterStack"
         return fail_task(state, task, f"{reason} ({end.reason})" if end.reason else reason)
@@ -139,6 +148,18 @@ def _after_job(state: RunState, attempt: AttemptState, end: m.Observed) -> list[
     if end.state is JobState.LOST:
         return fail_task(state, task, job_failure(end))
     return []
+
+
+def _send_back(state: RunState, gate: TaskState, answer: m.Observed) -> list[f.Fact]:
+    """What the gate depends on is done again, then it asks once more; what waits for it goes on waiting."""
+    reason = f"sent back by {answer.by}: {answer.reason}"
+    again = [t for t in gate.task.dependencies() if state.tasks[t].status in ENDED_TASKS]
+    if not again:
+        return fail_task(state, gate, f"{reason} (there is nothing before it that could be done again)")
+    return [
+        f.TaskFailed(task_id=gate.task.id, reason=reason),
+        *(f.TaskReopened(task_id=t, by=answer.by, reason=reason) for t in (*again, gate.task.id)),
+    ]
 
 
 def job_failure(end: m.Observed | AttemptState) -> str:
@@ -187,7 +208,11 @@ def fail_task(
         outputs=found.outputs if found else (),
         data=found.data if found else None,
     )
-    return [failed] if task.task.allow_failure else [failed, *_skip_dependents(state, task.task.id)]
+    return (
+        [failed]
+        if task.task.allow_failure and task.task.operator != "gate"
+        else [failed, *_skip_dependents(state, task.task.id)]
+    )
 
 
 def _skip_dependents(state: RunState, failed: TaskId) -> list[f.Fact]:

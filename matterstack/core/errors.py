@@ -14,6 +14,8 @@
     │       ├── DatabaseVersionError
     │       └── DatabaseCorruptError
     ├── StagingError             an attempt's folder cannot be prepared
+    ├── MonitorError             a monitor does not answer, or lets nobody in     exit 5
+    ├── ClosedError              the engine that was asked is closed, or has stopped
     ├── LeaseLostError           another engine took the run over
     ├── CapReachedError          no seat is free; try again when one is
     ├── MailboxFullError         nothing was enqueued
@@ -24,7 +26,8 @@ Each has a sentence for people (``str``), a stable ``code`` for programs, and a 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 
 class MatterStackError(Exception):
@@ -136,6 +139,27 @@ class StagingError(MatterStackError):
     code = "staging"
 
 
+class MonitorError(MatterStackError):
+    """A monitor does not answer, or does not let this client in.
+
+    Attributes:
+        is_final: to try again is of no use.
+    """
+
+    code = "monitor"
+    exit_code = 5
+
+    def __init__(self, message: str, *, hint: str = "", is_final: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.is_final = is_final
+
+
+class ClosedError(MatterStackError):
+    """What was used is closed, or has stopped: then ``__cause__`` is what stopped it."""
+
+    code = "closed"
+
+
 class LeaseLostError(MatterStackError):
     """Another engine holds the run now; nothing was written."""
 
@@ -176,3 +200,17 @@ class InvariantError(MatterStackError):
     """This is a bug in MatterStack: a rule that always holds did not."""
 
     code = "invariant"
+
+
+def error_of(document: Mapping[str, Any]) -> MatterStackError:
+    """An error that was told as ``{"code", "message", "hint"}``, as the class that has this code."""
+    kinds = {kind.code: kind for kind in _all_kinds(MatterStackError)}
+    kind = kinds.get(document["code"], RefusedError)
+    # The classes differ in their arguments; what matters to the caller is code, message and hint.
+    error = kind.__new__(kind)
+    MatterStackError.__init__(error, str(document["message"]), hint=str(document["hint"]))
+    return error
+
+
+def _all_kinds(kind: type[MatterStackError]) -> list[type[MatterStackError]]:
+    return [kind, *(deeper for sub in kind.__subclasses__() for deeper in _all_kinds(sub))]

@@ -19,10 +19,17 @@ from matterstack.core.states import FailureKind, JobState
 
 @attrs.frozen(kw_only=True)
 class RunCreated:
-    """A run was made from a workspace; ``config`` is frozen from here on."""
+    """A run was made from a workspace; ``config`` is frozen from here on.
+
+    ``by``: who made it.  ``software``: versions of what was installed, by name.  ``sources``: SHA-256 of the
+    workspace's files, by path; copies of them are in the run's folder.
+    """
 
     workspace: str
     config: Mapping[str, Any]
+    by: str = ""
+    software: Mapping[str, str] = attrs.field(factory=dict)
+    sources: Mapping[str, str] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
@@ -113,10 +120,11 @@ class IterationAnalyzed:
 
 @attrs.frozen(kw_only=True)
 class TaskReopened:
-    """An ended task gets new attempts."""
+    """An ended task gets new attempts.  ``reason``: what a gate that sent it back had to say."""
 
     task_id: TaskId
     by: str
+    reason: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -168,17 +176,25 @@ class JobAccepted:
 
 @attrs.frozen(kw_only=True)
 class JobStateChanged:
-    """A live job was seen in another state, or waits for another reason."""
+    """A live job was seen in another state, or waits for another reason.
+
+    ``by`` and ``sha256``: of the file that says so, where a person or an instrument wrote it.
+    """
 
     token: Token
     state: JobState
     raw_state: str = ""
     reason: str = ""
+    by: str = ""
+    sha256: str = ""
 
 
 @attrs.frozen(kw_only=True)
 class JobEnded:
-    """The job is over; its seat is free."""
+    """The job is over; its seat is free.
+
+    ``by`` and ``sha256``: of the answer that ended it, where a person or an instrument wrote one.
+    """
 
     token: Token
     state: JobState
@@ -188,6 +204,8 @@ class JobEnded:
     host: str | None = None
     started_at: UtcTime | None = None
     ended_at: UtcTime | None = None
+    by: str = ""
+    sha256: str = ""
 
 
 @attrs.frozen

@@ -22,6 +22,7 @@ from matterstack.core import facts as f
 from matterstack.core.apply import Touched, apply, new_run
 from matterstack.core.errors import MatterStackError
 from matterstack.core.ids import BackendName, RunId, TaskId, Token
+from matterstack.core.operators import ASKED
 from matterstack.core.run_state import AttemptState, RunState
 from matterstack.core.states import ENDED_JOBS, ENDED_RUNS, Phase, RunStatus
 
@@ -139,7 +140,9 @@ class HistoryChecker:
         yield from self._check_caps(state, event, event.fact.backend)
 
     def _check_caps(self, state: RunState, event: f.Event, backend: BackendName) -> Iterator[Problem]:
-        own, shared = len(state.live), self._live[backend]
+        if backend == ASKED:
+            return
+        own, shared = len(state.live) - state.asking, self._live[backend]
         if own > state.job_cap:
             text = f"{_name(event)} is live attempt {own} of its run, which may have {state.job_cap}"
             yield Problem(state.run_id, event.seq, "cap", text)

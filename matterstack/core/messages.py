@@ -136,7 +136,10 @@ class Withdrawn:
 
 @attrs.frozen(kw_only=True)
 class Observed:
-    """The backend saw the job in this state."""
+    """The backend saw the job in this state.
+
+    ``by`` and ``sha256``: of the file that says so, where somebody outside wrote it.
+    """
 
     token: Token
     state: JobState
@@ -146,6 +149,8 @@ class Observed:
     host: str | None = None
     started_at: UtcTime | None = None
     ended_at: UtcTime | None = None
+    by: str = ""
+    sha256: str = ""
 
 
 @attrs.frozen(kw_only=True)

@@ -61,7 +61,8 @@ class Task:
         depends_on: ids of tasks that must have succeeded (or failed with ``allow_failure``).
         inputs: ``{name here: "task/path there"}``; copied in, and makes that task a dependency.
         outputs: patterns of files that the job must leave behind, such as ``"*.json"``.
-        files: ``{name here: path}``; a relative path starts at the folder of ``campaign.py``.
+        files: ``{name here: path}``; a relative path starts at the folder of ``campaign.py`` and must not
+            lead out of it, through links neither; a full path may lead anywhere.
         resources: what the job needs.
         backend: name of a backend in ``config.json``; None is its ``default_backend``.
         env: environment variables of the job.

@@ -17,6 +17,7 @@ from sortedcontainers import SortedSet
 from matterstack.core.facts import OutputFile
 from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token, UtcTime
 from matterstack.core.model import Task
+from matterstack.core.operators import ASKED, COMPUTE, NO_CAP
 from matterstack.core.resources import Resources
 from matterstack.core.states import ENDED_RUNS, JobState, Phase, RunStatus, TaskStatus
 
@@ -69,9 +70,9 @@ class TaskState:
     @property
     def satisfies_dependents(self) -> bool:
         """Whether tasks that depend on this one may go on."""
-        return self.status is TaskStatus.SUCCEEDED or (
-            self.status is TaskStatus.FAILED and self.task.allow_failure
-        )
+        # What is behind a gate that was closed does not go on, whether the run may fail of it or not.
+        may_fail = self.task.allow_failure and self.task.operator != "gate"
+        return self.status is TaskStatus.SUCCEEDED or (self.status is TaskStatus.FAILED and may_fail)
 
     @property
     def is_hard_failure(self) -> bool:
@@ -96,7 +97,8 @@ class RunState:
         base_state: what the iteration in hand was planned from (needed to analyze it once more).
         ending: CANCELLED or FAILED once that was asked for and jobs are still to be ended.
         stage_names: label of each iteration, the first one first.
-        live: attempts that hold a seat.
+        live: attempts that hold a seat, and those of operators that wait for an answer.
+        asking: how many of them wait for an answer; no cap counts these.
         collecting: ACTIVE tasks whose last job has ended, and whose outputs are to be collected.
     """
 
@@ -118,6 +120,7 @@ class RunState:
     dependents: dict[TaskId, list[TaskId]] = attrs.field(factory=dict)
     ready: dict[BackendName, SortedSet[ReadyKey]] = attrs.field(factory=dict)
     live: dict[Token, AttemptState] = attrs.field(factory=dict)
+    asking: int = 0
     collecting: dict[TaskId, None] = attrs.field(factory=dict)
     hard_failures: dict[TaskId, None] = attrs.field(factory=dict)
     counts: Counter[TaskStatus] = attrs.field(factory=Counter)
@@ -150,11 +153,26 @@ class RunState:
 
     def backend_of(self, task: Task) -> BackendName:
         """Name of the backend that runs a task."""
+        if task.operator != COMPUTE:
+            return ASKED
+        return self.job_backend_of(task)
+
+    def job_backend_of(self, task: Task) -> BackendName:
+        """Name of the backend of its job, also where a person submits that by hand."""
         return BackendName(task.backend or self.config["default_backend"])
 
     def backend_cap(self, backend: BackendName) -> int:
         """Most live jobs of the backend, over all runs, as this run's config has it."""
+        if backend == ASKED:
+            return NO_CAP
         return int(self.config["backends"][backend]["max_jobs"])
+
+    def backend_config(self, backend: BackendName) -> Mapping[str, Any]:
+        """What defines the backend."""
+        if backend == ASKED:
+            return {"type": ASKED, "max_jobs": NO_CAP, "backends": self.config["backends"]}
+        config: Mapping[str, Any] = self.config["backends"][backend]
+        return config
 
     def ready_count(self, backend: BackendName) -> int:
         """How many tasks are ready for a backend."""

@@ -11,9 +11,11 @@ from matterstack.core.errors import CampaignError
 from matterstack.core.ids import TASK_ID_PATTERN, TaskId
 from matterstack.core.json_rules import json_problem
 from matterstack.core.model import Task, Workflow
+from matterstack.core.operators import ASKING, OPERATORS
 from matterstack.core.patterns import matches
+from matterstack.core.resources import Limits, beyond_limits, closed_now
+from matterstack.core.scheduler_options import extra_problems
 
-OPERATORS: Final = frozenset({"compute"})
 RESERVED_NAMES: Final = frozenset(
     {"manifest.json", "job.sh", "claim", "stdout.log", "stderr.log", "scheduler.log", "exit.json"}
 )
@@ -43,6 +45,32 @@ def check_workflow(
     raise CampaignError("the planned workflow cannot run: " + "; ".join(shown))
 
 
+def check_limits(
+    workflow: Workflow, limits: Mapping[str, Limits], default_backend: str, *, now: bool = False
+) -> None:
+    """Refuse a workflow with a task that its backend can never run.
+
+    Args:
+        limits: by the name of the backend; nothing is said of tasks of others.
+        now: refuse partitions too that start no jobs at this time.
+
+    Raises:
+        CampaignError: naming the first such task, the field, its value and the limit.
+    """
+    found: list[str] = []
+    for task in workflow.tasks:
+        backend = task.backend or default_backend
+        if backend not in limits or task.operator != "compute":
+            continue
+        if excess := beyond_limits(task.resources, limits[backend]):
+            found.append(f"task {task.id!r}: resources: backend {backend} can never give {excess}")
+        elif now and (excess := closed_now(task.resources, limits[backend])):
+            found.append(f"task {task.id!r}: resources: backend {backend} cannot give {excess}")
+    if found:
+        others = f" (and {len(found) - 1} more tasks like it)" if len(found) > 1 else ""
+        raise CampaignError(found[0] + others)
+
+
 def _problems(
     workflow: Workflow, earlier: Mapping[TaskId, Sequence[str]], backends: Collection[str]
 ) -> Iterator[str]:
@@ -68,7 +96,9 @@ def _task_problems(
         yield "id must be 1 to 100 letters, digits, '.', '_' or '-', and start with a letter or digit"
     if task.operator not in OPERATORS:
         yield f"operator {task.operator!r} is not one of: {', '.join(sorted(OPERATORS))}"
-    if not task.command:
+    if task.operator in ASKING - {"manual_hpc"}:
+        yield from _asking_problems(task)
+    elif not task.command:
         yield "command is empty"
     if task.backend is not None and task.backend not in backends:
         yield f"backend {task.backend!r} is not in config.json (it has: {', '.join(sorted(backends))})"
@@ -80,16 +110,32 @@ def _task_problems(
     for name in (*task.inputs, *task.files):
         if problem := unsafe_name(name):
             yield f"file name {name!r} {problem}"
+    for name, path in task.files.items():
+        if PurePosixPath(path).parts[:1] == ("..",):
+            yield f"files: {name!r}: {str(path)!r} leads out of the workspace (give its full path instead)"
     for name in task.inputs.keys() & task.files.keys():
         yield f"file name {name!r} is both in inputs and in files"
     for pattern in task.outputs:
         if problem := unsafe_name(pattern):
             yield f"output pattern {pattern!r} {problem}"
+    asked = task.resources
+    for problem in extra_problems(asked.extra, has_memory=asked.memory_mib is not None):
+        yield f"resources: extra: {problem}"
     for name in task.env:
         if not ENV_NAME_PATTERN.fullmatch(name):
             yield f"env: {name!r} is no name of an environment variable"
     if problem := json_problem(task.params):
         yield f"params: must be JSON ({problem})"
+
+
+def _asking_problems(task: Task) -> Iterator[str]:
+    """What a task that no job does has no use for."""
+    if task.command:
+        yield f"operator {task.operator} runs no command"
+    if task.backend is not None:
+        yield f"operator {task.operator} uses no backend"
+    if task.outputs and task.operator != "experiment":
+        yield f"operator {task.operator} leaves no outputs"
 
 
 def _input_problems(name: str, source: str, outputs: Mapping[TaskId, Sequence[str]]) -> Iterator[str]:

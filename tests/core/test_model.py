@@ -133,7 +133,7 @@ def test_dependencies_are_those_named_then_those_of_inputs_each_once() -> None:
     ],
 )
 def test_what_no_job_ever_gets_is_said(
-    wanted: dict[str, Any], limits: dict[str, int], words: str | None
+    wanted: dict[str, Any], limits: dict[str, Any], words: str | None
 ) -> None:
     assert beyond_limits(Resources(**wanted), Limits(**limits)) == words
 

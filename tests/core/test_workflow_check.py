@@ -126,6 +126,14 @@ SAFE = [
 ]
 
 
+@pytest.mark.parametrize("path", ["../x.py", "..", "../w/x.py"])
+def test_a_relative_file_starts_in_the_workspace_and_does_not_leave_it(path: str) -> None:
+    assert of_a(files={"x": path}) == [
+        f"files: 'x': {path!r} leads out of the workspace (give its full path instead)"
+    ]
+    assert of_a(files={"x": "a/../x.py", "y": "/opt/../x.py"}) == []
+
+
 @pytest.mark.parametrize("name", UNSAFE, ids=lambda name: repr(name[:20]))
 def test_a_name_that_could_leave_the_folder_or_break_our_own_files_is_unsafe(name: str) -> None:
     assert unsafe_name(name) == UNSAFE[name]
@@ -184,8 +192,26 @@ def test_params_may_be_as_deep_as_is_allowed_and_no_circle() -> None:
 
 def test_command_operator_and_backend_are_checked() -> None:
     assert of_a(command=[]) == ["command is empty"]
-    assert of_a(operator="magic") == ["operator 'magic' is not one of: compute"]
+    known = "compute, experiment, gate, human, manual_hpc"
+    assert of_a(operator="magic") == [f"operator 'magic' is not one of: {known}"]
     assert of_a(backend="moon") == ["backend 'moon' is not in config.json (it has: cluster, local)"]
+
+
+def test_a_question_has_no_use_for_what_only_a_job_has() -> None:
+    for operator in ("human", "gate", "experiment"):
+        assert of_a(operator=operator, command=[]) == []
+        assert of_a(operator=operator, backend="local") == [
+            f"operator {operator} runs no command",
+            f"operator {operator} uses no backend",
+        ]
+    assert of_a(operator="experiment", command=[], outputs=["*.csv"]) == []
+    assert of_a(operator="gate", command=[], outputs=["*.csv"]) == ["operator gate leaves no outputs"]
+    assert of_a(operator="manual_hpc", backend="cluster", outputs=["*.csv"]) == []
+    assert of_a(operator="manual_hpc", command=[]) == ["command is empty"]
+
+
+def test_a_bad_manifest_is_no_reason_to_refuse_a_workflow() -> None:
+    assert of_a(operator="human", command=[], params={"question": 5}) == []
 
 
 # ---- circles ----
