@@ -12,6 +12,7 @@ import attrs
 from matterstack.actors.seats import Seats
 from matterstack.core.ids import RunId, Token
 from matterstack.core.seats import Turns, Want
+from matterstack.storage.claims import Waiting
 
 
 @attrs.define
@@ -22,6 +23,7 @@ class _Waiting:
         ready: how many of its tasks could be submitted now.
         room: how many more jobs it may have by its own cap.
         shares: other engines have seats of the backend, so the store is asked before it gets any.
+        deferred: the backend does not take for now what it was given, so it gets nothing more.
     """
 
     weight: int
@@ -29,9 +31,11 @@ class _Waiting:
     ready: int = 0
     room: int = 0
     shares: bool = False
+    deferred: bool = False
 
     def want(self, most: int) -> Want:
-        return Want(max(0, min(self.ready, self.room, most)), self.weight)
+        seats = 0 if self.deferred else max(0, min(self.ready, self.room, most))
+        return Want(seats, self.weight)
 
 
 @attrs.define
@@ -74,10 +78,36 @@ class Allotment:
         """Seats that a run was given are taken by attempts now, or not needed."""
         self._seats.unpromise(run, seats)
 
-    def allot(self) -> Mapping[RunId, int]:
-        """Give the free seats to the runs that wait, in turn."""
+    @property
+    def promised(self) -> int:
+        """Seats that runs were given, and that no attempt has taken yet."""
+        return self._seats.promised
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a run could use a seat."""
+        return any(waiting.want(waiting.cap).seats for waiting in self._waiting.values())
+
+    def defer(self, run: RunId, *, deferred: bool) -> None:
+        """Whether the backend leaves attempts of the run lying."""
+        if run in self._waiting:
+            self._waiting[run].deferred = deferred
+
+    def allot(self, most: int | None = None) -> Mapping[RunId, int]:
+        """Give the free seats to the runs that wait, in turn; at most so many."""
         wants = {run: w.want(w.cap) for run, w in self._waiting.items() if not w.shares}
-        return self._given(self._turns.allot(self._seats.free, wants))
+        return self._given(self._turns.allot(_least(self._seats.free, most), wants))
+
+    def take_back(self, run: RunId, seats: int) -> None:
+        """The backend had no room for what was submitted: that was no turn of the run's."""
+        if run in self._waiting:
+            self._turns.take_back(run, seats, self._waiting[run].weight)
+
+    def offer(self, deferred: Mapping[RunId, int], most: int) -> Mapping[RunId, int]:
+        """Share out, in turn, what may be submitted of that which was deferred.  They have seats."""
+        weights = {run: waiting.weight for run, waiting in self._waiting.items()}
+        wants = {run: Want(count, weights[run]) for run, count in deferred.items() if run in weights}
+        return self._turns.allot(most, wants)
 
     def hand_on(self, run: RunId, token: Token) -> int:
         """A job of the run has ended, which is not durable yet: how many seats the run gets for it at once.
@@ -89,10 +119,17 @@ class Allotment:
         if waiting is None:
             return 0
         waiting.room += 1
+        if waiting.shares:
+            # The store decides whether the run has more than its share.
+            own = {run: waiting.want(1)}
+            if not own[run].seats:
+                return 0
+            self.give_back(token)
+            return self._given(self._turns.allot(min(1, self._seats.free), own)).get(run, 0)
         wants = {other: w.want(w.cap) for other, w in self._waiting.items() if not w.shares}
-        if waiting.shares or self._seats.free or self._turns.next(wants) != run:
+        if self._seats.free or self._turns.next(wants) != run:
             return 0
-        self._seats.give_back(token)
+        self.give_back(token)
         return self._given(self._turns.allot(min(1, self._seats.free), wants)).get(run, 0)
 
     def _given(self, given: Mapping[RunId, int]) -> Mapping[RunId, int]:
@@ -117,13 +154,24 @@ class Allotment:
         waiting = self._waiting.get(run)
         return waiting is not None and waiting.shares
 
-    def allot_shared(self, run: RunId, live_in_store: int) -> int:
-        """How many seats a run gets, of those that the store has left.
+    def shared(self, run: RunId) -> tuple[Waiting, int]:
+        """What a run waits for that shares, and the cap that holds for it."""
+        waiting = self._waiting[run]
+        want = waiting.want(waiting.cap)
+        return Waiting(run=run, wanted=want.seats, weight=want.weight), waiting.cap
+
+    def allot_shared(self, run: RunId, taken: int, most: int | None = None) -> int:
+        """How many seats a run gets, of those that are not taken in the store; at most so many.
 
         When that is all that the mirror has left, no other engine has any, and sharing is over.
         """
         waiting = self._waiting[run]
-        left = max(0, waiting.cap - live_in_store)
+        left = max(0, waiting.cap - taken)
         waiting.shares = left < self._seats.free and waiting.want(waiting.cap).seats > 0
         wants = {run: waiting.want(left)}
-        return self._given(self._turns.allot(min(left, self._seats.free), wants)).get(run, 0)
+        free = _least(min(left, self._seats.free), most)
+        return self._given(self._turns.allot(free, wants)).get(run, 0)
+
+
+def _least(free: int, most: int | None) -> int:
+    return free if most is None else min(free, most)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -16,13 +17,16 @@ import trio
 
 from matterstack.actors import protocol as p
 from matterstack.actors.allotment import Allotment
+from matterstack.actors.deferral import Deferral
 from matterstack.actors.mailbox import Mailbox
+from matterstack.actors.reporting import Reporter
 from matterstack.backends.base import Backend, LiveJob, PreparedAttempt, SubmitReport
 from matterstack.core.errors import ActorEndedError, BackendError, MailboxFullError
 from matterstack.core.ids import JobId, RunId, Token
 from matterstack.core.messages import Observed
 from matterstack.core.polling import next_interval_s
 from matterstack.core.states import ENDED_JOBS
+from matterstack.storage.claims import Waiting
 from matterstack.storage.crash_points import crash_point
 
 logger: Final = logging.getLogger(__name__)
@@ -59,12 +63,14 @@ class BackendActor:
     backend: Backend
     mailbox: Mailbox[p.BackendMessage]
     attending: dict[RunId, Mailbox[p.RunMessage]]
-    live_in_store: Callable[[], Awaitable[int]]
+    taken_in_store: Callable[[Waiting, int], Awaitable[int]]
+    reporter: Reporter
     _allotment: Allotment = attrs.field(factory=Allotment)
     _jobs: dict[Token, _Followed] = attrs.field(factory=dict)
     _unresolved: dict[Token, _Unresolved] = attrs.field(factory=dict)
     _submitting: set[Token] = attrs.field(factory=set)
     _interval: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    _deferral: Deferral = attrs.field(factory=Deferral)
     _outbox: dict[RunId, list[p.RunMessage]] = attrs.field(factory=dict)
     _busy: trio.Event = attrs.field(factory=trio.Event)
     _changed: trio.Event = attrs.field(factory=trio.Event)
@@ -81,6 +87,7 @@ class BackendActor:
             nursery.start_soon(self._poll_for_ever)
             nursery.start_soon(self._deliver_again)
             nursery.start_soon(self._learn_limits)
+            nursery.start_soon(self._offer_deferred)
             for run in list(self.attending):
                 self._tell(run, p.BackendStarted(self.backend.name))
             while True:
@@ -107,11 +114,13 @@ class BackendActor:
                     if token in self._jobs:
                         self._jobs[token].ending = True
                 nursery.start_soon(self._end_jobs)
-            case p.Release(_, tokens):
+            case p.Release(run, tokens):
                 for token in tokens:
                     self._jobs.pop(token, None)
                     self._unresolved.pop(token, None)
                     self._allotment.give_back(token)
+                self._deferral.remove(run, tokens)
+                self._allotment.defer(run, deferred=self._deferral.count(run) > 0)
             case p.Leave(run):
                 self._forget(run)
 
@@ -126,6 +135,10 @@ class BackendActor:
         for attempt in message.unresolved:
             self._allotment.take(attempt.token)
             self._unresolved[attempt.token] = _Unresolved(run, attempt)
+        for token in message.deferred:
+            self._allotment.take(token)
+        self._deferral.add(run, message.deferred)
+        self._allotment.defer(run, deferred=bool(message.deferred))
         if message.jobs or message.unresolved:
             self._begin_interval()
             self._changed.set()  # much may have happened while nobody looked: ask at once
@@ -137,6 +150,8 @@ class BackendActor:
         self.attending.pop(run, None)
         self._outbox.pop(run, None)
         self._allotment.leave(run)
+        for token in self._deferral.forget(run):
+            self._allotment.give_back(token)
         for token in [t for t, followed in self._jobs.items() if followed.run == run]:
             del self._jobs[token]
             self._allotment.give_back(token)
@@ -154,16 +169,32 @@ class BackendActor:
                 await self.backend.probe()
             except BackendError as error:
                 failures += 1
-                if failures == 1:
-                    logger.warning("%s does not answer: %s", self.backend.name, error)
-                await trio.sleep(next_interval_s(self.backend.poll_interval_s, 0, failures))
+                self._note_failure(failures, error)
+                await trio.sleep(next_interval_s(self.backend.poll_interval_s, 0, failures) * self._spread())
             else:
                 self._is_known = True
+                self._note_answer(failures)
         self._allot()
 
     def _allot(self) -> None:
-        for run, seats in self._allotment.allot().items() if self._is_known else ():
+        for run, seats in self._allotment.allot(self._site_room()).items() if self._is_known else ():
             self._grant(run, seats)
+        if self._waits_for_site():
+            self._busy.set()
+        self._tell_limit()
+
+    def _tell_limit(self) -> None:
+        known = self.backend.health().limit if self._waits_for_site() else ""
+        self.reporter.limited(self._deferral.limit or known)
+
+    def _site_room(self) -> int | None:
+        """How many more jobs the site takes, as far as it says so; None where it does not."""
+        room = self.backend.health().room
+        return None if room is None else max(0, room - self._allotment.promised - len(self._submitting))
+
+    def _waits_for_site(self) -> bool:
+        """Whether runs wait for jobs to end of which nobody here need know."""
+        return self._site_room() == 0 and (self._allotment.is_wanted or bool(self._deferral))
 
     def _grant(self, run: RunId, seats: int) -> None:
         if seats:
@@ -174,9 +205,11 @@ class BackendActor:
         interval_s = min(max(SHARE_AT_LEAST_S, self.backend.poll_interval_s / 2), SHARE_AT_MOST_S)
         while self._allotment.is_sharing(run):
             await trio.sleep(interval_s)
-            live = await self.live_in_store()
+            if not self._allotment.is_sharing(run):
+                break
+            taken = await self.taken_in_store(*self._allotment.shared(run))
             if self._allotment.is_sharing(run):
-                self._grant(run, self._allotment.allot_shared(run, live))
+                self._grant(run, self._allotment.allot_shared(run, taken, self._site_room()))
         self._allot()
 
     # ---- submission ----
@@ -187,6 +220,8 @@ class BackendActor:
         for attempt in attempts:
             self._allotment.take(attempt.token)
             self._submitting.add(attempt.token)
+        self._deferral.submit(run, [attempt.token for attempt in attempts])
+        self._allotment.defer(run, deferred=self._deferral.count(run) > 0)
         if attempts:
             nursery.start_soon(self._submit, run, attempts)
 
@@ -207,11 +242,45 @@ class BackendActor:
         for token, reason in report.unresolved.items():
             logger.warning("%s: submission of %s is unclear: %s", self.backend.name, token, reason)
             self._unresolved[token] = _Unresolved(run, folders[token])
+        self._defer(run, attempts, report)
         self._tell(run, p.Submitted(self.backend.name, report))
+        self.reporter.health(self.backend.health())
         self._begin_interval()
 
+    def _defer(self, run: RunId, attempts: Sequence[PreparedAttempt], report: SubmitReport) -> None:
+        """Note what a limit keeps out, and offer less of it, or other runs' attempts, where that may fit."""
+        groups = Counter(a.batch or a.token for a in attempts if a.token in report.deferred)
+        largest = max(groups.values(), default=0)
+        if largest:
+            self._note_deferred(run, report.deferred)
+        self._deferral.answered(run, taken=len(report.accepted), refused=largest)
+        self._tell_limit()
+
+    def _note_deferred(self, run: RunId, deferred: Mapping[Token, str]) -> None:
+        if not self._deferral.limit:
+            logger.warning("%s takes no more jobs now: %s", self.backend.name, _first(deferred))
+        self._deferral.add(run, deferred, _first(deferred))
+        self._allotment.defer(run, deferred=True)
+        self._allotment.take_back(run, len(deferred))
+
+    async def _offer_deferred(self) -> None:
+        while True:
+            await self._deferral.next_offer(self.backend.poll_interval_s, self._spread())
+            room = self._site_room()
+            most = self._deferral.chunk if room is None else min(self._deferral.chunk, room)
+            offers = self._allotment.offer(self._deferral.counts(), most)
+            self._deferral.offered(offers)
+            for run, count in offers.items():
+                self._tell(run, p.TryAgain(self.backend.name, count))
+
     def _follow(self, run: RunId, attempt: PreparedAttempt, job_id: JobId) -> None:
-        job = LiveJob(token=attempt.token, job_id=job_id, folder=attempt.folder)
+        job = LiveJob(
+            token=attempt.token,
+            job_id=job_id,
+            folder=attempt.folder,
+            batch=attempt.batch,
+            question=attempt.question,
+        )
         self._jobs[attempt.token] = _Followed(run, job)
 
     # ---- following ----
@@ -230,7 +299,7 @@ class BackendActor:
 
     async def _poll_for_ever(self) -> None:
         while True:
-            if not self._jobs and not self._unresolved:
+            if not self._jobs and not self._unresolved and not self._waits_for_site():
                 self._busy = trio.Event()
                 await self._busy.wait()
             with trio.move_on_after(self._interval_s()) as self._interval:
@@ -241,7 +310,10 @@ class BackendActor:
     def _interval_s(self) -> float:
         interval = next_interval_s(self.backend.poll_interval_s, self._unchanged, self._failures)
         # Many engines that lost the same controller must not come back all at once.
-        return interval * (1 + random.uniform(0, JITTER) if self._failures else 1)  # noqa: S311
+        return interval * (self._spread() if self._failures else 1)
+
+    def _spread(self) -> float:
+        return 1 + random.uniform(0, JITTER)  # noqa: S311
 
     async def _ask_once(self) -> None:
         try:
@@ -251,13 +323,13 @@ class BackendActor:
                 await self._resolve()
         except BackendError as error:
             self._failures += 1
-            if self._failures == 1:
-                logger.warning("%s does not answer: %s", self.backend.name, error)
+            self._note_failure(self._failures, error)
         else:
-            if self._failures:
-                logger.warning("%s answers again", self.backend.name)
+            self._note_answer(self._failures)
             self._failures = 0
             self._unchanged = 0 if changed else self._unchanged + 1
+        if self._site_room() is not None:
+            self._allot()  # jobs that nobody here knows of may have ended
 
     def _note(self, observed: Iterable[Observed]) -> bool:
         news: dict[RunId, list[Observed]] = {}
@@ -272,8 +344,24 @@ class BackendActor:
         for run, sightings in news.items():
             self._tell(run, p.Sightings(self.backend.name, sightings))
             ended = [sighting.token for sighting in sightings if sighting.state in ENDED_JOBS]
-            self._grant(run, sum(self._allotment.hand_on(run, token) for token in ended))
+            self._grant(run, sum(self._hand_on(run, token) for token in ended))
+            self._deferral.ended(len(ended))
         return bool(news)
+
+    def _note_failure(self, failures: int, error: BackendError) -> None:
+        if failures == 1:
+            logger.warning("%s does not answer: %s", self.backend.name, error)
+        self.reporter.failed(str(error))
+        self.reporter.health(self.backend.health())
+
+    def _note_answer(self, failures: int) -> None:
+        if failures:
+            logger.warning("%s answers again", self.backend.name)
+        self.reporter.answered()
+        self.reporter.health(self.backend.health())
+
+    def _hand_on(self, run: RunId, token: Token) -> int:
+        return 0 if self._site_room() == 0 else self._allotment.hand_on(run, token)
 
     async def _resolve(self) -> None:
         # One that is just being submitted would be missed, and then be submitted twice.
@@ -352,3 +440,7 @@ class BackendActor:
                         messages.pop(0)
                     if not messages:
                         del self._outbox[run]
+
+
+def _first(reasons: Mapping[Token, str]) -> str:
+    return next(iter(reasons.values()))

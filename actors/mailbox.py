@@ -128,6 +128,13 @@ class Mailbox(Generic[_Message]):
         """Take out what is waiting, at once, at most so many."""
         return [self._take() for _ in range(min(most, len(self._control) + len(self._normal)))]
 
+    def take_back(self, is_void: Callable[[_Message], bool]) -> None:
+        """Take out, unread, those messages that wait behind the control messages and do not hold any more."""
+        kept = [message for message in self._normal if not is_void(message)]
+        self._normal.clear()
+        self._normal.extend(kept)
+        self._has_room.set()
+
     def _take(self) -> _Message:
         message = (self._control or self._normal).popleft()
         self._has_room.set()

@@ -20,6 +20,7 @@ from matterstack.actors.disk_room import wait_for_room
 from matterstack.actors.runtime import Runtime
 from matterstack.campaign_process import ANSWER_VARIABLE
 from matterstack.core.errors import CampaignError
+from matterstack.storage.confine import ConfinementError, confined
 
 READ_BYTES: Final = 1 << 16
 LAST_WORDS_S: Final = 1.0
@@ -30,6 +31,9 @@ class PlanningRequest:
     """One call of a campaign.
 
     Attributes:
+        campaign_file: ``campaign.py``, or what was kept of an object.
+        object_sha256: of what was kept; None for a ``campaign.py``.
+        folder: where it is called.
         results: by task id: status, reason, exit_code, outputs (paths), data.
         earlier: output patterns of the tasks of earlier iterations.
         log: where what the campaign prints is appended; None drops it.
@@ -37,6 +41,8 @@ class PlanningRequest:
 
     action: Literal["load", "plan", "analyze"]
     campaign_file: Path
+    object_sha256: str | None = None
+    folder: Path
     params: Mapping[str, Any]
     state: Mapping[str, Any] = attrs.field(factory=dict)
     results: Mapping[str, Any] = attrs.field(factory=dict)
@@ -87,7 +93,7 @@ class ProcessPlanner:
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            cwd=request.campaign_file.parent,
+            cwd=request.folder,
             env={**os.environ, ANSWER_VARIABLE: str(writing)},
             pass_fds=(writing,),
             start_new_session=True,
@@ -137,16 +143,20 @@ async def _end_session_with_its_leader(pid: int, reading: trio.CancelScope) -> N
 
 
 def _open_log(path: Path | None) -> int:
-    target = path or Path(os.devnull)
-    if path is not None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    return os.open(target, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    if path is None:
+        return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        with confined(path.parent, make=True) as folder:
+            return folder.append_to(path.name)
+    except ConfinementError as error:
+        raise CampaignError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _line(request: PlanningRequest) -> bytes:
     body = {
         "action": request.action,
         "file": str(request.campaign_file),
+        "object_sha256": request.object_sha256,
         "params": request.params,
         "state": request.state,
         "results": request.results,

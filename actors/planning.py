@@ -19,9 +19,13 @@ PlanningAction: TypeAlias = Literal["plan", "analyze"]
 def planning_request(root: Root, state: RunState, action: PlanningAction) -> PlanningRequest:
     """Ask with everything that has ended so far."""
     folder = root.run_folder(state.workspace, state.run_id)
+    workspace = Workspace(root.workspaces / state.workspace)
+    kept = state.config.get("campaign_object")
     return PlanningRequest(
         action=action,
-        campaign_file=Workspace(root.workspaces / state.workspace).campaign_file,
+        campaign_file=workspace.campaign_file if kept is None else folder.campaign_object,
+        object_sha256=None if kept is None else kept["sha256"],
+        folder=workspace.path,
         params=state.config["params"],
         state=state.campaign_state,
         results=_results(folder, state.tasks),

@@ -5,15 +5,15 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import attrs
 
 from matterstack.actors.disk_room import wait_for_room
 from matterstack.actors.services import Services
-from matterstack.backends.base import Backend, LiveJob, PreparedAttempt
+from matterstack.backends.base import Backend, LiveJob, PreparedAttempt, Question
 from matterstack.core.errors import InvariantError, StagingError, StoreError
 from matterstack.core.ids import TaskId, Token
+from matterstack.core.operators import ASKED
 from matterstack.core.run_state import AttemptState, RunState
 from matterstack.storage.codec import CONVERTER
 from matterstack.storage.layout import AttemptFolder, RunFolder, Workspace
@@ -47,15 +47,37 @@ def prepared_attempt(state: RunState, folder: RunFolder, attempt: AttemptState) 
         resources=attempt.resources,
         batch=attempt.batch,
         index=attempt.index,
+        question=_question(state, attempt),
     )
 
 
-def live_job(folder: RunFolder, attempt: AttemptState) -> LiveJob:
+def _question(state: RunState, attempt: AttemptState) -> Question | None:
+    if attempt.backend != ASKED:
+        return None
+    task = state.tasks[attempt.task_id].task
+    return Question(
+        run_id=state.run_id,
+        task_id=attempt.task_id,
+        n=attempt.n,
+        operator=task.operator,
+        params=task.params,
+        asked_at=attempt.prepared_at,
+        backend=state.job_backend_of(task),
+    )
+
+
+def live_job(state: RunState, folder: RunFolder, attempt: AttemptState) -> LiveJob:
     """What a backend follows."""
     if attempt.job_id is None:
         raise InvariantError(f"attempt {attempt.token} has no job")
     path = folder.attempt(attempt.task_id, attempt.n).path
-    return LiveJob(token=attempt.token, job_id=attempt.job_id, folder=path)
+    return LiveJob(
+        token=attempt.token,
+        job_id=attempt.job_id,
+        folder=path,
+        batch=attempt.batch,
+        question=_question(state, attempt),
+    )
 
 
 async def stage_all(
@@ -108,19 +130,25 @@ def _staging(services: Services, state: RunState, backend: Backend, attempt: Pre
             "outputs": list(task.outputs),
         },
         files=[
-            Copy(name=name, source=workspace.path / path, origin=str(path))
+            Copy(name=name, source=str(path), origin=str(path), within=workspace.path, may_link=True)
             for name, path in task.files.items()
         ],
         inputs=[
-            Copy(name=name, source=_input_path(state, run_folder, source), origin=source)
+            Copy(
+                name=name,
+                source=_input_path(state, run_folder, source),
+                origin=source,
+                within=run_folder.path,
+            )
             for name, source in task.inputs.items()
         ],
         script=backend.script(attempt),
     )
 
 
-def _input_path(state: RunState, folder: RunFolder, source: str) -> Path:
-    """Where the last attempt of the task that makes an input left it."""
+def _input_path(state: RunState, folder: RunFolder, source: str) -> str:
+    """Where in the run's folder the last attempt of the task that makes an input left it."""
     task_id, _, name = source.partition("/")
     maker = state.tasks[TaskId(task_id)]
-    return folder.attempt(maker.task.id, len(maker.attempts)).path / name
+    attempt = folder.attempt(maker.task.id, len(maker.attempts)).path
+    return str(attempt.relative_to(folder.path) / name)

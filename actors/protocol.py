@@ -40,6 +40,14 @@ class Submitted:
 
 
 @attrs.frozen
+class TryAgain:
+    """There may be room for so many of the attempts that were deferred."""
+
+    backend: BackendName
+    count: int
+
+
+@attrs.frozen
 class Sightings:
     """What the backend saw of this run's jobs."""
 
@@ -99,6 +107,7 @@ RunMessage: TypeAlias = (
     CommandReady
     | SeatsGranted
     | Submitted
+    | TryAgain
     | Sightings
     | Resolved
     | BackendStarted
@@ -113,7 +122,10 @@ RunMessage: TypeAlias = (
 
 @attrs.frozen
 class Attend:
-    """This run uses the backend; its jobs of earlier engines are these."""
+    """This run uses the backend; its jobs of earlier engines are these.
+
+    ``deferred``: attempts that the backend would not take for now.
+    """
 
     run: RunId
     mailbox: Mailbox[RunMessage]
@@ -121,6 +133,7 @@ class Attend:
     cap: int
     jobs: Sequence[LiveJob]
     unresolved: Sequence[PreparedAttempt]
+    deferred: Sequence[Token] = ()
 
 
 @attrs.frozen

@@ -40,9 +40,10 @@ from matterstack.core.errors import (
 from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token
 from matterstack.core.model import Workflow
 from matterstack.core.run_state import RunState
+from matterstack.storage.claims import claimed_backends
 from matterstack.storage.commands import StoredCommand
 from matterstack.storage.crash_points import crash_point
-from matterstack.storage.journal import make_append
+from matterstack.storage.journal import Append, make_append
 from matterstack.storage.layout import RunFolder
 from matterstack.storage.snapshot import load_run
 
@@ -88,6 +89,8 @@ class RunActor:
     _attends: dict[BackendName, p.Attend] = attrs.field(factory=dict)
     _unresolved: set[Token] = attrs.field(factory=set)
     _held_back: set[Token] = attrs.field(factory=set)
+    _deferred: dict[Token, BackendName] = attrs.field(factory=dict)
+    _claimed: set[BackendName] = attrs.field(factory=set)
     _manifests: dict[Token, str] = attrs.field(factory=dict)
     _collecting: set[TaskId] = attrs.field(factory=set)
     _pauses: list[StoredCommand] = attrs.field(factory=list)
@@ -126,6 +129,8 @@ class RunActor:
         if state is None:
             raise NotFoundError(f"no run {self.run_id}")
         self._state = state
+        store, reader = self.services.runtime.store, self.services.reader
+        self._claimed.update(await store(claimed_backends, reader, self.run_id))
 
     def _is_done(self) -> bool:
         if self._drives or self._state.ending is not None:
@@ -158,8 +163,10 @@ class RunActor:
         granted: list[p.SeatsGranted] = []
         for message in received:
             match message:
-                case p.SeatsGranted():
-                    granted.append(message)
+                case p.SeatsGranted(backend):
+                    # What the actor before this one was given, the backend took back when that left.
+                    if backend in self._handles:
+                        granted.append(message)
                 case p.CommandReady(command):
                     inputs.extend(self._take_command(command))
                 case p.BackendStarted(backend):
@@ -192,6 +199,8 @@ class RunActor:
         match message:
             case p.Submitted():
                 yield from self._after_submission(message)
+            case p.TryAgain(backend, count):
+                self._submit_deferred(backend, count)
             case p.Sightings(_, observed):
                 crash_point("after_sighting")
                 yield from observed
@@ -212,9 +221,11 @@ class RunActor:
     def _after_submission(self, message: p.Submitted) -> Iterable[m.Message]:
         crash_point("after_submitted")
         report = message.report
-        for token in (*report.accepted, *report.refused, *report.unresolved):
+        for token in (*report.accepted, *report.refused, *report.unresolved, *report.deferred):
             self._submitting.pop(token, None)
-        self._unresolved.difference_update(report.accepted, report.refused)
+        self._unresolved.difference_update(report.accepted, report.refused, report.deferred)
+        # They keep their seats until the backend says that there may be room.
+        self._deferred.update((t, message.backend) for t in report.deferred if t in self._state.live)
         self._unresolved.update(report.unresolved)
         for token, job_id in report.accepted.items():
             sha256 = self._manifests.pop(token, None)
@@ -302,8 +313,8 @@ class RunActor:
         return facts
 
     def _preparations(self, grants: Sequence[p.SeatsGranted]) -> Iterable[tuple[m.Message, None]]:
-        if not self._may_not_submit():
-            for grant in grants:
+        for grant in grants:
+            if not self._may_not_submit(grant.backend):
                 limit = self._handles[grant.backend].backend.batch_limit
                 yield m.Prepare(backend=grant.backend, seats=grant.seats, batch_limit=limit), None
 
@@ -325,8 +336,11 @@ class RunActor:
             else:
                 await handle.mailbox.put(p.Submit(self.run_id, (), seats, denied))
 
-    def _may_not_submit(self) -> bool:
-        return bool(self._pauses or self._unresolved) or not self._drives
+    def _may_not_submit(self, backend: BackendName) -> bool:
+        """Whether a backend gets nothing new: while it is unclear what became of a submission there, too."""
+        live = self._state.live
+        is_unclear = any(token in live and live[token].backend == backend for token in self._unresolved)
+        return bool(self._pauses or is_unclear) or not self._drives
 
     # ---- effects ----
 
@@ -347,6 +361,8 @@ class RunActor:
         if released:
             self._unresolved.difference_update(released)
             self._held_back.difference_update(released)
+            for token in released:
+                self._deferred.pop(token, None)
             for handle in self._handles.values():
                 await handle.mailbox.put(p.Release(self.run_id, released))
         if self._state.ending is not None:
@@ -360,7 +376,8 @@ class RunActor:
     async def _end_everything(self) -> None:
         """End the jobs; attempts without one are withdrawn as soon as that is sure."""
         await self._attend_all()
-        held_back, self._held_back = self._held_back, set()
+        held_back, self._held_back = self._held_back | self._deferred.keys(), set()
+        self._deferred.clear()
         for backend, handle in self._handles.items():
             mine = [a for a in self._state.live.values() if a.backend == backend]
             with_job = [a.token for a in mine if a.job_id is not None]
@@ -381,6 +398,16 @@ class RunActor:
             tokens = [a.token for a in live if a.backend == backend and a.token in held_back]
             if tokens:
                 self._begin_submission(backend, tokens, 0, denied=False)
+
+    def _submit_deferred(self, backend: BackendName, count: int) -> None:
+        """Submit again, with the same tokens, some attempts that the backend had no room for."""
+        if not self._state.may_submit or self._may_not_submit(backend):
+            return
+        mine = [t for t in self._state.live if self._deferred.get(t) == backend][:count]
+        for token in mine:
+            del self._deferred[token]
+        if mine:
+            self._begin_submission(backend, mine, 0, denied=False)
 
     def _begin_submission(
         self, backend: BackendName, tokens: Sequence[Token], granted: int, *, denied: bool
@@ -433,12 +460,12 @@ class RunActor:
 
     async def _attend(self, backend: BackendName) -> None:
         """Tell a backend, which may know nothing, all that it must know of this run."""
-        handle = self.services.backend(backend, self._state.config["backends"][backend])
+        handle = self.services.backend(backend, self._state.backend_config(backend))
         self._handles[backend] = handle
         self._told_wants[backend] = (0, 0)
         mine = [a for a in self._state.live.values() if a.backend == backend]
         # What is still being staged was not submitted to anybody yet: that comes after this message.
-        waiting = self._held_back | self._staging
+        waiting = self._held_back | self._staging | self._deferred.keys()
         unresolved = [a for a in mine if a.job_id is None and a.token not in waiting]
         self._unresolved.update(a.token for a in unresolved)
         # Whoever had this actor's place may have told the backend to submit them: see `_note_attended`.
@@ -449,8 +476,9 @@ class RunActor:
             mailbox=self.mailbox,
             weight=self._state.priority,
             cap=self._state.backend_cap(backend),
-            jobs=[live_job(folder, a) for a in mine if a.job_id is not None],
+            jobs=[live_job(self._state, folder, a) for a in mine if a.job_id is not None],
             unresolved=[prepared_attempt(self._state, folder, a) for a in unresolved],
+            deferred=[a.token for a in mine if a.token in self._deferred],
         )
         self._attends[backend] = attend
         await handle.mailbox.put(attend)
@@ -466,12 +494,21 @@ class RunActor:
         if self._drives and not self._state.has_ended:
             await self._attend_all()
         for backend, handle in self._handles.items():
-            may_submit = self._state.may_submit and not self._may_not_submit()
-            ready = self._state.ready_count(backend) if may_submit else 0
-            want = (ready, room_of(self._state))
+            may_submit = self._state.may_submit and not self._may_not_submit(backend)
+            waits_for_site = backend in self._deferred.values()
+            ready = self._state.ready_count(backend) if may_submit and not waits_for_site else 0
+            want = (ready, room_of(self._state, backend))
+            if backend in self._claimed and min(want) == 0:
+                await self._drop_claim(backend)
             if want != self._told_wants.get(backend):
                 self._told_wants[backend] = want
                 await handle.mailbox.put(p.Want(self.run_id, *want))
+
+    async def _drop_claim(self, backend: BackendName) -> None:
+        """Other engines need leave no seats for this run."""
+        self._claimed.discard(backend)
+        dropped = Append(run_id=self.run_id, epoch=self.epoch, facts=(), wanted={backend: 0})
+        await self.services.journal.append(dropped)
 
     # ---- planning ----
 

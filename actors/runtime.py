@@ -33,7 +33,7 @@ class Runtime:
 
     clock: Callable[[], datetime] = wall_clock
     entropy: Callable[[int], bytes] = secrets.token_bytes
-    look_interval_s: float = 0.1
+    look_interval_s: float = 0.2
     look_anyway_s: float = 2.0
     journal: RunBlocking = attrs.field(factory=lambda: WorkerThreads(1))
     store: RunBlocking = attrs.field(factory=lambda: WorkerThreads(1))

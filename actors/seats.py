@@ -25,6 +25,11 @@ class Seats:
         """Seats that nobody has and nobody was promised; never negative."""
         return max(0, int(self._limiter.available_tokens))
 
+    @property
+    def promised(self) -> int:
+        """Seats that are kept for runs."""
+        return sum(len(kept) for kept in self._promises.values())
+
     def attend(self, run: RunId, cap: int) -> None:
         """A run comes in.
 

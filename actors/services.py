@@ -11,7 +11,7 @@ import attrs
 from matterstack.actors.journal import JournalActor
 from matterstack.actors.mailbox import Mailbox
 from matterstack.actors.planner import Planner
-from matterstack.actors.protocol import BackendMessage, Leave
+from matterstack.actors.protocol import Attend, BackendMessage, Leave, Want
 from matterstack.actors.runtime import Runtime
 from matterstack.backends.base import Backend
 from matterstack.core.errors import ActorEndedError, MailboxFullError
@@ -30,6 +30,8 @@ class BackendHandle:
 
     def leave(self, run: RunId) -> None:
         """Say that a run has gone.  When nobody can take that in, nobody needs to know."""
+        # This overtakes what it had told: a run that came when it had gone would be given seats for ever.
+        self.mailbox.take_back(lambda message: isinstance(message, Attend | Want) and message.run == run)
         try:
             self.mailbox.tell(Leave(run), control=True)
         except (ActorEndedError, MailboxFullError):

@@ -21,7 +21,7 @@ INTERVAL_S: Final = 1.0
 
 
 def summary(state: RunState) -> dict[str, Any]:
-    """The same object that ``run status --json`` prints."""
+    """The same object that ``run status --json`` prints, but for what engines say of their backends."""
     return {
         "run_id": state.run_id,
         "workspace": state.workspace,

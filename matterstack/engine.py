@@ -6,6 +6,7 @@ them, the one that has its lease.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import sqlite3
@@ -23,35 +24,42 @@ from matterstack.actors.journal import JournalActor
 from matterstack.actors.mailbox import Mailbox
 from matterstack.actors.planner import Planner, ProcessPlanner
 from matterstack.actors.protocol import CommandReady, RunMessage
+from matterstack.actors.reporting import Reporter
 from matterstack.actors.run import Role, RunActor
 from matterstack.actors.runtime import Runtime
 from matterstack.actors.services import BackendHandle, Services
 from matterstack.actors.summary import SummaryWriter
 from matterstack.actors.supervisor import FOREVER, GiveUp, RestartPolicy, root_cause, supervise
+from matterstack.backends.answer_watch import AnswerWatch
 from matterstack.backends.base import Backend
 from matterstack.backends.factory import make_backend
+from matterstack.backends.operators import OperatorBackend
 from matterstack.core.apply import Touched, apply
 from matterstack.core.decide import decide
 from matterstack.core.errors import (
     BackendError,
-    CampaignError,
     LeaseLostError,
     MailboxFullError,
     StoreError,
 )
 from matterstack.core.facts import Fact
 from matterstack.core.ids import BackendName, RunId, UtcTime
+from matterstack.core.log_context import about_backend, about_run
 from matterstack.core.messages import Collected, Fail, Message, Settle
 from matterstack.core.model import Workflow
-from matterstack.core.resources import beyond_limits
+from matterstack.core.operators import ASKED
+from matterstack.core.resources import Limits
 from matterstack.core.run_state import RunState
+from matterstack.core.workflow_check import check_limits
+from matterstack.storage.backend_reports import blank_report
+from matterstack.storage.claims import Waiting, seats_taken
 from matterstack.storage.commands import open_commands
 from matterstack.storage.crash_points import crash_point
 from matterstack.storage.filesystems import file_system_type, is_network
 from matterstack.storage.journal import make_append
 from matterstack.storage.layout import Root
-from matterstack.storage.leases import Lease, acquire_lease, foreign_holder
-from matterstack.storage.queries import data_version, live_attempts, runs_to_serve, runs_with_jobs
+from matterstack.storage.leases import Lease, acquire_lease, foreign_holder, lease_holder
+from matterstack.storage.queries import data_version, runs_to_serve, runs_with_jobs
 from matterstack.storage.schema import journal_mode, open_database, translated_errors
 from matterstack.storage.snapshot import load_run
 
@@ -62,6 +70,10 @@ _T = TypeVar("_T")
 
 SWEEP_INTERVAL_S: Final = 30.0
 """How often jobs of runs that nobody serves are looked after."""
+ASK_S: Final = 30.0
+"""How often answers are looked for without any sign of one."""
+ASK_NETWORK_S: Final = 10.0
+"""The same on a network file system, which gives no signs of what other hosts do."""
 FATAL: Final = (StoreError, LeaseLostError)
 
 
@@ -88,6 +100,7 @@ class Engine:
     policy: RestartPolicy = attrs.field(factory=RestartPolicy)
     _handles: dict[str, BackendHandle] = attrs.field(factory=dict)
     _served: dict[RunId, _Served] = attrs.field(factory=dict)
+    _seen_elsewhere: set[RunId] = attrs.field(factory=set)
 
     # ---- serving ----
 
@@ -153,17 +166,23 @@ class Engine:
         for command in (await self._read(open_commands, run_id))[: mailbox.capacity]:
             mailbox.tell(CommandReady(command), control=True)
         self._served[run_id] = _Served(lease, mailbox, Role.COMMANDS)
-        await self._serve_run(run_id, lease, mailbox, Role.COMMANDS)
+        await about_run(run_id, self._serve_run, run_id, lease, mailbox, Role.COMMANDS)()
         return True
 
     async def _take_up(self, run_id: RunId, role: Role) -> None:
         lease = await self._acquire(run_id)
         if lease is None:
+            if role is Role.DRIVE and run_id not in self._seen_elsewhere:
+                self._seen_elsewhere.add(run_id)
+                holder = await self._read(lease_holder, run_id)
+                by = "another process" if holder is None else f"process {holder.pid} on {holder.host}"
+                logger.info("run %s is served by %s: it is taken up when that lets it go", run_id, by)
             return
+        self._seen_elsewhere.discard(run_id)
         crash_point("after_lease")
         mailbox: Mailbox[RunMessage] = Mailbox(f"run {run_id}")
         self._served[run_id] = _Served(lease, mailbox, role)
-        self._runs.start_soon(self._serve_run, run_id, lease, mailbox, role)
+        self._runs.start_soon(about_run(run_id, self._serve_run, run_id, lease, mailbox, role))
 
     async def _acquire(self, run_id: RunId) -> Lease | None:
         def acquire() -> Lease | None:
@@ -218,7 +237,7 @@ class Engine:
             f"its actor crashed more than {self.policy.max_crashes} times in {self.policy.window_s:g} s, "
             f"the last time with {type(cause).__name__}: {cause} (traceback in {self.root.engine_log})"
         )
-        at = self.runtime.now()
+        at = max(self.runtime.now(), state.updated_at)  # as `RunActor` does: the clock may have been set back
         touched = Touched()
         facts: list[tuple[UtcTime, Fact]] = []
         messages: list[Message] = [Fail(reason=reason)]
@@ -257,36 +276,50 @@ class Engine:
             backend = self.make_backend(name, config)
             handle = BackendHandle(backend, Mailbox(f"backend {name}"))
             attending: dict[RunId, Mailbox[RunMessage]] = {}
+            digest = hashlib.sha256(ascii(key).encode()).hexdigest()[:12]
+            reporter = Reporter(self.root, self.runtime, blank_report(name, definition=digest))
+
+            async def taken(waiting: Waiting, cap: int) -> int:
+                return await self._read(seats_taken, self.root, name, waiting, cap)
 
             async def start() -> None:
-                actor = BackendActor(
-                    backend, handle.mailbox, attending, partial(self._read, live_attempts, name)
-                )
-                await actor.serve()
+                await BackendActor(backend, handle.mailbox, attending, taken, reporter).serve()
 
             self._handles[key] = handle
+            self._actors.start_soon(about_backend(name, reporter.serve))
             serve = partial(supervise, f"backend {name}", start, policy=FOREVER, fatal=FATAL)
-            self._actors.start_soon(serve)
+            self._actors.start_soon(about_backend(name, serve))
         return self._handles[key]
 
     def make_backend(self, name: BackendName, config: Mapping[str, Any]) -> Backend:
         """Make the backend of a config."""
-        return make_backend(name, config, self.root.locks)
+        if name == ASKED:
+            return self._operators(config)
+        return make_backend(name, config, self.root)
+
+    def _operators(self, config: Mapping[str, Any]) -> Backend:
+        on_network = is_network(file_system_type(self.root.path))
+
+        def host(name: BackendName) -> Backend:
+            return self._backend(name, config["backends"][name]).backend
+
+        return OperatorBackend(
+            poll_interval_s=ASK_NETWORK_S if on_network else ASK_S,
+            now=self.runtime.clock,
+            blocking=self.runtime.files,
+            hosts=host,
+            watch=AnswerWatch(is_on=not on_network),
+        )
 
     async def _check_resources(self, state: RunState, workflow: Workflow) -> None:
-        for name in {state.backend_of(task) for task in workflow.tasks}:
-            backend = self._backend(name, state.config["backends"][name]).backend
+        limits: dict[str, Limits] = {}
+        for name in {state.backend_of(task) for task in workflow.tasks} - {ASKED}:
+            backend = self._backend(name, state.backend_config(name)).backend
             try:
-                limits = await backend.probe()
+                limits[name] = await backend.probe()
             except BackendError as error:
                 logger.warning("the limits of backend %s are unknown now: %s", name, error)
-                continue
-            for task in workflow.tasks:
-                excess = beyond_limits(task.resources, limits) if state.backend_of(task) == name else None
-                if excess is not None:
-                    raise CampaignError(
-                        f"task {task.id!r}: resources: backend {name} can never give {excess}"
-                    )
+        check_limits(workflow, limits, state.config["default_backend"])
 
     async def _read(
         self, query: Callable[Concatenate[sqlite3.Connection, _P], _T], *args: _P.args, **kwargs: _P.kwargs

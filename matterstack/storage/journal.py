@@ -11,12 +11,15 @@ from typing import Any
 import attrs
 
 from matterstack.core.apply import Touched
+from matterstack.core.decide_jobs import wanted_seats
 from matterstack.core.errors import CapReachedError, LeaseLostError, MatterStackError, NotFoundError
 from matterstack.core.facts import AttemptPrepared, Fact, JobEnded, SubmissionRefused, SubmissionWithdrawn
 from matterstack.core.ids import BackendName, RunId, UtcTime
 from matterstack.core.run_state import RunState
+from matterstack.storage.claims import Waiting, drop_claims, left_to_others, make_claim, serve_claims
 from matterstack.storage.codec import dumps, encode_fact
 from matterstack.storage.crash_points import crash_point
+from matterstack.storage.layout import Root
 from matterstack.storage.schema import translated_errors
 from matterstack.storage.snapshot import (
     INSERT_ATTEMPT,
@@ -45,6 +48,10 @@ class Append:
         epoch: the lease under which they were decided; None only for a run's first fact.
         seats: how many more attempts are live on each backend after them, and that backend's cap; only of
             backends on which they prepare any.
+        wanted: how many seats more the run could use after them: of those backends, and of others on which
+            it has stopped waiting.
+        weight: of the run, where seats are shared out.
+        may_submit: whether the run submits anything after them.
         outcomes: what to answer to commands that they carry out, by command id.
     """
 
@@ -57,6 +64,9 @@ class Append:
     new_attempts: Sequence[Row] = ()
     attempts: Sequence[Row] = ()
     seats: Mapping[BackendName, tuple[int, int]] = attrs.field(factory=dict)
+    wanted: Mapping[BackendName, int] = attrs.field(factory=dict)
+    weight: int = 1
+    may_submit: bool = True
     outcomes: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
 
 
@@ -89,6 +99,9 @@ def make_append(
         ],
         attempts=[attempt_change(a) for t, a in touched.attempts.items() if t not in touched.prepared],
         seats=seats,
+        wanted={backend: wanted_seats(state, backend) for backend in prepares},
+        weight=state.priority if prepares else 1,
+        may_submit=state.may_submit,
         outcomes=outcomes or {},
     )
 
@@ -109,7 +122,8 @@ def commit(
     with translated_errors(path):
         connection.execute("BEGIN IMMEDIATE")
         try:
-            outcomes = [_append(connection, append) for append in appends]
+            root = Root(path.parent.parent)
+            outcomes = [_append(connection, root, append) for append in appends]
             crash_point("inside_commit")
             connection.execute("COMMIT")
             crash_point("after_commit")
@@ -120,8 +134,8 @@ def commit(
         return outcomes
 
 
-def _append(connection: sqlite3.Connection, append: Append) -> int | MatterStackError:
-    refusal = _refusal(connection, append)
+def _append(connection: sqlite3.Connection, root: Root, append: Append) -> int | MatterStackError:
+    refusal = _refusal(connection, root, append)
     if refusal is not None:
         return refusal
     for at, fact in append.facts:
@@ -132,6 +146,11 @@ def _append(connection: sqlite3.Connection, append: Append) -> int | MatterStack
     connection.executemany(UPDATE_TASK, append.tasks)
     connection.executemany(INSERT_ATTEMPT, append.new_attempts)
     connection.executemany(UPDATE_ATTEMPT, append.attempts)
+    if append.run is not None and not append.may_submit:
+        drop_claims(connection, append.run_id)
+    elif append.wanted:
+        at = append.facts[-1][0] if append.facts else UtcTime("")
+        serve_claims(connection, append.run_id, append.wanted, at)
     for command_id, outcome in append.outcomes.items():
         connection.execute(
             "UPDATE commands SET outcome = ? WHERE id = ? AND outcome IS NULL", (dumps(outcome), command_id)
@@ -140,7 +159,7 @@ def _append(connection: sqlite3.Connection, append: Append) -> int | MatterStack
     return int(last[0]) if last else 0
 
 
-def _refusal(connection: sqlite3.Connection, append: Append) -> MatterStackError | None:
+def _refusal(connection: sqlite3.Connection, root: Root, append: Append) -> MatterStackError | None:
     """Check, before anything is written, what another process may have changed."""
     if append.epoch is not None:
         row = connection.execute("SELECT lease_epoch FROM runs WHERE run_id = ?", (append.run_id,)).fetchone()
@@ -150,6 +169,14 @@ def _refusal(connection: sqlite3.Connection, append: Append) -> MatterStackError
             return LeaseLostError(f"run {append.run_id} was taken over by another engine")
     for backend, (wanted, cap) in append.seats.items():
         (live,) = connection.execute(_COUNT_LIVE, (backend,)).fetchone()
+        prepared = sum(isinstance(f, AttemptPrepared) and f.backend == backend for _, f in append.facts)
+        more = prepared + append.wanted.get(backend, 0)
+        waiting = Waiting(run=append.run_id, wanted=more, weight=append.weight)
+        left = cap - left_to_others(connection, root, backend, waiting, cap)
         if live + wanted > cap:
-            return CapReachedError(backend, cap, live)
+            left = cap
+        elif live + wanted <= left:
+            continue
+        make_claim(connection, backend, waiting, append.facts[-1][0])
+        return CapReachedError(backend, left, live)
     return None

@@ -11,7 +11,7 @@ import attrs
 
 from matterstack.core.errors import NotFoundError
 from matterstack.core.facts import Event
-from matterstack.core.ids import BackendName, RunId, TaskId, UtcTime
+from matterstack.core.ids import RunId, TaskId, UtcTime
 from matterstack.core.states import RunStatus, TaskStatus
 from matterstack.storage.codec import decode_fact
 
@@ -125,14 +125,6 @@ def campaign_state(connection: sqlite3.Connection, run_id: RunId) -> dict[str, A
     return state
 
 
-def live_attempts(connection: sqlite3.Connection, backend: BackendName) -> int:
-    """How many attempts hold a seat of a backend, over all runs and engines."""
-    row = connection.execute(
-        "SELECT count(*) FROM attempts WHERE backend = ? AND ended_at IS NULL", (backend,)
-    ).fetchone()
-    return int(row[0])
-
-
 def runs_with_jobs(connection: sqlite3.Connection) -> list[RunId]:
     """Runs of which an attempt is live, the oldest first: they hold seats of backends."""
     rows = connection.execute("SELECT DISTINCT run_id FROM attempts WHERE ended_at IS NULL ORDER BY run_id")
@@ -227,6 +219,11 @@ def event_lines(
         (number, {"seq": number, "at": at, "run": run, "type": kind, "data": json.loads(data)})
         for number, run, at, kind, data in rows
     ]
+
+
+def last_seq(connection: sqlite3.Connection) -> int:
+    """Sequence number of the newest event; 0 when there is none."""
+    return int(connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
 
 
 def data_version(connection: sqlite3.Connection) -> int:

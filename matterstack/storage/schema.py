@@ -99,6 +99,16 @@ MIGRATIONS: Final = (
     );
     CREATE INDEX commands_open ON commands (run_id, created_at) WHERE outcome IS NULL;
     """,
+    """
+    CREATE TABLE claims (
+        backend TEXT NOT NULL,
+        run_id TEXT NOT NULL,
+        wanted INTEGER NOT NULL,
+        weight INTEGER NOT NULL,
+        served_at TEXT NOT NULL,
+        PRIMARY KEY (backend, run_id)
+    ) WITHOUT ROWID
+    """,
 )
 """One script per version, the first one making version 1.  A released script is never changed."""
 

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from typing import Any, Final
 
-from matterstack.core.apply import index_task, insert_task
+from matterstack.core.apply import index_task, insert_live, insert_task
 from matterstack.core.facts import OutputFile
 from matterstack.core.ids import RunId
 from matterstack.core.model import Task
@@ -153,7 +153,7 @@ def _load(connection: sqlite3.Connection, run_id: RunId) -> RunState | None:
         attempt = _attempt_state(attempt_row_)
         state.tasks[attempt.task_id].attempts.append(attempt)
         if attempt.ended_at is None:
-            state.live[attempt.token] = attempt
+            insert_live(state, attempt)
     for task in state.tasks.values():
         index_task(state, task)
         last = task.last_attempt

@@ -1,0 +1,103 @@
+"""What an engine says of a backend to whoever asks: see `matterstack.storage.backend_reports`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final, ParamSpec
+
+import attrs
+import trio
+
+from matterstack.actors.runtime import Runtime
+from matterstack.backends.base import Health
+from matterstack.storage.backend_reports import (
+    HEARTBEAT_S,
+    BackendReport,
+    clean_reports,
+    remove_report,
+    write_report,
+)
+from matterstack.storage.layout import Root
+
+_P = ParamSpec("_P")
+logger: Final = logging.getLogger(__name__)
+
+STATISTICS_S: Final = 10.0
+"""How old the statistics in a report may become, while commands are run."""
+REMOVAL_S: Final = 2.0
+
+
+@attrs.define
+class Reporter:
+    """Writes the report of one backend: at once when its state has changed, and its statistics now and then.
+
+    It outlives the backend's actor, so that an outage is not forgotten in a crash.
+    """
+
+    root: Root
+    runtime: Runtime
+    report: BackendReport
+    _changed: trio.Event = attrs.field(factory=trio.Event)
+    _stirred: trio.Event = attrs.field(factory=trio.Event)
+    _could_write: bool = True
+
+    async def serve(self) -> None:
+        """Write until cancelled; then there is no report any more."""
+        await self._do(clean_reports, self.root)
+        try:
+            while True:
+                self._changed, self._stirred = trio.Event(), trio.Event()
+                now = attrs.evolve(self.report, written_at=self.runtime.now())
+                await self._do(write_report, self.root, now)
+                await self._wait()
+        finally:
+            with trio.move_on_after(REMOVAL_S, shield=True):
+                await self._do(remove_report, self.root, self.report)
+
+    async def _wait(self) -> None:
+        with trio.move_on_after(HEARTBEAT_S):
+            await self._stirred.wait()
+            with trio.move_on_after(STATISTICS_S):
+                await self._changed.wait()
+
+    async def _do(self, write: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> None:
+        try:
+            await self.runtime.files(write, *args, **kwargs)
+        except OSError as error:
+            if self._could_write:
+                logger.warning("backend %s: no report: %s", self.report.backend, error.strerror or error)
+            self._could_write = False
+        else:
+            self._could_write = True
+
+    # ---- what is told ----
+
+    def answered(self) -> None:
+        """The backend answers."""
+        self._note(attrs.evolve(self.report, out_since=None, problem=""))
+
+    def failed(self, problem: str) -> None:
+        """It does not."""
+        since = self.report.out_since or self.runtime.now()
+        self._note(attrs.evolve(self.report, out_since=since, problem=problem))
+
+    def limited(self, limit: str) -> None:
+        """It takes no more jobs for now, because of this; empty: it does."""
+        since = (self.report.limited_since or self.runtime.now()) if limit else None
+        self._note(attrs.evolve(self.report, limited_since=since, limit=limit))
+
+    def health(self, health: Health) -> None:
+        """What it knows of itself."""
+        problem = health.accounting_problem
+        since = (self.report.accounting_out_since or self.runtime.now()) if problem else None
+        self._note(attrs.evolve(self.report, accounting_out_since=since, accounting_problem=problem))
+        if health.statistics != self.report.statistics:
+            self.report = attrs.evolve(self.report, statistics=health.statistics)
+            self._stirred.set()
+
+    def _note(self, report: BackendReport) -> None:
+        if report != self.report:
+            self.report = report
+            self._stirred.set()
+            self._changed.set()
