@@ -15,8 +15,7 @@ def test_a_planted_bug_is_found_and_can_be_replayed(bug: Planted, tmp_path: Path
 
     said = search(bug, tmp_path)
 
-    assert said, f"not found within {MOST_SEEDS} seeds from {bug.first} on: {bug.name}"
-    assert is_found(bug, said), f"something else was blamed for: {bug.name}\n{said}"
+    assert is_found(bug, said), f"not found within {MOST_SEEDS} seeds: {bug.name}\n{said}"
     assert "replay it: python -m tests.simulation" in said
 
 

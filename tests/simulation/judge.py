@@ -15,6 +15,7 @@ import trio
 from matterstack.backends.simulated.cluster import SimulatedCluster, SimulatedJob, Word
 from matterstack.core import facts as f
 from matterstack.core.ids import RunId, Token
+from matterstack.core.run_state import AttemptState
 from matterstack.core.states import ENDED_RUNS, JobState, RunStatus, TaskStatus
 from matterstack.storage.check import check_store
 from matterstack.storage.journal import Append
@@ -175,12 +176,17 @@ class Judge:
             return
         for task in state.tasks.values():
             attempt = task.last_attempt
-            if task.status is TaskStatus.SUCCEEDED and attempt is not None:
-                job = self.cluster.jobs.get(attempt.job_id or "")
-                if job is None or job.recorded != 0:
-                    yield f"{task.task.id} SUCCEEDED, but its job {attempt.job_id} did not"
+            did_well = attempt is not None and self._jobs_that_did_well(run_id, attempt)
+            if task.status is TaskStatus.SUCCEEDED and attempt is not None and not did_well:
+                yield f"{task.task.id} SUCCEEDED, but its job {attempt.job_id} did not"
         for attempt in state.attempts():
-            folder = self._folder(run_id).attempt(attempt.task_id, attempt.n).path
-            well = [j.job_id for j in self.cluster.jobs.values() if j.folder == folder and j.recorded == 0]
+            well = self._jobs_that_did_well(run_id, attempt)
             if well and attempt.state is not JobState.COMPLETED_OK:
                 yield f"job {well[0]} of {attempt.token} did its work well, which was lost"
+
+    def _jobs_that_did_well(self, run_id: RunId, attempt: AttemptState) -> list[str]:
+        """Jobs of an attempt: a second one may have worked in place of the one that the store knows."""
+        folder = self._folder(run_id).attempt(attempt.task_id, attempt.n).path
+        return [
+            job.job_id for job in self.cluster.jobs.values() if job.folder == folder and job.recorded == 0
+        ]

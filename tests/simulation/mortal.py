@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final, ParamSpec, TypeVar
 
 import attrs
+import pytest
 import trio
 
 from matterstack.actors.runtime import Runtime
@@ -18,9 +22,11 @@ from matterstack.core.config import SlurmBackendConfig
 from matterstack.core.errors import MatterStackError
 from matterstack.core.ids import BackendName, RunId
 from matterstack.engine import Engine
+from matterstack.storage import crash_points
 from matterstack.storage.journal import Append, commit
 from matterstack.storage.leases import Lease
 from matterstack.storage.queries import data_version
+from tests.simulation.scenario import Crash
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -87,6 +93,8 @@ class Life:
         watch: called with whatever was committed.
         hear: called with each command that it runs.
         scope: what is cancelled when it dies.
+        passings: how often it passed each crash point that was armed.
+        died_at: the crash point that was its last.
     """
 
     name: str
@@ -99,6 +107,8 @@ class Life:
     is_over: bool = False
     seen: int = -1
     leases: dict[RunId, Lease] = attrs.field(factory=dict)
+    passings: Counter[str] = attrs.field(factory=Counter)
+    died_at: str = ""
 
     def die(self) -> None:
         """From here on nothing that it does has an effect, and its locks are free."""
@@ -134,11 +144,14 @@ class Life:
 
     async def run_journal(self, call: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """The journal and the leases of this engine."""
-        result = await self.run_blocking(call, *args, **kwargs)
+        try:
+            result = await self.run_blocking(call, *args, **kwargs)
+        finally:
+            if call is commit:
+                self.stir.tell()  # whoever died in it may have made it durable
         if isinstance(result, Lease):
             self.stir.tell()
         if call is commit:
-            self.stir.tell()
             appends: Any = args[2]
             outcomes: Any = result
             for append, outcome in zip(appends, outcomes, strict=True):
@@ -158,6 +171,8 @@ class Life:
         self, argv: Sequence[str], *, timeout_s: float, inherit: int | None = None, stdin: str = ""
     ) -> Finished:
         """Slurm's commands for this engine."""
+        if self.is_over:
+            raise Died
         self.hear(argv)
         if self.doom is not None and self.doom.has_come(argv[0]):
             # One that lives on for seconds is killed over a command that takes long.
@@ -168,6 +183,48 @@ class Life:
     async def _end_later(self, doom: Doom) -> None:
         await trio.sleep(doom.delay_s)
         self.end(is_clean=doom.is_clean)
+
+
+_LIVING: Final[ContextVar[Life]] = ContextVar("living")
+
+
+@contextmanager
+def living(life: Life) -> Iterator[None]:
+    """All that is begun in here is a part of this life."""
+    token = _LIVING.set(life)
+    try:
+        yield
+    finally:
+        _LIVING.reset(token)
+
+
+@contextmanager
+def crashing(crashes: Sequence[Crash]) -> Iterator[deque[Crash]]:
+    """Let lives end at crash points, one after the other; gives those that are still to come."""
+    left = deque(crashes)
+
+    def arm() -> None:
+        patch.setattr(crash_points, "_armed", left[0].point if left else "")
+
+    def pass_armed() -> None:
+        life = _LIVING.get(None)
+        if life is None:
+            return
+        if life.is_over:
+            raise Died  # what a living program would do on its way out, a dead one does not
+        crash = left[0]
+        life.passings[crash.point] += 1
+        if life.passings[crash.point] >= crash.passing:
+            left.popleft()
+            arm()
+            life.died_at = crash.point
+            life.die()
+            raise Died
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crash_points, "_pass", pass_armed)
+        arm()
+        yield left
 
 
 def mortal_engine(life: Life) -> type[Engine]:

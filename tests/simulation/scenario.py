@@ -13,6 +13,7 @@ from matterstack.backends.simulated.faults import Faults
 from matterstack.core.ids import TaskId
 from matterstack.core.model import Task, Workflow
 from matterstack.core.resources import Growth, Resources
+from matterstack.storage.crash_points import CRASH_POINTS
 
 DAY_S: Final = 86400.0
 BUSY_S: Final = 6 * 3600.0
@@ -36,6 +37,14 @@ class Action:
     delay_s: float
 
 
+@attrs.frozen
+class Crash:
+    """An engine dies at a crash point, at the so-manieth passing in its life (1 is the first)."""
+
+    point: str
+    passing: int = 1
+
+
 DOOMS: Final = ("crash", "stop", "crash_at_commit", "crash_at_call", "crash_in_sbatch", "stop_in_sbatch",
                 "crash_in_squeue", "crash_in_scancel")  # fmt: skip
 AMBUSHES: Final = ("pause_in_sbatch", "cancel_in_sbatch")
@@ -46,6 +55,7 @@ _WEIGHTS: Final = {
     "crash": 2, "stop": 1, "crash_at_commit": 3, "crash_at_call": 2,
     "crash_in_sbatch": 4, "stop_in_sbatch": 2, "crash_in_squeue": 1, "crash_in_scancel": 1,
 }  # fmt: skip
+_HECTIC_WEIGHTS: Final = {**_WEIGHTS, "crash_in_sbatch": 40}
 
 
 @attrs.frozen(kw_only=True)
@@ -56,6 +66,7 @@ class Scenario:
         engines: how many share the root.
         campaigns: for each run its workflows, one for each iteration.
         configs: for each run what is set in its config.
+        crashes: where engines die; each once the one before it has come.
     """
 
     seed: int
@@ -65,20 +76,24 @@ class Scenario:
     campaigns: Sequence[Sequence[Workflow]]
     configs: Sequence[dict[str, Any]]
     actions: Sequence[Action]
+    crashes: Sequence[Crash] = ()
 
 
 def scenario(seed: int) -> Scenario:
     """Make the scenario of a seed."""
     random = Random(seed)  # noqa: S311  nothing secret
     runs = random.choice([1, 1, 2, 3, 4])
+    # What is hardest to get right: a submission goes on when its engine is dead, and the next one looks.
+    is_hectic = random.random() < 0.3
     return Scenario(
         seed=seed,
         engines=random.choice([1, 1, 1, 2]),
         nodes=random.randint(1, 4),
-        faults=_faults(random),
+        faults=_faults(random, is_hectic=is_hectic),
         campaigns=[_campaign(random) for _ in range(runs)],
         configs=_configs(random, runs),
-        actions=_actions(random),
+        actions=_actions(random, is_hectic=is_hectic),
+        crashes=_crashes(random),
     )
 
 
@@ -90,13 +105,14 @@ def _seldom(random: Random, mean_s: float) -> float:
     return random.uniform(0.3, 2) * mean_s if random.random() < 0.5 else math.inf
 
 
-def _faults(random: Random) -> Faults:
+def _faults(random: Random, *, is_hectic: bool) -> Faults:
     return Faults(
         sbatch_fails=_sometimes(random, 0.2),
         sbatch_lies=_sometimes(random, 0.3),
         sbatch_repeats=_sometimes(random, 0.2),
         sbatch_hangs=_sometimes(random, 0.2),
-        sbatch_is_slow=_sometimes(random, 0.5),
+        limit_is_used_up=_sometimes(random, 0.3),
+        sbatch_is_slow=0.5 if is_hectic else _sometimes(random, 0.5),
         question_fails=_sometimes(random, 0.2),
         question_hangs=_sometimes(random, 0.05),
         squeue_is_stale=_sometimes(random, 0.2),
@@ -173,16 +189,22 @@ def _configs(random: Random, runs: int) -> list[dict[str, Any]]:
     ]
 
 
-def _actions(random: Random) -> list[Action]:
-    kinds = random.choices(list(_WEIGHTS), list(_WEIGHTS.values()), k=random.randint(0, 24))
+def _actions(random: Random, *, is_hectic: bool) -> list[Action]:
+    weights = _HECTIC_WEIGHTS if is_hectic else _WEIGHTS
+    kinds = random.choices(list(weights), list(weights.values()), k=random.randint(0, 24))
     actions = [
         Action(
             # Much happens at the beginning of a campaign, when most of its jobs are submitted.
-            at_s=random.choice([1800.0, BUSY_S, BUSY_S, DAY_S]) * random.random(),
+            at_s=random.choice([1800.0, 1800.0 if is_hectic else BUSY_S, BUSY_S, DAY_S]) * random.random(),
             kind=kind,
             which=random.randrange(1 << 16),
-            delay_s=random.choice([0.08, 0.08, 3.0, 30.0]) * random.random(),
+            delay_s=random.choice([3.0 if is_hectic else 0.08, 0.08, 3.0, 30.0]) * random.random(),
         )
         for kind in kinds
     ]
     return sorted(actions, key=lambda action: action.at_s)
+
+
+def _crashes(random: Random) -> list[Crash]:
+    points = random.choices(sorted(CRASH_POINTS), k=random.choice([0, 0, 1, 3]))
+    return [Crash(point, random.choice([1, 1, 2, 5])) for point in points]

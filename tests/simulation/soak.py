@@ -6,6 +6,7 @@ import argparse
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import time
 import traceback
@@ -43,13 +44,15 @@ def main(words: list[str]) -> int:
     parser.add_argument("seed", type=int, nargs="?", help="replay this one")
     parser.add_argument("--seeds", type=int, default=1000, help="how many to play")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
-    parser.add_argument("--until-failure", action="store_true", help="play no more after one that failed")
+    parser.add_argument(
+        "--until", type=re.compile, help="play no more after one whose failure has these words"
+    )
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(words)
     if options.seed is not None:
         return _replay(options.seed)
     seeds = range(options.first, options.first + options.seeds)
-    return _soak(seeds, options.processes, until_failure=options.until_failure)
+    return _soak(seeds, options.processes, options.until)
 
 
 def _replay(seed: int) -> int:
@@ -80,14 +83,14 @@ def _lines(outcome: Outcome) -> Iterator[str]:
         yield f"{at.removeprefix(day + 'T')} {what}"
 
 
-def _soak(seeds: range, processes: int, *, until_failure: bool) -> int:
+def _soak(seeds: range, processes: int, until: re.Pattern[str] | None) -> int:
     begun = time.monotonic()
     all_of_them: list[Played] = []
     for played in _all_played(seeds, processes):
         all_of_them.append(played)
         if played.problem:
             _say(f"seed {played.seed} failed: {played.problem}\n  replay it: {replay_line(played.seed)}\n")
-            if until_failure:
+            if until is not None and until.search(played.problem):
                 break
     days = sum(played.virtual_s for played in all_of_them) / 86400
     failed = sum(bool(played.problem) for played in all_of_them)

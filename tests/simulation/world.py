@@ -6,7 +6,7 @@ import random as global_random
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -36,11 +36,11 @@ from matterstack.storage.leases import is_held
 from matterstack.storage.schema import open_database
 from matterstack.storage.threads import run_inline
 from tests.simulation.judge import BrokenPromiseError, Judge
-from tests.simulation.mortal import Died, Doom, Life, Stir, mortal_engine, mortal_runtime
-from tests.simulation.scenario import AMBUSHES, DAY_S, DOOMS, Action, Scenario, scenario
+from tests.simulation.mortal import Died, Doom, Life, Stir, crashing, living, mortal_engine, mortal_runtime
+from tests.simulation.scenario import AMBUSHES, DAY_S, DOOMS, Action, Crash, Scenario, scenario
 
 BEGINNING: Final = datetime(2026, 1, 1, tzinfo=UTC)
-PATIENCE_S: Final = 7 * DAY_S
+PATIENCE_S: Final = 5 * DAY_S
 """A run that has not ended by then never will."""
 LOOK_ANYWAY_S: Final = 600.0
 ANSWER_INTERVAL_S: Final = 30.0
@@ -134,7 +134,7 @@ class World:
 
     async def _live(self, life: Life, serve: Callable[[Engine], Any]) -> None:
         try:
-            with life.scope:
+            with life.scope, living(life):
                 async with open_engine(
                     self.root,
                     runtime=mortal_runtime(life, self.runtime),
@@ -146,7 +146,7 @@ class World:
             life.die()
         if life.is_over:
             self.deaths += 1
-            self.judge.note(f"{life.name} died")
+            self.judge.note(f"{life.name} died" + (f" at {life.died_at}" if life.died_at else ""))
         elif life.scope.cancelled_caught:
             self.judge.note(f"{life.name} stopped")
 
@@ -253,12 +253,16 @@ class Outcome:
     Attributes:
         history: every event of the store: time, run, type, data.
         diary: what happened outside of it: virtual time, and what.
+        worked: how often work began in each folder, by its path below that of the workspaces.
+        crashes_left: crash points at which no engine died, as it was never there so often.
     """
 
     virtual_s: float
     jobs: int
     deaths: int
     statuses: tuple[str, ...]
+    worked: Mapping[str, int]
+    crashes_left: tuple[Crash, ...]
     history: tuple[tuple[str, str, str, str], ...]
     diary: tuple[tuple[float, str], ...]
 
@@ -268,6 +272,7 @@ def play(
     *,
     change: Callable[[Scenario], Scenario] | None = None,
     watch: Callable[[Outcome], None] | None = None,
+    world_type: type[World] = World,
 ) -> Outcome:
     """Play the scenario of a seed from its beginning to its end.
 
@@ -278,16 +283,16 @@ def play(
         BrokenPromiseError: a promise was broken.
     """
     what = scenario(seed) if change is None else change(scenario(seed))
-    with deterministic(seed), fresh_folder() as folder:
-        world = make_world(what, Root(folder))
+    with deterministic(seed), fresh_folder() as folder, crashing(what.crashes) as crashes:
+        world = make_world(what, Root(folder), world_type)
         clock = MockClock(autojump_threshold=0)
         try:
             trio.run(world.play, clock=clock)
             world.judge.judge()
-            return _outcome(world)
+            return _outcome(world, crashes)
         finally:
             if watch is not None:
-                watch(_outcome(world))
+                watch(_outcome(world, crashes))
             world.connection.close()
 
 
@@ -311,13 +316,18 @@ def make_world(what: Scenario, root: Root, world_type: type[World] = World) -> W
     return world_type(what, root, random, cluster, planner, runtime, open_database(root.database))
 
 
-def _outcome(world: World) -> Outcome:
+def _outcome(world: World, crashes: Iterable[Crash]) -> Outcome:
     rows = world.connection.execute("SELECT at, run_id, type, data FROM events ORDER BY seq").fetchall()
     return Outcome(
         virtual_s=world.judge.diary[-1][0],
         jobs=len(world.cluster.jobs),
         deaths=world.deaths,
         statuses=tuple(status.value for status in world.judge.statuses().values()),
+        worked={
+            str(folder.relative_to(world.root.workspaces)): len(workers)
+            for folder, workers in world.cluster.worked.items()
+        },
+        crashes_left=tuple(crashes),
         history=tuple(rows),
         diary=tuple(world.judge.diary),
     )
