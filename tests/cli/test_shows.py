@@ -19,12 +19,14 @@ COMMANDS = [
     (),
     ("init",),
     ("check",),
+    ("doctor",),
+    ("self-test",),
     ("run",),
     *(
         ("run", name)
         for name in (
             "init", "loop", "start", "list", "status", "tasks", "logs", "events",
-            "pause", "resume", "cancel", "retry", "rerun",
+            "pause", "resume", "cancel", "retry", "rerun", "explain",
         )
     ),
 ]  # fmt: skip
@@ -148,6 +150,7 @@ def test_json_documents_have_the_keys_that_programs_rely_on(command_line: Comman
     }  # fmt: skip
     assert (status["run_id"], status["workspace"], status["status"]) == (run_id, "w", "FAILED")
     assert status["tasks"] == {status.value: 0 for status in TaskStatus} | {"SUCCEEDED": 1, "FAILED": 1}
+    assert status.pop("backends") == {}, "no engine is there to tell of any"
     assert finished.json == [status]
     assert command_line.json("run", "list") == [status]
     assert json.loads((command_line.run_folder("w", run_id) / "run.json").read_text()) == status

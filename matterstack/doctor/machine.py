@@ -1,0 +1,142 @@
+"""This machine: versions, the file system of the root, its room, the store's one host, the configs."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+import matterstack
+from matterstack.control import effective_config, site_config_file
+from matterstack.core.config import RunConfig
+from matterstack.core.errors import ConfigError
+from matterstack.doctor.findings import Finding
+from matterstack.storage.filesystems import file_system_type, is_network
+from matterstack.storage.layout import Root, Workspace
+from matterstack.storage.leases import foreign_holder
+from matterstack.storage.schema import journal_mode, open_database
+
+LEAST_FREE_BYTES: Final = 1 << 30
+LEAST_FREE_INODES: Final = 10_000
+"""A task takes about ten files."""
+
+
+def versions() -> list[Finding]:
+    """What this installation is made of; it would not start with versions that it cannot use."""
+    return [
+        Finding("python", True, f"{platform.python_version()} ({sys.executable})"),
+        Finding("matterstack", True, matterstack.__version__),
+        Finding("trio", True, version("trio")),
+        Finding("sqlite", True, sqlite3.sqlite_version),
+    ]
+
+
+def no_root(problem: str, hint: str, *, was_named: bool) -> list[Finding]:
+    """Without a root there is nothing to look at in it; that is fine, unless somebody named one."""
+    if was_named:
+        return [Finding("root", False, problem, hint)]
+    return [Finding("root", True, "none here, so only this machine is looked at")]
+
+
+def root_folder(root: Root) -> list[Finding]:
+    """The file system of the root, how the store is kept on it, and whether it can be written."""
+    place = root.database if root.database.exists() else root.path
+    kind = file_system_type(place)
+    mode = journal_mode(kind)
+    detail = f"{root.path}: {mode.why}; journal mode {mode.journal}, synchronous {mode.synchronous}"
+    folder = root.private if root.private.exists() else root.path
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return [Finding("root", False, f"{folder} cannot be written", f"make it writable for you: {folder}")]
+    return [Finding("root", True, detail)]
+
+
+def one_host(root: Root) -> list[Finding]:
+    """Whether a process of another machine uses the store, which only a local disk makes impossible."""
+    if not root.database.exists():
+        return [Finding("one host", True, "no store yet: no run was made")]
+    connection = open_database(root.database)
+    try:
+        holder = foreign_holder(connection)
+    finally:
+        connection.close()
+    if holder is None:
+        return [Finding("one host", True, "no engine of another machine uses the store")]
+    seen = f"process {holder.pid} on {holder.host} serves a run of this root"
+    if not is_network(file_system_type(root.database)):
+        return [Finding("one host", True, f"{seen}, or did before the root was moved here")]
+    action = f"run engines on {holder.host} only; if it is dead: matterstack check --break-lease RUN_ID"
+    return [Finding("one host", False, seen, action)]
+
+
+def room(root: Root) -> list[Finding]:
+    """Free space and inodes where the root lies."""
+    disk = os.statvfs(root.path)
+    free, size = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+    space = Finding("disk space", True, f"{size_text(free)} free of {size_text(size)}")
+    if free < LEAST_FREE_BYTES:
+        space = Finding("disk space", False, space.detail, f"make room on the disk of {root.path}")
+    if not disk.f_files:  # such as btrfs, which makes them as they are needed
+        return [space, Finding("inodes", True, "without a limit")]
+    inodes = Finding("inodes", True, f"{disk.f_favail:,} free of {disk.f_files:,}")
+    if disk.f_favail < LEAST_FREE_INODES:
+        inodes = Finding(
+            "inodes", False, inodes.detail, f"remove old runs or other small files near {root.path}"
+        )
+    return [space, inodes]
+
+
+def size_text(count: float) -> str:
+    """Bytes for people.
+
+    >>> size_text(1536), size_text(3 << 30)
+    ('2 KiB', '3 GiB')
+    """
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def configs(root: Root | None) -> tuple[list[Finding], dict[str, RunConfig]]:
+    """Check the config of the site and of each workspace; returns those that can be used, by workspace.
+
+    The site's alone has an empty name.
+    """
+    found: list[Finding] = []
+    usable: dict[str, RunConfig] = {}
+    slugs: Sequence[str] = root.slugs() if root is not None else ()
+    workspaces: list[tuple[str, Workspace | None]] = [("", None)]
+    if root is not None:
+        workspaces += [(slug, Workspace(root.workspaces / slug)) for slug in slugs]
+    for slug, workspace in workspaces:
+        name = f"config of {slug}" if slug else "config of the site"
+        try:
+            config = effective_config(workspace, {})
+        except ConfigError as error:
+            found.append(Finding(name, False, str(error), f"mend {_file_in(error, workspace)}"))
+            if not slug:
+                break  # every workspace would tell the same mistake again
+        else:
+            usable[slug] = config
+            found.append(Finding(name, True, _told(workspace, config)))
+    return found, usable
+
+
+def _told(workspace: Workspace | None, config: RunConfig) -> str:
+    path = site_config_file() if workspace is None else workspace.config_file
+    there = str(path) if path.exists() else "none, which is fine"
+    backends = ", ".join(f"{name} ({backend.type})" for name, backend in sorted(config.backends.items()))
+    return there if workspace is None else f"{there}: {backends}"
+
+
+def _file_in(error: ConfigError, workspace: Workspace | None) -> Path | str:
+    """The message begins with the file that is to blame."""
+    named = str(error).partition(": ")[0]
+    own = site_config_file() if workspace is None else workspace.config_file
+    return named if named.startswith("/") else own
