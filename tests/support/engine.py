@@ -20,6 +20,7 @@ from matterstack.actors.planner import PlanningRequest
 from matterstack.actors.runtime import Runtime
 from matterstack.actors.supervisor import RestartPolicy
 from matterstack.backends.base import Backend
+from matterstack.backends.operators import OperatorBackend
 from matterstack.control import create_run
 from matterstack.core import facts as f
 from matterstack.core.errors import CampaignError
@@ -27,6 +28,7 @@ from matterstack.core.facts import Event
 from matterstack.core.ids import BackendName, RunId, TaskId, UtcTime, utc_moment
 from matterstack.core.messages import Cancel, Pause, Request, Resume, Retry
 from matterstack.core.model import Task, Workflow
+from matterstack.core.operators import ASKED
 from matterstack.core.run_state import RunState
 from matterstack.core.states import ENDED_RUNS, RunStatus
 from matterstack.core.workflow_check import check_workflow
@@ -281,7 +283,13 @@ class World:
 def _engine_type(cluster: FakeCluster) -> type[Engine]:
     class FakeClusterEngine(Engine):
         def make_backend(self, name: BackendName, config: Mapping[str, Any]) -> Backend:
-            return FakeBackend(name, cluster, config["poll_interval_s"], config["grace_period_s"])
+            if name == ASKED:
+                asking = super().make_backend(name, config)
+                assert isinstance(asking, OperatorBackend)
+                asking.watch.is_on = False  # its thread knows no virtual clock
+                return asking
+            intervals = (config["poll_interval_s"], config["grace_period_s"])
+            return FakeBackend(name, cluster, *intervals, batch_limit=cluster.batch_limit)
 
     return FakeClusterEngine
 

@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 import trio
 
-from matterstack.backends.base import LiveJob, PreparedAttempt, SubmitReport
+from matterstack.backends.base import Health, LiveJob, PreparedAttempt, SubmitReport
 from matterstack.core.errors import BackendError
 from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token
 from matterstack.core.messages import Observed
@@ -101,6 +101,11 @@ class FakeCluster:
         reply_s: seconds after that until the answer is there; one cancelled by then leaves its jobs.
         cancel_s: seconds a cancelled job takes to end.
         outage: why it cannot be asked; None when it can.
+        submit_limit: most jobs that it takes; a batch goes in whole, or not at all.
+        limits: which attempts count for that.
+        others: how many jobs of other people's making count there, too.
+        batch_limit: most attempts that are submitted as one.
+        tells_room: whether the backend can know how much of the limit is left.
         faults: errors to raise at the next calls of an operation, each once.
         calls: when each operation was called.
         asked: how many jobs each poll asked about.
@@ -111,6 +116,11 @@ class FakeCluster:
     reply_s: float = 0.0
     cancel_s: float = 0.0
     outage: str | None = None
+    submit_limit: int | None = None
+    limits: Callable[[PreparedAttempt], bool] = lambda _attempt: True
+    others: int = 0
+    tells_room: bool = False
+    batch_limit: int = 1
     faults: dict[str, list[Exception]] = attrs.field(factory=dict)
     jobs: list[FakeJob] = attrs.field(factory=list)
     calls: dict[str, list[float]] = attrs.field(factory=dict)
@@ -166,8 +176,11 @@ class FakeCluster:
         accepted: dict[Token, JobId] = {}
         refused: dict[Token, str] = {}
         unresolved: dict[Token, str] = {}
+        deferred = self._beyond_limit(batch)
         for attempt in batch:
             behaviour = self.behave(attempt)
+            if attempt.token in deferred:
+                continue
             if behaviour.refused is not None:
                 refused[attempt.token] = behaviour.refused
                 continue
@@ -178,7 +191,29 @@ class FakeCluster:
                 if not behaviour.reply_lost:
                     accepted[attempt.token] = job_id
         self.most_live = max(self.most_live, len(self.live()))
-        return SubmitReport(accepted=accepted, refused=refused, unresolved=unresolved)
+        return SubmitReport(accepted=accepted, refused=refused, unresolved=unresolved, deferred=deferred)
+
+    def _beyond_limit(self, batch: Sequence[PreparedAttempt]) -> dict[Token, str]:
+        if self.submit_limit is None:
+            return {}
+        groups: dict[Token, list[PreparedAttempt]] = {}
+        for attempt in filter(self.limits, batch):
+            groups.setdefault(attempt.batch or attempt.token, []).append(attempt)
+        left = self.submit_limit - self.others - len(self.live())
+        deferred: dict[Token, str] = {}
+        for group in groups.values():
+            if len(group) <= left:
+                left -= len(group)
+            else:
+                deferred.update(dict.fromkeys((a.token for a in group), "AssocMaxSubmitJobLimit"))
+        return deferred
+
+    def health(self) -> Health:
+        """How much room there is, where that can be told."""
+        if self.submit_limit is None or not self.tells_room:
+            return Health()
+        room = max(0, self.submit_limit - self.others - len(self.live()))
+        return Health(room=room, limit=f"at most {self.submit_limit} jobs")
 
     def _start(self, attempt: PreparedAttempt, behaviour: Behaviour) -> JobId:
         now = trio.current_time()
@@ -272,4 +307,10 @@ class FakeBackend:
     async def probe(self) -> Limits:
         """It has no limits."""
         await trio.lowlevel.checkpoint()
+        if self.cluster.faults.get("probe"):
+            raise self.cluster.faults["probe"].pop(0)
         return Limits()
+
+    def health(self) -> Health:
+        """How the cluster does."""
+        return self.cluster.health()

@@ -1,0 +1,93 @@
+"""What a bundle holds, made from the events, the survey and the copied files, and from nothing else.
+
+An export makes the files of a bundle with this, and a verification makes them once more and compares.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.metadata import version
+from typing import Final
+
+from matterstack.evidence.crate import CRATE, WORKFLOW, PayloadFile, crate_bytes
+from matterstack.evidence.graph import GRAPH, graph_svg
+from matterstack.evidence.manifest import MANIFEST, SEAL, manifest_bytes
+from matterstack.evidence.report import REPORT_HTML, REPORT_MD, report_html, report_md
+from matterstack.evidence.survey import SURVEY, Survey, survey_bytes
+from matterstack.evidence.tables import config_json, tasks_csv, workflow_json
+from matterstack.evidence.timeline import TIMELINE, timeline_svg
+from matterstack.evidence.view import View
+
+EVENTS: Final = "events.jsonl"
+TASKS: Final = "tasks.csv"
+CONFIG: Final = "config.json"
+OUR_FILES: Final = frozenset(
+    {EVENTS, SURVEY, TASKS, CONFIG, WORKFLOW, TIMELINE, GRAPH, REPORT_MD, REPORT_HTML, CRATE, MANIFEST, SEAL}
+)
+OUR_FOLDERS: Final = frozenset({"outputs", "used", "logs", "answers", "sources"})
+FOREIGN: Final = "foreign"
+"""Folder of what was found in the bundle's place and is none of ours."""
+
+
+@cache
+def made_with() -> Mapping[str, str]:
+    """Versions of what a bundle's bytes depend on."""
+    return {
+        name: version(name) for name in ("matterstack", "jinja2", "markdown-it-py", "matplotlib", "rocrate")
+    }
+
+
+def derived_files(view: View) -> Iterator[tuple[str, bytes]]:
+    """All files that say in another way what events and survey say, but for the crate."""
+    yield SURVEY, survey_bytes(view.survey)
+    yield CONFIG, config_json(view)
+    yield WORKFLOW, workflow_json(view)
+    yield TASKS, tasks_csv(view)
+    pictures = {TIMELINE: timeline_svg(view), GRAPH: graph_svg(view)}
+    yield from pictures.items()
+    yield REPORT_MD, report_md(view)
+    yield REPORT_HTML, report_html(view, pictures)
+
+
+def copied_files(survey: Survey) -> Iterator[tuple[str, PayloadFile]]:
+    """All files that are copies, by the survey."""
+    for output in survey.outputs:
+        if output.place is not None:
+            yield output.place, PayloadFile(output.bytes, output.sha256)
+    for answer in survey.answers:
+        if answer.place is not None:
+            yield answer.place, PayloadFile(answer.bytes or 0, answer.sha256)
+    for used in survey.used:
+        if used.place is not None:
+            yield used.place, PayloadFile(used.bytes or 0, used.sha256)
+    for source in survey.sources:
+        if source.place is not None:
+            yield source.place, PayloadFile(source.bytes or 0, source.sha256)
+    for attempt in survey.attempts:
+        for log in attempt.logs:
+            if log.place is not None:
+                yield log.place, PayloadFile(log.bytes, log.sha256)
+    for foreign in survey.foreign:
+        yield foreign.path, PayloadFile(foreign.bytes, foreign.sha256)
+
+
+def payload_file(data: bytes) -> PayloadFile:
+    """Size and hash of what is in memory."""
+    return PayloadFile(len(data), hashlib.sha256(data).hexdigest())
+
+
+def closing_files(view: View, payload: Mapping[str, PayloadFile]) -> Iterator[tuple[str, bytes]]:
+    """The files that speak of all others: the crate, the manifest and its seal."""
+    crate = crate_bytes(view, payload)
+    yield CRATE, crate
+    hashes = {path: found.sha256 for path, found in payload.items()}
+    manifest = manifest_bytes({**hashes, CRATE: payload_file(crate).sha256})
+    yield MANIFEST, manifest
+    yield SEAL, seal_bytes(manifest)
+
+
+def seal_bytes(manifest: bytes) -> bytes:
+    """Content of the manifest's own hash file."""
+    return manifest_bytes({MANIFEST: payload_file(manifest).sha256})

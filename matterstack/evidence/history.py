@@ -1,0 +1,261 @@
+"""What a run's events say, up to one of them: the folded state, and what the state itself forgets.
+
+The same values come from the store and from the ``events.jsonl`` of a bundle, so that whatever is made from
+them can be made again, and compared, without the store.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import attrs
+
+from matterstack.core import facts as f
+from matterstack.core.apply import Touched, apply, new_run
+from matterstack.core.errors import InvariantError, NotFoundError
+from matterstack.core.facts import OutputFile
+from matterstack.core.ids import RunId, TaskId, UtcTime
+from matterstack.core.run_state import AttemptState, RunState
+from matterstack.storage.codec import decode_fact, dumps
+from matterstack.storage.schema import readable_rows
+
+AttemptKey = tuple[TaskId, int]
+CREATED: Final = "created"
+_EVENTS: Final = """
+    SELECT seq, run_id, at, type, data FROM events
+    WHERE run_id = ? AND (? IS NULL OR seq <= ?) ORDER BY seq
+"""
+
+
+@attrs.define(kw_only=True)
+class Iteration:
+    """One round of planning."""
+
+    number: int
+    name: str | None
+    planned_at: UtcTime
+    task_count: int
+    analyzed_at: UtcTime | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Note:
+    """Something that happened to the run as a whole; ``by`` is the person who did it, if it was one."""
+
+    at: UtcTime
+    what: str
+    by: str = ""
+    reason: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Answer:
+    """What a person or an instrument answered: who wrote it, and the hash of what was written."""
+
+    by: str
+    sha256: str
+    at: UtcTime
+
+
+@attrs.define(kw_only=True)
+class History:
+    """A run as of one event.
+
+    Attributes:
+        seq: number of the last event that was taken into account.
+        created: what the run was made from.
+        started_at: when an engine took the run up for the first time.
+        outputs: what each attempt left behind, those of attempts included that were replaced since.
+        outcomes: why an attempt was not enough, in words; of attempts that ended well there is none.
+        answers: by attempt; of tasks that ask a person, a laboratory or an instrument.
+        most_live: the largest number of jobs that held a seat at the same time.
+    """
+
+    state: RunState
+    seq: int
+    created: f.RunCreated
+    started_at: UtcTime | None = None
+    iterations: list[Iteration] = attrs.field(factory=list)
+    notes: list[Note] = attrs.field(factory=list)
+    outputs: dict[AttemptKey, tuple[OutputFile, ...]] = attrs.field(factory=dict)
+    outcomes: dict[AttemptKey, str] = attrs.field(factory=dict)
+    answers: dict[AttemptKey, Answer] = attrs.field(factory=dict)
+    most_live: int = 0
+
+    @property
+    def as_of(self) -> UtcTime:
+        """When the last event happened."""
+        return self.state.updated_at
+
+    @property
+    def run_id(self) -> RunId:
+        """Whose history it is."""
+        return self.state.run_id
+
+    def attempts(self) -> Iterator[AttemptState]:
+        """All attempts, in the order in which their tasks were planned."""
+        return self.state.attempts()
+
+
+@attrs.frozen
+class EventRow:
+    """An event as the store holds it; ``data`` is JSON text."""
+
+    seq: int
+    run_id: RunId
+    at: UtcTime
+    type: str
+    data: str
+
+    def line(self) -> bytes:
+        """The event as a line of ``events.jsonl``; the same object that ``run events`` prints."""
+        head = dumps({"seq": self.seq, "at": self.at, "run": self.run_id, "type": self.type})
+        return f'{head[:-1]},"data":{self.data}}}\n'.encode()
+
+
+def read_history(
+    connection: sqlite3.Connection, run_id: RunId, up_to: int | None = None
+) -> tuple[History, bytes]:
+    """Read all events of a run (or those up to a number) in one transaction, and fold them.
+
+    The last of them is what everything is as of.  Returns as well the content of ``events.jsonl``.
+
+    Raises:
+        NotFoundError: there is no such run.
+        DatabaseCorruptError: a row holds what was never written into it.
+    """
+    lines = bytearray()
+
+    def rows() -> Iterator[EventRow]:
+        for values in connection.execute(_EVENTS, (run_id, up_to, up_to)):
+            row = EventRow(*values)
+            lines.extend(row.line())
+            yield row
+
+    connection.execute("BEGIN")
+    try:
+        if connection.execute("SELECT 1 FROM events WHERE run_id = ?", (run_id,)).fetchone() is None:
+            raise NotFoundError(f"no run {run_id}", hint="list them with: matterstack run list")
+        with readable_rows(connection, f"the history of run {run_id}"):
+            history = fold_events(rows())
+    finally:
+        connection.execute("COMMIT")
+    return history, bytes(lines)
+
+
+class LineError(ValueError):
+    """A line of ``events.jsonl`` is none that was written there."""
+
+
+def parse_lines(text: bytes) -> Iterator[EventRow]:
+    """Read ``events.jsonl``.
+
+    Raises:
+        LineError: naming the first line that is not as `EventRow.line` makes it.
+    """
+    for number, line in enumerate(text.splitlines(keepends=True), start=1):
+        try:
+            yield _parse_line(line)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise LineError(f"line {number} cannot be read: {error}") from None
+
+
+def _parse_line(line: bytes) -> EventRow:
+    event: Any = json.loads(line)
+    if not isinstance(event, dict) or list(event) != ["seq", "at", "run", "type", "data"]:
+        raise ValueError("it is no event with seq, at, run, type and data")
+    row = EventRow(event["seq"], event["run"], event["at"], event["type"], dumps(event["data"]))
+    if row.line() != line:
+        raise ValueError("it is not written as MatterStack writes events")
+    return row
+
+
+def fold_events(rows: Iterable[EventRow]) -> History:
+    """Fold events into a history, the oldest first.
+
+    Raises:
+        InvariantError: the first one does not create a run, or one does not follow from those before it.
+        Exception: whatever decoding makes of what nobody encoded.
+    """
+    history: History | None = None
+    touched = Touched()
+    for row in rows:
+        fact = decode_fact(row.type, row.data)
+        if history is None:
+            if not isinstance(fact, f.RunCreated):
+                raise InvariantError(f"the first event of a run must be RunCreated, not {row.type}")
+            history = History(state=new_run(row.run_id, fact, row.at), seq=row.seq, created=fact)
+            history.notes.append(Note(at=row.at, what=CREATED, by=fact.by))
+            continue
+        if row.seq <= history.seq or row.run_id != history.run_id:
+            raise InvariantError(f"event {row.seq} of run {row.run_id} does not follow event {history.seq}")
+        _remember(history, fact, row.at)
+        apply(history.state, fact, row.at, touched)
+        history.seq = row.seq
+        history.most_live = max(history.most_live, len(history.state.live))
+        touched = Touched()
+    if history is None:
+        raise InvariantError("there is no event at all")
+    return history
+
+
+def _remember(history: History, fact: f.Fact, at: UtcTime) -> None:
+    """Keep what the state does not."""
+    match fact:
+        case f.RunStarted():
+            history.started_at = history.started_at or at
+            history.notes.append(Note(at=at, what="started"))
+        case f.IterationPlanned():
+            history.iterations.append(
+                Iteration(number=fact.iteration, name=fact.name, planned_at=at, task_count=fact.task_count)
+            )
+        case f.IterationAnalyzed():
+            for iteration in history.iterations[-1:]:
+                iteration.analyzed_at = at
+        case f.TaskSucceeded() | f.TaskFailed():
+            _remember_end(history, fact)
+        case f.JobEnded() if fact.sha256:
+            attempt = history.state.live.get(fact.token)
+            if attempt is not None:
+                key = attempt.task_id, attempt.n
+                history.answers[key] = Answer(by=fact.by, sha256=fact.sha256, at=at)
+        case f.TaskRetried():
+            history.outcomes[_last_key(history, fact.task_id)] = f"{fact.kind}: {fact.reason}"
+        case f.TaskReopened():
+            what = f"asked for more attempts of {fact.task_id}"
+            history.notes.append(Note(at=at, what=what, by=fact.by, reason=fact.reason))
+        case f.RunPaused() | f.RunResumed() | f.RunReopened() | f.RunCancelRequested():
+            history.notes.append(
+                Note(at=at, what=_NOTED[type(fact)], by=fact.by, reason=getattr(fact, "reason", ""))
+            )
+        case f.RunCompleted() | f.RunFailed() | f.RunCancelled():
+            history.notes.append(Note(at=at, what=_NOTED[type(fact)], reason=getattr(fact, "reason", "")))
+        case _:
+            pass
+
+
+def _remember_end(history: History, fact: f.TaskSucceeded | f.TaskFailed) -> None:
+    key = _last_key(history, fact.task_id)
+    if fact.outputs:
+        history.outputs[key] = fact.outputs
+    if isinstance(fact, f.TaskFailed):
+        history.outcomes[key] = fact.reason
+
+
+def _last_key(history: History, task_id: TaskId) -> AttemptKey:
+    task = history.state.tasks.get(task_id)
+    return task_id, len(task.attempts) if task is not None else 0
+
+
+_NOTED: dict[type[f.Fact], str] = {
+    f.RunPaused: "paused",
+    f.RunResumed: "resumed",
+    f.RunReopened: "reopened",
+    f.RunCancelRequested: "asked to cancel",
+    f.RunCompleted: "completed",
+    f.RunFailed: "failed",
+    f.RunCancelled: "cancelled",
+}

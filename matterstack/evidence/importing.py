@@ -1,0 +1,237 @@
+"""``run import``: an archive of a run from elsewhere, to look at and to verify, and nothing more.
+
+It is unpacked into ``imported/<run_id>`` of a root, beside the workspaces and outside of the store: no engine
+serves it, and it takes no seat.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from matterstack.core.errors import NotFoundError, RefusedError, StoreError, UsageError
+from matterstack.core.ids import RUN_ID_PATTERN, RunId
+from matterstack.core.run_state import AttemptState
+from matterstack.evidence.contents import EVENTS
+from matterstack.evidence.history import History, fold_events, parse_lines
+from matterstack.evidence.imported import IMPORTED
+from matterstack.evidence.survey import SURVEY, FileState, Survey, parse_survey, portable, shown
+from matterstack.evidence.verify import verify_bundle
+from matterstack.evidence.view import View
+from matterstack.storage.codec import CONVERTER
+from matterstack.storage.confine import Confined, confined
+from matterstack.storage.files import CHUNK_BYTES, write_all
+from matterstack.storage.layout import Root
+from matterstack.storage.queries import RunSummary, Stage
+from matterstack.storage.schema import disk_full
+
+_TOPS: Final = frozenset({"evidence", "outputs"})
+_READ_ONLY: Final = 0o444
+
+
+@attrs.frozen(kw_only=True)
+class Imported:
+    """A run from elsewhere; ``path`` is its bundle."""
+
+    path: Path
+    summary: RunSummary
+    is_complete: bool
+
+
+def import_archive(root: Root, file: Path) -> Imported:
+    """Unpack an archive, verify it, and keep it read-only.  It appears whole or not at all.
+
+    Raises:
+        NotFoundError: there is no such file.
+        UsageError: it is no archive of a run, or one that leads out of its folder.
+        RefusedError: what is in it does not fit together, or the run is there already.
+        DiskFullError: there is no room.
+        StoreError: the files cannot be read or written.
+    """
+    if not file.is_file():
+        raise NotFoundError(f"no file {file}")
+    try:
+        with zipfile.ZipFile(file) as archive:
+            entries = _checked_entries(archive, file)
+            run_id = RunId(entries[0].filename.partition("/")[0])
+            final = root.path / IMPORTED / run_id
+            if final.exists():
+                raise RefusedError(f"run {run_id} was imported already, to {final}")
+            part = final.with_name(f".{run_id}.{os.getpid()}.part")
+            try:
+                _unpack(archive, entries, part)
+                _require_whole(part)
+                part.rename(final)
+            finally:
+                with suppress(FileNotFoundError):
+                    shutil.rmtree(part)
+    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+        raise UsageError(f"{file} is no archive that can be read: {error}") from None
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise disk_full(root.path / IMPORTED) from error
+        raise StoreError(f"{file}: {error.strerror or error}") from error
+    return look_at_bundle(final / "evidence")
+
+
+def _checked_entries(archive: zipfile.ZipFile, file: Path) -> list[zipfile.ZipInfo]:
+    entries = archive.infolist()
+    names = [entry.filename for entry in entries]
+    tops = {name.partition("/")[0] for name in names}
+    if len(tops) != 1 or not RUN_ID_PATTERN.fullmatch(next(iter(tops))):
+        raise UsageError(
+            f"{file} is no archive of a run", hint="make one with: matterstack run archive RUN_ID"
+        )
+    for entry in entries:
+        parts = entry.filename.split("/")
+        if len(parts) < 3 or parts[1] not in _TOPS or {"", ".", ".."} & set(parts):
+            raise UsageError(f"{file} holds {shown(entry.filename)!r}, which no archive of a run does")
+    if len(set(names)) != len(names):
+        raise UsageError(f"{file} holds a file twice")
+    return entries
+
+
+def _unpack(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], part: Path) -> None:
+    with confined(part, make=True) as folder:
+        for entry in entries:
+            descriptor = folder.create_file(entry.filename.partition("/")[2], _READ_ONLY)
+            try:
+                # The library itself stops at the size, and at the checksum, that the archive names.
+                with archive.open(entry) as reading:
+                    while chunk := reading.read(CHUNK_BYTES):
+                        write_all(descriptor, chunk)
+            finally:
+                os.close(descriptor)
+
+
+def _require_whole(part: Path) -> None:
+    findings = verify_bundle(part / "evidence")
+    if findings:
+        first = findings[0]
+        raise RefusedError(
+            f"the archive is not whole: {shown(first.path)} {first.problem}"
+            + (f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""),
+            hint="get another copy of it",
+        )
+    survey = parse_survey((part / "evidence" / SURVEY).read_bytes())
+    with confined(part) as folder:
+        expected = dict(_large_outputs(survey))
+        found = {name for name in folder.regular_files() if name.startswith("outputs/")}
+        for name in sorted(expected.keys() | found):
+            if name not in found or name not in expected or _hash(folder, name) != expected[name]:
+                raise RefusedError(f"the archive is not whole: {shown(name)} is not what the evidence names")
+
+
+def _large_outputs(survey: Survey) -> Iterator[tuple[str, str]]:
+    for output in survey.outputs:
+        if output.state is FileState.REFERENCED:
+            yield f"outputs/{output.task_id}.{output.n}/{portable(output.path)}", output.sha256
+
+
+def _hash(folder: Confined, name: str) -> str:
+    descriptor = folder.open_file(name)
+    with os.fdopen(descriptor, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def imported_tasks(folder: Path) -> list[dict[str, Any]]:
+    """The tasks of a bundle, as `matterstack.storage.queries.task_list` has those of a store.
+
+    Raises:
+        NotFoundError, RefusedError: as `look_at_bundle`.
+    """
+    with _readable(folder):
+        history = fold_events(parse_lines((folder / EVENTS).read_bytes()))
+    return [
+        {
+            "task_id": task.task.id,
+            "iteration": task.iteration,
+            "status": task.status.value,
+            "reason": task.reason,
+            "attempts": [_attempt(attempt) for attempt in task.attempts],
+        }
+        for task in history.state.tasks.values()
+    ]
+
+
+def _attempt(attempt: AttemptState) -> dict[str, Any]:
+    return {
+        "n": attempt.n,
+        "token": attempt.token,
+        "backend": attempt.backend,
+        "job_id": attempt.job_id,
+        "state": None if attempt.state is None else attempt.state.value,
+        "raw_state": attempt.raw_state,
+        "reason": attempt.reason,
+        "exit_code": attempt.exit_code,
+        "host": attempt.host,
+        "submitted_at": attempt.submitted_at,
+        "started_at": attempt.started_at,
+        "ended_at": attempt.ended_at,
+        "resources": CONVERTER.unstructure(attempt.resources),
+    }
+
+
+def imported_events(folder: Path, after: int) -> list[bytes]:
+    """Lines of a bundle's ``events.jsonl`` after a number.
+
+    Raises:
+        NotFoundError, RefusedError: as `look_at_bundle`.
+    """
+    with _readable(folder):
+        return [row.line() for row in parse_lines((folder / EVENTS).read_bytes()) if row.seq > after]
+
+
+def look_at_bundle(folder: Path) -> Imported:
+    """What a bundle says of its run, without any store.
+
+    Raises:
+        NotFoundError: there is no bundle.
+        RefusedError: it cannot be read.
+    """
+    with _readable(folder):
+        history = fold_events(parse_lines((folder / EVENTS).read_bytes()))
+        survey = parse_survey((folder / SURVEY).read_bytes())
+    view = View(history, survey, lambda place: (folder / place).read_bytes())
+    return Imported(path=folder, summary=_summary(history), is_complete=view.is_complete)
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise NotFoundError(f"no evidence in {folder}") from None
+    except Exception as error:  # noqa: BLE001  whatever becomes of a bundle that was spoilt
+        hint = f"see: matterstack evidence verify {folder}"
+        raise RefusedError(f"the evidence in {folder} cannot be read: {error}", hint=hint) from None
+
+
+def _summary(history: History) -> RunSummary:
+    state = history.state
+    stages = []
+    for number, name in enumerate(state.stage_names, start=1):
+        tasks = [task for task in state.tasks.values() if task.iteration == number]
+        counts = dict(Counter(task.status for task in tasks))
+        live = sum(attempt.ended_at is None for task in tasks for attempt in task.attempts)
+        stages.append(Stage(number, name, counts, live))
+    return RunSummary(
+        state.run_id,
+        state.workspace,
+        state.status,
+        state.status_reason,
+        state.iteration,
+        tuple(stages),
+        state.created_at,
+        state.updated_at,
+    )

@@ -1,0 +1,270 @@
+"""What was found of a run's files when its bundle was made: the part of a bundle that the events do not say.
+
+It is kept in the bundle as ``evidence.json``.  Events and survey together are all that the report, the
+tables, the pictures and the crate are made from.
+"""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import Any, Final
+
+import attrs
+from cattrs import Converter
+
+from matterstack.core.ids import RunId, TaskId, Token
+
+SURVEY: Final = "evidence.json"
+FORMAT: Final = 1
+
+
+class FileState(StrEnum):
+    """How a file that the store knows was found."""
+
+    COPIED = "copied"
+    """In the bundle, with the recorded hash."""
+    REFERENCED = "referenced"
+    """With the recorded hash, but too large to be copied: it is in the run's folder."""
+    MISSING = "missing"
+    CHANGED = "changed"
+    """Its content is not what it was when its task ended; it is not in the bundle."""
+    UNREADABLE = "unreadable"
+
+
+IN_ORDER: Final = frozenset({FileState.COPIED, FileState.REFERENCED})
+
+
+@attrs.frozen(kw_only=True)
+class OutputRecord:
+    """An output of an attempt.
+
+    Attributes:
+        path: relative to the attempt's folder.
+        sha256: as recorded when the task ended; empty when the file could not be read then.
+        place: where it is in the bundle.
+        detail: what is wrong with it, in words.
+    """
+
+    task_id: TaskId
+    n: int
+    path: str
+    bytes: int
+    sha256: str
+    state: FileState
+    place: str | None = None
+    detail: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class UsedRecord:
+    """A file that jobs were given.
+
+    Attributes:
+        name: in the attempt's folder.
+        origin: where it came from, as the campaign named it.
+        is_input: whether it is an output of another task.
+        bytes: of the copy.
+        place: where a copy is in the bundle; None of inputs (the output is there), and when there is none.
+    """
+
+    name: str
+    origin: str
+    sha256: str
+    is_input: bool
+    bytes: int | None = None
+    place: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class LogRecord:
+    """What a command printed, or what was asked; nobody recorded its hash when it ended."""
+
+    name: str
+    bytes: int
+    sha256: str
+    place: str | None = None
+
+
+class ManifestState(StrEnum):
+    """How the record of what a job was given was found."""
+
+    IN_ORDER = "in order"
+    NEVER_SUBMITTED = "never submitted"
+    MISSING = "missing"
+    CHANGED = "changed"
+    UNREADABLE = "unreadable"
+
+
+@attrs.frozen(kw_only=True)
+class AttemptRecord:
+    """Files of an attempt that has ended.
+
+    Attributes:
+        used: places in `Survey.used`.
+    """
+
+    task_id: TaskId
+    n: int
+    token: Token
+    manifest: ManifestState
+    detail: str = ""
+    used: tuple[int, ...] = ()
+    logs: tuple[LogRecord, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class AnswerRecord:
+    """What a person or an instrument answered to an attempt; fields as in `OutputRecord`."""
+
+    task_id: TaskId
+    n: int
+    by: str
+    sha256: str
+    state: FileState
+    bytes: int | None = None
+    place: str | None = None
+    detail: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class SourceRecord:
+    """The copy of a file of the campaign that was kept when the run was made; fields as in `OutputRecord`.
+
+    Attributes:
+        path: in the workspace.
+    """
+
+    path: str
+    sha256: str
+    state: FileState
+    bytes: int | None = None
+    place: str | None = None
+    detail: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class ForeignRecord:
+    """A file in the bundle's folder that no export made; it was kept."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@attrs.frozen(kw_only=True)
+class Survey:
+    """All that was found.
+
+    Attributes:
+        seq: number of the event that the bundle is as of.
+        made_with: versions of what draws and writes; bundles are the same to the byte where these are.
+        copy_below_bytes: larger files are referenced by their hash.
+        has_folder: whether the run's folder was there at all.
+    """
+
+    run_id: RunId
+    seq: int
+    made_with: dict[str, str]
+    copy_below_bytes: int
+    has_folder: bool
+    outputs: tuple[OutputRecord, ...] = ()
+    used: tuple[UsedRecord, ...] = ()
+    attempts: tuple[AttemptRecord, ...] = ()
+    answers: tuple[AnswerRecord, ...] = ()
+    sources: tuple[SourceRecord, ...] = ()
+    foreign: tuple[ForeignRecord, ...] = ()
+    format: int = FORMAT
+
+    def problems(self) -> list[str]:
+        """What of the run's files is not as it should be, in words; empty when all is there."""
+        found = [] if self.has_folder else ["the run's folder is not there"]
+        found += [
+            f"{o.task_id}, attempt {o.n}: output {shown(o.path)} is {o.state}: {o.detail}"
+            for o in self.outputs
+            if o.state not in IN_ORDER
+        ]
+        found += [
+            f"{a.task_id}, attempt {a.n}: the answer is {a.state}: {a.detail}"
+            for a in self.answers
+            if a.state not in IN_ORDER
+        ]
+        found += [
+            f"{a.task_id}, attempt {a.n}: manifest.json (what its job was given) is {a.manifest}"
+            + (f": {a.detail}" if a.detail else "")
+            for a in self.attempts
+            if a.manifest not in {ManifestState.IN_ORDER, ManifestState.NEVER_SUBMITTED}
+        ]
+        found += [
+            f"{shown(s.path)}, as the campaign had it when the run was made, is {s.state}: {s.detail}"
+            for s in self.sources
+            if s.state not in IN_ORDER
+        ]
+        found += [
+            f"{shown(u.name)}, which jobs were given (from {shown(u.origin)}), is nowhere any more as it was"
+            for u in self.used
+            if u.place is None and not u.is_input
+        ]
+        return found
+
+
+_CONVERTER: Final = Converter(forbid_extra_keys=True, detailed_validation=False)
+
+
+def survey_bytes(survey: Survey) -> bytes:
+    """Write a survey, a line for each record.  In ASCII: a file's name may be no valid Unicode."""
+    document = _CONVERTER.unstructure(survey)
+    lines = [f" {json.dumps(key)}: {_value(value)}" for key, value in sorted(document.items())]
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+
+
+def _value(value: Any) -> str:  # noqa: ANN401  any JSON
+    if isinstance(value, list | tuple) and value:
+        return "[\n" + ",\n".join(f"  {json.dumps(record)}" for record in value) + "\n ]"
+    return json.dumps(value)
+
+
+def parse_survey(text: bytes) -> Survey:
+    """Read what `survey_bytes` wrote.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        document = json.loads(text)
+        survey = _CONVERTER.structure(document, Survey)
+    except Exception as error:  # noqa: BLE001  whatever becomes of what nobody wrote
+        raise ValueError(f"it is no survey of a bundle: {type(error).__name__}: {error}") from None
+    if survey.format != FORMAT:
+        raise ValueError(f"its format is {survey.format}, and this version of MatterStack reads {FORMAT}")
+    return survey
+
+
+def shown(text: str) -> str:
+    r"""A name that may hold anything, on one line and in valid Unicode.
+
+    >>> print(shown("a b"), shown("a\nb"), shown("\udcff\u202e"))
+    a b a\nb \xff\u202e
+    """
+    return "".join(_shown_character(character) for character in text)
+
+
+def _shown_character(character: str) -> str:
+    if character.isprintable():
+        return character
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def portable(path: str) -> str:
+    r"""A name that every file system and every archive takes: bytes that are no UTF-8 are written as ``%FF``.
+
+    >>> print(portable("a b%"), portable("raw\udcff%"))
+    a b% raw%FF%25
+    """
+    if path.isascii() or not any("\udc80" <= character <= "\udcff" for character in path):
+        return path
+    return "".join(
+        f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in path.replace("%", "%25")
+    )

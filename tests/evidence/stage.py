@@ -1,0 +1,289 @@
+"""Runs in a real store with real files, told step by step, without an engine: the same each time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from matterstack.core import facts as f
+from matterstack.core import messages as m
+from matterstack.core.facts import OutputFile
+from matterstack.core.ids import JobId, RunId, TaskId
+from matterstack.core.model import Task, Workflow
+from matterstack.core.resources import Resources
+from matterstack.core.states import JobState
+from matterstack.storage.layout import AttemptFolder, Root, RunFolder
+from matterstack.storage.leases import acquire_lease
+from matterstack.storage.schema import open_database
+from tests.support.states import LOCAL, RUN_ID, ToldRun
+from tests.support.stored import StoredRun, new_root
+
+SVG: Final = (
+    b'<svg xmlns="http://www.w3.org/2000/svg" width="40" height="20"><rect width="40" height="20"/></svg>'
+)
+ODD_NAMES: Final = (
+    "a b.dat",
+    "\u00fcber \u6f22.dat",
+    "two\nlines.dat",
+    "per%cent#?.dat",
+    "-=formula.dat",
+    "raw\udcff.dat",
+)
+SCRIPT: Final = b"print('mixed')\n"
+SOURCES: Final = {
+    "campaign.py": b"def get_campaign(): ...\n",
+    "data/lattice constants.json": b'{"LiF": 4.03}\n',
+    **{f"odd/{name}": name.encode("utf-8", "surrogateescape") for name in ODD_NAMES},
+}
+"""The campaign's files when the run was made."""
+SOFTWARE: Final = {
+    "python": "CPython 3.11.7",
+    "platform": "Linux-6.1-x86_64",
+    "matterstack": "0.1.0",
+    "numpy": "2.1.3",
+    "odd <b>|name|": "1.0+local",
+}
+MAKER: Final = "bea"
+
+
+@attrs.frozen
+class Stage:
+    """A run that is told, and its files."""
+
+    stored: StoredRun
+
+    @property
+    def root(self) -> Root:
+        return self.stored.root
+
+    @property
+    def run_id(self) -> RunId:
+        return self.stored.run_id
+
+    @property
+    def folder(self) -> RunFolder:
+        return self.root.run_folder("demo", self.run_id)
+
+    def attempt_folder(self, task_id: str) -> AttemptFolder:
+        """Of the newest attempt."""
+        attempts = self.stored.run.state.tasks[TaskId(task_id)].attempts
+        return self.folder.attempt(TaskId(task_id), len(attempts))
+
+    def tell(self, *messages: m.Message) -> None:
+        """Tell the run something, and let it conclude."""
+        for message in messages:
+            self.stored.tell(message, m.Settle())
+
+    def plan(self, *tasks: Task, name: str | None = None) -> None:
+        """The campaign plans an iteration."""
+        number = self.stored.run.state.iteration + 1
+        self.tell(m.Planned(iteration=number, workflow=Workflow(tasks, name=name)))
+
+    def prepare(self) -> None:
+        """Take seats for all that is ready, and write the folders."""
+        state = self.stored.run.state
+        before = {task_id: len(task.attempts) for task_id, task in state.tasks.items()}
+        self.tell(m.Prepare(backend=LOCAL, seats=100))
+        for task_id, task in state.tasks.items():
+            if len(task.attempts) > before[task_id]:
+                self._write_folder(task.task)
+
+    def _write_folder(self, task: Task) -> None:
+        folder = self.attempt_folder(task.id)
+        folder.path.mkdir(parents=True)
+        files = [{"name": n, "from": str(p), "sha256": sha256(SCRIPT)} for n, p in task.files.items()]
+        for name in task.files:
+            (folder.path / name).write_bytes(SCRIPT)
+        inputs = []
+        for name, source in task.inputs.items():
+            maker, _, path = source.partition("/")
+            content = (self.attempt_folder(maker).path / path).read_bytes()
+            (folder.path / name).write_bytes(content)
+            inputs.append({"name": name, "from": source, "sha256": sha256(content)})
+        manifest = {"command": list(task.command), "files": files, "inputs": inputs}
+        folder.manifest.write_text(json.dumps(manifest))
+
+    def start(self, *task_ids: str) -> None:
+        """The jobs of prepared tasks are accepted, and run."""
+        for task_id in task_ids:
+            digest = sha256(self.attempt_folder(task_id).manifest.read_bytes())
+            token = self.stored.run.token(task_id)
+            self.tell(
+                m.Accepted(token=token, job_id=JobId(f"job-{task_id}"), manifest_sha256=digest),
+                m.Observed(token=token, state=JobState.RUNNING),
+            )
+
+    def end(
+        self,
+        task_id: str,
+        outputs: Mapping[str, bytes] | None = None,
+        *,
+        state: JobState = JobState.COMPLETED_OK,
+        data: Any = None,
+        stderr: bytes = b"",
+        problem: str | None = None,
+    ) -> None:
+        """A job ends, and its outputs are collected."""
+        folder = self.attempt_folder(task_id).path
+        made = outputs or {}
+        for name, content in made.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+        if stderr:
+            (folder / "stderr.log").write_bytes(stderr)
+        token = self.stored.run.token(task_id)
+        code = 0 if state is JobState.COMPLETED_OK else 1
+        files = tuple(
+            OutputFile(name, len(content), sha256(content)) for name, content in sorted(made.items())
+        )
+        self.tell(
+            m.Observed(token=token, state=state, exit_code=code, host="node1"),
+            m.Collected(token=token, outputs=files, data=data, problem=problem),
+        )
+
+    def analyze(self, **state: Any) -> None:
+        """The campaign analyzes the iteration."""
+        self.tell(m.Analyzed(iteration=self.stored.run.state.iteration, state=state))
+
+
+def sha256(content: bytes) -> str:
+    """Hash of content."""
+    return hashlib.sha256(content).hexdigest()
+
+
+@contextmanager
+def stage(root: Root, run_id: RunId = RUN_ID, **config: Any) -> Iterator[Stage]:
+    """A PENDING run in a root; more may be staged in the same."""
+    with closing(open_database(root.database)) as connection:
+        stored = StoredRun(connection, root, _told_run(run_id, config))
+        stored.commit()
+        stored.lease = acquire_lease(connection, root, run_id)
+        made = Stage(stored)
+        for path, content in SOURCES.items():
+            (made.folder.sources / path).parent.mkdir(parents=True, exist_ok=True)
+            (made.folder.sources / path).write_bytes(content)
+        made.folder.config_file.write_text(json.dumps(stored.run.state.config))
+        yield made
+        if stored.lease is not None:
+            stored.lease.release(connection)
+
+
+def _told_run(run_id: RunId, config: Mapping[str, Any]) -> ToldRun:
+    """A run of which it is known what it was made from."""
+    run = ToldRun.new(run_id, **config)
+    ((at, _),) = run.facts
+    hashes = {path: sha256(content) for path, content in SOURCES.items()}
+    made = f.RunCreated(
+        workspace=run.state.workspace, config=run.state.config, by=MAKER, software=SOFTWARE, sources=hashes
+    )
+    run.facts[:] = [(at, made)]
+    return run
+
+
+def first_round() -> list[Task]:
+    """Tasks of which one uses another's output, one is tried twice, and one writes odd names."""
+    return [
+        Task(
+            TaskId("mix"),
+            command=["python", "mix.py", "--ratio", "1 to 2"],
+            files={"mix.py": "/somewhere/workspaces/demo/mix.py"},
+            outputs=["*.json", "*.svg"],
+            params={"ratio": [1, 2], "name": "LiF", "warm": True},
+            env={"OMP_NUM_THREADS": "1"},
+            resources=Resources(cpus=2, gpus=1),
+        ),
+        Task(TaskId("flaky"), command=["true"], retries=1),
+        Task(
+            TaskId("relax"),
+            command=["bash", "-c", "cat start.json | sort > out.txt"],
+            inputs={"start.json": "mix/mix.json"},
+            outputs=["out.txt"],
+        ),
+        Task(TaskId("odd"), command=["touch", *ODD_NAMES[:2]], outputs=["*.dat"]),
+    ]
+
+
+def begun(made: Stage) -> None:
+    """Until the first two jobs run."""
+    made.tell(m.Start())
+    made.plan(*first_round(), name="round one: <b>all</b> & |more|")
+    made.prepare()
+    made.start("mix", "flaky", "odd")
+
+
+def half_done(made: Stage) -> None:
+    """One task has succeeded, one is tried again, others are still to come."""
+    begun(made)
+    made.end("mix", {"mix.json": b'{"ratio": 2}', "mix.svg": SVG}, data={"energy_ev": -1.5})
+    made.end("flaky", state=JobState.COMPLETED_ERROR, stderr=b"no luck\nthis time <script>\n")
+
+
+def all_done(made: Stage) -> None:
+    """The first round has ended well."""
+    half_done(made)
+    made.end("odd", {name: name.encode("utf-8", "surrogateescape") for name in ODD_NAMES})
+    made.prepare()
+    made.start("flaky", "relax")
+    made.end("flaky")
+    made.end("relax", {"out.txt": b"sorted\n"})
+
+
+def completed(made: Stage) -> None:
+    all_done(made)
+    made.analyze(best="LiF")
+    made.plan(Task(TaskId("rank"), command=["python"], outputs=["*.md", "*.svg"]), name="ranking")
+    made.prepare()
+    made.start("rank")
+    made.end("rank", {"ranking.md": b"# Best\n\n| a | b |\n|---|---|\n| 1 | <i>2</i> |\n", "r.svg": SVG})
+    made.analyze(best="LiF", written=True)
+    made.tell(m.Planned(iteration=3, workflow=None))
+
+
+def failed(made: Stage) -> None:
+    half_done(made)
+    made.end("odd", dict.fromkeys(ODD_NAMES, b"x"))
+    made.prepare()
+    made.start("flaky", "relax")
+    made.end("flaky", state=JobState.COMPLETED_ERROR, stderr=b"never\n")
+    made.end("relax", {"out.txt": b"sorted\n"})
+
+
+def cancelled(made: Stage) -> None:
+    half_done(made)
+    made.tell(m.Cancel(by="ann", reason="no |time| left"))
+    token = made.stored.run.token("odd")
+    made.tell(m.Observed(token=token, state=JobState.CANCELLED))
+
+
+def paused(made: Stage) -> None:
+    half_done(made)
+    made.tell(m.Pause(by="ann", reason="lunch"))
+
+
+def pending(_made: Stage) -> None:
+    """Nothing has happened."""
+
+
+STORIES: Final[Mapping[str, Callable[[Stage], None]]] = {
+    "PENDING": pending,
+    "RUNNING": half_done,
+    "PAUSED": paused,
+    "COMPLETED": completed,
+    "FAILED": failed,
+    "CANCELLED": cancelled,
+}
+
+
+def told(folder: Path, status: str) -> Root:
+    """A root of its own with one run in this status."""
+    root = new_root(folder)
+    with stage(root) as made:
+        STORIES[status](made)
+        assert made.stored.run.state.status == status
+    return root

@@ -1,0 +1,72 @@
+"""A bundle costs what its tasks cost: twice the tasks, twice the work, and no more memory than there must be.
+
+Counted, not timed: calls of functions, and the memory of a process of its own.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+from matterstack.evidence.contents import closing_files, copied_files, derived_files, payload_file
+from matterstack.evidence.history import fold_events, parse_lines
+from matterstack.evidence.survey import parse_survey
+from matterstack.evidence.view import View
+from matterstack.storage.layout import Root
+from tests.evidence.bundles import export
+from tests.evidence.crowd import crowd
+from tests.support.states import RUN_ID
+
+MOST_MIB: Final = 300
+PROMISED: Final = 10_000
+"""Tasks for which that much memory must do."""
+PEAK: Final = """
+import resource, sys, trio
+from pathlib import Path
+from matterstack.evidence.export import build_evidence_bundle
+from matterstack.storage.layout import Root
+trio.run(build_evidence_bundle, Root(Path(sys.argv[1])), sys.argv[2])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def calls_to_make_again(folder: Path) -> int:
+    """How many calls it takes to make everything in a bundle from its events and its survey."""
+    calls = 0
+
+    def count(_frame: FrameType, event: str, _argument: Any) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    previous = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        history = fold_events(parse_lines((folder / "events.jsonl").read_bytes()))
+        survey = parse_survey((folder / "evidence.json").read_bytes())
+        view = View(history, survey, lambda place: (folder / place).read_bytes())
+        payload = {**dict(copied_files(survey)), "events.jsonl": payload_file(b"")}
+        payload |= {path: payload_file(data) for path, data in derived_files(view)}
+        list(closing_files(view, payload))
+    finally:
+        sys.setprofile(previous)
+    return calls
+
+
+def test_the_cost_of_a_bundle_grows_linearly_with_its_tasks(tmp_path: Path) -> None:
+    # All of them are drawn in the same way: as a crowd.
+    calls = [calls_to_make_again(export(crowd(tmp_path / str(n), n)).path) for n in (500, 1000, 1500)]
+    first, second = calls[1] - calls[0], calls[2] - calls[1]
+    assert 0.8 < second / first < 1.2
+
+
+def peak_kib(root: Root) -> int:
+    command = [sys.executable, "-c", PEAK, str(root.path), RUN_ID]
+    return int(subprocess.run(command, check=True, capture_output=True, timeout=300).stdout)
+
+
+def test_ten_thousand_tasks_need_less_memory_than_promised(tmp_path: Path) -> None:
+    few, many = 500, 3000
+    small, large = (peak_kib(crowd(tmp_path / str(n), n)) for n in (few, many))
+    expected = small + (large - small) * (PROMISED - few) / (many - few)
+    assert expected < MOST_MIB * 1024, f"{small} KiB for {few} tasks, {large} KiB for {many}"
