@@ -1,0 +1,145 @@
+"""What a program holds in its hands."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+import attrs
+
+from matterstack.client.link import Connection, Event, Link, open_link
+from matterstack.core.errors import UsageError
+from matterstack.embed.calls import Calls
+from matterstack.storage.layout import require_run_id
+
+
+@attrs.define(eq=False)
+class Client:
+    """See `connect`.  Iterate over it for events; one task at a time."""
+
+    _link: Link
+    _calls: Calls
+    _last: int | None = attrs.field(default=None, init=False)
+    _is_read: bool = attrs.field(default=False, init=False)
+
+    @property
+    def connection(self) -> Connection:
+        """How the event stream is doing now."""
+        return self._link.connection
+
+    def __aiter__(self) -> Self:
+        """Itself."""
+        return self
+
+    async def __anext__(self) -> Event:
+        """The next event, waited for as long as it takes.
+
+        Raises:
+            MonitorError: the monitor does not let this client in, or has no such event.
+            UsageError: another task waits for the next event.
+        """
+        if self._is_read:
+            raise UsageError("another task reads the events", hint="connect once for each task")
+        self._is_read = True
+        try:
+            event = await self._calls(self._link.next_event, self._last)
+        finally:
+            self._is_read = False
+        self._last = event["seq"]
+        return event
+
+    # ---- what there is ----
+
+    async def runs(self) -> list[dict[str, Any]]:
+        """All runs, the newest first: as ``run list --json`` prints them, with their stages and caps.
+
+        Raises:
+            MonitorError: the monitor does not answer, or does not let this client in (as with all below).
+        """
+        document = await self._get("/api/runs")
+        runs: list[dict[str, Any]] = document["runs"]
+        return runs
+
+    async def run(self, run_id: str) -> dict[str, Any]:
+        """One run with its tasks, as of ``seq``: ``{"seq", "run", "tasks", "left_out"}``.
+
+        Raises:
+            NotFoundError: there is no such run.
+            UsageError: that is no run id.
+        """
+        return await self._get(f"/api/runs/{require_run_id(run_id)}")
+
+    async def explain(self, run_id: str) -> dict[str, Any]:
+        """Why a run does not go on: ``{"run_id", "status", "causes"}``, as ``run explain --json`` has it."""
+        return await self._get(f"/api/runs/{require_run_id(run_id)}/explain")
+
+    async def questions(self, run_id: str) -> list[dict[str, Any]]:
+        """What a run asks people and instruments now."""
+        document = await self._get(f"/api/runs/{require_run_id(run_id)}/questions")
+        questions: list[dict[str, Any]] = document["questions"]
+        return questions
+
+    async def _get(self, path: str) -> dict[str, Any]:
+        document: dict[str, Any] = await self._calls(self._link.site.document, path)
+        return document
+
+    # ---- what can be asked for ----
+
+    async def pause(self, run_id: str, *, reason: str = "") -> None:
+        """Submit no new jobs of a run.  Returns when that is so."""
+        await self._order("pause", run_id, reason=reason)
+
+    async def resume(self, run_id: str) -> None:
+        """Go on with a run."""
+        await self._order("resume", run_id)
+
+    async def cancel(self, run_id: str, *, reason: str = "") -> None:
+        """End a run's jobs, then the run.  Returns when that was taken up."""
+        await self._order("cancel", run_id, reason=reason)
+
+    async def retry(self, run_id: str, tasks: Sequence[str] = ()) -> None:
+        """Give failed tasks new attempts: those named, or all."""
+        await self._order("retry", run_id, tasks=list(tasks))
+
+    async def rerun(self, run_id: str, tasks: Sequence[str], *, recursive: bool = False) -> None:
+        """Give ended tasks new attempts."""
+        await self._order("rerun", run_id, tasks=list(tasks), recursive=recursive)
+
+    async def respond(self, run_id: str, task: str, answer: Mapping[str, Any], *, attempt: int) -> None:
+        """Answer what a task asks (see `questions`): which time it is asked must be said.
+
+        Raises:
+            UsageError: it cannot be used, and why; nothing was written.
+            RefusedError: the task waits for no answer (any more), or has one.
+        """
+        await self._order("respond", run_id, task=task, attempt=attempt, answer=dict(answer))
+
+    async def _order(self, command: str, run_id: str, **fields: object) -> None:
+        await self._calls(self._link.order, command, run_id, fields)
+
+
+@asynccontextmanager
+async def connect(
+    url: str,
+    token: str,
+    *,
+    after: int | None = None,
+    run: str | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[Client]:
+    """Connect to a monitor.
+
+    Args:
+        url: such as ``http://127.0.0.1:8765``.
+        token: from the file that ``matterstack monitor`` names.
+        after: give the events after this sequence number (0: all); None: only new ones.
+        run: only those of one run.
+        tls: for https; by default, certificates are checked against those of the system.
+
+    Raises:
+        UsageError: the address or the token is none.
+    """
+    async with open_link(url, token, after=after, run=run, tls=tls) as link:
+        yield Client(link, link.calls)

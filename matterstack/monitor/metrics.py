@@ -1,0 +1,163 @@
+"""Figures for a monitoring system, as OpenMetrics text."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, TypeVar
+
+import attrs
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
+from prometheus_client.registry import Collector
+
+from matterstack.core.ids import BackendName
+from matterstack.core.operators import ASKED
+from matterstack.core.states import RunStatus, TaskStatus
+from matterstack.storage.backend_reports import BackendReport, read_reports
+from matterstack.storage.layout import Root
+from matterstack.storage.queries import last_seq
+
+OPENMETRICS: Final = "application/openmetrics-text"
+_Name = TypeVar("_Name", bound=str)
+
+
+@attrs.frozen(kw_only=True)
+class Figures:
+    """What is told, at one moment.
+
+    Attributes:
+        jobs: live jobs of each backend, over all runs.
+        seats: the most jobs that a backend may have at once: of several definitions, the largest number.
+        questions: attempts that wait for a person's or an instrument's answer.
+        clients: connections to this monitor.
+    """
+
+    runs: Mapping[RunStatus, int]
+    tasks: Mapping[TaskStatus, int]
+    jobs: Mapping[BackendName, int]
+    seats: Mapping[BackendName, int]
+    questions: int
+    reports: Sequence[BackendReport]
+    seq: int
+    clients: int
+
+
+def figures_of(connection: sqlite3.Connection, root: Root, clients: int) -> Figures:
+    """Read them.  Blocking."""
+    connection.execute("BEGIN")
+    try:
+        runs = dict(connection.execute("SELECT status, count(*) FROM runs GROUP BY status").fetchall())
+        tasks = dict(connection.execute("SELECT status, count(*) FROM tasks GROUP BY status").fetchall())
+        jobs = dict(
+            connection.execute(
+                "SELECT backend, count(*) FROM attempts WHERE ended_at IS NULL GROUP BY backend"
+            ).fetchall()
+        )
+        # Those of runs that have ended bind nobody any more, unless a job is still there.
+        configs = [
+            config
+            for (config,) in connection.execute(
+                "SELECT config FROM runs WHERE status IN ('PENDING', 'RUNNING', 'PAUSED')"
+            )
+        ]
+        seq = last_seq(connection)
+    finally:
+        connection.execute("COMMIT")
+    seats: dict[BackendName, int] = {}
+    for config in configs:
+        for name, backend in json.loads(config).get("backends", {}).items():
+            seats[name] = max(seats.get(name, 0), backend.get("max_jobs", 0))
+    questions = jobs.pop(ASKED, 0)
+    return Figures(
+        runs={status: runs.get(status, 0) for status in RunStatus},
+        tasks={status: tasks.get(status, 0) for status in TaskStatus},
+        jobs={name: jobs.get(name, 0) for name in sorted({*seats, *jobs})},
+        seats=seats,
+        questions=questions,
+        reports=read_reports(root),
+        seq=seq,
+        clients=clients,
+    )
+
+
+def exposition(figures: Figures, accept: str) -> tuple[bytes, str]:
+    """The text, and its media type: OpenMetrics, unless only the older format is accepted."""
+    registry = CollectorRegistry()
+    registry.register(_Told(figures))
+    asks_for_none = not accept or accept.strip() == "*/*"
+    encode, kind = choose_encoder(OPENMETRICS if asks_for_none else accept)
+    return encode(registry), kind
+
+
+@attrs.frozen(eq=False)
+class _Told(Collector):
+    """The figures in the shape that the client library takes.  One for each answer."""
+
+    figures: Figures
+
+    def collect(self) -> Iterator[Metric]:
+        """All of them."""
+        figures = self.figures
+        yield _gauge("runs", "Runs by status.", ["status"], _by_name(figures.runs))
+        yield _gauge("tasks", "Tasks by state, over all runs.", ["state"], _by_name(figures.tasks))
+        yield _gauge("jobs", "Live jobs, each of which holds a seat.", ["backend"], _by_name(figures.jobs))
+        yield _gauge(
+            "seats", "Most jobs that a backend may have at once.", ["backend"], _by_name(figures.seats)
+        )
+        yield _gauge("questions", "Questions that wait for an answer.", [], {(): figures.questions})
+        yield from self._reported()
+        yield CounterMetricFamily(
+            "matterstack_events", "Events in the store, over all runs.", value=figures.seq
+        )
+        yield _gauge("monitor_clients", "Connections to this monitor.", [], {(): figures.clients})
+
+    def _reported(self) -> Iterator[Metric]:
+        labels = ["backend", "engine"]
+        out = _family("backend_out", "1 while the backend does not answer.", labels)
+        accounting = _family("backend_accounting_out", "1 while nobody tells of ended jobs.", labels)
+        limited = _family("backend_limited", "1 while the backend takes no more jobs.", labels)
+        took = SummaryMetricFamily(
+            "matterstack_backend_command_seconds",
+            "How long questions to the backend took, such as polls.",
+            labels=[*labels, "command"],
+        )
+        failed = CounterMetricFamily(
+            "matterstack_backend_command_failures",
+            "Questions without an answer.",
+            labels=[*labels, "command"],
+        )
+        for report in self.figures.reports:
+            # Two definitions of a backend's name in one engine are two backends.
+            who = [report.backend, f"{report.host}:{report.pid}:{report.definition}".rstrip(":")]
+            out.add_metric(who, float(report.out_since is not None))
+            accounting.add_metric(who, float(report.accounting_out_since is not None))
+            limited.add_metric(who, float(report.limited_since is not None))
+            for command, statistics in report.statistics.items():
+                took.add_metric([*who, command], statistics.count, statistics.total_s)
+                failed.add_metric([*who, command], statistics.failed)
+        yield from (out, accounting, limited, took, failed)
+
+
+def _family(name: str, help_text: str, labels: Sequence[str]) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"matterstack_{name}", help_text, labels=labels)
+
+
+def _gauge(
+    name: str, help_text: str, labels: Sequence[str], values: Mapping[tuple[str, ...], int]
+) -> GaugeMetricFamily:
+    family = _family(name, help_text, labels)
+    for key, value in values.items():
+        family.add_metric(list(key), value)
+    return family
+
+
+def _by_name(values: Mapping[_Name, int]) -> dict[tuple[str, ...], int]:
+    return {(str(name),): value for name, value in values.items()}

@@ -1,0 +1,151 @@
+"""What a client may ask for over its websocket, checked before anything happens."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+
+from matterstack.core.config import describe
+from matterstack.core.errors import UsageError
+from matterstack.core.ids import RunId, TaskId
+from matterstack.core.messages import Cancel, Pause, Request, Rerun, Resume, Retry
+from matterstack.storage.layout import require_run_id
+
+MOST_BYTES: Final = 64 * 1024
+MOST_NESTED: Final = 20
+
+_Id = Annotated[str | int, Field(description="comes back with the reply")]
+_Reason = Annotated[str, StringConstraints(max_length=2000)]
+_Tasks = Annotated[tuple[str, ...], Field(max_length=10_000)]
+
+
+class _Order(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    id: _Id
+    run: str
+
+    @property
+    def run_id(self) -> RunId:
+        """Of the run that it is about."""
+        return require_run_id(self.run)
+
+
+class PauseOrder(_Order):
+    """Submit no new jobs."""
+
+    command: Literal["pause"]
+    reason: _Reason = ""
+
+    def request(self, by: str) -> Request:
+        """As the run's actor takes it."""
+        return Pause(by=by, reason=self.reason)
+
+
+class ResumeOrder(_Order):
+    """Go on."""
+
+    command: Literal["resume"]
+
+    def request(self, by: str) -> Request:
+        """As the run's actor takes it."""
+        return Resume(by=by)
+
+
+class CancelOrder(_Order):
+    """End the jobs, then the run."""
+
+    command: Literal["cancel"]
+    reason: _Reason = ""
+
+    def request(self, by: str) -> Request:
+        """As the run's actor takes it."""
+        return Cancel(by=by, reason=self.reason)
+
+
+class RetryOrder(_Order):
+    """Give failed tasks new attempts."""
+
+    command: Literal["retry"]
+    tasks: _Tasks = Field(default=(), strict=False)
+
+    def request(self, by: str) -> Request:
+        """As the run's actor takes it."""
+        return Retry(by=by, tasks=tuple(TaskId(task) for task in self.tasks))
+
+
+class RerunOrder(_Order):
+    """Give ended tasks new attempts."""
+
+    command: Literal["rerun"]
+    tasks: _Tasks = Field(min_length=1, strict=False)
+    recursive: bool = False
+
+    def request(self, by: str) -> Request:
+        """As the run's actor takes it."""
+        return Rerun(by=by, tasks=tuple(TaskId(task) for task in self.tasks), recursive=self.recursive)
+
+
+class RespondOrder(_Order):
+    """Answer what a task asks.
+
+    Attributes:
+        attempt: which time it was asked.
+        answer: the document that the operator takes.
+    """
+
+    command: Literal["respond"]
+    task: Annotated[str, StringConstraints(max_length=200)]
+    attempt: int
+    answer: dict[str, Any]
+
+
+RunOrder = PauseOrder | ResumeOrder | CancelOrder | RetryOrder | RerunOrder
+Order = RunOrder | RespondOrder
+COMMANDS: Final = ("pause", "resume", "cancel", "retry", "rerun", "respond")
+_ORDER: Final[TypeAdapter[Order]] = TypeAdapter(Annotated[Order, Field(discriminator="command")])
+
+
+class BadOrderError(UsageError):
+    """A message that is no order.  ``reply_to``: its id, where it has a usable one."""
+
+    def __init__(self, message: str, reply_to: str | int | None = None) -> None:
+        super().__init__(message)
+        self.reply_to = reply_to
+
+
+def parse_order(message: str | bytes) -> Order:
+    """Read one message of a client.
+
+    Raises:
+        BadOrderError: naming the field, and what is expected.
+    """
+    if isinstance(message, bytes):
+        raise BadOrderError("a command is a text frame, and this was a binary one")
+    if len(message.encode(errors="replace")) > MOST_BYTES:
+        raise BadOrderError(f"a message has at most {MOST_BYTES} bytes")
+    try:
+        document = json.loads(message)
+    except (ValueError, RecursionError) as error:
+        raise BadOrderError(f"not valid JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise BadOrderError(f"a command is a JSON object, not {type(document).__name__}")
+    reply_to = _usable_id(document.get("id"))
+    if document.get("command") not in COMMANDS:
+        given = str(document.get("command"))[:50]
+        raise BadOrderError(f"command: there is no {given!r} (there are: {', '.join(COMMANDS)})", reply_to)
+    document.setdefault("id", None)
+    try:
+        order = _ORDER.validate_python(document)
+        _ = order.run_id
+    except ValidationError as error:
+        raise BadOrderError(describe(error).replace(f"{document['command']}.", ""), reply_to) from None
+    except UsageError as error:
+        raise BadOrderError(f"run: {error}", reply_to) from None
+    return order
+
+
+def _usable_id(value: Any) -> str | int | None:  # noqa: ANN401
+    is_usable = isinstance(value, str | int) and not isinstance(value, bool) and len(str(value)) <= 100
+    return value if is_usable else None

@@ -1,0 +1,59 @@
+// Dialogs: nothing is done to a run before it was confirmed.
+
+import { freshId, h } from "./dom.js";
+
+/** Open a dialog; resolves with what its buttons give, null when it was left. */
+function open(title, content, buttons, focus) {
+  const titleId = freshId("title");
+  const dialog = h("dialog", { "aria-labelledby": titleId }, h("h2", { id: titleId }, title), content);
+  const returnTo = document.activeElement;
+  return new Promise((resolve) => {
+    const leave = (value) => {
+      dialog.close();
+      dialog.remove();
+      returnTo?.focus?.();
+      resolve(value);
+    };
+    dialog.append(
+      h("p", { class: "buttons" }, buttons.map(({ label, kind, value }) =>
+        h("button", { type: "button", class: kind, click: () => leave(value()) }, label))),
+    );
+    dialog.addEventListener("cancel", (event) => {
+      event.preventDefault();
+      leave(null);
+    });
+    document.body.append(dialog);
+    dialog.showModal();
+    (focus ?? dialog.querySelector(".buttons button")).focus();
+  });
+}
+
+/** Ask before something is done; resolves with {reason}, or null when it is not to be done. */
+export function confirmed({ title, text, action, isDangerous = false, withReason = false }) {
+  const id = freshId("reason");
+  const input = h("input", { id, type: "text", maxlength: 2000, autocomplete: "off" });
+  const content = h(
+    "div",
+    {},
+    h("p", {}, text),
+    withReason ? h("p", { class: "field" }, h("label", { for: id }, "Reason (optional; stays in the history)"), input) : null,
+  );
+  const give = () => ({ reason: input.value.trim() });
+  return open(title, content, [
+    { label: "Leave it", kind: "plain", value: () => null },
+    { label: action, kind: isDangerous ? "danger" : "primary", value: give },
+  ]);
+}
+
+/** Show the keys, and whether they are to work. */
+export async function showShortcuts(keys, isOn, setOn) {
+  const id = freshId("keys");
+  const box = h("input", { type: "checkbox", id, checked: isOn });
+  const rows = keys.map(([key, what]) => h("tr", {}, h("th", { scope: "row" }, h("kbd", {}, key)), h("td", {}, what)));
+  await open(
+    "Keys",
+    h("div", {}, h("table", { class: "keys" }, h("tbody", {}, rows)), h("p", {}, box, " ", h("label", { for: id }, "single keys work"))),
+    [{ label: "Close", kind: "primary", value: () => null }],
+  );
+  setOn(box.checked);
+}

@@ -1,0 +1,101 @@
+// The events of a run as they come, the newest first.  A bounded number of them.
+
+import { ask, runPath } from "./api.js";
+import { cut, h } from "./dom.js";
+import { timeElement } from "./times.js";
+
+const MOST = 200;
+const MOST_EVER = 2000;
+
+export class EventsTab {
+  #runId;
+  #fold = null;
+  #from = Infinity;
+  #most = 0;
+  #list = h("ol", { class: "events", reversed: true, "aria-label": "Events, the newest first", tabindex: 0 });
+  #older = h("button", { type: "button", class: "plain", click: () => this.#loadOlder() }, "Show older ones");
+  #note = h("p", { class: "small", role: "status" });
+  #seqs = new Set();
+
+  constructor(runId) {
+    this.#runId = runId;
+    this.element = h("div", { class: "events-tab" }, this.#list, h("p", {}, this.#older), this.#note);
+  }
+
+  update(fold) {
+    this.#fold = fold;
+  }
+
+  /** Show what was before; call it once. */
+  load() {
+    return this.#loadOlder();
+  }
+
+  /** Take the next events. */
+  add(events) {
+    const fresh = events.filter((event) => event.run === this.#runId && !this.#seqs.has(event.seq));
+    for (const event of fresh.slice(-MOST)) {
+      this.#from = Math.min(this.#from, event.seq);
+      this.#seqs.add(event.seq);
+      this.#list.prepend(eventElement(event, this.#fold));
+    }
+    while (this.#list.childElementCount > this.#most) this.#drop(this.#list.lastElementChild);
+  }
+
+  #drop(element) {
+    this.#seqs.delete(element.seq);
+    element.remove();
+    this.#from = this.#list.lastElementChild.seq;
+    this.#older.hidden = false;
+  }
+
+  async #loadOlder() {
+    // Who asks for more wants to see more, within bounds.
+    this.#most = Math.min(this.#most + MOST, MOST_EVER);
+    const query = Number.isFinite(this.#from) ? `?before=${this.#from}` : "";
+    try {
+      const { events, is_all: isAll } = await ask(runPath(this.#runId, "events") + query);
+      const fresh = events.filter((event) => !this.#seqs.has(event.seq) && event.seq < this.#from);
+      for (const event of fresh.reverse()) {
+        this.#seqs.add(event.seq);
+        this.#list.append(eventElement(event, this.#fold));
+        this.#from = event.seq;
+      }
+      while (this.#list.childElementCount > MOST_EVER) {
+        this.#seqs.delete(this.#list.firstElementChild.seq);
+        this.#list.firstElementChild.remove();
+      }
+      this.#older.hidden = isAll;
+      this.#note.textContent = isAll ? "This is where the run began." : "";
+    } catch (error) {
+      this.#note.textContent = `Older events could not be read: ${error.message}`;
+    }
+  }
+}
+
+function eventElement(event, fold) {
+  const element = h(
+    "li",
+    { value: event.seq, "data-seq": event.seq },
+    timeElement(event.at),
+    " ",
+    h("strong", {}, event.type),
+    " ",
+    h("span", {}, wordsOf(event, fold?.taskOf(event))),
+  );
+  element.seq = event.seq;
+  return element;
+}
+
+/** What an event says, in one line. */
+function wordsOf({ type, data }, task) {
+  if (type === "RunCreated") return `from ${data.workspace}`;
+  if (type === "TaskPlanned") return data.task.id;
+  if (type === "AttemptPrepared") return `${data.task_id}, attempt ${data.n} on ${data.backend}`;
+  const parts = Object.entries(data)
+    .filter(([name, value]) => !(task && (name === "token" || name === "task_id")) && !isNothing(value))
+    .map(([name, value]) => `${name}=${typeof value === "object" ? JSON.stringify(value) : value}`);
+  return cut([task?.task_id, ...parts].filter(Boolean).join(" "), 300);
+}
+
+const isNothing = (value) => value === null || value === "" || value === false || (Array.isArray(value) && !value.length);

@@ -1,0 +1,188 @@
+// The event stream: every event once, in order, over as many connections as it takes.
+
+import { isThere } from "./api.js";
+
+const FIRST_WAIT_MS = 500;
+const LONGEST_WAIT_MS = 10_000;
+const SILENCE_MS = 25_000;
+const HELLO_MS = 15_000;
+const BATCH_MS = 40;
+const NO_SUCH_SEQ = 4004;
+
+/**
+ * @param onEvents is given the next events, in order.
+ * @param onState is told how things stand: {isLive, text}.
+ * @param onOtherStore is called when the store never had what was seen: everything is to be read anew.
+ */
+export class Live {
+  #onEvents;
+  #onState;
+  #onOtherStore;
+  #seq = null;
+  #socket = null;
+  #retry = 0;
+  #waitMs = FIRST_WAIT_MS;
+  #newest = Infinity;
+  #heardAt = 0;
+  #batch = [];
+  #flush = 0;
+  #orders = new Map();
+  #lastOrder = 0;
+  isLive = false;
+
+  constructor({ onEvents, onState, onOtherStore }) {
+    this.#onEvents = onEvents;
+    this.#onState = onState;
+    this.#onOtherStore = onOtherStore;
+    setInterval(() => this.#lookForSilence(), 5000);
+    addEventListener("online", () => this.#hurry());
+    addEventListener("offline", () => this.#drop("this device is offline"));
+    document.addEventListener("visibilitychange", () => document.hidden || this.#hurry());
+  }
+
+  /** Up to where events were given out. */
+  get seq() {
+    return this.#seq;
+  }
+
+  /** Begin after an event. */
+  start(seq) {
+    this.#seq = seq;
+    this.#connect();
+  }
+
+  #connect() {
+    clearTimeout(this.#retry);
+    this.#retry = 0;
+    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+    const socket = new WebSocket(`${scheme}//${location.host}/events?after=${this.#seq}`);
+    this.#socket = socket;
+    this.#newest = Infinity;
+    this.#heardAt = Date.now();
+    socket.onmessage = (message) => this.#socket === socket && this.#take(JSON.parse(message.data));
+    socket.onclose = (closed) => {
+      if (this.#socket !== socket) return;
+      if (closed.code === NO_SUCH_SEQ) this.#meetOtherStore();
+      else this.#lose(closed.reason || "the connection was lost");
+    };
+  }
+
+  #take(document) {
+    this.#heardAt = Date.now();
+    if ("reply" in document) {
+      this.#orders.get(document.reply)?.resolve(document);
+      this.#orders.delete(document.reply);
+    } else if (document.type === "hello") {
+      this.#newest = document.seq;
+      this.#waitMs = FIRST_WAIT_MS;
+      this.#tell();
+    } else {
+      this.#takeEvent(document);
+    }
+  }
+
+  #takeEvent(event) {
+    const last = this.#batch.at(-1)?.seq ?? this.#seq;
+    if (event.seq <= last) return;
+    if (event.seq > last + 1) {
+      // Sequence numbers have no gaps: what is missing is asked for again.
+      this.#drop(`event ${last + 1} is missing`);
+      return;
+    }
+    this.#batch.push(event);
+    this.#flush ||= setTimeout(() => this.#giveOut(), BATCH_MS);
+  }
+
+  #giveOut() {
+    this.#flush = 0;
+    const events = this.#batch;
+    this.#batch = [];
+    if (!events.length) return;
+    this.#seq = events.at(-1).seq;
+    this.#onEvents(events);
+    this.#tell();
+  }
+
+  #tell() {
+    if (this.#newest === Infinity) return;
+    const isLive = this.#seq >= this.#newest;
+    if (this.isLive && isLive) return;
+    this.isLive = isLive;
+    const missing = this.#newest - this.#seq;
+    this.#onState({ isLive, text: isLive ? "Live" : `Not live: ${missing.toLocaleString()} events to catch up with` });
+  }
+
+  /** Give the connection up, and take another one. */
+  #drop(why) {
+    if (this.#socket === null) return;
+    const socket = this.#socket;
+    this.#lose(why);
+    socket.close();
+  }
+
+  #lose(why) {
+    this.#socket = null;
+    this.#giveOut();
+    this.isLive = false;
+    for (const { reject } of this.#orders.values()) {
+      reject(new Error("the connection was lost before the reply came: the events will tell what became of it"));
+    }
+    this.#orders.clear();
+    const waitMs = this.#waitMs * (0.5 + Math.random() / 2);
+    this.#waitMs = Math.min(2 * this.#waitMs, LONGEST_WAIT_MS);
+    this.#onState({ isLive: false, text: `Not live: ${why}; trying again` });
+    this.#retry = setTimeout(() => this.#tryAgain(), waitMs);
+  }
+
+  async #tryAgain() {
+    // A websocket does not tell why it was refused.
+    const answer = await isThere();
+    if (this.#socket !== null) return;
+    if (answer === "yes") this.#connect();
+    else {
+      this.#lose(
+        answer === "stranger"
+          ? "the monitor does not know this browser (open the link that it printed when it was started)"
+          : "the monitor does not answer",
+      );
+    }
+  }
+
+  #hurry() {
+    if (!this.#retry) return;
+    clearTimeout(this.#retry);
+    this.#waitMs = FIRST_WAIT_MS;
+    this.#retry = setTimeout(() => this.#tryAgain(), 0);
+  }
+
+  #meetOtherStore() {
+    this.#lose("the store is another one");
+    clearTimeout(this.#retry);
+    this.#retry = 0;
+    this.#onOtherStore();
+  }
+
+  async #lookForSilence() {
+    // The other end may be gone without a farewell, and a script cannot send pings.
+    const socket = this.#socket;
+    if (socket === null) return;
+    const quietMs = Date.now() - this.#heardAt;
+    if (socket.readyState !== WebSocket.OPEN) {
+      if (quietMs > HELLO_MS) this.#drop("the monitor does not answer");
+    } else if (quietMs > SILENCE_MS) {
+      if ((await isThere()) === "yes") this.#heardAt = Date.now();
+      else if (this.#socket === socket) this.#drop("the monitor does not answer");
+    }
+  }
+
+  /** Send a command; resolves when it was carried out, and rejects with the reason when it was not. */
+  async command(order) {
+    if (this.#socket?.readyState !== WebSocket.OPEN) throw new Error("not connected: nothing was sent");
+    this.#lastOrder += 1;
+    const id = this.#lastOrder;
+    const reply = new Promise((resolve, reject) => this.#orders.set(id, { resolve, reject }));
+    this.#socket.send(JSON.stringify({ id, ...order }));
+    const { ok, error } = await reply;
+    if (!ok) throw new Error(error.hint ? `${error.message} (${error.hint})` : error.message);
+  }
+}

@@ -1,0 +1,179 @@
+// The page: which view is shown, the connection, and the keys.
+
+import { coalesced, setText } from "./dom.js";
+import { showShortcuts } from "./dialogs.js";
+import { Live } from "./live.js";
+import { RunView, TABS } from "./run-view.js";
+import { Runs } from "./runs.js";
+import { RunsView } from "./runs-view.js";
+
+const TICK_MS = 5000;
+const NOTICE_MS = 8000;
+const KEYS_OFF = "matterstack-keys-off";
+
+const content = document.getElementById("content");
+const connection = document.getElementById("connection");
+const notice = document.getElementById("notice");
+const alarm = document.getElementById("alert");
+
+let view = null;
+let viewKey = null;
+let noticeTimer = 0;
+
+const redraw = coalesced(() => {
+  view?.draw();
+  if (view) document.title = `${view.title} – MatterStack`;
+});
+
+const runs = new Runs(redraw);
+const live = new Live({
+  onEvents: (events) => {
+    runs.apply(events);
+    view?.apply?.(events);
+    redraw();
+  },
+  onState: ({ isLive, text }) => {
+    setText(connection, text);
+    connection.classList.toggle("live", isLive);
+    document.body.classList.toggle("stale", !isLive);
+    if (isLive) view?.wake?.();
+    redraw();
+  },
+  onOtherStore: () => begin(),
+});
+
+const app = {
+  live,
+  runs,
+  redraw,
+  goTo: (runId, tab, taskId) => {
+    const parts = [runId, tab, taskId].filter((part) => part !== undefined && part !== null);
+    const hash = `#/runs/${parts.map(encodeURIComponent).join("/")}`;
+    if (location.hash === hash) return;
+    location.hash = hash;
+    // At once, and not with the event: whoever asked may want to put the keyboard there.
+    show();
+  },
+  say: (text) => {
+    clearTimeout(noticeTimer);
+    alarm.textContent = "";
+    notice.textContent = text;
+    noticeTimer = setTimeout(() => (notice.textContent = ""), NOTICE_MS);
+  },
+  warn: (text) => {
+    alarm.textContent = text;
+  },
+};
+
+function route() {
+  const parts = location.hash.replace(/^#\/?/, "").split("/");
+  try {
+    const [kind, runId, tab, taskId] = parts.map(decodeURIComponent);
+    return kind === "runs" && runId ? { runId, tab, taskId } : {};
+  } catch {
+    return {};
+  }
+}
+
+function show() {
+  const { runId, tab, taskId } = route();
+  const key = runId ?? "";
+  if (key !== viewKey) {
+    const isFirst = viewKey === null;
+    view?.leave?.();
+    viewKey = key;
+    view = runId ? new RunView(app, runId) : new RunsView(runs, (id) => app.goTo(id, "tasks"));
+    content.replaceChildren(view.element);
+    if (!isFirst) document.getElementById("view-title").focus();
+    scrollTo(0, 0);
+    view.load?.();
+  }
+  view.show?.(tab, taskId);
+  redraw();
+}
+
+/** Read everything, then listen from there on. */
+async function begin() {
+  for (;;) {
+    try {
+      const seq = await runs.load();
+      viewKey = viewKey === null ? null : undefined;
+      show();
+      live.start(seq);
+      return;
+    } catch (error) {
+      setText(connection, `Not live: ${error.message}; trying again`);
+      await new Promise((resolve) => setTimeout(resolve, 2000));
+    }
+  }
+}
+
+// ---- keys ----
+
+const KEYS = [
+  ["?", "these keys"],
+  ["/", "find"],
+  ["g", "all runs"],
+  ["1 … 5", `${TABS.join(", ")} of a run`],
+  ["p", "pause or resume the run"],
+  ["y", "retry its failed tasks"],
+  ["x", "cancel it"],
+  ["Esc", "close the task, then the run"],
+  ["↑ ↓ PgUp PgDn Home End", "move in a table or graph"],
+  ["Enter", "open the row"],
+];
+
+function keysAreOn() {
+  try {
+    return localStorage.getItem(KEYS_OFF) === null;
+  } catch {
+    return true;
+  }
+}
+
+function setKeys(areOn) {
+  try {
+    if (areOn) localStorage.removeItem(KEYS_OFF);
+    else localStorage.setItem(KEYS_OFF, "1");
+  } catch {
+    // Without storage they are on again the next time.
+  }
+}
+
+const help = () => showShortcuts(KEYS, keysAreOn(), setKeys);
+
+document.getElementById("show-shortcuts").addEventListener("click", help);
+addEventListener("hashchange", show);
+document.addEventListener("visibilitychange", () => document.hidden || view?.wake?.());
+setInterval(() => document.hidden || view?.tick?.(), TICK_MS);
+
+addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
+  if (document.querySelector("dialog[open]") || event.target.closest?.("input, select, textarea")) return;
+  if (event.key === "Escape") leave();
+  else if (keysAreOn() && press(event.key)) event.preventDefault();
+});
+
+function leave() {
+  const { runId, tab } = route();
+  if (!runId) return;
+  if (view.taskId) app.goTo(runId, tab);
+  else location.hash = "#/";
+}
+
+function press(key) {
+  const { runId, taskId } = route();
+  if (key === "?") help();
+  else if (key === "/") view.focusSearch();
+  else if (key === "g") location.hash = "#/";
+  else if (!runId) return false;
+  else if (TABS[Number(key) - 1]) app.goTo(runId, TABS[Number(key) - 1], taskId);
+  else if (key === "p" && view.can("pause")) view.pause();
+  else if (key === "p" && view.can("resume")) view.resume();
+  else if (key === "y" && view.can("retry")) view.retry();
+  else if (key === "x" && view.can("cancel")) view.cancel();
+  else return false;
+  return true;
+}
+
+begin();

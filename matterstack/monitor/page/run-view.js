@@ -1,0 +1,365 @@
+// One run: how it stands, what can be done about it, and its tasks in several forms.
+
+import { AnswerError, ask, runPath } from "./api.js";
+import { confirmed } from "./dialogs.js";
+import { count, h, number, setText } from "./dom.js";
+import { EventsTab } from "./events-tab.js";
+import { ExplainTab } from "./explain-tab.js";
+import { ENDED_RUNS, RunFold, runStatusAfter } from "./fold.js";
+import { GraphTab } from "./graph-tab.js";
+import { badge, capsText, countsText, progressBar, progressOf } from "./parts.js";
+import { Questions } from "./questions.js";
+import { TaskPanel } from "./task-panel.js";
+import { TasksTab } from "./tasks-tab.js";
+import { timeElement } from "./times.js";
+import { TimelineTab } from "./timeline-tab.js";
+
+export const TABS = ["tasks", "graph", "timeline", "explain", "events"];
+
+export class RunView {
+  #app;
+  #runId;
+  #run = null;
+  #fold = null;
+  #leftOut = 0;
+  #early = [];
+  #tab = "tasks";
+  #panel = null;
+  #taskId = null;
+  #drawnHead = "";
+  #heading = h("h1", { id: "view-title", tabindex: "-1" });
+  #state = h("div", { class: "run-state" });
+  #bar = h("div", { class: "run-progress" });
+  #actions;
+  #questions;
+  #tabs;
+  #buttons;
+  #panes;
+  #body;
+
+  /** @param app {live, runs, goTo, say, warn} */
+  constructor(app, runId) {
+    this.#app = app;
+    this.#runId = runId;
+    this.#questions = new Questions(app, runId);
+    this.#heading.textContent = runId;
+    const openTask = (taskId) => app.goTo(runId, this.#tab, taskId);
+    const tasks = new TasksTab(openTask);
+    this.#tabs = {
+      tasks,
+      graph: new GraphTab((node) => {
+        if (node.tasks.length === 1) openTask(node.tasks[0].task_id);
+        else {
+          tasks.showOnly({ name: node.name, ids: new Set(node.tasks.map((task) => task.task_id)) });
+          app.goTo(runId, "tasks");
+        }
+      }),
+      timeline: new TimelineTab(openTask),
+      explain: new ExplainTab(runId),
+      events: new EventsTab(runId),
+    };
+    this.#actions = {
+      pause: this.#action("Pause", "p", () => this.pause()),
+      resume: this.#action("Resume", "p", () => this.resume()),
+      retry: this.#action("Retry failed tasks", "y", () => this.retry()),
+      cancel: this.#action("Cancel run", "x", () => this.cancel()),
+    };
+    this.#buttons = Object.fromEntries(TABS.map((name) => [name, this.#tabButton(name)]));
+    this.#panes = Object.fromEntries(
+      TABS.map((name) => [
+        name,
+        h("div", { role: "tabpanel", id: `pane-${name}`, "aria-labelledby": `tab-${name}`, hidden: true }, this.#tabs[name].element),
+      ]),
+    );
+    this.#body = h("div", { class: "run-body" }, h("div", { class: "panes" }, Object.values(this.#panes)));
+    this.element = h(
+      "section",
+      { class: "view", "aria-labelledby": "view-title" },
+      h("div", { class: "run-head" }, this.#heading, h("div", { class: "actions", role: "group", "aria-label": "Actions" }, Object.values(this.#actions))),
+      this.#state,
+      this.#bar,
+      this.#questions.element,
+      h("div", { class: "tabs", role: "tablist", "aria-label": "Views of the run", keydown: (event) => this.#onTabKey(event) }, Object.values(this.#buttons)),
+      this.#body,
+    );
+  }
+
+  get title() {
+    return this.#run ? `${this.#run.workspace} ${this.#run.status}` : this.#runId;
+  }
+
+  #action(label, key, click) {
+    return h("button", { type: "button", click, "aria-keyshortcuts": key, hidden: true, class: label === "Cancel run" ? "danger" : "" }, label);
+  }
+
+  #tabButton(name) {
+    const label = name[0].toUpperCase() + name.slice(1);
+    return h(
+      "button",
+      { type: "button", role: "tab", id: `tab-${name}`, "aria-controls": `pane-${name}`, click: () => this.#app.goTo(this.#runId, name, this.#taskId) },
+      label,
+    );
+  }
+
+  #onTabKey(event) {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const next = TABS[(TABS.indexOf(this.#tab) + step + TABS.length) % TABS.length];
+    this.#app.goTo(this.#runId, next, this.#taskId);
+    this.#buttons[next].focus();
+  }
+
+  /** Read the run; events that come meanwhile are not lost. */
+  async load() {
+    let view;
+    try {
+      view = await ask(runPath(this.#runId));
+    } catch (error) {
+      if (error instanceof AnswerError && error.status === 404) {
+        this.#state.replaceChildren(h("p", { class: "problem" }, error.message));
+        return;
+      }
+      this.#state.replaceChildren(h("p", { class: "problem" }, `The run cannot be read: ${error.message}. Trying again.`));
+      setTimeout(() => this.load(), 2000);
+      return;
+    }
+    this.#run = view.run;
+    this.#leftOut = view.left_out;
+    this.#fold = new RunFold(view);
+    const early = this.#early;
+    this.#early = [];
+    this.#state.replaceChildren();
+    for (const tab of Object.values(this.#tabs)) tab.update?.(this.#fold);
+    this.#take(early.filter((event) => event.seq > view.seq));
+    this.draw();
+    this.#showTask();
+    await this.#tabs.events.load();
+  }
+
+  /** Take the next events. */
+  apply(events) {
+    const ours = events.filter((event) => event.run === this.#runId);
+    if (!ours.length) return;
+    if (this.#fold === null) this.#early.push(...ours);
+    else this.#take(ours);
+  }
+
+  #take(events) {
+    for (const event of events) {
+      this.#fold.apply(event);
+      const after = runStatusAfter(event);
+      if (!after) continue;
+      this.#run.status = after.status ?? this.#run.status;
+      this.#run.status_reason = after.reason;
+    }
+    this.#tabs.events.add(events);
+    this.#tabs.explain.update();
+  }
+
+  /** Show another tab, or another task. */
+  show(tab, taskId) {
+    this.#tab = TABS.includes(tab) ? tab : "tasks";
+    this.#taskId = taskId ?? null;
+    for (const name of TABS) {
+      const isChosen = name === this.#tab;
+      this.#panes[name].hidden = !isChosen;
+      this.#buttons[name].setAttribute("aria-selected", String(isChosen));
+      this.#buttons[name].tabIndex = isChosen ? 0 : -1;
+    }
+    this.#buttons[this.#tab].scrollIntoView({ block: "nearest", inline: "nearest" });
+    this.draw();
+    if (this.#fold) this.#showTask();
+  }
+
+  #showTask() {
+    const task = this.#taskId === null ? null : this.#fold.byId.get(this.#taskId);
+    if (this.#panel && this.#panel.taskId === task?.task_id) return;
+    const hadPanel = this.#panel !== null;
+    this.closePanel();
+    for (const tab of [this.#tabs.tasks, this.#tabs.timeline]) tab.select(task?.task_id ?? null);
+    if (!task) {
+      if (hadPanel) this.#focusTab();
+      return;
+    }
+    this.#panel = new TaskPanel(this.#runId, task, {
+      onClose: () => this.#app.goTo(this.#runId, this.#tab),
+      onOpen: (taskId) => this.#app.goTo(this.#runId, this.#tab, taskId),
+      onRetry: (taskId) => this.retry([taskId]),
+    });
+    this.#panel.taskId = task.task_id;
+    this.#body.append(this.#panel.element);
+    this.#body.classList.add("with-panel");
+    this.#panel.draw();
+    this.#panel.heading.focus({ preventScroll: true });
+    if (this.#isBelow()) this.#panel.element.scrollIntoView({ block: "start" });
+    this.#app.redraw();
+  }
+
+  /** Whether the task is shown below the rest, for want of room beside it. */
+  #isBelow() {
+    return this.#panel.element.offsetTop > this.#body.offsetTop + 20;
+  }
+
+  #focusTab() {
+    const tab = this.#tabs[this.#tab];
+    if (tab.focusGrid) tab.focusGrid();
+    else this.#buttons[this.#tab].focus();
+  }
+
+  /** Take the task away; true when one was shown. */
+  closePanel() {
+    if (!this.#panel) return false;
+    this.#panel.stop();
+    this.#panel.element.remove();
+    this.#body.classList.remove("with-panel");
+    this.#panel = null;
+    return true;
+  }
+
+  get taskId() {
+    return this.#taskId;
+  }
+
+  /** Show how things stand now. */
+  draw() {
+    if (!this.#run) return;
+    this.#drawHead();
+    this.#drawActions();
+    this.#questions.update(this.#fold);
+    this.#tabs[this.#tab].draw?.();
+    this.#panel?.draw();
+  }
+
+  #drawHead() {
+    const run = this.#run;
+    const known = this.#app.runs.byId.get(this.#runId) ?? run;
+    const counts = this.#leftOut ? known.tasks : this.#fold.counts;
+    const { done, total } = progressOf(counts);
+    const caps = Object.entries(known.caps.backends)
+      .filter(([, backend]) => backend.jobs)
+      .map(([name, backend]) => `${name}: ${number(backend.jobs)} of ${number(backend.max_jobs)} seats`);
+    const drawn = JSON.stringify([run.status, run.status_reason, counts, capsText(known), caps, known.updated_at]);
+    if (drawn === this.#drawnHead) return;
+    this.#drawnHead = drawn;
+    if (this.#heading.textContent !== run.workspace) this.#heading.textContent = run.workspace;
+    const stage = known.stages.at(-1);
+    this.#state.replaceChildren(
+      h("p", {}, badge(run.status), " ", h("span", { class: "id" }, run.run_id), run.status_reason ? [" ", h("span", { class: "run-reason" }, run.status_reason)] : null),
+      h(
+        "p",
+        { class: "small" },
+        [capsText(known), ...caps].join(" · "),
+        stage ? ` · iteration ${stage.iteration}${stage.name ? ` (${stage.name})` : ""}` : "",
+        " · changed ",
+        timeElement(known.updated_at),
+      ),
+    );
+    this.#bar.replaceChildren(
+      progressBar(counts),
+      h("span", { class: "small" }, total ? `${number(done)} of ${count(total, "task")} ended: ${countsText(counts)}` : "Nothing is planned yet."),
+      this.#leftOut ? h("p", { class: "small" }, `${number(this.#leftOut)} more tasks are not listed here.`) : "",
+    );
+  }
+
+  #drawActions() {
+    const { status } = this.#run;
+    const isEnding = /^(being cancelled|ending its jobs)/.test(this.#run.status_reason ?? "");
+    const isOpen = !ENDED_RUNS.has(status) && !isEnding;
+    const wanted = {
+      pause: isOpen && status === "RUNNING",
+      resume: isOpen && status === "PAUSED",
+      retry: status !== "CANCELLED" && !isEnding && this.#fold.counts.FAILED > 0,
+      cancel: isOpen,
+    };
+    const focused = Object.values(this.#actions).find((button) => button === document.activeElement);
+    for (const [name, button] of Object.entries(this.#actions)) {
+      button.hidden = !wanted[name];
+      button.disabled = !this.#app.live.isLive;
+      button.title = button.disabled ? "not connected" : "";
+    }
+    // The keyboard stays where it was, also when a button makes room for another.
+    if (focused && (focused.hidden || focused.disabled)) {
+      (Object.values(this.#actions).find((button) => !button.hidden && !button.disabled) ?? this.#heading).focus();
+    }
+  }
+
+  /** Let what grows with the time grow. */
+  tick() {
+    if (this.#tab === "timeline") this.#tabs.timeline.tick();
+  }
+
+  /** The connection is back, or the page is shown again. */
+  wake() {
+    this.#panel?.wake();
+    this.#tabs.explain.update();
+    this.draw();
+  }
+
+  leave() {
+    this.closePanel();
+  }
+
+  focusSearch() {
+    if (this.#tab !== "tasks") this.#app.goTo(this.#runId, "tasks", this.#taskId);
+    this.#tabs.tasks.focusSearch();
+  }
+
+  // ---- what can be done ----
+
+  can(name) {
+    const button = this.#actions[name];
+    return !button.hidden && !button.disabled;
+  }
+
+  pause() {
+    return this.#do("pause", "paused", {
+      title: "Pause this run?",
+      text: `No new job of ${this.#run.workspace} is submitted until it is resumed; jobs that run are followed to their end.`,
+      action: "Pause",
+      withReason: true,
+    });
+  }
+
+  resume() {
+    return this.#do("resume", "resumed", {
+      title: "Resume this run?",
+      text: `Jobs of ${this.#run.workspace} are submitted again.`,
+      action: "Resume",
+    });
+  }
+
+  cancel() {
+    return this.#do("cancel", "cancelled", {
+      title: "Cancel this run for ever?",
+      text: `All jobs of ${this.#run.workspace} (${this.#runId}) are ended, and then the run. This cannot be undone.`,
+      action: "Cancel the run",
+      isDangerous: true,
+      withReason: true,
+    });
+  }
+
+  retry(tasks = []) {
+    const what = tasks.length ? `task ${tasks.join(", ")}` : count(this.#fold.counts.FAILED, "failed task");
+    return this.#do(
+      "retry",
+      "given new attempts",
+      { title: "Try again?", text: `New attempts are made for ${what}, and for what was skipped because of that.`, action: "Retry" },
+      { tasks },
+    );
+  }
+
+  async #do(command, done, question, more = {}) {
+    const answer = await confirmed(question);
+    if (answer === null) return;
+    this.#app.say(`Asking the run to ${command}…`);
+    try {
+      const reason = question.withReason && answer.reason ? { reason: answer.reason } : {};
+      await this.#app.live.command({ command, run: this.#runId, ...reason, ...more });
+      this.#app.say(`${this.#run.workspace} was ${done}.`);
+    } catch (error) {
+      this.#app.say("");
+      this.#app.warn(`It was not ${done}: ${error.message}`);
+    }
+  }
+}

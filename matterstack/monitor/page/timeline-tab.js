@@ -1,0 +1,103 @@
+// When which attempt waited and ran.
+
+import { h } from "./dom.js";
+import { duration, timeElement } from "./times.js";
+import { WindowedGrid } from "./windowed.js";
+
+const MARKS = 4;
+
+export class TimelineTab {
+  #fold = null;
+  #from = 0;
+  #to = 1;
+  #axis = h("div", { class: "axis", "aria-hidden": "true" });
+  #grid;
+
+  constructor(openTask) {
+    this.#grid = new WindowedGrid({
+      kind: "timeline",
+      label: "Timeline of the attempts",
+      columns: ["Task", "Attempts"],
+      rowHeights: { wide: 28, narrow: 46 },
+      key: (task) => task.task_id,
+      // Bars of what is live grow with the time, and all of them when the time in sight does.
+      version: (task) => `${task.version} ${this.#from} ${this.#to}`,
+      cells: (task) => this.#cells(task),
+      onOpen: (task) => openTask(task.task_id),
+      whenEmpty: "No attempts yet.",
+    });
+    this.element = h("div", { class: "timeline-tab" }, this.#axis, this.#grid.element);
+  }
+
+  update(fold) {
+    this.#fold = fold;
+  }
+
+  draw() {
+    if (!this.#fold || !this.element.isConnected) return;
+    const tasks = this.#fold.tasks.filter((task) => task.attempts.length);
+    let [from, to] = [Infinity, -Infinity];
+    for (const task of tasks) {
+      from = Math.min(from, Date.parse(task.attempts[0].prepared_at));
+      to = Math.max(to, endOf(task.attempts.at(-1)));
+    }
+    if (tasks.length) {
+      this.#from = from;
+      this.#to = Math.max(to, from + 1000);
+    }
+    this.#axis.replaceChildren(
+      ...(tasks.length
+        ? Array.from({ length: MARKS + 1 }, (_, mark) =>
+            h("span", {}, timeElement(new Date(this.#from + (mark / MARKS) * (this.#to - this.#from)).toISOString())))
+        : []),
+    );
+    this.#grid.setRows(tasks.sort((a, b) => (a.attempts[0].prepared_at < b.attempts[0].prepared_at ? -1 : a.index - b.index)));
+  }
+
+  /** Let what is live grow. */
+  tick() {
+    if (this.#fold?.live.size) this.draw();
+  }
+
+  select(taskId) {
+    this.#grid.select(taskId);
+  }
+
+  focusGrid() {
+    this.#grid.focus();
+  }
+
+  #cells(task) {
+    const bars = task.attempts.flatMap((attempt) => {
+      const prepared = Date.parse(attempt.prepared_at);
+      const started = attempt.started_at ? Date.parse(attempt.started_at) : null;
+      const end = endOf(attempt);
+      return [
+        this.#bar("queued", prepared, started ?? end),
+        started === null ? null : this.#bar(`ran j-${attempt.state ?? "NONE"}`, started, end),
+      ];
+    });
+    const words = task.attempts.map(attemptWords).join("; ");
+    return [
+      h("span", { class: "task-id", title: task.task_id }, task.task_id),
+      h("span", { class: "track", role: "img", "aria-label": words, title: words }, bars),
+    ];
+  }
+
+  #bar(kind, from, to) {
+    const whole = this.#to - this.#from;
+    const bar = h("span", { class: `span ${kind}` });
+    bar.style.left = `${(100 * (from - this.#from)) / whole}%`;
+    bar.style.width = `${(100 * Math.max(0, to - from)) / whole}%`;
+    return bar;
+  }
+}
+
+const endOf = (attempt) => (attempt.ended_at ? Date.parse(attempt.ended_at) : Date.now());
+
+function attemptWords(attempt) {
+  const started = attempt.started_at ? Date.parse(attempt.started_at) : null;
+  const waited = duration((started ?? endOf(attempt)) - Date.parse(attempt.prepared_at));
+  const ran = started === null ? "has not run" : `ran ${duration(endOf(attempt) - started)}`;
+  return `attempt ${attempt.n} ${attempt.state ?? "PREPARED"}: waited ${waited}, ${ran}`;
+}

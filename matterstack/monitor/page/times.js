@@ -1,0 +1,38 @@
+// Times in the reader's zone; the UTC time is there for those who compare with logs.
+
+import { h } from "./dom.js";
+
+const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const MINUTE = { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" };
+const DATE = new Intl.DateTimeFormat(undefined, MINUTE);
+const OTHER_YEAR = new Intl.DateTimeFormat(undefined, { ...MINUTE, year: "numeric" });
+const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
+
+/** A `<time>`; nothing where there is no time. */
+export function timeElement(at) {
+  if (!at) return "";
+  return h("time", { datetime: at, title: `${at.slice(0, 19).replace("T", " ")} UTC (shown: ${ZONE})` }, localText(at));
+}
+
+/** The clock today, with the date on other days, and the year where that is not this one. */
+export function localText(at) {
+  const moment = new Date(at);
+  if (Number.isNaN(moment.getTime())) return String(at);
+  const now = new Date();
+  if (moment.toDateString() === now.toDateString()) return CLOCK.format(moment);
+  return (moment.getFullYear() === now.getFullYear() ? DATE : OTHER_YEAR).format(moment);
+}
+
+/** A length of time, to two units. */
+export function duration(milliseconds) {
+  let rest = Math.max(0, Math.round(milliseconds / 1000));
+  const parts = [];
+  for (const [size, unit] of [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]]) {
+    const whole = Math.floor(rest / size);
+    rest -= whole * size;
+    if (whole) parts.push(`${whole} ${unit}`);
+    else if (parts.length) break;
+    if (parts.length === 2) break;
+  }
+  return parts.join(" ") || "0 s";
+}

@@ -1,0 +1,185 @@
+// A table of any length, of which only the rows in sight are in the document.
+
+import { h } from "./dom.js";
+
+const MORE_ROWS = 8;
+const PHONE = matchMedia("(max-width: 40rem)");
+
+/**
+ * A grid for eyes, keyboard and screen reader: one row at a time takes part in the tab order.
+ *
+ * @param label names it.
+ * @param columns titles of its columns.
+ * @param rowHeights {wide, narrow}, in pixels.
+ * @param cells gives the cells of a row.
+ * @param key gives what a row is recognized by when rows move.
+ * @param onOpen is called with the row that was chosen.
+ */
+export class WindowedGrid {
+  #options;
+  #rows = [];
+  #shown = new Map();
+  #activeKey = null;
+  #selectedKey = null;
+  #space = h("div", { class: "grid-space", role: "presentation" });
+  #body = h("div", { class: "grid-body", role: "rowgroup", tabindex: "-1" }, this.#space);
+
+  constructor(options) {
+    this.#options = options;
+    const head = h(
+      "div",
+      { role: "row", class: "grid-row", "aria-rowindex": 1 },
+      options.columns.map((title) => h("div", { role: "columnheader" }, title)),
+    );
+    this.empty = h("p", { class: "empty", hidden: true }, options.whenEmpty ?? "Nothing to show.");
+    this.grid = h(
+      "div",
+      { role: "grid", class: `grid ${options.kind}`, "aria-label": options.label, "aria-colcount": options.columns.length },
+      h("div", { role: "rowgroup", class: "grid-head" }, head),
+      this.#body,
+    );
+    this.element = h("div", { class: "grid-frame" }, this.grid, this.empty);
+    this.#body.addEventListener("scroll", () => this.draw(), { passive: true });
+    this.grid.addEventListener("keydown", (event) => this.#onKey(event));
+    this.#body.addEventListener("click", (event) => this.#onClick(event));
+    this.#body.addEventListener("focusin", (event) => this.#onFocus(event));
+    this.#sizes = new ResizeObserver(() => this.draw());
+    this.#sizes.observe(this.#body);
+  }
+
+  #sizes;
+
+  get #height() {
+    const { rowHeights } = this.#options;
+    return PHONE.matches ? rowHeights.narrow : rowHeights.wide;
+  }
+
+  get #activeIndex() {
+    return Math.max(0, this.#rows.findIndex((row) => this.#options.key(row) === this.#activeKey));
+  }
+
+  /** Show other rows, or the same in another order. */
+  setRows(rows) {
+    this.#rows = rows;
+    this.grid.setAttribute("aria-rowcount", rows.length + 1);
+    this.empty.hidden = rows.length > 0;
+    this.grid.hidden = rows.length === 0;
+    this.draw();
+  }
+
+  /** Mark a row as chosen. */
+  select(key) {
+    this.#selectedKey = key;
+    if (key !== null) this.#activeKey = key;
+    this.draw();
+  }
+
+  /** Put the keyboard into the grid. */
+  focus() {
+    this.#goTo(this.#activeIndex);
+  }
+
+  /** Draw the rows in sight; those that have not changed stay as they are. */
+  draw() {
+    if (!this.element.isConnected) return;
+    const height = this.#height;
+    this.#space.style.height = `${this.#rows.length * height}px`;
+    const first = Math.max(0, Math.floor(this.#body.scrollTop / height) - MORE_ROWS);
+    const last = Math.min(this.#rows.length, first + Math.ceil(this.#body.clientHeight / height) + 2 * MORE_ROWS);
+    const wanted = new Set();
+    for (let index = first; index < last; index += 1) wanted.add(index);
+    // The row in the tab order stays, wherever it is: else the keyboard would lose its place.
+    if (this.#rows.length) wanted.add(this.#activeIndex);
+    const keys = new Set();
+    let before = null;
+    for (const index of [...wanted].sort((a, b) => a - b)) {
+      const row = this.#drawRow(index, height);
+      keys.add(this.#options.key(this.#rows[index]));
+      const place = before === null ? this.#space.firstChild : before.nextSibling;
+      if (place !== row) this.#space.insertBefore(row, place);
+      before = row;
+    }
+    for (const [key, { element }] of this.#shown) {
+      if (keys.has(key)) continue;
+      element.remove();
+      this.#shown.delete(key);
+    }
+  }
+
+  #drawRow(index, height) {
+    const { key: keyOf, version, cells, rowLabel } = this.#options;
+    const row = this.#rows[index];
+    const key = keyOf(row);
+    let shown = this.#shown.get(key);
+    if (!shown) {
+      shown = { element: h("div", { role: "row", class: "grid-row" }), version: null };
+      shown.element.key = key;
+      this.#shown.set(key, shown);
+    }
+    const { element } = shown;
+    const now = version(row);
+    if (shown.version !== now) {
+      shown.version = now;
+      element.replaceChildren(...cells(row).map((cell) => h("div", { role: "gridcell" }, cell ?? "")));
+      if (rowLabel) element.setAttribute("aria-label", rowLabel(row));
+    }
+    if (shown.index !== index || shown.height !== height) {
+      Object.assign(shown, { index, height });
+      element.setAttribute("aria-rowindex", index + 2);
+      element.style.transform = `translateY(${index * height}px)`;
+      element.style.height = `${height}px`;
+    }
+    element.tabIndex = index === this.#activeIndex ? 0 : -1;
+    element.setAttribute("aria-selected", String(key === this.#selectedKey));
+    return element;
+  }
+
+  #goTo(index) {
+    if (!this.#rows.length) return;
+    const bounded = Math.min(Math.max(index, 0), this.#rows.length - 1);
+    this.#activeKey = this.#options.key(this.#rows[bounded]);
+    const height = this.#height;
+    const [top, bottom] = [bounded * height, (bounded + 1) * height];
+    if (top < this.#body.scrollTop) this.#body.scrollTop = top;
+    else if (bottom > this.#body.scrollTop + this.#body.clientHeight) {
+      this.#body.scrollTop = bottom - this.#body.clientHeight;
+    }
+    this.draw();
+    this.#shown.get(this.#activeKey)?.element.focus({ preventScroll: true });
+  }
+
+  #onKey(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey || event.target.getAttribute("role") !== "row") return;
+    const page = Math.max(1, Math.floor(this.#body.clientHeight / this.#height) - 1);
+    const index = this.#activeIndex;
+    const target = {
+      ArrowDown: index + 1,
+      ArrowUp: index - 1,
+      PageDown: index + page,
+      PageUp: index - page,
+      Home: 0,
+      End: this.#rows.length - 1,
+    }[event.key];
+    if (target !== undefined) {
+      event.preventDefault();
+      this.#goTo(target);
+    } else if (event.key === "Enter" || event.key === " ") {
+      event.preventDefault();
+      this.#options.onOpen(this.#rows[index]);
+    }
+  }
+
+  #onClick(event) {
+    const element = event.target.closest("[role=row]");
+    if (!element || getSelection().toString()) return;
+    const row = this.#rows.find((candidate) => this.#options.key(candidate) === element.key);
+    if (row) this.#options.onOpen(row);
+  }
+
+  #onFocus(event) {
+    const key = event.target.key;
+    if (key === undefined || key === this.#activeKey) return;
+    this.#activeKey = key;
+    this.draw();
+  }
+}

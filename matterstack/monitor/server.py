@@ -1,0 +1,259 @@
+"""One port: the page, what it asks for, and the event stream."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+import attrs
+import trio
+from trio_websocket import wrap_server_stream
+
+from matterstack.actors.runtime import Runtime
+from matterstack.control import ask_run, user_name
+from matterstack.core.errors import MatterStackError, NotFoundError, UsageError
+from matterstack.core.ids import RunId
+from matterstack.monitor.access import Access, Refusal
+from matterstack.monitor.documents import Documents
+from matterstack.monitor.feed import Feed
+from matterstack.monitor.orders import Order, RespondOrder
+from matterstack.monitor.requests import BadRequestError, Replayed, Request, read_request
+from matterstack.monitor.responses import (
+    Response,
+    error_response,
+    redirect,
+    send_response,
+)
+from matterstack.monitor.secret import keep_token
+from matterstack.monitor.session import Session
+from matterstack.storage.layout import Root, require_run_id
+from matterstack.storage.reader import open_reader
+
+logger: Final = logging.getLogger(__name__)
+
+MOST_CLIENTS: Final = 100
+MOST_MESSAGE_BYTES: Final = 1 << 20
+"""A message above this ends its connection; one above 64 KiB gets an error reply."""
+UPGRADE_TIMEOUT_S: Final = 10.0
+GUESS_DELAY_S: Final = 0.25
+"""How long a wrong token waits for its refusal."""
+
+
+@attrs.define(eq=False)
+class Monitor:
+    """Serves one root.  Made by `open_monitor`, which owns its background tasks."""
+
+    root: Root
+    access: Access
+    _documents: Documents
+    feed: Feed
+    _seats: trio.CapacityLimiter
+
+    async def handle(self, stream: trio.abc.Stream) -> None:
+        """Serve one connection; whatever happens on it, the others go on."""
+        try:
+            async with stream:
+                await self._handle(stream)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return
+        except Exception:
+            logger.exception("a connection of the monitor ended with an error")
+
+    async def _handle(self, stream: trio.abc.Stream) -> None:
+        seat = object()
+        try:
+            self._seats.acquire_on_behalf_of_nowait(seat)
+        except trio.WouldBlock:
+            busy = error_response(503, "busy", f"{MOST_CLIENTS} clients are connected")
+            await send_response(stream, busy)
+            return
+        try:
+            request = await read_request(stream)
+            if request is not None:
+                await self._serve(request, stream)
+        except BadRequestError as error:
+            await send_response(stream, error_response(error.status, "bad_request", error.message))
+        finally:
+            self._seats.release_on_behalf_of(seat)
+
+    async def _serve(self, request: Request, stream: trio.abc.Stream) -> None:
+        refusal = self.access.foreign(request)
+        if refusal is None and request.path == "/" and "token" in request.query:
+            await send_response(stream, self._let_in(request))
+            return
+        refusal = refusal or self.access.refusal(request)
+        if refusal is not None:
+            if refusal.status == HTTPStatus.UNAUTHORIZED and self.access.is_guess(request):
+                await trio.sleep(GUESS_DELAY_S)
+            await send_response(stream, self._refused(request, refusal))
+        elif request.path == "/events" and request.is_upgrade:
+            await self._stream_events(request, stream)
+        else:
+            response = await self._answer(request)
+            await send_response(stream, response, head_only=request.method == "HEAD")
+
+    def _let_in(self, request: Request) -> Response:
+        """Trade the token of a link for a cookie, so that it stays in no history and no log."""
+        if self.access.is_known(request) or self.access.takes_link(request):
+            return redirect("/", {"Set-Cookie": self.access.cookie_header})
+        hint = (
+            "start `matterstack monitor` again for a new link, or use the token from the file that it named"
+        )
+        return self._refused(
+            request, Refusal(status=401, code="used_link", message="this link was used before", hint=hint)
+        )
+
+    def _refused(self, request: Request, refusal: Refusal) -> Response:
+        if "text/html" in request.headers.get("accept", ""):
+            text = f"{refusal.message}\n\n{refusal.hint}\n"
+            return Response(status=refusal.status, body=text.encode())
+        return error_response(refusal.status, refusal.code, refusal.message, refusal.hint)
+
+    # ---- pages and documents ----
+
+    async def _answer(self, request: Request) -> Response:
+        if request.method not in {"GET", "HEAD"}:
+            return error_response(405, "method", f"{request.method} is not served here")
+        try:
+            return await self._documents.answer(request)
+        except MatterStackError as error:
+            return _told(error)
+        except Exception:
+            logger.exception("%s could not be answered", request.path)
+            return error_response(500, "internal", "this should not have happened; the log tells more")
+
+    # ---- the stream ----
+
+    async def _stream_events(self, request: Request, stream: trio.abc.Stream) -> None:
+        try:
+            after, run = _wanted(request)
+        except MatterStackError as error:
+            await send_response(stream, _told(error))
+            return
+        async with trio.open_nursery() as nursery:
+            with trio.move_on_after(UPGRADE_TIMEOUT_S) as upgrading:
+                handshake = await wrap_server_stream(
+                    nursery, Replayed(request.raw, stream), max_message_size=MOST_MESSAGE_BYTES
+                )
+                socket = await handshake.accept()
+            if not upgrading.cancelled_caught:
+                await Session(socket, self.feed, self._carry_out, after, run).serve()
+            nursery.cancel_scope.cancel()
+
+    async def _carry_out(self, order: Order) -> None:
+        if isinstance(order, RespondOrder):
+            await self._documents.take_answer(order)
+            return
+        await ask_run(self.root, order.run_id, order.request(user_name()), Runtime())
+
+
+def _told(error: MatterStackError) -> Response:
+    status = 404 if isinstance(error, NotFoundError) else 400 if isinstance(error, UsageError) else 503
+    return error_response(status, error.code, str(error), error.hint)
+
+
+def _wanted(request: Request) -> tuple[int | None, RunId | None]:
+    """After which event, and of which run."""
+    after, run = request.query.get("after"), request.query.get("run")
+    if after is not None and not (after.isascii() and after.isdecimal() and len(after) <= 18):
+        raise UsageError(f"after: must be the sequence number of an event, not {after[:50]!r}")
+    return (int(after) if after is not None else None), (require_run_id(run) if run is not None else None)
+
+
+# ---- serving ----
+
+
+@attrs.frozen(kw_only=True)
+class Address:
+    """Where to listen.
+
+    Attributes:
+        port: 0 takes a free one.
+        certificate, key: files in PEM form, for TLS.
+        names: further host names under which it may be asked for.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8765
+    certificate: Path | None = None
+    key: Path | None = None
+    names: Sequence[str] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Served:
+    """A monitor that listens.
+
+    Attributes:
+        link: lets one browser in, once.
+        token_file: where the token is.
+    """
+
+    monitor: Monitor
+    port: int
+    link: str
+    token_file: Path
+
+
+@asynccontextmanager
+async def open_monitor(root: Root, address: Address) -> AsyncIterator[Served]:
+    """Listen, until the block is left.
+
+    Raises:
+        UsageError: the address or the certificate cannot be used.
+        StoreError: the store cannot be read, or the token cannot be kept.
+    """
+    context = _tls(address)
+    listeners = await _listeners(address)
+    port = int(listeners[0].socket.getsockname()[1])
+    token_file = root.private / "monitor-token"
+    token = await trio.to_thread.run_sync(keep_token, token_file)
+    names = {address.host, *address.names}
+    access = Access(token, f"matterstack-{port}", frozenset(names), is_secure=context is not None)
+    seats = trio.CapacityLimiter(MOST_CLIENTS)
+    # Two readers: a document of ten thousand tasks must not keep the events waiting.
+    async with (
+        open_reader(root) as for_documents,
+        open_reader(root) as for_events,
+        trio.open_nursery() as nursery,
+    ):
+        feed = Feed(for_events)
+        documents = Documents(root, for_documents, lambda: int(seats.borrowed_tokens))
+        monitor = Monitor(root, access, documents, feed, seats)
+        nursery.start_soon(feed.serve)
+        if context is None:
+            nursery.start_soon(trio.serve_listeners, monitor.handle, listeners)
+        else:
+            secure = [trio.SSLListener(listener, context) for listener in listeners]
+            nursery.start_soon(trio.serve_listeners, monitor.handle, secure)
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        scheme = "https" if context is not None else "http"
+        link = f"{scheme}://{host}:{port}/?token={access.new_link_code()}"
+        yield Served(monitor=monitor, port=port, link=link, token_file=token_file)
+        nursery.cancel_scope.cancel()
+
+
+async def _listeners(address: Address) -> list[trio.SocketListener]:
+    try:
+        return await trio.open_tcp_listeners(address.port, host=address.host)
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {address.host} port {address.port}: {error.strerror or error}",
+            hint="take another one with --port, or 0 for any that is free",
+        ) from error
+
+
+def _tls(address: Address) -> ssl.SSLContext | None:
+    if address.certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(address.certificate, address.key)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"--certfile {address.certificate}: cannot be used: {error}") from error
+    return context

@@ -1,0 +1,138 @@
+"""One websocket: events go out in order, commands come in, and a slow or broken client harms nobody."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import attrs
+import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection
+
+from matterstack.core.errors import MatterStackError, UsageError
+from matterstack.core.ids import RunId
+from matterstack.monitor.feed import Feed, FellBehindError
+from matterstack.monitor.orders import BadOrderError, Order, parse_order
+
+logger: Final = logging.getLogger(__name__)
+
+PROTOCOL: Final = 1
+BEHIND: Final = 4008
+"""Close code for a client that takes its events too slowly."""
+NO_SUCH_SEQ: Final = 4004
+"""Close code for a client that asks for what comes after an event that the store never had."""
+PING_INTERVAL_S: Final = 20.0
+SEND_TIMEOUT_S: Final = 30.0
+GOING_AWAY: Final = 1001
+CLOSE_TIMEOUT_S: Final = 5.0
+FAREWELL_S: Final = 0.2
+ORDERS_AT_ONCE: Final = 8
+
+CarryOut = Callable[[Order], Awaitable[None]]
+"""Carries a command out; raises `MatterStackError` where that is refused."""
+
+
+@attrs.define(eq=False)
+class Session:
+    """A client that has been let in."""
+
+    _socket: WebSocketConnection
+    _feed: Feed
+    _carry_out: CarryOut
+    _after: int | None
+    _run: RunId | None
+    _orders: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(ORDERS_AT_ONCE))
+
+    async def serve(self) -> None:
+        """Serve it until it goes."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._take_orders, nursery)
+                nursery.start_soon(self._keep_alive)
+                await self._send_events()
+                nursery.cancel_scope.cancel()
+        except* (ConnectionClosed, _StalledError):
+            pass
+        finally:
+            # When the server stops, nothing reads the client's farewell any more: it is not waited for long.
+            with trio.move_on_after(FAREWELL_S, shield=True):
+                await self._socket.aclose(GOING_AWAY)
+
+    # ---- out ----
+
+    async def _send_events(self) -> None:
+        newest = await self._feed.newest()
+        after = newest if self._after is None else self._after
+        await self._send({"type": "hello", "protocol": PROTOCOL, "seq": newest})
+        if after > newest:
+            await self._close(NO_SUCH_SEQ, f"the newest event has seq {newest}")
+            return
+        async with self._feed.listen(after, self._run) as listener:
+            last = after
+            try:
+                while True:
+                    for seq, line in await listener.next_lines():
+                        await self._send(line)
+                        last = seq
+            except (FellBehindError, _StalledError):
+                await self._close(BEHIND, f"too slow; the last event had seq {last}")
+
+    async def _send(self, document: Mapping[str, Any]) -> None:
+        text = json.dumps(document, separators=(",", ":"))
+        with trio.move_on_after(SEND_TIMEOUT_S) as sending:
+            await self._socket.send_message(text)
+        if sending.cancelled_caught:
+            raise _StalledError
+
+    async def _close(self, code: int, reason: str) -> None:
+        with trio.move_on_after(CLOSE_TIMEOUT_S):
+            await self._socket.aclose(code, reason)
+
+    async def _keep_alive(self) -> None:
+        while True:
+            await trio.sleep(PING_INTERVAL_S)
+            with trio.move_on_after(SEND_TIMEOUT_S) as waiting:
+                await self._socket.ping()
+            if waiting.cancelled_caught:
+                raise _StalledError
+
+    # ---- in ----
+
+    async def _take_orders(self, nursery: trio.Nursery) -> None:
+        while True:
+            message = await self._socket.get_message()
+            try:
+                order = parse_order(message)
+            except BadOrderError as error:
+                await self._reply(error.reply_to, error)
+                continue
+            seat = object()
+            try:
+                self._orders.acquire_on_behalf_of_nowait(seat)
+            except trio.WouldBlock:
+                busy = UsageError(f"{ORDERS_AT_ONCE} commands are being carried out; wait for a reply")
+                await self._reply(order.id, busy)
+                continue
+            nursery.start_soon(self._obey, order, seat)
+
+    async def _obey(self, order: Order, seat: object) -> None:
+        try:
+            await self._carry_out(order)
+        except MatterStackError as error:
+            await self._reply(order.id, error)
+        else:
+            await self._reply(order.id, None)
+        finally:
+            self._orders.release_on_behalf_of(seat)
+
+    async def _reply(self, to: str | int | None, error: MatterStackError | None) -> None:
+        reply: dict[str, Any] = {"reply": to, "ok": error is None}
+        if error is not None:
+            reply["error"] = {"code": error.code, "message": str(error), "hint": error.hint}
+        await self._send(reply)
+
+
+class _StalledError(Exception):
+    """A client that does not take what it is sent."""

@@ -1,0 +1,1 @@
+"""The event stream and what the page asks for."""
