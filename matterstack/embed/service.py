@@ -1,0 +1,307 @@
+"""What an engine in a host program does for it: the trio side, whichever kind of program that is."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import chain
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from matterstack.actors.planner import PlanningRequest, ProcessPlanner
+from matterstack.actors.runtime import Runtime
+from matterstack.answering import hand_over, open_question
+from matterstack.control import ask_run, create_run, effective_config
+from matterstack.core.config import merge, nested
+from matterstack.core.errors import ConfigError, NotFoundError, RefusedError, StoreError, UsageError
+from matterstack.core.ids import RunId, TaskId, utc_text
+from matterstack.core.json_rules import json_problem
+from matterstack.core.messages import Request
+from matterstack.core.operators import ASKING
+from matterstack.core.run_state import RunState
+from matterstack.core.states import ENDED_RUNS, RunStatus, TaskStatus
+from matterstack.embed.pulse import Pulse
+from matterstack.explain.frontier import get_run_frontier
+from matterstack.explain.load import load_situation
+from matterstack.pickled_campaign import PickledCampaign, pickled
+from matterstack.storage.files import write_durable
+from matterstack.storage.layout import Root, require_run_id
+from matterstack.storage.queries import (
+    RunSummary,
+    campaign_state,
+    event_lines,
+    last_seq,
+    require_run,
+    run_summaries,
+    task_list,
+)
+from matterstack.storage.reader import Reader
+from matterstack.storage.snapshot import load_run
+
+if TYPE_CHECKING:
+    from matterstack.evidence.export import Bundle
+
+PAGE = 500
+SETTINGS = "settings"
+
+Json = dict[str, Any]
+Event = Json
+"""An event: seq, at (UTC), run, type, data."""
+
+
+@attrs.define(eq=False)
+class Service:
+    """Serves the runs that its host has started or attached, and answers about any.
+
+    Attributes:
+        served: the runs; the engine looks here for what it is to serve.
+    """
+
+    root: Root
+    runtime: Runtime
+    _reader: Reader
+    _pulse: Pulse
+    _hook_from: int | None = None
+    served: list[RunId] = attrs.field(factory=list)
+    heard: dict[RunId, int] = attrs.field(factory=dict)
+
+    # ---- runs ----
+
+    async def start(self, campaign: object, settings: Mapping[str, Any], workspace: str | None) -> RunId:
+        """Make a run, and serve it."""
+        overrides = _overrides(settings)
+        if isinstance(campaign, str):
+            if workspace is not None:
+                raise UsageError(f"workspace={workspace!r}: {campaign!r} names a workspace already")
+            make = partial(create_run, self.root, campaign, overrides, self.runtime, overrides_name=SETTINGS)
+        else:
+            kept = pickled(campaign)
+            await self._require_loadable(kept)
+            slug = workspace if workspace is not None else _slug(campaign)
+            make = partial(
+                create_run,
+                self.root,
+                slug,
+                overrides,
+                self.runtime,
+                campaign=kept,
+                overrides_name=SETTINGS,
+            )
+        run_id = await self.runtime.files(make)
+        # Nothing can be cancelled between these two: a run that the store has is served.
+        self._serve(run_id, heard=0)
+        await self._pulse.first(partial(self._has_begun, run_id))
+        return run_id
+
+    async def _has_begun(self, run_id: RunId) -> bool | None:
+        return (await self.summary(run_id)).status is not RunStatus.PENDING or None
+
+    async def _require_loadable(self, kept: PickledCampaign) -> None:
+        """Load it as it will be loaded, before there is a run that could not go on."""
+        config = await self.runtime.files(effective_config, None, {}, SETTINGS)
+        with tempfile.TemporaryDirectory() as name:
+            file = Path(name) / "campaign.pickle"
+            try:
+                await self.runtime.files(write_durable, file, kept.content)
+            except OSError as error:
+                raise StoreError(f"{file}: {error.strerror or error}") from error
+            await ProcessPlanner(self.runtime).ask(
+                PlanningRequest(
+                    action="load",
+                    campaign_file=file,
+                    object_sha256=kept.sha256,
+                    folder=self.root.path,
+                    params={},
+                    timeout_s=config.planning_timeout_s,
+                )
+            )
+
+    async def attach(self, run_id: str) -> RunId:
+        """Serve a run that there is; once more is the same."""
+        summary = await self.summary(require_run_id(run_id))
+        if summary.run_id not in self.heard:
+            newest = await self._reader.read(last_seq)
+            self._serve(summary.run_id, heard=newest if self._hook_from is None else self._hook_from)
+        return summary.run_id
+
+    def _serve(self, run_id: RunId, heard: int) -> None:
+        self.heard.setdefault(run_id, heard)
+        if run_id not in self.served:
+            self.served.append(run_id)
+
+    async def summaries(self) -> list[RunSummary]:
+        """All runs of the root."""
+        return await self._reader.read(run_summaries)
+
+    # ---- one run ----
+
+    async def summary(self, run_id: RunId) -> RunSummary:
+        """How far it is."""
+        return await self._reader.read(require_run, run_id)
+
+    async def state(self, run_id: RunId) -> Json:
+        """What its campaign has found."""
+        await self.summary(run_id)
+        return await self._reader.read(campaign_state, run_id)
+
+    async def tasks(self, run_id: RunId) -> list[Json]:
+        """Its tasks, with all attempts."""
+        return await self._reader.read(task_list, run_id)
+
+    async def explain(self, run_id: RunId) -> Json:
+        """Why it does not go on."""
+        now = utc_text(self.runtime.clock())
+        situation = await self._reader.read(load_situation, self.root, run_id, now)
+        causes = [cause.as_json() for cause in get_run_frontier(situation).causes]
+        return {"run_id": run_id, "status": situation.run.status.value, "causes": causes}
+
+    async def ask(self, run_id: RunId, request: Request) -> None:
+        """Ask it for something; returns when that is durable and answered."""
+        await ask_run(self.root, run_id, request, self.runtime)
+
+    async def questions(self, run_id: RunId) -> list[Json]:
+        """What it asks people and instruments now."""
+        state = await self._reader.read(_state, run_id)
+        asking = [
+            task_id
+            for task_id, task in state.tasks.items()
+            if task.status is TaskStatus.ACTIVE and task.task.operator in ASKING
+        ]
+        return await self.runtime.files(_questions, self.root, state, asking)
+
+    async def respond(
+        self, run_id: RunId, task_id: TaskId, answer: Mapping[str, Any], attempt: int | None
+    ) -> None:
+        """Hand an answer over."""
+        state = await self._reader.read(_state, run_id)
+        await self.runtime.files(_respond, self.root, state, task_id, answer, attempt)
+
+    async def export(self, run_id: RunId, output: Path | None) -> Bundle:
+        """Build its evidence."""
+        # Draws pictures, which takes a second to load.
+        from matterstack.evidence.export import build_evidence_bundle
+
+        return await build_evidence_bundle(self.root, run_id, output)
+
+    async def wait(self, run_id: RunId) -> RunSummary:
+        """Return when it has ended."""
+
+        async def look() -> RunSummary | None:
+            summary = await self.summary(run_id)
+            return summary if summary.status in ENDED_RUNS else None
+
+        return await self._pulse.first(look)
+
+    async def events(self, run_id: RunId, after: int) -> Sequence[Event]:
+        """Its next events, at least one; none when it has ended and there are no more.
+
+        Raises:
+            UsageError: the store has not got so far.
+        """
+
+        async def look() -> Sequence[Event] | None:
+            has_ended, newest, lines = await self._reader.read(_page, run_id, after)
+            if after > newest:
+                raise UsageError(f"after: there is no event {after} (the newest has seq {newest})")
+            return [line for _, line in lines] if lines or has_ended else None
+
+        return await self._pulse.first(look)
+
+    # ---- all that is served ----
+
+    async def wait_unheard(self) -> None:
+        """Return when there are events of the runs that are served that `note_heard` was not told of."""
+
+        async def look() -> bool | None:
+            return bool(await self.unheard()) or None
+
+        await self._pulse.first(look)
+
+    async def unheard(self) -> Sequence[Event]:
+        """The next of these events; none when all were taken."""
+        return await self._reader.read(_pages, dict(self.heard))
+
+    def note_heard(self, event: Event) -> None:
+        """An event was taken."""
+        self.heard[event["run"]] = event["seq"]
+
+
+def _state(connection: sqlite3.Connection, run_id: RunId) -> RunState:
+    require_run(connection, run_id)
+    state = load_run(connection, run_id)
+    if state is None:
+        raise NotFoundError(f"no run {run_id}")
+    return state
+
+
+def _questions(root: Root, state: RunState, asking: Sequence[TaskId]) -> list[Json]:
+    found: list[Json] = []
+    for task_id in asking:
+        try:
+            found.append(open_question(root, state, task_id).as_json())
+        except RefusedError:
+            continue  # answered in this moment
+    return found
+
+
+def _respond(
+    root: Root, state: RunState, task_id: TaskId, answer: Mapping[str, Any], attempt: int | None
+) -> None:
+    question = open_question(root, state, task_id)
+    if attempt is not None and question.attempt != attempt:
+        raise RefusedError(f"task {task_id} was asked anew since: look at the question again")
+    try:
+        hand_over(question, answer)
+    except OSError as error:
+        problem = error.strerror or error
+        raise StoreError(f"{question.folder}: the answer cannot be written: {problem}") from error
+
+
+def _page(
+    connection: sqlite3.Connection, run_id: RunId, after: int
+) -> tuple[bool, int, list[tuple[int, Event]]]:
+    # In this order: all that led to an end was stored by then.
+    has_ended = require_run(connection, run_id).status in ENDED_RUNS
+    newest = last_seq(connection)
+    return has_ended, newest, event_lines(connection, after, run_id, PAGE)
+
+
+def _pages(connection: sqlite3.Connection, heard: Mapping[RunId, int]) -> list[Event]:
+    """Each run's in order; one that is far behind may come after later ones of others."""
+    pages = (event_lines(connection, seq, run_id, PAGE) for run_id, seq in heard.items())
+    return [line for _, line in sorted(chain.from_iterable(pages), key=itemgetter(0))]
+
+
+def _overrides(settings: object) -> Mapping[str, Any]:
+    """Settings as a config; a key may be a dotted path.
+
+    >>> _overrides({"params.n": 5, "params": {"m": 6}})
+    {'params': {'n': 5, 'm': 6}}
+    """
+    if not isinstance(settings, Mapping) or not all(isinstance(key, str) for key in settings):
+        raise UsageError(f"{SETTINGS}: must be a dict with text keys, not {settings!r}")
+    if problem := json_problem(settings):
+        raise ConfigError(f"{SETTINGS}: cannot be kept as JSON: {problem}")
+    merged: dict[str, Any] = {}
+    for key, value in settings.items():
+        if not all(key.split(".")):
+            raise ConfigError(f"{SETTINGS}: a part of {key!r} is empty")
+        merged = merge(merged, nested(key, value))
+    return merged
+
+
+def _slug(campaign: object) -> str:
+    """A name for the workspace of an object: that of its class, as folders are named.
+
+    >>> class HTTPRelaxations: ...
+    >>> _slug(HTTPRelaxations())
+    'http_relaxations'
+    """
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+", type(campaign).__name__)
+    return "_".join(words).lower() or "campaign"
