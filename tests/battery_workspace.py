@@ -2,7 +2,9 @@
 
 import importlib
 import json
+import shutil
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -78,3 +80,46 @@ def shortest_distance(material: str) -> float:
     inside = np.concatenate([site.points for site in framework]) @ crystal.cell
     distances = np.linalg.norm(inside[:, None, :] - near[None, :, :], axis=2)
     return float(distances[distances > 0.01].min())
+
+
+# ---- a run that takes seconds
+
+SLUG: Final = "battery_screening"
+QUICK: Final = {
+    "materials": '["LiFePO4", "LiF", "Li6PS5Cl", "LiCoO2", "Li2CO3", "broken"]',
+    "keep": "2",
+    "coarse_angstrom": "0.4",
+    "fine_angstrom": "0.25",
+    "tolerance_ev": "0.03",
+}
+"""Two rounds on coarse grids, with a structure that cannot be right."""
+
+
+def install_quick(root: Path, *settings: str) -> list[str]:
+    """Copy the workspace into a root; returns the settings of a quick run, and those that are given."""
+    workspace = root / "workspaces" / SLUG
+    shutil.copytree(WORKSPACE, workspace, ignore=shutil.ignore_patterns("runs", "__pycache__"))
+    broken = {**data("LiF"), "name": "broken", "formula": "Li3F"}
+    (workspace / "structures" / "broken.json").write_text(json.dumps(broken))
+    return [*(f"params.{key}={value}" for key, value in QUICK.items()), *settings]
+
+
+def quick_ranking(run_folder: Path) -> dict[str, Any]:
+    """The ranking that a quick run wrote, when all else that it leaves is in its place."""
+    tasks = run_folder / "tasks"
+    assert (tasks / "ranking" / "1" / "ranking.svg").read_text().startswith("<svg")
+    assert "Li3F" in (tasks / "screen-broken" / "1" / "stderr.log").read_text()
+    with np.load(tasks / "screen-LiF" / "1" / "landscape.npz") as landscape:
+        assert landscape["energy_ev"].shape == (12, 12, 12)
+    document: dict[str, Any] = json.loads((tasks / "ranking" / "1" / "ranking.json").read_text())
+    return document
+
+
+def check_quick(ranked: Mapping[str, Any]) -> None:
+    """Wherever it ran, the order is the same."""
+    order = [row["material"] for row in ranked["ranking"]]
+    assert order == ["Li6PS5Cl", "LiFePO4", "Li2CO3", "LiCoO2", "LiF"]
+    assert ranked["settled"] is True
+    assert ranked["rounds"] >= 2
+    assert [row["stage"] for row in ranked["ranking"]] == [2, 2, 1, 1, 1]
+    assert list(ranked["failed"]) == ["screen-broken"]
