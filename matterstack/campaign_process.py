@@ -12,6 +12,7 @@ import inspect
 import json
 import os
 import sys
+import sysconfig
 import threading
 import traceback
 from collections.abc import Mapping
@@ -19,12 +20,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
+import attrs
+
 from matterstack.core.errors import CampaignError
 from matterstack.core.json_rules import json_problem
 from matterstack.core.model import Campaign, Result, Results, Workflow
 from matterstack.core.states import TaskStatus
 from matterstack.core.workflow_check import check_workflow
+from matterstack.pickled_campaign import unpickled
 from matterstack.storage.codec import CONVERTER
+from matterstack.storage.confine import confined
+from matterstack.storage.layout import split_at_run
 
 ANSWER_VARIABLE: Final = "MATTERSTACK_ANSWER_DESCRIPTOR"
 
@@ -42,7 +48,7 @@ def main() -> None:
         text = json.dumps({"error": str(error)})
     except BaseException as error:  # noqa: BLE001  whatever a campaign raises is its answer
         traceback.print_exc()
-        text = json.dumps({"error": _describe(error, request["file"])})
+        text = json.dumps({"error": _describe(error, request)})
     with os.fdopen(descriptor, "w", encoding="utf-8") as answer_file:
         answer_file.write(text)
     sys.stdout.flush()
@@ -59,7 +65,11 @@ def _exit_with_the_engine() -> None:
 
 
 def _answer(request: Mapping[str, Any]) -> Any:  # noqa: ANN401  JSON
-    campaign = load_campaign(Path(request["file"]), request["params"])
+    file = Path(request["file"])
+    if request["object_sha256"] is not None:
+        campaign = unpickled(file, request["object_sha256"])
+    else:
+        campaign = load_campaign(file, request["params"])
     results = _results(request["results"])
     if request["action"] == "load":
         return None
@@ -119,7 +129,49 @@ def _checked_workflow(workflow: object, request: Mapping[str, Any]) -> Any:  # n
             f"{request['file']}: plan() must return a Workflow or None, not {type(workflow).__name__}"
         )
     check_workflow(workflow, request["earlier"], request["backends"])
-    return CONVERTER.unstructure(workflow)
+    folder = _workspace(request)
+    named: dict[str, str] = {}
+    tasks = [
+        attrs.evolve(
+            task, files={name: _from_workspace(str(path), folder, named) for name, path in task.files.items()}
+        )
+        if task.files
+        else task
+        for task in workflow.tasks
+    ]
+    return CONVERTER.unstructure(attrs.evolve(workflow, tasks=tasks))
+
+
+def _workspace(request: Mapping[str, Any]) -> Path:
+    """The folder at which relative paths start; a pickled campaign lies in its run's folder."""
+    file = Path(request["file"])
+    return file.parent if request["object_sha256"] is None else split_at_run(file)[0].parents[1]
+
+
+def _from_workspace(path: str, workspace: Path, named: dict[str, str]) -> str:
+    """A full path of a file of the workspace as a relative one, so that no record names this machine.
+
+    Only where the relative one leads to the same file: it may not be followed as far (see
+    `matterstack.storage.staging`).  ``named`` remembers what was found out already.
+    """
+    if path not in named:
+        named[path] = _relative(path, workspace) or path
+    return named[path]
+
+
+def _relative(path: str, workspace: Path) -> str | None:
+    for folder in (workspace, workspace.resolve()):
+        if Path(path).is_absolute() and Path(path).is_relative_to(folder):
+            inner = str(Path(path).relative_to(folder))
+            try:
+                with confined(workspace) as opened:
+                    os.close(opened.open_linked_file(inner))
+            except FileNotFoundError:
+                return inner  # it may be written before it is needed
+            except OSError:
+                return None
+            return inner
+    return None
 
 
 def _checked_state(state: object, file: str) -> Any:  # noqa: ANN401  JSON
@@ -130,19 +182,30 @@ def _checked_state(state: object, file: str) -> Any:  # noqa: ANN401  JSON
     return state
 
 
-def _describe(error: BaseException, file: str) -> str:
+def _describe(error: BaseException, request: Mapping[str, Any]) -> str:
     """One line: where in the campaign's own files it went wrong, and what."""
+    file = request["file"]
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}: {type(error).__name__}: {error.msg}"
-    place = _own_place(error.__traceback__, Path(file).parent) or file
+    folder = Path(file).parent if request["object_sha256"] is None else None
+    place = _own_place(error.__traceback__, folder) or file
     # It may quote a file name that is no Unicode, and have many lines, of which the log has all.
     message = " ".join(str(error).encode(errors="replace").decode().split())
     return f"{place}: {type(error).__name__}" + (f": {message}" if message else "")
 
 
-def _own_place(trace: TracebackType | None, folder: Path) -> str | None:
-    """File, line and function of the innermost call that is the campaign's own."""
-    own = [f for f in traceback.extract_tb(trace) if Path(f.filename).is_relative_to(folder)]
+def _own_place(trace: TracebackType | None, folder: Path | None) -> str | None:
+    """File, line and function of the innermost call that is the campaign's own.
+
+    Args:
+        folder: where its files are; None: those of a host program may be anywhere but here.
+    """
+    calls = traceback.extract_tb(trace)
+    if folder is None:
+        others = [str(Path(__file__).parent), *map(sysconfig.get_path, ("stdlib", "purelib", "platlib"))]
+        own = [call for call in calls if not any(Path(call.filename).is_relative_to(o) for o in others)]
+    else:
+        own = [call for call in calls if Path(call.filename).is_relative_to(folder)]
     if not own:
         return None
     function = "" if own[-1].name == "<module>" else f" in {own[-1].name}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import shutil
 import sqlite3
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,9 +19,11 @@ from matterstack.core.apply import Touched, new_run
 from matterstack.core.config import RunConfig, merge, parse_config
 from matterstack.core.errors import CampaignError, ConfigError, MatterStackError, RefusedError, StoreError
 from matterstack.core.facts import RunCreated
-from matterstack.core.ids import RunId, new_run_id
+from matterstack.core.ids import SLUG_PATTERN, RunId, new_run_id
 from matterstack.core.messages import Request
 from matterstack.engine import open_engine
+from matterstack.origins import record_origins
+from matterstack.pickled_campaign import PickledCampaign
 from matterstack.storage.codec import dumps
 from matterstack.storage.commands import StoredCommand, command_outcome, insert_command
 from matterstack.storage.files import json_bytes, write_durable
@@ -43,14 +46,25 @@ def user_name() -> str:
         return str(os.getuid())
 
 
-def effective_config(workspace: Workspace, overrides: Mapping[str, Any]) -> RunConfig:
+def site_config_file() -> Path:
+    """The config of all roots of this user."""
+    return Path(SITE_CONFIG).expanduser()
+
+
+def effective_config(
+    workspace: Workspace | None, overrides: Mapping[str, Any], overrides_name: str = "--set"
+) -> RunConfig:
     """Defaults, under the site's config, under the workspace's, under what was set for this run.
+
+    Args:
+        workspace: None: what holds for all of them.
+        overrides_name: what people know the overrides by.
 
     Raises:
         ConfigError: naming the file and the field.
     """
     layers: dict[str, str] = {}
-    for path in (Path(SITE_CONFIG).expanduser(), workspace.config_file):
+    for path in (site_config_file(), *([] if workspace is None else [workspace.config_file])):
         try:
             layers[str(path)] = path.read_text(encoding="utf-8-sig")  # editors may have put a mark in front
         except FileNotFoundError:
@@ -60,12 +74,38 @@ def effective_config(workspace: Workspace, overrides: Mapping[str, Any]) -> RunC
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
     if overrides:
-        layers["--set"] = dumps(overrides)
+        layers[overrides_name] = dumps(overrides)
     return parse_config(layers)
 
 
-def create_run(root: Root, slug: str, overrides: Mapping[str, Any], runtime: Runtime) -> RunId:
+def require_campaign(workspace: Workspace) -> None:
+    """Check that a workspace has a campaign.
+
+    Raises:
+        CampaignError: it has no ``campaign.py``.
+    """
+    if not workspace.campaign_file.is_file():
+        raise CampaignError(
+            f"{workspace.campaign_file}: there is no such file",
+            hint="a workspace needs a campaign.py with a function get_campaign()",
+        )
+
+
+def create_run(
+    root: Root,
+    slug: str,
+    overrides: Mapping[str, Any],
+    runtime: Runtime,
+    *,
+    campaign: PickledCampaign | None = None,
+    overrides_name: str = "--set",
+) -> RunId:
     """Make a PENDING run of a workspace, durably.  Blocking.
+
+    Args:
+        campaign: an object that is to plan it, instead of ``campaign.py``: the workspace is made where there
+            is none of this name.  It is kept in the run's folder before the store knows the run.
+        overrides_name: what people know the overrides by.
 
     Raises:
         NotFoundError: there is no such workspace.
@@ -73,33 +113,49 @@ def create_run(root: Root, slug: str, overrides: Mapping[str, Any], runtime: Run
         ConfigError: its config is wrong.
         StoreError: the store cannot be written.
     """
-    workspace = root.workspace(slug)
-    if not workspace.campaign_file.is_file():
-        raise CampaignError(
-            f"{workspace.campaign_file}: there is no such file",
-            hint="a workspace needs a campaign.py with a function get_campaign()",
-        )
-    config = effective_config(workspace, overrides).model_dump(mode="json")
+    if campaign is None:
+        workspace = root.workspace(slug)
+        require_campaign(workspace)
+    else:
+        workspace = _made_workspace(root, slug)
+    config = effective_config(workspace, overrides, overrides_name).model_dump(mode="json")
+    if campaign is not None:
+        config["campaign_object"] = {"class": campaign.kind, "sha256": campaign.sha256}
     run_id = new_run_id(runtime.clock(), runtime.entropy(4))
-    created = RunCreated(workspace=slug, config=config)
-    at = runtime.now()
-    state = new_run(run_id, created, at)
     folder = root.run_folder(slug, run_id)
     try:
         # Before the store knows the run: one that cannot have a folder is not made.
         folder.path.mkdir(parents=True, exist_ok=True)
         write_durable(folder.config_file, json_bytes(config))
+        if campaign is not None:
+            write_durable(folder.campaign_object, campaign.content)
+        origins = record_origins(workspace, folder)
     except OSError as error:
         _remove_unborn(folder)
         raise StoreError(
             f"{folder.path}: {error.strerror or error}", hint="the workspace must be writable for you"
         ) from error
+    created = RunCreated(
+        workspace=slug, config=config, by=user_name(), software=origins.software, sources=origins.sources
+    )
+    at = runtime.now()
+    state = new_run(run_id, created, at)
     try:
         _store_new_run(root, make_append(state, None, [(at, created)], Touched(run=True)))
     except MatterStackError:
         _remove_unborn(folder)
         raise
     return run_id
+
+
+def _made_workspace(root: Root, slug: str) -> Workspace:
+    if SLUG_PATTERN.fullmatch(slug):
+        path = root.workspaces / slug
+        try:
+            path.mkdir(exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{path}: {error.strerror or error}") from error
+    return root.workspace(slug)
 
 
 def _store_new_run(root: Root, append: Append) -> None:
@@ -114,6 +170,8 @@ def _store_new_run(root: Root, append: Append) -> None:
 
 def _remove_unborn(folder: RunFolder) -> None:
     """Take back what was written for a run that could not be made."""
+    with contextlib.suppress(OSError):
+        shutil.rmtree(folder.sources)
     with contextlib.suppress(OSError):
         for path in folder.path.iterdir():
             path.unlink()
@@ -206,4 +264,13 @@ def _all_kinds(kind: type[MatterStackError]) -> list[type[MatterStackError]]:
     return [kind, *(deeper for sub in kind.__subclasses__() for deeper in _all_kinds(sub))]
 
 
-__all__ = ["Answer", "ask_run", "create_run", "effective_config", "merge", "user_name"]
+__all__ = [
+    "Answer",
+    "ask_run",
+    "create_run",
+    "effective_config",
+    "merge",
+    "require_campaign",
+    "site_config_file",
+    "user_name",
+]

@@ -1,19 +1,26 @@
 """The battery screening campaign: what it plans, when it ends, and whole runs of it on real backends."""
 
 import json
-import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from matterstack import Result, Results, Task, Workflow
 from matterstack.core.states import TaskStatus
 from matterstack.core.workflow_check import check_workflow
-from tests.battery_workspace import MATERIALS, WORKSPACE, data, module
+from tests.battery_workspace import (
+    MATERIALS,
+    SLUG,
+    WORKSPACE,
+    check_quick,
+    data,
+    install_quick,
+    module,
+    quick_ranking,
+)
 from tests.support.command import CommandLine
 
 campaign_module = module("campaign")
@@ -260,53 +267,19 @@ def test_the_ranking_has_the_refined_materials_first_and_the_others_as_screened(
     ]
 
 
-QUICK = {
-    "materials": '["LiFePO4", "LiF", "Li6PS5Cl", "LiCoO2", "Li2CO3", "broken"]',
-    "keep": "2",
-    "coarse_angstrom": "0.4",
-    "fine_angstrom": "0.25",
-    "tolerance_ev": "0.03",
-}
-"""Two rounds on coarse grids: seconds."""
-
-
-def _quick_run(command_line: CommandLine, *settings: str) -> dict[str, Any]:
-    """Run the campaign in a root of its own, with a structure that cannot be right; returns the ranking."""
-    workspace = command_line.root / "workspaces" / "battery_screening"
-    shutil.copytree(WORKSPACE, workspace, ignore=shutil.ignore_patterns("runs", "__pycache__"))
-    broken = {**data("LiF"), "name": "broken", "formula": "Li3F"}
-    (workspace / "structures" / "broken.json").write_text(json.dumps(broken))
-    options = [f"--set={key}={value}" for key, value in _settings(settings).items()]
-    said = command_line.json("run", "start", "battery_screening", *options)
-    tasks = workspace / "runs" / said["run_id"] / "tasks"
+def _ranking_of_a_quick_run(command_line: CommandLine, *settings: str) -> dict[str, Any]:
+    """Run the campaign in a root of its own."""
+    options = [f"--set={setting}" for setting in install_quick(command_line.root, *settings)]
+    said = command_line.json("run", "start", SLUG, *options)
     assert command_line.status(said["run_id"])["status"] == "COMPLETED"
-    assert (tasks / "ranking" / "1" / "ranking.svg").read_text().startswith("<svg")
-    assert "Li3F" in (tasks / "screen-broken" / "1" / "stderr.log").read_text()
-    with np.load(tasks / "screen-LiF" / "1" / "landscape.npz") as landscape:
-        assert landscape["energy_ev"].shape == (12, 12, 12)
-    document: dict[str, Any] = json.loads((tasks / "ranking" / "1" / "ranking.json").read_text())
-    return document
-
-
-def _settings(more: tuple[str, ...]) -> dict[str, str]:
-    quick = {f"params.{key}": value for key, value in QUICK.items()}
-    return {**quick, **dict(setting.split("=", 1) for setting in more)}
-
-
-def _check_quick(ranked: Mapping[str, Any]) -> None:
-    order = [row["material"] for row in ranked["ranking"]]
-    assert order == ["Li6PS5Cl", "LiFePO4", "Li2CO3", "LiCoO2", "LiF"]
-    assert ranked["settled"] is True
-    assert ranked["rounds"] >= 2
-    assert [row["stage"] for row in ranked["ranking"]] == [2, 2, 1, 1, 1]
-    assert list(ranked["failed"]) == ["screen-broken"]
+    return quick_ranking(command_line.run_folder(SLUG, said["run_id"]))
 
 
 def test_a_whole_run_completes_and_ranks_conductors_before_insulators(command_line: CommandLine) -> None:
-    _check_quick(_quick_run(command_line))
+    check_quick(_ranking_of_a_quick_run(command_line))
 
 
 @pytest.mark.usefixtures("slurm_env")
 def test_the_same_campaign_gives_the_same_ranking_on_slurm(command_line: CommandLine) -> None:
     settings = ("default_backend=cluster", "backends.cluster.poll_interval_s=1")
-    _check_quick(_quick_run(command_line, *settings))
+    check_quick(_ranking_of_a_quick_run(command_line, *settings))

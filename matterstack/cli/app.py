@@ -6,10 +6,17 @@ import asyncclick as click
 
 import matterstack
 from matterstack.cli.check_command import check
+from matterstack.cli.doctor_command import doctor
+from matterstack.cli.evidence_command import archive, clean, evidence, export_evidence, import_run
+from matterstack.cli.explain_command import explain
 from matterstack.cli.init_command import init
+from matterstack.cli.monitor_command import monitor
+from matterstack.cli.respond_command import respond
 from matterstack.cli.run_control import cancel, pause, rerun, resume, retry
 from matterstack.cli.run_serve import run_init, run_loop, run_start
 from matterstack.cli.run_show import events, list_runs, logs, status, tasks
+from matterstack.cli.schema_command import schema
+from matterstack.cli.self_test_command import self_test
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 
@@ -33,8 +40,14 @@ async def run() -> None:
 
 main.add_command(init)
 main.add_command(check)
+main.add_command(doctor)
+main.add_command(evidence)
+main.add_command(monitor)
+main.add_command(respond)
+main.add_command(schema)
+main.add_command(self_test)
 for command in (
     run_init, run_loop, run_start, list_runs, status, tasks, logs, events, pause, resume, cancel, retry,
-    rerun,
+    rerun, explain, export_evidence, archive, clean, import_run,
 ):  # fmt: skip
     run.add_command(command)

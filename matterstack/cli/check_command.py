@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
 import asyncclick as click
 
 from matterstack.cli.options import RUN_ID, current_root, json_option
 from matterstack.core.ids import RunId
+
+if TYPE_CHECKING:
+    from matterstack.core.history import Problem
+
+MOST_OF_A_KIND: Final = 5
+"""Problems of one rule in one run that are shown."""
 
 
 @click.command(short_help="Check the store and the files.")
@@ -39,12 +49,28 @@ async def check(context: click.Context, broken: RunId | None, as_json: bool) -> 
     if as_json:
         print_json({"ok": not problems, "problems": [attrs.asdict(problem) for problem in problems]})
     elif problems:
-        rows = ((p.run_id, p.seq, p.rule, p.problem) for p in problems)
-        print_table(("run", "event", "rule", "problem"), rows)
+        shown = _first_of_each_kind(problems)
+        print_table(
+            ("run", "event", "rule", "problem"), ((p.run_id, p.seq, p.rule, p.problem) for p in shown)
+        )
+        if len(shown) < len(problems):
+            click.echo(f"and {len(problems) - len(shown)} more of these kinds; --json has them all")
     else:
         click.echo("everything fits: history, snapshots and files")
     if problems:
         raise click.exceptions.Exit(1)
+
+
+def _first_of_each_kind(problems: Sequence[Problem]) -> list[Problem]:
+    """What is broken once is often broken a thousand times: a few of a kind tell as much."""
+    counts: Counter[tuple[object, str]] = Counter()
+    shown = []
+    for problem in problems:
+        kind = (problem.run_id, problem.rule)
+        counts[kind] += 1
+        if counts[kind] <= MOST_OF_A_KIND:
+            shown.append(problem)
+    return shown
 
 
 async def _break_lease(context: click.Context, run_id: RunId, as_json: bool) -> None:

@@ -44,6 +44,8 @@ _STYLES: Final = {
     "FAILED": "bold red",
     "COMPLETED_ERROR": "bold red",
     "LOST": "bold red",
+    "PROBLEM": "bold red",
+    "ok": "green",
     "PAUSED": "yellow",
     "CANCELLED": "yellow",
     "SKIPPED": "yellow",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncclick as click
 
+from matterstack.cli.log_options import LogOptions, log_options
 from matterstack.cli.options import RUN_ID, current_root, json_option
 from matterstack.core.errors import UsageError
 from matterstack.core.ids import RunId
@@ -54,17 +55,51 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
 @click.command("init")
 @slug_argument
 @set_option
+@click.option(
+    "--show-script",
+    is_flag=True,
+    help="Make no run; print the job scripts of its first tasks, and how they would be submitted.",
+)
 @json_option
 @click.pass_context
-async def run_init(context: click.Context, slug: str, settings: tuple[str, ...], as_json: bool) -> None:
-    """Make a new PENDING run of a workspace, and print its id."""
-    from matterstack.cli.printing import print_json
+async def run_init(
+    context: click.Context, slug: str, settings: tuple[str, ...], show_script: bool, as_json: bool
+) -> None:
+    """Make a new PENDING run of a workspace, and print its id.
 
-    run_id = await _create(current_root(context), slug, settings)
+    Where it uses Slurm, its first tasks are planned and held against the limits of the partitions: what can
+    never run is refused.
+    """
+    from matterstack.actors.runtime import Runtime
+    from matterstack.cli.printing import print_json
+    from matterstack.preview import check_first_plan
+
+    root = current_root(context)
+    if show_script:
+        await _show_script(root, slug, settings, as_json)
+        return
+    for warning in await check_first_plan(root, slug, parse_settings(settings), Runtime()):
+        click.echo(f"Warning: {warning}", err=True)
+    run_id = await _create(root, slug, settings)
     if as_json:
         print_json({"run_id": run_id})
     else:
         click.echo(run_id)
+
+
+async def _show_script(root: Root, slug: str, settings: Sequence[str], as_json: bool) -> None:
+    from matterstack.actors.runtime import Runtime
+    from matterstack.cli import show_script
+    from matterstack.cli.printing import print_json
+    from matterstack.preview import preview
+
+    shown = await preview(root, slug, parse_settings(settings), Runtime())
+    for warning in shown.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    if as_json:
+        print_json(show_script.as_json(shown))
+    else:
+        show_script.print_preview(shown)
 
 
 async def _create(root: Root, slug: str, settings: Sequence[str]) -> RunId:
@@ -78,15 +113,26 @@ async def _create(root: Root, slug: str, settings: Sequence[str]) -> RunId:
 @click.command("loop", short_help="Be the engine: serve runs until stopped.")
 @click.argument("run_ids", metavar="[RUN_ID]...", type=RUN_ID, nargs=-1)
 @click.option("--until-done", is_flag=True, help="Return when these runs have ended.")
+@click.option(
+    "--serve", "monitor", metavar="HOST:PORT", help="Serve the monitor too, as `matterstack monitor` does."
+)
+@log_options
 @json_option
 @click.pass_context
 async def run_loop(
-    context: click.Context, run_ids: tuple[RunId, ...], until_done: bool, as_json: bool
+    context: click.Context,
+    run_ids: tuple[RunId, ...],
+    until_done: bool,
+    monitor: str | None,
+    log_format: str,
+    log_level: str,
+    as_json: bool,
 ) -> None:
     """Be the engine: serve all runs that have not ended (new ones too), or those named, until stopped.
 
     Ctrl-C or SIGTERM stops it in order; jobs go on running, and are found again.
     """
+    from matterstack.cli.monitor_command import monitored
     from matterstack.cli.printing import print_json
     from matterstack.storage.queries import require_run, run_summaries, runs_to_serve
     from matterstack.storage.reader import open_reader
@@ -96,7 +142,9 @@ async def run_loop(
         for run_id in run_ids:
             await reader.read(require_run, run_id)
         served = list(run_ids) or await reader.read(runs_to_serve)
-    await _serve(root, list(run_ids) or None, until_done=until_done, show=not as_json)
+    log = LogOptions.given(log_format, log_level)
+    async with monitored(root, monitor):
+        await _serve(root, list(run_ids) or None, log, until_done=until_done, show=not as_json)
     async with open_reader(root) as reader:
         summaries = await reader.read(run_summaries, served)
     if as_json:
@@ -108,9 +156,17 @@ async def run_loop(
 @click.command("start", short_help="Make a run and serve it until it has ended.")
 @slug_argument
 @set_option
+@log_options
 @json_option
 @click.pass_context
-async def run_start(context: click.Context, slug: str, settings: tuple[str, ...], as_json: bool) -> None:
+async def run_start(
+    context: click.Context,
+    slug: str,
+    settings: tuple[str, ...],
+    log_format: str,
+    log_level: str,
+    as_json: bool,
+) -> None:
     """Make a run, serve it until it has ended, and show where its results are."""
     from matterstack.cli.printing import print_json
     from matterstack.cli.progress import print_state, print_summary
@@ -120,7 +176,8 @@ async def run_start(context: click.Context, slug: str, settings: tuple[str, ...]
 
     root = current_root(context)
     run_id = await _create(root, slug, settings)
-    await _serve(root, [run_id], until_done=True, show=not as_json, transient=True)
+    log = LogOptions.given(log_format, log_level)
+    await _serve(root, [run_id], log, until_done=True, show=not as_json, transient=True)
     async with open_reader(root) as reader:
         summary = await reader.read(require_run, run_id)
         outputs = await reader.read(newest_outputs, run_id, 12)
@@ -150,7 +207,13 @@ def _exit_by(summaries: Sequence[RunSummary]) -> None:
 
 
 async def _serve(
-    root: Root, run_ids: Sequence[RunId] | None, *, until_done: bool, show: bool, transient: bool = False
+    root: Root,
+    run_ids: Sequence[RunId] | None,
+    log: LogOptions,
+    *,
+    until_done: bool,
+    show: bool,
+    transient: bool = False,
 ) -> None:
     """Run an engine until it is done, or stopped by a signal."""
     import trio
@@ -162,7 +225,7 @@ async def _serve(
     from matterstack.engine import open_engine
     from matterstack.storage.reader import open_reader
 
-    with log_to_file(root.engine_log):
+    with log_to_file(root.engine_log, log):
         async with open_engine(root) as engine, open_reader(root) as reader, trio.open_nursery() as nursery:
             nursery.start_soon(stop_on_signals, engine.stop)
             if show:

@@ -3,36 +3,47 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 import asyncclick as click
 
+from matterstack.cli.evidence_command import (
+    list_imported,
+    print_events_of_imported,
+    show_imported,
+    tasks_of_imported,
+)
 from matterstack.cli.options import RUN_ID, current_root, json_option
-from matterstack.core.errors import NotFoundError
+from matterstack.core.errors import NotFoundError, RefusedError
 from matterstack.core.ids import RunId, TaskId
 
 run_argument = click.argument("run_id", type=RUN_ID)
-CHUNK_BYTES: Final = 1 << 16
 
 
-@click.command("list")
+@click.command("list", short_help="List all runs, the newest last.")
 @json_option
 @click.pass_context
 async def list_runs(context: click.Context, as_json: bool) -> None:
-    """List all runs, the newest last."""
+    """List all runs, the newest last; then those that were imported from elsewhere."""
     from matterstack.cli.printing import print_json, print_table
     from matterstack.core.states import TaskStatus
+    from matterstack.storage.backend_reports import by_backend, read_reports
     from matterstack.storage.queries import run_summaries
     from matterstack.storage.reader import open_reader
 
-    async with open_reader(current_root(context)) as reader:
+    root = current_root(context)
+    async with open_reader(root) as reader:
         summaries = await reader.read(run_summaries)
+    imported = await list_imported(root)
     if as_json:
-        print_json([summary.as_json() for summary in summaries])
+        backends = by_backend(read_reports(root))
+        ours = [{**summary.as_json(), "backends": backends} for summary in summaries]
+        print_json([*ours, *({**summary.as_json(), "imported": True} for summary in imported)])
         return
-    if not summaries:
+    if not summaries and not imported:
         click.echo("no runs yet; start one with: matterstack run start WORKSPACE")
         return
     print_table(
@@ -41,14 +52,14 @@ async def list_runs(context: click.Context, as_json: bool) -> None:
             (
                 s.run_id,
                 s.workspace,
-                s.status,
+                s.status if number < len(summaries) else f"{s.status} (imported)",
                 s.iteration,
                 s.count(TaskStatus.SUCCEEDED),
                 s.count(TaskStatus.FAILED),
                 sum(s.count(status) for status in TaskStatus),
                 s.status_reason,
             )
-            for s in summaries
+            for number, s in enumerate([*summaries, *imported])
         ),
     )
 
@@ -62,18 +73,29 @@ async def status(context: click.Context, run_id: RunId, follow: bool, as_json: b
     """Show how far a run is."""
     from matterstack.cli.printing import print_json
     from matterstack.cli.progress import follow_runs, print_summary
+    from matterstack.core.states import ENDED_RUNS
+    from matterstack.storage.backend_reports import by_backend, read_reports, troubles
     from matterstack.storage.queries import require_run
     from matterstack.storage.reader import open_reader
 
-    async with open_reader(current_root(context)) as reader:
-        summary = await reader.read(require_run, run_id)
+    root = current_root(context)
+    async with open_reader(root) as reader:
+        try:
+            summary = await reader.read(require_run, run_id)
+        except NotFoundError:
+            if await show_imported(root, run_id, as_json=as_json):
+                return
+            raise
         if follow:
             await follow_runs(reader, [run_id], transient=True)
             summary = await reader.read(require_run, run_id)
+    reports = read_reports(root)
     if as_json:
-        print_json(summary.as_json())
-    else:
-        print_summary(summary)
+        print_json({**summary.as_json(), "backends": by_backend(reports)})
+        return
+    print_summary(summary)
+    for line in () if summary.status in ENDED_RUNS else troubles(reports):
+        click.echo(line)
 
 
 @click.command(short_help="List the tasks of a run.")
@@ -86,9 +108,16 @@ async def tasks(context: click.Context, run_id: RunId, as_json: bool) -> None:
     from matterstack.storage.queries import require_run, task_list
     from matterstack.storage.reader import open_reader
 
-    async with open_reader(current_root(context)) as reader:
-        await reader.read(require_run, run_id)
-        listed = await reader.read(task_list, run_id)
+    root = current_root(context)
+    async with open_reader(root) as reader:
+        try:
+            await reader.read(require_run, run_id)
+            listed = await reader.read(task_list, run_id)
+        except NotFoundError:
+            found = await tasks_of_imported(root, run_id)
+            if found is None:
+                raise
+            listed = found
     if as_json:
         print_json(listed)
         return
@@ -144,7 +173,7 @@ async def logs(
         folder = root.run_folder(summary.workspace, run_id).attempt(TaskId(task_id), number)
         path = folder.stderr if stderr else folder.stdout
         if as_json:
-            text = path.read_text(errors="replace") if path.is_file() else ""
+            text = b"".join(_added_to(path, 0)).decode(errors="replace")
             print_json(
                 {"run_id": run_id, "task_id": task_id, "attempt": number, "path": str(path), "text": text}
             )
@@ -172,16 +201,36 @@ async def _follow_log(
 
 def _print_from(path: Path, position: int) -> int:
     """Print what was added to a file since; returns where it ends now."""
-    try:
-        with path.open("rb") as file:
-            file.seek(position)
-            while chunk := file.read(CHUNK_BYTES):
-                sys.stdout.buffer.write(chunk)
-                position += len(chunk)
-    except FileNotFoundError:
-        return position
+    for chunk in _added_to(path, position):
+        sys.stdout.buffer.write(chunk)
+        position += len(chunk)
     sys.stdout.buffer.flush()
     return position
+
+
+def _added_to(path: Path, position: int) -> Iterator[bytes]:
+    """Content of a log from a position on; nothing where there is none yet.
+
+    Raises:
+        RefusedError: the job put something else in its place.
+    """
+    from matterstack.storage.confine import ConfinementError, confined
+    from matterstack.storage.files import chunks
+
+    try:
+        with confined(path.parent) as folder:
+            descriptor = folder.open_file(path.name)
+    except FileNotFoundError:
+        return
+    except ConfinementError as error:
+        raise RefusedError(
+            f"{path}: {error.strerror}", hint="its job put that there; look at it yourself"
+        ) from None
+    try:
+        os.lseek(descriptor, position, os.SEEK_SET)
+        yield from chunks(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @click.command()
@@ -197,9 +246,15 @@ async def events(context: click.Context, run_id: RunId, after: int, follow: bool
     from matterstack.storage.queries import event_lines, require_run
     from matterstack.storage.reader import open_reader
 
-    async with open_reader(current_root(context)) as reader:
+    root = current_root(context)
+    async with open_reader(root) as reader:
         async for _ in changes(reader):
-            summary = await reader.read(require_run, run_id)
+            try:
+                summary = await reader.read(require_run, run_id)
+            except NotFoundError:
+                if await print_events_of_imported(root, run_id, after):
+                    return
+                raise
             while lines := await reader.read(event_lines, after, run_id):
                 for _seq, line in lines:
                     sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -1,0 +1,297 @@
+"""``run export-evidence`` and ``evidence verify``: make evidence, and check it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import asyncclick as click
+
+from matterstack.cli.options import RUN_ID, current_root, json_option
+from matterstack.core.ids import RunId
+from matterstack.storage.layout import Root
+
+if TYPE_CHECKING:
+    from matterstack.evidence.export import OnProgress
+    from matterstack.evidence.importing import Imported
+    from matterstack.storage.queries import RunSummary
+
+MIB = 1 << 20
+_FOLDER = click.Path(path_type=Path)
+
+
+@click.command("export-evidence", short_help="Build the evidence of a run.")
+@click.argument("run_id", type=RUN_ID)
+@click.option(
+    "--output", metavar="DIR", type=_FOLDER, help="Where to (default: evidence, in the run's folder)."
+)
+@click.option(
+    "--copy-below",
+    metavar="MIB",
+    type=click.IntRange(min=0),
+    default=64,
+    show_default=True,
+    help="Larger outputs are not copied, but named by their hash.",
+)
+@json_option
+@click.pass_context
+async def export_evidence(
+    context: click.Context, run_id: RunId, output: Path | None, copy_below: int, as_json: bool
+) -> None:
+    """Build the evidence of a run in any state: report, tables, events, outputs and their provenance.
+
+    Built again from the same events and files, it is the same to the byte.
+    """
+    from matterstack.cli.printing import print_json
+    from matterstack.evidence.export import build_evidence_bundle
+
+    root = current_root(context)
+    with _progress(quiet=as_json) as on_progress:
+        bundle = await build_evidence_bundle(
+            root, run_id, output, copy_below_bytes=copy_below * MIB, on_progress=on_progress
+        )
+    if as_json:
+        print_json(
+            {
+                "path": str(bundle.path),
+                "is_complete": bundle.is_complete,
+                "status": bundle.status.value,
+                "run_id": bundle.run_id,
+                "seq": bundle.seq,
+                "missing": list(bundle.missing),
+                "foreign": list(bundle.foreign),
+            }
+        )
+        return
+    click.echo(str(bundle.path))
+    click.echo(f"the run is {bundle.status} as of event {bundle.seq}; open report.html there", err=True)
+    if bundle.missing:
+        click.echo("not complete:", err=True)
+    for text in bundle.missing:
+        click.echo(f"  {text}", err=True)
+    if bundle.foreign:
+        click.echo("kept, though no export made them:", err=True)
+    for text in bundle.foreign:
+        click.echo(f"  {text!r}", err=True)
+
+
+@click.command(short_help="Put evidence and outputs of a run into one zip file.")
+@click.argument("run_id", type=RUN_ID)
+@click.option(
+    "--output", metavar="FILE", type=_FOLDER, help="Where to (default: RUN_ID.zip, in the run's folder)."
+)
+@json_option
+@click.pass_context
+async def archive(context: click.Context, run_id: RunId, output: Path | None, as_json: bool) -> None:
+    """Build the evidence of a run, and put it and all outputs into one zip file.
+
+    Made again from the same events and files, it is the same to the byte.
+    """
+    from matterstack.cli.printing import print_json
+    from matterstack.evidence.archive import archive_run
+
+    with _progress(quiet=as_json) as on_progress:
+        made = await archive_run(current_root(context), run_id, output, on_progress=on_progress)
+    if as_json:
+        print_json(
+            {
+                "path": str(made.path),
+                "sha256": made.sha256,
+                "bytes": made.bytes,
+                "status": made.bundle.status.value,
+                "is_complete": made.bundle.is_complete,
+            }
+        )
+    else:
+        click.echo(str(made.path))
+        click.echo(f"SHA-256 {made.sha256}, {made.bytes} bytes", err=True)
+
+
+@click.command(short_help="Free what jobs left behind beside their outputs.")
+@click.argument("run_id", type=RUN_ID)
+@click.option("--delete", is_flag=True, help="Delete it; without this it is only shown.")
+@json_option
+@click.pass_context
+async def clean(context: click.Context, run_id: RunId, delete: bool, as_json: bool) -> None:
+    """Show, or delete, what the jobs of an ended run left behind and its evidence does not need.
+
+    Outputs, logs and records stay, so that the evidence can be built again.  It must be there, whole and
+    as of the run's last event.
+    """
+    import attrs
+    import trio
+
+    from matterstack.cli.printing import print_json
+    from matterstack.evidence.cleaning import clean_run
+    from matterstack.evidence.durations import bytes_text
+    from matterstack.evidence.survey import shown
+
+    root = current_root(context)
+    found = await trio.to_thread.run_sync(lambda: clean_run(root, run_id, delete=delete))
+    total = sum(leftover.bytes for leftover in found)
+    if as_json:
+        files = [attrs.asdict(leftover) for leftover in found]
+        print_json({"run_id": run_id, "deleted": delete, "bytes": total, "files": files})
+        return
+    for leftover in found:
+        click.echo(shown(leftover.path))
+    what = "deleted" if delete else "can be freed (give --delete to do so)"
+    click.echo(f"{len(found)} files, {bytes_text(total)} {what}", err=True)
+
+
+@click.command("import", short_help="Unpack an archive, to look at it here.")
+@click.argument("file", type=_FOLDER)
+@json_option
+@click.pass_context
+async def import_run(context: click.Context, file: Path, as_json: bool) -> None:
+    """Unpack and verify an archive of a run from elsewhere, below imported/ in this root.
+
+    It is there to be looked at: `run status`, the report and `evidence verify` work, and no engine serves it.
+    """
+    import trio
+
+    from matterstack.evidence.importing import import_archive
+
+    imported = await trio.to_thread.run_sync(import_archive, current_root(context), file)
+    _print_bundle(imported, as_json)
+
+
+async def show_imported(root: Root, run_id: RunId, *, as_json: bool) -> bool:
+    """Show the status of a run that was imported into this root; False when none of this id was."""
+    import trio
+
+    from matterstack.evidence.imported import imported_bundle
+    from matterstack.evidence.importing import look_at_bundle
+
+    folder = imported_bundle(root, run_id)
+    if not folder.is_dir():
+        return False
+    _print_bundle(await trio.to_thread.run_sync(look_at_bundle, folder), as_json)
+    return True
+
+
+async def list_imported(root: Root) -> list[RunSummary]:
+    """Runs that were imported into this root; of those that cannot be read it says so on stderr."""
+    from matterstack.evidence.imported import imported_bundle, imported_runs
+
+    run_ids = imported_runs(root)
+    if not run_ids:
+        return []
+    import trio
+
+    from matterstack.core.errors import MatterStackError
+    from matterstack.evidence.importing import look_at_bundle
+
+    summaries: list[RunSummary] = []
+    for run_id in run_ids:
+        try:
+            found = await trio.to_thread.run_sync(look_at_bundle, imported_bundle(root, run_id))
+        except MatterStackError as error:
+            click.echo(f"{run_id} was imported: {error}", err=True)
+        else:
+            summaries.append(found.summary)
+    return summaries
+
+
+async def tasks_of_imported(root: Root, run_id: RunId) -> list[dict[str, Any]] | None:
+    """What ``run tasks`` shows of a run that was imported into this root; None when none of this id was."""
+    import trio
+
+    from matterstack.evidence.imported import imported_bundle
+    from matterstack.evidence.importing import imported_tasks
+
+    folder = imported_bundle(root, run_id)
+    return await trio.to_thread.run_sync(imported_tasks, folder) if folder.is_dir() else None
+
+
+async def print_events_of_imported(root: Root, run_id: RunId, after: int) -> bool:
+    """Print the history of a run that was imported into this root; False when none of this id was."""
+    import trio
+
+    from matterstack.evidence.imported import imported_bundle
+    from matterstack.evidence.importing import imported_events
+
+    folder = imported_bundle(root, run_id)
+    if not folder.is_dir():
+        return False
+    for line in await trio.to_thread.run_sync(imported_events, folder, after):
+        sys.stdout.write(json.dumps(json.loads(line), ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+    return True
+
+
+def _print_bundle(found: Imported, as_json: bool) -> None:
+    from matterstack.cli.printing import print_json
+    from matterstack.cli.progress import print_summary
+
+    if as_json:
+        print_json({**found.summary.as_json(), "path": str(found.path), "is_complete": found.is_complete})
+    else:
+        print_summary(found.summary)
+        click.echo(f"evidence: {found.path}")
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[OnProgress | None]:
+    """A bar over the bytes that are read, on a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("reading outputs"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("reading", total=None)
+        # Logs and files that jobs were given are read too, so that a little more is read than is known of.
+        yield lambda done, total: progress.update(bar, completed=done, total=max(done, total))
+
+
+@click.group()
+async def evidence() -> None:
+    """Check the evidence of runs."""
+
+
+@evidence.command(short_help="Show how the run of a bundle stood.")
+@click.argument("folder", metavar="DIR", type=_FOLDER)
+@json_option
+async def show(folder: Path, as_json: bool) -> None:
+    """Show what a bundle says of its run: the same as `run status`, without any store."""
+    import trio
+
+    from matterstack.evidence.importing import look_at_bundle
+
+    _print_bundle(await trio.to_thread.run_sync(look_at_bundle, folder), as_json)
+
+
+@evidence.command(short_help="Check a bundle.")
+@click.argument("folder", metavar="DIR", type=_FOLDER)
+@click.option("--against-store", is_flag=True, help="Compare it as well with the store of the root.")
+@json_option
+@click.pass_context
+async def verify(context: click.Context, folder: Path, against_store: bool, as_json: bool) -> None:
+    """Check a bundle: that nothing was changed, is missing or was added, and that all of it fits together.
+
+    No store is needed, and no root: a copy of the folder is enough.  Exits with 1 if something does not fit.
+    """
+    import attrs
+    import trio
+
+    from matterstack.cli.printing import print_json, print_table
+    from matterstack.evidence.survey import shown
+    from matterstack.evidence.verify import verify_bundle
+
+    root = current_root(context) if against_store else None
+    findings = await trio.to_thread.run_sync(verify_bundle, folder, root)
+    if as_json:
+        print_json({"ok": not findings, "problems": [attrs.asdict(finding) for finding in findings]})
+    elif findings:
+        print_table(("file", "problem"), ((shown(f.path), shown(f.problem)) for f in findings))
+    else:
+        click.echo("everything fits: files, events, report and crate")
+    if findings:
+        raise click.exceptions.Exit(1)
