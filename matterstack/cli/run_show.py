@@ -30,7 +30,6 @@ async def list_runs(context: click.Context, as_json: bool) -> None:
     """List all runs, the newest last; then those that were imported from elsewhere."""
     from matterstack.cli.printing import print_json, print_table
     from matterstack.core.states import TaskStatus
-    from matterstack.storage.backend_reports import by_backend, read_reports
     from matterstack.storage.queries import run_summaries
     from matterstack.storage.reader import open_reader
 
@@ -39,8 +38,7 @@ async def list_runs(context: click.Context, as_json: bool) -> None:
         summaries = await reader.read(run_summaries)
     imported = await list_imported(root)
     if as_json:
-        backends = by_backend(read_reports(root))
-        ours = [{**summary.as_json(), "backends": backends} for summary in summaries]
+        ours = [summary.as_json() for summary in summaries]
         print_json([*ours, *({**summary.as_json(), "imported": True} for summary in imported)])
         return
     if not summaries and not imported:
