@@ -1,9 +1,7 @@
 """The modules and structures of the battery screening workspace, for its tests."""
 
-import importlib
 import json
 import shutil
-import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -11,6 +9,8 @@ from types import ModuleType
 from typing import Any, Final
 
 import numpy as np
+
+from tests.support.workspace_modules import load
 
 WORKSPACE: Final = Path(__file__).parents[1] / "workspaces" / "battery_screening"
 MATERIALS: Final = tuple(sorted(path.stem for path in (WORKSPACE / "structures").glob("*.json")))
@@ -21,10 +21,8 @@ BOND_ANGSTROM: Final = 7.0
 
 
 def module(name: str) -> ModuleType:
-    """A module of the workspace, found as a job finds it: by its bare name."""
-    if str(WORKSPACE) not in sys.path:
-        sys.path.append(str(WORKSPACE))
-    return importlib.import_module(name)
+    """A module of the workspace."""
+    return load(WORKSPACE)[name]
 
 
 structures = module("structures")

@@ -1,37 +1,22 @@
 """The modules of the catalyst workspace, for its tests."""
 
-import importlib
 import json
 import shutil
-import sys
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from tests.support.workspace_modules import load
+
 WORKSPACE: Final = Path(__file__).parents[1] / "workspaces" / "catalyst_human_in_loop"
 SLUG: Final = "catalyst_human_in_loop"
 
 
-@cache
 def module(name: str) -> ModuleType:
-    """A module of the workspace, found as a job finds it: by its bare name.
+    """A module of the workspace."""
+    return load(WORKSPACE)[name]
 
-    Other workspaces have modules of the same names, so that none of them stays in ``sys.modules``.
-    """
-    names = [path.stem for path in WORKSPACE.glob("*.py")]
-    others = {other: sys.modules.pop(other) for other in names if other in sys.modules}
-    sys.modules.update({other: loaded for other, loaded in _LOADED.items() if other != name})
-    sys.path.insert(0, str(WORKSPACE))
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.remove(str(WORKSPACE))
-        _LOADED.update({own: sys.modules.pop(own) for own in names if own in sys.modules})
-        sys.modules.update(others)
-
-
-_LOADED: Final[dict[str, ModuleType]] = {}
 
 PUBLISHED: Final = json.loads((WORKSPACE / "published.json").read_text())
 

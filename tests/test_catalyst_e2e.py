@@ -1,4 +1,4 @@
-"""Whole runs of the catalyst campaign: asked, answered and approved while engines come and go."""
+"""Runs of the catalyst campaign: asked, answered, approved, rejected and sent back."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ ANSWER = ("adsorbate=O", "accuracy_ev=0.002", "refine_Ni=true", "refine_Pt=true"
 GATE = json.dumps({"decision": "approve", "comment": "go on"}).encode()
 
 
-def _begun(command_line: CommandLine, *settings: str) -> Life:
+def begun_quick(command_line: CommandLine, *settings: str) -> Life:
     return begun(command_line, SLUG, install_quick(command_line.root, *settings))
 
 
@@ -60,7 +60,7 @@ def _finished(life: Life, engine: Running) -> tuple[dict[str, Any], str]:
     return _trends(life)
 
 
-def _check_whole_life(life: Life) -> None:
+def check_whole_life(life: Life) -> None:
     """Two engines are killed, each while a question waits; both answers are given while there is none."""
     first = _engine(life)
     _await_question(life, "choose")
@@ -90,20 +90,8 @@ def _check_whole_life(life: Life) -> None:
     assert "This was approved: go on." in page
 
 
-def test_a_campaign_outlives_its_engines_while_people_think(command_line: CommandLine) -> None:
-    _check_whole_life(_begun(command_line))
-
-
-@pytest.mark.usefixtures("slurm_env")
-def test_the_same_campaign_outlives_its_engines_on_slurm(command_line: CommandLine) -> None:
-    life = _begun(command_line, "default_backend=cluster", "backends.cluster.poll_interval_s=0.5")
-    _check_whole_life(life)
-    backends = {task: entry["attempts"][-1]["backend"] for task, entry in life.tasks().items()}
-    assert backends["refine-1-Pt"] == backends["trends"] == "cluster"
-
-
 def test_a_rejected_refinement_completes_with_what_was_screened(command_line: CommandLine) -> None:
-    life = _begun(command_line, *SMALLEST)
+    life = begun_quick(command_line, *SMALLEST)
     engine = _engine(life)
     _await_question(life, "choose")
     assert _respond(life, "choose", "adsorbate=O", "accuracy_ev=0.001", "refine_Pt=true") == "SUCCEEDED"
@@ -117,7 +105,7 @@ def test_a_rejected_refinement_completes_with_what_was_screened(command_line: Co
 
 
 def test_a_choice_that_is_sent_back_is_made_anew(command_line: CommandLine) -> None:
-    life = _begun(command_line, *SMALLEST)
+    life = begun_quick(command_line, *SMALLEST)
     engine = _engine(life)
     _await_question(life, "choose")
     _respond(life, "choose", "adsorbate=O", "accuracy_ev=0.0005", "refine_Cu=true")
@@ -137,7 +125,7 @@ def test_a_choice_that_is_sent_back_is_made_anew(command_line: CommandLine) -> N
 
 
 def test_an_answer_that_cannot_be_used_is_set_aside_in_words_for_a_chemist(command_line: CommandLine) -> None:
-    life = _begun(command_line, *SMALLEST)
+    life = begun_quick(command_line, *SMALLEST)
     engine = _engine(life)
     _await_question(life, "choose")
     folder = life.folder / "operators" / "choose"

@@ -1,9 +1,7 @@
-"""Whole runs of the thin film campaign: engine, instrument and campaign as programs of their own."""
+"""Runs of the thin film campaign: engine, instrument and campaign as programs of their own."""
 
 import json
 from pathlib import Path
-
-import pytest
 
 from tests.support.campaign_e2e import Life, begun, lived
 from tests.support.command import CommandLine
@@ -59,7 +57,7 @@ def _check_runs(life: Life, log: Path) -> None:
     assert quick_result(life.folder)["runs_of_the_furnace"] == len(runs)
 
 
-def _lived_with_an_instrument(command_line: CommandLine, tmp_path: Path, *settings: str) -> Life:
+def lived_with_an_instrument(command_line: CommandLine, tmp_path: Path, *settings: str) -> Life:
     """The engine dies in the second round; the instrument goes on without it, and answers what is open."""
     life = begun(command_line, SLUG, install_quick(command_line.root, *settings))
     log = tmp_path / "instrument.jsonl"
@@ -73,21 +71,6 @@ def _lived_with_an_instrument(command_line: CommandLine, tmp_path: Path, *settin
     _check_faults(life)
     _check_runs(life, log)
     return life
-
-
-def test_a_campaign_lives_through_a_bad_instrument_and_a_dead_engine(
-    command_line: CommandLine, tmp_path: Path
-) -> None:
-    _lived_with_an_instrument(command_line, tmp_path)
-
-
-@pytest.mark.usefixtures("slurm_env")
-def test_the_same_life_on_slurm(command_line: CommandLine, tmp_path: Path) -> None:
-    life = _lived_with_an_instrument(
-        command_line, tmp_path, "default_backend=cluster", "backends.cluster.poll_interval_s=0.5"
-    )
-    backends = {task: entry["attempts"][-1]["backend"] for task, entry in life.tasks().items()}
-    assert backends["report"] == backends["model-01"] == "cluster"
 
 
 def test_an_instrument_that_is_killed_goes_on_where_it_was(command_line: CommandLine, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The modules of the thin film workspace, for its tests, and ways of playing a campaign without an engine."""
 
-import importlib
 import json
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ from matterstack.core.responses import Answered, read_response
 from matterstack.core.states import TaskStatus
 from matterstack.core.workflow_check import check_workflow
 from tests.support.polling import wait_until
+from tests.support.workspace_modules import load
 
 SLUG: Final = "thin_film_lab"
 WORKSPACE: Final = Path(__file__).parents[1] / "workspaces" / SLUG
@@ -33,26 +33,14 @@ QUICK: Final = {"goal_rate_nm_min": 19, "goal_nonuniformity_percent": 4, "max_ro
 
 
 def module(name: str) -> ModuleType:
-    """A module of the workspace, found as a job finds it: by its bare name.
-
-    Another workspace has a ``campaign`` too, so that one is loaded by its path.
-    """
-    if str(WORKSPACE) not in sys.path:
-        sys.path.append(str(WORKSPACE))
-    if name != "campaign":
-        return importlib.import_module(name)
-    spec = importlib.util.spec_from_file_location("thin_film_campaign", WORKSPACE / "campaign.py")
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = loaded
-    spec.loader.exec_module(loaded)
-    return loaded
+    """A module of the workspace."""
+    return load(WORKSPACE)[name]
 
 
 lpcvd = module("lpcvd")
 instrument = module("instrument")
 model = module("model")
+sys.modules["model"] = model  # the campaign imports it while it plans; no other workspace has one
 recipes = module("recipes")
 campaign_module = module("campaign")
 

@@ -183,7 +183,7 @@ async def test_runs_share_the_room_that_a_site_leaves(world: World) -> None:
     async with world.serving():
         await world.until(lambda: len(world.cluster.jobs) >= 36, "half of the jobs", within_s=2000)
         started = [sum(job.run_id == run for job in world.cluster.jobs) for run in runs]
-        assert max(started) - min(started) <= 6, started
+        assert min(started) >= 6, f"each has had half of its share at least: {started}"
         await world.until_ended(*runs, within_s=3000)
     assert world.cluster.most_live <= 6
     world.check()

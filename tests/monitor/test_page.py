@@ -206,7 +206,7 @@ def test_ten_thousand_tasks_are_there_and_only_those_in_sight_are_in_the_documen
         expect(group).to_have_attribute("aria-label", "energy-*, 4,999 tasks: 4,998 waiting, 1 ready")
         group.press("Enter")
         expect(grid).to_have_attribute("aria-rowcount", "5000")
-        documents = [url for url in asked if url.endswith(run.run_id)]
+        documents = [url for url in asked if url.endswith(f"/api/runs/{run.run_id}")]
         assert len(documents) == 1, "what has changed is told by events, and nothing is read again"
 
 
