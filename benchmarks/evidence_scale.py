@@ -10,67 +10,33 @@ room): it is named by its hash, which the second export takes from the first.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter
-from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
-from matterstack.core import messages as m
-from matterstack.core.facts import OutputFile
-from matterstack.core.states import JobState
 from matterstack.storage.layout import Root
 from tests.evidence.crowd import crowd
+from tests.evidence.processes import EXPORT, VERIFY, peak_kib
 from tests.evidence.stage import half_done, stage
 from tests.support.states import RUN_ID
 from tests.support.stored import new_root
-
-EXPORT: Final = """
-import resource, sys, trio
-from pathlib import Path
-from matterstack.evidence.export import build_evidence_bundle
-from matterstack.storage.layout import Root
-trio.run(build_evidence_bundle, Root(Path(sys.argv[1])), sys.argv[2])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
-VERIFY: Final = """
-import resource, sys
-from pathlib import Path
-from matterstack.evidence.verify import verify_bundle
-assert verify_bundle(Path(sys.argv[1])) == []
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
 
 
 def measured(script: str, *arguments: str) -> tuple[float, float]:
     """Run a script in a process of its own; returns seconds and MiB."""
     start = perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", script, *arguments], check=True, capture_output=True, text=True
-    )
-    return perf_counter() - start, int(done.stdout) / 1024
+    peak = peak_kib(script, *arguments)
+    return perf_counter() - start, peak / 1024
 
 
 def large(root: Root, gib: int) -> Root:
     """A run in the middle of its work, of which one task left a file of so many GiB."""
-    size = gib << 30
     with stage(root) as made:
         half_done(made)
-        path = made.attempt_folder("odd").path / "large.dat"
-        with path.open("wb") as file:
-            file.truncate(size)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        token = made.stored.run.token("odd")
-        made.tell(
-            m.Observed(token=token, state=JobState.COMPLETED_OK, exit_code=0),
-            m.Collected(token=token, outputs=(OutputFile("large.dat", size, digest),)),
-        )
+        made.end_with_hole("odd", "large.dat", gib << 30)
     return root
 
 

@@ -25,6 +25,8 @@ MOST_SOURCE_BYTES: Final = 1 << 20
 MOST_SOURCES: Final = 300
 MOST_LOOKED_AT: Final = 10_000
 """After so many names no further folder of a workspace is searched for sources."""
+OBJECT_SOURCE: Final = "campaign_object.py"
+"""Where the code of a host program's object is kept, among the workspace's files."""
 _NO_SOURCES: Final = frozenset({"runs", "__pycache__", "node_modules"})
 
 
@@ -36,13 +38,16 @@ class Origins:
     sources: Mapping[str, str]
 
 
-def record_origins(workspace: Workspace, folder: RunFolder) -> Origins:
+def record_origins(workspace: Workspace, folder: RunFolder, object_source: str = "") -> Origins:
     """Look at this environment, and keep copies of the workspace's files in a run's folder, durably.
+
+    Args:
+        object_source: code of the object of a host program that plans the run, where it is one.
 
     Raises:
         OSError: a copy cannot be written.
     """
-    return Origins(installed_software(), _keep_sources(workspace.path, folder.sources))
+    return Origins(installed_software(), _keep_sources(workspace.path, folder.sources, object_source))
 
 
 # ---- software ----
@@ -80,16 +85,27 @@ def _installed(_path_times: tuple[tuple[str, int], ...]) -> Mapping[str, str]:
 # ---- sources ----
 
 
-def _keep_sources(workspace: Path, kept: Path) -> dict[str, str]:
+def _keep_sources(workspace: Path, kept: Path, object_source: str) -> dict[str, str]:
     sources: dict[str, str] = {}
     with confined(workspace) as source, confined(kept, make=True) as target:
-        for path in _source_paths(source):
-            data = _content(source, path)
-            if data is not None:
-                _write(target, path, data)
-                sources[path] = hashlib.sha256(data).hexdigest()
+        for path, data in _contents(source, object_source):
+            _write(target, path, data)
+            sources[path] = hashlib.sha256(data).hexdigest()
         _sync_folders(target, sources)
     return sources
+
+
+def _contents(workspace: Confined, object_source: str) -> Iterator[tuple[str, bytes]]:
+    paths = _source_paths(workspace)
+    if object_source:
+        name = OBJECT_SOURCE
+        while name in paths:
+            name = f"another_{name}"
+        yield name, object_source.encode()
+    for path in paths:
+        data = _content(workspace, path)
+        if data is not None:
+            yield path, data
 
 
 def _source_paths(workspace: Confined) -> list[str]:

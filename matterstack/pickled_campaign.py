@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,10 +34,12 @@ class PickledCampaign:
 
     Attributes:
         kind: its class, with the module.
+        source: text of the file (or the notebook's cell) that its class is in; empty where there is none.
     """
 
     kind: str
     content: bytes
+    source: str = ""
 
     @property
     def sha256(self) -> str:
@@ -69,7 +72,7 @@ def pickled(campaign: object) -> PickledCampaign:
             hint=_NO_DATA,
         ) from error
     header = {"class": kind, "python": _python(), "path": _import_path()}
-    return PickledCampaign(kind, json.dumps(header).encode() + b"\n" + body)
+    return PickledCampaign(kind, json.dumps(header).encode() + b"\n" + body, _source_of(type(campaign)))
 
 
 def unpickled(path: Path, sha256: str) -> Campaign:
@@ -121,6 +124,17 @@ def _loaded(body: bytes) -> Campaign:
 
     campaign: Campaign = pickle.loads(body)  # noqa: S301  its hash stands in the store
     return campaign
+
+
+def _source_of(kind: type) -> str:
+    """For people, who cannot read a pickle."""
+    import inspect
+
+    # The class of a notebook has no file; what its methods were compiled from is known all the same.
+    for defined in (kind, getattr(kind, METHODS[0])):
+        with suppress(OSError, TypeError):
+            return "".join(inspect.findsource(defined)[0])
+    return ""
 
 
 def _culprit(campaign: object) -> str:

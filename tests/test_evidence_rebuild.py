@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -18,19 +19,20 @@ from tests.evidence.bundles import content, export
 from tests.evidence.stage import STORIES, completed, stage, told
 from tests.support.states import RUN_ID
 
-EXPORT: Final = """
+EXPORT_EACH: Final = """
 import sys, trio
 from pathlib import Path
 from matterstack.evidence.export import build_evidence_bundle
 from matterstack.storage.layout import Root
-trio.run(build_evidence_bundle, Root(Path(sys.argv[1])), sys.argv[2])
+for root in sys.argv[2:]:
+    trio.run(build_evidence_bundle, Root(Path(root)), sys.argv[1])
 """
 
 
-def export_elsewhere(root: Root, **environment: str) -> None:
-    """Export in a process of its own."""
-    env = {**os.environ, **environment}
-    subprocess.run([sys.executable, "-c", EXPORT, str(root.path), RUN_ID], env=env, check=True, timeout=60)
+def export_elsewhere(roots: Iterable[Root], **environment: str) -> None:
+    """Export from each root, in a process of its own."""
+    command = [sys.executable, "-c", EXPORT_EACH, RUN_ID, *(str(root.path) for root in roots)]
+    subprocess.run(command, env={**os.environ, **environment}, check=True, timeout=120)
 
 
 @pytest.mark.parametrize("status", STORIES)
@@ -52,20 +54,18 @@ def test_a_bundle_is_the_same_again_after_it_was_removed_and_in_a_root_copied_el
     assert content(export(moved, tmp_path / "out").path) == first
 
 
-@pytest.mark.parametrize("status", ["COMPLETED", "RUNNING"])
-def test_neither_time_zone_nor_language_nor_settings_of_a_user_get_into_a_bundle(
-    status: str, tmp_path: Path
-) -> None:
-    root = told(tmp_path / "root", status)
-    place = root.run_folder("demo", RUN_ID).path / "evidence"
+def test_neither_time_zone_nor_language_nor_settings_of_a_user_get_into_a_bundle(tmp_path: Path) -> None:
+    roots = {status: told(tmp_path / status, status) for status in STORIES}
+    places = {status: root.run_folder("demo", RUN_ID).path / "evidence" for status, root in roots.items()}
     (tmp_path / "matplotlibrc").write_text("font.size: 30\naxes.grid: True\nsvg.fonttype: none\n")
-    export_elsewhere(root, TZ="UTC", LC_ALL="C.UTF-8", PYTHONHASHSEED="1")
-    first = content(place)
-    shutil.rmtree(place)
-    export_elsewhere(
-        root, TZ="Asia/Kolkata", LC_ALL="C", PYTHONHASHSEED="2", MATPLOTLIBRC=str(tmp_path / "matplotlibrc")
-    )
-    assert content(place) == first
+    export_elsewhere(roots.values(), TZ="UTC", LC_ALL="C.UTF-8", PYTHONHASHSEED="1")
+    first = {status: content(place) for status, place in places.items()}
+    for place in places.values():
+        shutil.rmtree(place)
+    settings = str(tmp_path / "matplotlibrc")
+    export_elsewhere(roots.values(), TZ="Asia/Kolkata", LC_ALL="C", PYTHONHASHSEED="2", MATPLOTLIBRC=settings)
+    for status, place in places.items():
+        assert content(place) == first[status], status
 
 
 @pytest.mark.parametrize("status", STORIES)
@@ -113,41 +113,53 @@ from pathlib import Path
 from matterstack.core.ids import RunId
 from matterstack.evidence.export import build_evidence_bundle
 from matterstack.storage.layout import Root
-import matterstack.evidence.contents, matterstack.evidence.gathering
+import matterstack.evidence.contents, matterstack.evidence.gathering.gather
 
-left = int(sys.argv[3])
-ours = str(Path(sys.argv[1]))
 EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree"}
 
-def count(event, arguments):
-    global left
-    if event in EVENTS and armed:
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+def export_and_die(left):
+    def count(event, arguments):
+        nonlocal left
+        if event in EVENTS:
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+    sys.addaudithook(count)
+    trio.run(build_evidence_bundle, Root(Path(sys.argv[1])), RunId(sys.argv[2]))
 
-armed = False
-sys.addaudithook(count)
-
-async def main():
-    global armed
-    armed = True
-    await build_evidence_bundle(Root(Path(ours)), RunId(sys.argv[2]))
-    armed = False
-
-trio.run(main)
-print(left)
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        export_and_die(int(line))
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
-def die_at(root: Root, place: int) -> int:
-    command = [sys.executable, "-c", DYING, str(root.path), RUN_ID, str(place)]
-    return subprocess.run(command, capture_output=True, check=False, timeout=60).returncode
+@pytest.fixture
+def die_at(tmp_path: Path) -> Iterator[Callable[[int], int]]:
+    """Exports in processes of their own (all that they import was imported before): each dies somewhere.
+
+    Takes the number of the change of a file at which it dies, and returns its exit code.
+    """
+    command = [sys.executable, "-c", DYING, str(tmp_path / "root"), RUN_ID]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        write, read = parent.stdin.write, parent.stdout.readline
+
+        def die(place: int) -> int:
+            write(f"{place}\n")
+            return int(read())
+
+        yield die
 
 
 @pytest.mark.parametrize(("old", "step"), [(True, 23), (False, 41)])
 def test_a_kill_at_any_moment_leaves_the_old_bundle_or_the_new_one(
-    old: bool, step: int, tmp_path: Path
+    old: bool, step: int, die_at: Callable[[int], int], tmp_path: Path
 ) -> None:
     root = told(tmp_path / "root", "COMPLETED")
     run_folder = root.run_folder("demo", RUN_ID).path
@@ -158,7 +170,7 @@ def test_a_kill_at_any_moment_leaves_the_old_bundle_or_the_new_one(
         export(root, copy_below_bytes=0)
     before = content(folder)
     died, place = 0, 1
-    while die_at(root, place) == -signal.SIGKILL:
+    while die_at(place) == -signal.SIGKILL:
         found = content(folder)
         assert found in (before, new), f"place {place}: {sorted(found)}"
         if found == new:

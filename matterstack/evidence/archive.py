@@ -22,8 +22,8 @@ import trio
 from matterstack.core.errors import RefusedError, StoreError
 from matterstack.core.ids import RunId
 from matterstack.evidence.export import COPY_BELOW_BYTES, Bundle, OnProgress, build_evidence_bundle
-from matterstack.evidence.gathering import opened
-from matterstack.evidence.survey import SURVEY, FileState, OutputRecord, parse_survey, portable
+from matterstack.evidence.reading import opened
+from matterstack.evidence.survey import SURVEY, OutputRecord, UnclaimedRecord, parse_survey
 from matterstack.evidence.verify import verify_bundle
 from matterstack.storage.confine import confined
 from matterstack.storage.files import CHUNK_BYTES, chunks, sync_folder
@@ -116,10 +116,8 @@ def _entries(bundle: Bundle) -> Iterator[tuple[str, _Write]]:
         yield f"evidence/{name}", partial(_copy, bundle.path, name)
     survey = parse_survey((bundle.path / SURVEY).read_bytes())
     run = RunFolder(bundle.path.parent)
-    for output in survey.outputs:
-        if output.state is FileState.REFERENCED:
-            name = f"outputs/{output.task_id}.{output.n}/{portable(output.path)}"
-            yield name, partial(_copy_checked, run, output)
+    for place, output in survey.large():
+        yield place, partial(_copy_checked, run, output)
 
 
 def _add(archive: zipfile.ZipFile, name: str, write: _Write) -> None:
@@ -137,7 +135,7 @@ def _copy(folder: Path, name: str, into: IO[bytes]) -> None:
             into.write(chunk)
 
 
-def _copy_checked(run: RunFolder, output: OutputRecord, into: IO[bytes]) -> None:
+def _copy_checked(run: RunFolder, output: OutputRecord | UnclaimedRecord, into: IO[bytes]) -> None:
     digest = hashlib.sha256()
     folder = run.attempt(output.task_id, output.n).path
     with confined(folder) as source, opened(source, output.path) as reading:

@@ -19,13 +19,14 @@ from matterstack.core.ids import RunId, TaskId
 from matterstack.core.workflow_check import RESERVED_NAMES
 from matterstack.evidence.history import History, read_history
 from matterstack.evidence.survey import SURVEY, parse_survey
+from matterstack.evidence.unclaimed import RESULT, unclaimed_names
 from matterstack.evidence.verify import verify_bundle
 from matterstack.storage.confine import Confined, confined
 from matterstack.storage.layout import Root, RunFolder
 from matterstack.storage.leases import acquire_lease
 from matterstack.storage.schema import open_database, translated_errors
 
-KEPT_NAMES: Final = RESERVED_NAMES | {"result.json"}
+KEPT_NAMES: Final = RESERVED_NAMES | {RESULT}
 
 
 @attrs.frozen(kw_only=True)
@@ -94,6 +95,8 @@ def _leftovers(history: History, folder: RunFolder) -> Iterator[Leftover]:
             outputs = history.outputs.get((attempt.task_id, attempt.n), ())
             kept = {*task.task.files, *(output.path for output in outputs)}
             with suppress(OSError), confined(folder.attempt(attempt.task_id, attempt.n).path) as source:
+                if (attempt.task_id, attempt.n) not in history.claimed:
+                    kept.update(unclaimed_names(source, task.task))
                 yield from _in_folder(source, _prefix(attempt.task_id, attempt.n), kept)
 
 

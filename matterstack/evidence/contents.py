@@ -11,10 +11,12 @@ from functools import cache
 from importlib.metadata import version
 from typing import Final
 
-from matterstack.evidence.crate import CRATE, WORKFLOW, PayloadFile, crate_bytes
+from matterstack.evidence.crate.document import CRATE, crate_bytes
+from matterstack.evidence.crate.files import WORKFLOW, PayloadFile
+from matterstack.evidence.gathering.sources import CAMPAIGN_OBJECT
 from matterstack.evidence.graph import GRAPH, graph_svg
 from matterstack.evidence.manifest import MANIFEST, SEAL, manifest_bytes
-from matterstack.evidence.report import REPORT_HTML, REPORT_MD, report_html, report_md
+from matterstack.evidence.report.pages import REPORT_HTML, REPORT_MD, report_html, report_md
 from matterstack.evidence.survey import SURVEY, Survey, survey_bytes
 from matterstack.evidence.tables import config_json, tasks_csv, workflow_json
 from matterstack.evidence.timeline import TIMELINE, timeline_svg
@@ -24,8 +26,11 @@ EVENTS: Final = "events.jsonl"
 TASKS: Final = "tasks.csv"
 CONFIG: Final = "config.json"
 OUR_FILES: Final = frozenset(
-    {EVENTS, SURVEY, TASKS, CONFIG, WORKFLOW, TIMELINE, GRAPH, REPORT_MD, REPORT_HTML, CRATE, MANIFEST, SEAL}
-)
+    {
+        EVENTS, SURVEY, TASKS, CONFIG, WORKFLOW, CAMPAIGN_OBJECT, TIMELINE, GRAPH, REPORT_MD, REPORT_HTML,
+        CRATE, MANIFEST, SEAL,
+    }
+)  # fmt: skip
 OUR_FOLDERS: Final = frozenset({"outputs", "used", "logs", "answers", "sources"})
 FOREIGN: Final = "foreign"
 """Folder of what was found in the bundle's place and is none of ours."""
@@ -56,15 +61,12 @@ def copied_files(survey: Survey) -> Iterator[tuple[str, PayloadFile]]:
     for output in survey.outputs:
         if output.place is not None:
             yield output.place, PayloadFile(output.bytes, output.sha256)
-    for answer in survey.answers:
-        if answer.place is not None:
-            yield answer.place, PayloadFile(answer.bytes or 0, answer.sha256)
+    for found in (*survey.unclaimed, *survey.answers, *survey.made_from()):
+        if found.place is not None:
+            yield found.place, PayloadFile(found.bytes or 0, found.sha256)
     for used in survey.used:
         if used.place is not None:
             yield used.place, PayloadFile(used.bytes or 0, used.sha256)
-    for source in survey.sources:
-        if source.place is not None:
-            yield source.place, PayloadFile(source.bytes or 0, source.sha256)
     for attempt in survey.attempts:
         for log in attempt.logs:
             if log.place is not None:

@@ -30,11 +30,13 @@ from matterstack.evidence.contents import (
     made_with,
     payload_file,
 )
-from matterstack.evidence.crate import PayloadFile
-from matterstack.evidence.gathering import Gathering, gather, opened
+from matterstack.evidence.crate.files import PayloadFile
+from matterstack.evidence.gathering.copying import Gathering
+from matterstack.evidence.gathering.gather import gather
 from matterstack.evidence.hashes import HashCache
 from matterstack.evidence.history import History, read_history
 from matterstack.evidence.manifest import MANIFEST, UNLISTED, parse_manifest
+from matterstack.evidence.reading import opened
 from matterstack.evidence.survey import SURVEY, ForeignRecord, Survey, portable
 from matterstack.evidence.swap import built_path, recover, swap_in
 from matterstack.evidence.view import View

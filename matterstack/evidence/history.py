@@ -69,6 +69,7 @@ class History:
         created: what the run was made from.
         started_at: when an engine took the run up for the first time.
         outputs: what each attempt left behind, those of attempts included that were replaced since.
+        claimed: attempts with which a task ended, and with what they had left; others may have left more.
         outcomes: why an attempt was not enough, in words; of attempts that ended well there is none.
         answers: by attempt; of tasks that ask a person, a laboratory or an instrument.
         most_live: the largest number of jobs that held a seat at the same time.
@@ -81,6 +82,7 @@ class History:
     iterations: list[Iteration] = attrs.field(factory=list)
     notes: list[Note] = attrs.field(factory=list)
     outputs: dict[AttemptKey, tuple[OutputFile, ...]] = attrs.field(factory=dict)
+    claimed: set[AttemptKey] = attrs.field(factory=set)
     outcomes: dict[AttemptKey, str] = attrs.field(factory=dict)
     answers: dict[AttemptKey, Answer] = attrs.field(factory=dict)
     most_live: int = 0
@@ -241,6 +243,8 @@ def _remember_end(history: History, fact: f.TaskSucceeded | f.TaskFailed) -> Non
     key = _last_key(history, fact.task_id)
     if fact.outputs:
         history.outputs[key] = fact.outputs
+    if isinstance(fact, f.TaskSucceeded) or fact.outputs or fact.data is not None:
+        history.claimed.add(key)
     if isinstance(fact, f.TaskFailed):
         history.outcomes[key] = fact.reason
 

@@ -7,7 +7,6 @@ serves it, and it takes no seat.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 import zipfile
@@ -25,11 +24,12 @@ from matterstack.core.run_state import AttemptState
 from matterstack.evidence.contents import EVENTS
 from matterstack.evidence.history import History, fold_events, parse_lines
 from matterstack.evidence.imported import IMPORTED
-from matterstack.evidence.survey import SURVEY, FileState, Survey, parse_survey, portable, shown
+from matterstack.evidence.reading import sha256_of
+from matterstack.evidence.survey import SURVEY, parse_survey, shown
 from matterstack.evidence.verify import verify_bundle
 from matterstack.evidence.view import View
 from matterstack.storage.codec import CONVERTER
-from matterstack.storage.confine import Confined, confined
+from matterstack.storage.confine import confined
 from matterstack.storage.files import CHUNK_BYTES, write_all
 from matterstack.storage.layout import Root
 from matterstack.storage.queries import RunSummary, Stage
@@ -125,23 +125,11 @@ def _require_whole(part: Path) -> None:
         )
     survey = parse_survey((part / "evidence" / SURVEY).read_bytes())
     with confined(part) as folder:
-        expected = dict(_large_outputs(survey))
+        expected = {place: output.sha256 for place, output in survey.large()}
         found = {name for name in folder.regular_files() if name.startswith("outputs/")}
         for name in sorted(expected.keys() | found):
-            if name not in found or name not in expected or _hash(folder, name) != expected[name]:
+            if name not in found or name not in expected or sha256_of(folder, name) != expected[name]:
                 raise RefusedError(f"the archive is not whole: {shown(name)} is not what the evidence names")
-
-
-def _large_outputs(survey: Survey) -> Iterator[tuple[str, str]]:
-    for output in survey.outputs:
-        if output.state is FileState.REFERENCED:
-            yield f"outputs/{output.task_id}.{output.n}/{portable(output.path)}", output.sha256
-
-
-def _hash(folder: Confined, name: str) -> str:
-    descriptor = folder.open_file(name)
-    with os.fdopen(descriptor, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def imported_tasks(folder: Path) -> list[dict[str, Any]]:

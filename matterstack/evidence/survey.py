@@ -7,6 +7,7 @@ tables, the pictures and the crate are made from.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any, Final
 
@@ -114,12 +115,9 @@ class AttemptRecord:
 
 
 @attrs.frozen(kw_only=True)
-class AnswerRecord:
-    """What a person or an instrument answered to an attempt; fields as in `OutputRecord`."""
+class FoundFile:
+    """What became of a file; fields as in `OutputRecord`."""
 
-    task_id: TaskId
-    n: int
-    by: str
     sha256: str
     state: FileState
     bytes: int | None = None
@@ -128,19 +126,39 @@ class AnswerRecord:
 
 
 @attrs.frozen(kw_only=True)
-class SourceRecord:
-    """The copy of a file of the campaign that was kept when the run was made; fields as in `OutputRecord`.
+class AnswerRecord(FoundFile):
+    """What a person or an instrument answered to an attempt."""
+
+    task_id: TaskId
+    n: int
+    by: str
+
+
+@attrs.frozen(kw_only=True)
+class SourceRecord(FoundFile):
+    """The copy of a file of the campaign that was kept when the run was made.
 
     Attributes:
         path: in the workspace.
     """
 
     path: str
-    sha256: str
-    state: FileState
-    bytes: int | None = None
-    place: str | None = None
-    detail: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class UnclaimedRecord(FoundFile):
+    """An output of an attempt that was not enough: it was tried again, or cancelled.
+
+    Nobody recorded its hash when the attempt ended: it is as it was found.
+
+    Attributes:
+        path: relative to the attempt's folder.
+        sha256: empty when it cannot be read.
+    """
+
+    task_id: TaskId
+    n: int
+    path: str
 
 
 @attrs.frozen(kw_only=True)
@@ -161,6 +179,7 @@ class Survey:
         made_with: versions of what draws and writes; bundles are the same to the byte where these are.
         copy_below_bytes: larger files are referenced by their hash.
         has_folder: whether the run's folder was there at all.
+        campaign_object: the object of a host program that planned the run, where it was one.
     """
 
     run_id: RunId
@@ -169,12 +188,32 @@ class Survey:
     copy_below_bytes: int
     has_folder: bool
     outputs: tuple[OutputRecord, ...] = ()
+    unclaimed: tuple[UnclaimedRecord, ...] = ()
     used: tuple[UsedRecord, ...] = ()
     attempts: tuple[AttemptRecord, ...] = ()
     answers: tuple[AnswerRecord, ...] = ()
     sources: tuple[SourceRecord, ...] = ()
+    campaign_object: SourceRecord | None = None
     foreign: tuple[ForeignRecord, ...] = ()
     format: int = FORMAT
+
+    def made_from(self) -> Iterator[SourceRecord]:
+        """All that the campaign was."""
+        if self.campaign_object is not None:
+            yield self.campaign_object
+        yield from self.sources
+
+    def found_outputs(self) -> Iterator[OutputRecord | UnclaimedRecord]:
+        """All outputs, whether their hashes were recorded or not."""
+        yield from self.outputs
+        yield from self.unclaimed
+
+    def large(self) -> Iterator[tuple[str, OutputRecord | UnclaimedRecord]]:
+        """Outputs that are named by their hash instead of being copied, by their places in an archive."""
+        taken: set[str] = set()
+        for output in self.found_outputs():
+            if output.state is FileState.REFERENCED:
+                yield free_place(f"outputs/{output.task_id}.{output.n}", output.path, taken), output
 
     def problems(self) -> list[str]:
         """What of the run's files is not as it should be, in words; empty when all is there."""
@@ -197,7 +236,7 @@ class Survey:
         ]
         found += [
             f"{shown(s.path)}, as the campaign had it when the run was made, is {s.state}: {s.detail}"
-            for s in self.sources
+            for s in self.made_from()
             if s.state not in IN_ORDER
         ]
         found += [
@@ -268,3 +307,12 @@ def portable(path: str) -> str:
     return "".join(
         f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in path.replace("%", "%25")
     )
+
+
+def free_place(folder: str, path: str, taken: set[str]) -> str:
+    """Where a file goes; no two of them to the same place, whatever their names are."""
+    place = f"{folder}/{portable(path)}"
+    while place in taken:
+        place += "~"
+    taken.add(place)
+    return place

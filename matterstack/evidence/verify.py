@@ -7,7 +7,6 @@ made once more and compared, and whatever was changed, taken away or added contr
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -31,12 +30,23 @@ from matterstack.evidence.contents import (
     payload_file,
     seal_bytes,
 )
-from matterstack.evidence.crate import CRATE, WORKFLOW, file_id
-from matterstack.evidence.gathering import opened
+from matterstack.evidence.crate.document import CRATE
+from matterstack.evidence.crate.files import WORKFLOW
+from matterstack.evidence.crate.graph import file_id
+from matterstack.evidence.gathering.sources import campaign_object_sha256
 from matterstack.evidence.history import History, LineError, fold_events, parse_lines, read_history
 from matterstack.evidence.manifest import MANIFEST, SEAL, UNLISTED, manifest_bytes, parse_manifest
-from matterstack.evidence.report import REPORT_HTML, REPORT_MD
-from matterstack.evidence.survey import IN_ORDER, SURVEY, FileState, OutputRecord, Survey, parse_survey
+from matterstack.evidence.reading import opened, sha256_of
+from matterstack.evidence.report.pages import REPORT_HTML, REPORT_MD
+from matterstack.evidence.survey import (
+    IN_ORDER,
+    SURVEY,
+    FileState,
+    OutputRecord,
+    Survey,
+    UnclaimedRecord,
+    parse_survey,
+)
 from matterstack.evidence.view import View
 from matterstack.storage.codec import decode_fact
 from matterstack.storage.confine import Confined, confined
@@ -124,18 +134,11 @@ class _Check:
             prefix = "" if Path(top) == self.folder else f"{Path(top).relative_to(self.folder)}/"
             for name in (*files, *(f for f in folders if (Path(top) / f).is_symlink())):
                 try:
-                    self.hashes[prefix + name] = self._hash(prefix + name)
+                    self.hashes[prefix + name] = sha256_of(self.bundle, prefix + name)
                 except OSError as error:
                     self.blame(prefix + name, f"cannot be read: {error.strerror or error}")
             if not files and not folders:
                 self.blame(prefix.rstrip("/") or ".", "is an empty folder, which no bundle holds")
-
-    def _hash(self, path: str) -> str:
-        digest = hashlib.sha256()
-        with opened(self.bundle, path) as reading:
-            for chunk in chunks(reading):
-                digest.update(chunk)
-        return digest.hexdigest()
 
     def _check_manifest(self) -> None:
         text = self.read(MANIFEST)
@@ -215,6 +218,9 @@ class _Check:
             self.blame(SURVEY, f"does not have the answers that {EVENTS} has")
         if dict(history.created.sources) != {source.path: source.sha256 for source in survey.sources}:
             self.blame(SURVEY, f"does not have the campaign's files that {EVENTS} has")
+        kept = None if survey.campaign_object is None else survey.campaign_object.sha256
+        if kept != campaign_object_sha256(history.created):
+            self.blame(SURVEY, f"does not have the campaign's object that {EVENTS} has")
         recorded = {
             (task_id, n, file.path): (file.sha256, file.size_bytes)
             for (task_id, n), files in history.outputs.items()
@@ -307,7 +313,7 @@ class _Check:
 
     def _compare_outputs(self, store: Root, history: History, survey: Survey) -> None:
         folder = store.run_folder(history.state.workspace, history.run_id)
-        for output in survey.outputs:
+        for output in survey.found_outputs():
             if output.state in IN_ORDER:
                 path = folder.attempt(output.task_id, output.n).path
                 problem = _output_problem(path, output)
@@ -315,15 +321,16 @@ class _Check:
                     self.blame(output.place or SURVEY, f"in the run's folder, output {output.path} {problem}")
 
 
-def _output_problem(folder: Path, output: OutputRecord) -> str | None:
-    digest = hashlib.sha256()
+def _output_problem(folder: Path, output: OutputRecord | UnclaimedRecord) -> str | None:
     try:
-        with confined(folder) as source, opened(source, output.path) as reading:
-            for chunk in chunks(reading):
-                digest.update(chunk)
+        with confined(folder) as source:
+            digest = sha256_of(source, output.path)
     except OSError as error:
         return f"cannot be read: {error.strerror or error}"
-    return None if digest.hexdigest() == output.sha256 else "is not what it was when its task ended"
+    if digest == output.sha256:
+        return None
+    since = "its task ended" if isinstance(output, OutputRecord) else "this bundle was made"
+    return f"is not what it was when {since}"
 
 
 def _broken_rules(events: bytes) -> Iterator[str]:

@@ -13,7 +13,14 @@ from matterstack.core.run_state import AttemptState, TaskState
 from matterstack.core.states import ENDED_RUNS, JobState, RunStatus, TaskStatus
 from matterstack.evidence.durations import seconds_between
 from matterstack.evidence.history import AttemptKey, History
-from matterstack.evidence.survey import AnswerRecord, AttemptRecord, FileState, OutputRecord, Survey
+from matterstack.evidence.survey import (
+    AnswerRecord,
+    AttemptRecord,
+    FileState,
+    OutputRecord,
+    Survey,
+    UnclaimedRecord,
+)
 
 Content = Callable[[str], bytes]
 """Reads a file of the bundle."""
@@ -73,6 +80,14 @@ class View:
         """What was found of the outputs of each attempt."""
         found: dict[AttemptKey, list[OutputRecord]] = {}
         for output in self.survey.outputs:
+            found.setdefault((output.task_id, output.n), []).append(output)
+        return found
+
+    @cached_property
+    def unclaimed(self) -> Mapping[AttemptKey, list[UnclaimedRecord]]:
+        """What was found of what each attempt left that was not enough."""
+        found: dict[AttemptKey, list[UnclaimedRecord]] = {}
+        for output in self.survey.unclaimed:
             found.setdefault((output.task_id, output.n), []).append(output)
         return found
 

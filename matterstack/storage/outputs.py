@@ -41,7 +41,7 @@ def collect_outputs(folder: Path, patterns: Sequence[str], given: Collection[str
     files: tuple[OutputFile, ...] = ()
     if patterns:
         with confined(folder) as inside:
-            names = sorted(_matching(inside, patterns, given))
+            names = sorted(matching_outputs(inside, patterns, given))
             problems.extend(
                 f"its job ended well, but no file matches the output {pattern!r}"
                 for pattern in patterns
@@ -69,7 +69,8 @@ def _output(folder: Confined, name: str, problems: list[str]) -> OutputFile:
     return OutputFile(name, size, digest)
 
 
-def _matching(folder: Confined, patterns: Sequence[str], given: Collection[str]) -> Iterator[str]:
+def matching_outputs(folder: Confined, patterns: Sequence[str], given: Collection[str]) -> Iterator[str]:
+    """Names of the files that match the patterns; arguments as in `collect_outputs`."""
     for name in folder.regular_files(leave_out=RESERVED_NAMES):
         if any(matches(name, p) and (name not in given or p == name) for p in patterns):
             yield name

@@ -7,11 +7,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from matterstack.core.errors import CampaignError
 from matterstack.pickled_campaign import PickledCampaign, pickled, unpickled
+from tests.embed import campaigns
 from tests.embed.campaigns import Rounds
 
 
@@ -27,6 +29,13 @@ def test_an_object_comes_back_with_its_data(tmp_path: Path) -> None:
     campaign = unpickled(keep(tmp_path, kept), kept.sha256)
     assert isinstance(campaign, Rounds)
     assert campaign.lines == ["a", "b"]
+
+
+def test_its_code_is_kept_for_people() -> None:
+    assert pickled(Rounds([])).source == Path(campaigns.__file__).read_text()
+    unseen: dict[str, Any] = {}
+    exec("class Typed:\n    def plan(self): ...\n    def analyze(self): ...\n", unseen)  # noqa: S102  typed
+    assert pickled(unseen["Typed"]()).source == "", "no code is known"
 
 
 def test_a_module_beside_the_host_is_found_from_anywhere(tmp_path: Path) -> None:

@@ -147,6 +147,20 @@ class Stage:
             m.Collected(token=token, outputs=files, data=data, problem=problem),
         )
 
+    def end_with_hole(self, task_id: str, name: str, size_bytes: int) -> Path:
+        """A job ends well, and has left a file that is large, but takes no room."""
+        path = self.attempt_folder(task_id).path / name
+        with path.open("wb") as file:
+            file.truncate(size_bytes)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        token = self.stored.run.token(task_id)
+        self.tell(
+            m.Observed(token=token, state=JobState.COMPLETED_OK, exit_code=0),
+            m.Collected(token=token, outputs=(OutputFile(name, size_bytes, digest),)),
+        )
+        return path
+
     def analyze(self, **state: Any) -> None:
         """The campaign analyzes the iteration."""
         self.tell(m.Analyzed(iteration=self.stored.run.state.iteration, state=state))
@@ -198,7 +212,7 @@ def first_round() -> list[Task]:
             env={"OMP_NUM_THREADS": "1"},
             resources=Resources(cpus=2, gpus=1),
         ),
-        Task(TaskId("flaky"), command=["true"], retries=1),
+        Task(TaskId("flaky"), command=["true"], outputs=["part*.dat"], retries=1),
         Task(
             TaskId("relax"),
             command=["bash", "-c", "cat start.json | sort > out.txt"],
@@ -221,7 +235,8 @@ def half_done(made: Stage) -> None:
     """One task has succeeded, one is tried again, others are still to come."""
     begun(made)
     made.end("mix", {"mix.json": b'{"ratio": 2}', "mix.svg": SVG}, data={"energy_ev": -1.5})
-    made.end("flaky", state=JobState.COMPLETED_ERROR, stderr=b"no luck\nthis time <script>\n")
+    left = {"part 1.dat": b"half of it\n", "result.json": b"{}"}
+    made.end("flaky", left, state=JobState.COMPLETED_ERROR, stderr=b"no luck\nthis time <script>\n")
 
 
 def all_done(made: Stage) -> None:

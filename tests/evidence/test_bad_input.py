@@ -12,16 +12,15 @@ from typing import Final
 import pytest
 import trio
 
-from matterstack.core import messages as m
 from matterstack.core.errors import DiskFullError, NotFoundError, RefusedError
-from matterstack.core.facts import OutputFile
 from matterstack.core.ids import RunId
-from matterstack.core.states import JobState
-from matterstack.evidence import gathering, hashes
+from matterstack.evidence import hashes
 from matterstack.evidence.contents import FOREIGN
 from matterstack.evidence.export import build_evidence_bundle
+from matterstack.evidence.gathering import copying
 from matterstack.evidence.survey import FileState, Survey, parse_survey, portable, shown
 from matterstack.evidence.verify import verify_bundle
+from matterstack.storage.confine import Confined
 from matterstack.storage.files import chunks
 from matterstack.storage.layout import Root
 from tests.evidence.bundles import content, export
@@ -158,7 +157,7 @@ def test_large_outputs_are_named_by_their_hash_and_hashed_once(
         read.append(descriptor)
         return chunks(descriptor)
 
-    monkeypatch.setattr(gathering, "chunks", counted)
+    monkeypatch.setattr(copying, "chunks", counted)
     first = export(root, copy_below_bytes=0)
     assert {o.state for o in survey_of(first.path).outputs if o.bytes} == {FileState.REFERENCED}
     assert first.is_complete
@@ -231,7 +230,27 @@ def test_a_full_disk_leaves_the_old_bundle_whole(
     def full(_descriptor: int, _data: bytes) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(gathering, "write_all", full)
+    monkeypatch.setattr(copying, "write_all", full)
+    with pytest.raises(DiskFullError):
+        export(root)
+    assert content(run_folder / "evidence") == before
+    assert [path.name for path in run_folder.glob(".evidence.*")] == []
+
+
+@pytest.mark.parametrize("last", ["evidence.json", "report.html", "manifest-sha256.txt.sha256"])
+def test_a_disk_that_becomes_full_at_the_end_leaves_the_old_bundle_whole(
+    last: str, root: Root, run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = content(export(root).path)
+    (run_folder / OUTPUT).unlink()
+    write = Confined.write
+
+    def full(self: Confined, name: str, data: bytes) -> None:
+        if name == last:
+            raise OSError(28, os.strerror(28))
+        write(self, name, data)
+
+    monkeypatch.setattr(Confined, "write", full)
     with pytest.raises(DiskFullError):
         export(root)
     assert content(run_folder / "evidence") == before
@@ -268,16 +287,7 @@ def test_an_output_over_the_limit_takes_no_room_and_no_memory_and_is_found_out_w
     root = new_root(tmp_path / "root")
     with stage(root) as made:
         half_done(made)
-        path = made.attempt_folder("odd").path / "large.dat"
-        with path.open("wb") as file:
-            file.truncate(size)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        token = made.stored.run.token("odd")
-        made.tell(
-            m.Observed(token=token, state=JobState.COMPLETED_OK, exit_code=0),
-            m.Collected(token=token, outputs=(OutputFile("large.dat", size, digest),)),
-        )
+        path = made.end_with_hole("odd", "large.dat", size)
     seen: list[tuple[int, int]] = []
     tracemalloc.start()
     try:

@@ -3,7 +3,6 @@
 Counted, not timed: calls of functions, and the memory of a process of its own.
 """
 
-import subprocess
 import sys
 from pathlib import Path
 from types import FrameType
@@ -13,24 +12,14 @@ from matterstack.evidence.contents import closing_files, copied_files, derived_f
 from matterstack.evidence.history import fold_events, parse_lines
 from matterstack.evidence.survey import parse_survey
 from matterstack.evidence.view import View
-from matterstack.storage.layout import Root
 from tests.evidence.bundles import export
 from tests.evidence.crowd import crowd
+from tests.evidence.processes import EXPORT, peak_kib
 from tests.support.states import RUN_ID
 
 MOST_MIB: Final = 300
 PROMISED: Final = 10_000
 """Tasks for which that much memory must do."""
-# VmHWM belongs to the program's own memory; ru_maxrss is handed on by the parent over fork and exec: a large
-# parent's size would be measured instead (getrusage(2), proc_pid_status(5)).
-PEAK: Final = """
-import re, sys, trio
-from pathlib import Path
-from matterstack.evidence.export import build_evidence_bundle
-from matterstack.storage.layout import Root
-trio.run(build_evidence_bundle, Root(Path(sys.argv[1])), sys.argv[2])
-print(re.search(r"^VmHWM:\\s+(\\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)[1])
-"""
 
 
 def calls_to_make_again(folder: Path) -> int:
@@ -57,19 +46,14 @@ def calls_to_make_again(folder: Path) -> int:
 
 def test_the_cost_of_a_bundle_grows_linearly_with_its_tasks(tmp_path: Path) -> None:
     # All of them are drawn in the same way: as a crowd.
-    calls = [calls_to_make_again(export(crowd(tmp_path / str(n), n)).path) for n in (500, 1000, 1500)]
+    calls = [calls_to_make_again(export(crowd(tmp_path / str(n), n)).path) for n in (450, 550, 650)]
     first, second = calls[1] - calls[0], calls[2] - calls[1]
     assert 0.8 < second / first < 1.2
 
 
-def peak_kib(root: Root) -> int:
-    command = [sys.executable, "-c", PEAK, str(root.path), RUN_ID]
-    return int(subprocess.run(command, check=True, capture_output=True, timeout=300).stdout)
-
-
 def test_ten_thousand_tasks_need_less_memory_than_promised(tmp_path: Path) -> None:
-    few, many = 500, 3000
-    small, large = (peak_kib(crowd(tmp_path / str(n), n)) for n in (few, many))
+    few, many = 1000, 3000
+    small, large = (peak_kib(EXPORT, str(crowd(tmp_path / str(n), n).path), RUN_ID) for n in (few, many))
     assert small < large, f"{small} KiB for {few} tasks, {large} KiB for {many}: not what they need"
     expected = small + (large - small) * (PROMISED - few) / (many - few)
     assert expected < MOST_MIB * 1024, f"{small} KiB for {few} tasks, {large} KiB for {many}"

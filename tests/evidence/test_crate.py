@@ -10,7 +10,7 @@ import pytest
 
 from matterstack.core import messages as m
 from matterstack.core.ids import TaskId
-from matterstack.evidence.crate import file_id
+from matterstack.evidence.crate.graph import file_id
 from matterstack.evidence.survey import portable
 from matterstack.evidence.verify import verify_bundle
 from matterstack.storage.layout import Root
@@ -41,6 +41,12 @@ def graph(folder: Path) -> dict[str, Any]:
     return {entity["@id"]: entity for entity in document["@graph"]}
 
 
+@pytest.fixture(scope="module")
+def completed_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a run that met its goal; for all who only read it."""
+    return export(told(tmp_path_factory.mktemp("told") / "root", "COMPLETED")).path
+
+
 def test_crates_of_runs_in_every_state_are_valid(tmp_path: Path) -> None:
     folders = {status: export(told(tmp_path / status, status)).path for status in STORIES}
     assert findings(*folders.values()) == {str(folder): [] for folder in folders.values()}
@@ -69,8 +75,8 @@ def test_the_validator_finds_what_is_wrong_with_a_crate(tmp_path: Path) -> None:
     assert any("instrument" in problem for problem in problems)
 
 
-def test_an_attempt_tells_what_it_was_given_where_it_ran_and_what_it_made(tmp_path: Path) -> None:
-    entities = graph(export(told(tmp_path / "root", "COMPLETED")).path)
+def test_an_attempt_tells_what_it_was_given_where_it_ran_and_what_it_made(completed_bundle: Path) -> None:
+    entities = graph(completed_bundle)
     mix = entities["#attempt/mix/1"]
     assert mix["description"] == "python mix.py --ratio '1 to 2'"
     assert mix["identifier"][1] == "job job-mix"
@@ -124,8 +130,10 @@ def test_a_rerun_keeps_what_the_first_attempt_made_and_says_who_asked(tmp_path: 
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
-def test_files_of_any_name_are_described_by_their_place_in_the_bundle(name: str, tmp_path: Path) -> None:
-    folder = export(told(tmp_path / "root", "COMPLETED")).path
+def test_files_of_any_name_are_described_by_their_place_in_the_bundle(
+    name: str, completed_bundle: Path
+) -> None:
+    folder = completed_bundle
     entity = graph(folder)[file_id(f"outputs/odd.1/{portable(name)}")]
     assert entity["@type"] == "File"
     assert entity["contentSize"] == str((folder / "outputs" / "odd.1" / portable(name)).stat().st_size)

@@ -20,10 +20,12 @@ from matterstack.evidence.history import read_history
 from matterstack.evidence.survey import FileState
 from matterstack.evidence.verify import verify_bundle
 from matterstack.origins import MOST_SOURCE_BYTES, installed_software
+from matterstack.pickled_campaign import pickled
 from matterstack.storage.codec import decode_fact
 from matterstack.storage.confine import Confined
 from matterstack.storage.layout import Root
 from matterstack.storage.schema import open_database
+from tests.embed.campaigns import Rounds
 from tests.evidence.bundles import content, export
 from tests.evidence.stage import MAKER, SOFTWARE, SOURCES, sha256, told
 from tests.evidence.test_bad_input import assert_told_everywhere, survey_of
@@ -76,8 +78,36 @@ def test_the_campaign_comes_before_all_other_files_where_there_are_too_many(
     root: Root, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(origins, "MOST_SOURCES", 2)
+    (root.workspaces / "demo" / "a.py").write_text("before it in the alphabet\n")
     run_id = create_run(root, "demo", {}, Runtime())
-    assert list(created(root, run_id).sources) == ["campaign.py", "config.json"]
+    assert list(created(root, run_id).sources) == ["campaign.py", "a.py"]
+
+
+def test_an_object_that_plans_a_run_is_in_its_evidence_with_its_code(root: Root) -> None:
+    (root.workspaces / "demo" / "campaign_object.py").write_text("another\n")
+    kept = pickled(Rounds(["a"]))
+    run_id = create_run(root, "demo", {}, Runtime(), campaign=kept)
+    assert created(root, run_id).sources["another_campaign_object.py"] == sha256(kept.source.encode())
+    folder = export(root, run_id=run_id).path
+    assert (folder / "sources" / "another_campaign_object.py").read_text() == kept.source
+    assert (folder / "campaign.pickle").read_bytes() == kept.content
+    assert f"| `campaign.pickle` | {kept.sha256} | `campaign.pickle` |" in (folder / "report.md").read_text()
+    entities = graph(folder)
+    assert {"@id": "campaign.pickle"} in entities["workflow.json"]["isBasedOn"]
+    assert entities["campaign.pickle"]["sha256"] == kept.sha256
+    assert verify_bundle(folder, root) == []
+
+    root.run_folder("demo", run_id).campaign_object.write_bytes(b"forged")
+    assert not (export(root, run_id=run_id).path / "campaign.pickle").exists()
+    assert_told_everywhere(
+        folder, "campaign.pickle, as the campaign had it when the run was made, is changed"
+    )
+
+    survey = json.loads((folder / "evidence.json").read_bytes())
+    survey["campaign_object"] = None
+    (folder / "evidence.json").write_text(json.dumps(survey))
+    problems = {finding.problem for finding in verify_bundle(folder)}
+    assert "does not have the campaign's object that events.jsonl has" in problems
 
 
 def test_software_is_all_that_is_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -90,6 +120,9 @@ def test_software_is_all_that_is_installed(monkeypatch: pytest.MonkeyPatch, tmp_
     (tmp_path / "fresh-7.0.dist-info" / "METADATA").write_text("Name: fresh\nVersion: 7.0\n\nVersion: 8\n")
     monkeypatch.syspath_prepend(tmp_path)
     assert installed_software() == {**found, "fresh": "7.0"}, "what was installed since is seen"
+    (tmp_path / "trio-0.1.dist-info").mkdir()
+    (tmp_path / "trio-0.1.dist-info" / "METADATA").write_text("Name: trio\nVersion: 0.1\n")
+    assert installed_software()["trio"] == "0.1", "the first one on the path: it is imported"
 
 
 def test_runs_that_were_made_before_this_was_recorded_can_still_be_read() -> None:

@@ -1,7 +1,8 @@
 """What the report says, in words and pictures, and how it looks in a browser."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree as ET
@@ -17,6 +18,8 @@ from tests.evidence.stage import STORIES, told
 WIDTHS: Final = {"desktop": 1280, "phone": 390}
 MOST_SVG_BYTES: Final = 1 << 19
 
+BundleOf = Callable[[str], Path]
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
@@ -27,21 +30,24 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-def bundle_of(status: str, tmp_path: Path) -> Path:
-    return export(told(tmp_path / status, status)).path
+@pytest.fixture(scope="module")
+def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> BundleOf:
+    """The bundle of a run in a status; the same one for all who only read it."""
+    folder = tmp_path_factory.mktemp("told")
+    return cache(lambda status: export(told(folder / status, status)).path)
 
 
 @pytest.mark.parametrize("status", STORIES)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_page_fits_its_window_and_asks_for_nothing_else(
-    status: str, width: str, tmp_path: Path, browser: Browser
+    status: str, width: str, bundle_of: BundleOf, browser: Browser
 ) -> None:
     page = browser.new_page(viewport={"width": WIDTHS[width], "height": 900})
     asked: list[str] = []
     complaints: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.on("console", lambda message: complaints.append(message.text))
-    page.goto((bundle_of(status, tmp_path) / "report.html").as_uri())
+    page.goto((bundle_of(status) / "report.html").as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") == WIDTHS[width]
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
     assert len([url for url in asked if url.startswith("file:")]) == 1
@@ -53,9 +59,9 @@ def test_the_page_fits_its_window_and_asks_for_nothing_else(
 
 @pytest.mark.parametrize(("status", "complete"), [(status, status == "COMPLETED") for status in STORIES])
 def test_both_reports_say_the_status_and_whether_the_evidence_is_complete(
-    status: str, complete: bool, tmp_path: Path
+    status: str, complete: bool, bundle_of: BundleOf
 ) -> None:
-    folder = bundle_of(status, tmp_path)
+    folder = bundle_of(status)
     word = "true" if complete else "false"
     text, page = (folder / "report.md").read_text(), (folder / "report.html").read_text()
     assert f"| status | **{status}**" in text
@@ -64,8 +70,10 @@ def test_both_reports_say_the_status_and_whether_the_evidence_is_complete(
     assert f'<meta name="matterstack-is-complete" content="{word}">' in page
 
 
-def test_every_failure_is_told_with_its_reason_and_what_it_wrote_last(tmp_path: Path) -> None:
-    folder = bundle_of("FAILED", tmp_path)
+def test_every_failure_is_told_with_its_reason_and_what_it_wrote_last(
+    bundle_of: BundleOf,
+) -> None:
+    folder = bundle_of("FAILED")
     text = (folder / "report.md").read_text()
     assert "| flaky | FAILED | its job ended with exit code 1 |" in text
     assert "| flaky | attempt 1 was followed by another | error: its job ended with exit code 1 |" in text
@@ -75,8 +83,8 @@ def test_every_failure_is_told_with_its_reason_and_what_it_wrote_last(tmp_path: 
     assert "<script" not in page
 
 
-def test_what_people_wrote_is_shown_as_text(tmp_path: Path) -> None:
-    folder = bundle_of("COMPLETED", tmp_path)
+def test_what_people_wrote_is_shown_as_text(bundle_of: BundleOf) -> None:
+    folder = bundle_of("COMPLETED")
     page = (folder / "report.html").read_text()
     assert "round one: &lt;b&gt;all&lt;/b&gt; &amp; |more|" in page
     assert "<td>&lt;i&gt;2&lt;/i&gt;</td>" in page, "a table of a Markdown output, without its HTML"
@@ -84,8 +92,10 @@ def test_what_people_wrote_is_shown_as_text(tmp_path: Path) -> None:
     assert "round one: &lt;b&gt;all&lt;/b&gt; &amp; \\|more\\|" in text
 
 
-def test_the_campaign_s_own_pictures_are_in_the_page_and_linked_from_the_text(tmp_path: Path) -> None:
-    folder = bundle_of("COMPLETED", tmp_path)
+def test_the_campaign_s_own_pictures_are_in_the_page_and_linked_from_the_text(
+    bundle_of: BundleOf,
+) -> None:
+    folder = bundle_of("COMPLETED")
     text = (folder / "report.md").read_text()
     linked = re.findall(r"!\[[^]]*\]\(<(outputs/[^>]*)>\)", text)
     assert linked == ["outputs/rank.1/r.svg", "outputs/mix.1/mix.svg"]
@@ -93,8 +103,10 @@ def test_the_campaign_s_own_pictures_are_in_the_page_and_linked_from_the_text(tm
     assert (folder / "report.html").read_text().count("data:image/svg+xml;base64,") == 4
 
 
-def test_the_provenance_of_an_output_is_its_command_inputs_host_job_and_times(tmp_path: Path) -> None:
-    text = (bundle_of("COMPLETED", tmp_path) / "report.md").read_text()
+def test_the_provenance_of_an_output_is_its_command_inputs_host_job_and_times(
+    bundle_of: BundleOf,
+) -> None:
+    text = (bundle_of("COMPLETED") / "report.md").read_text()
     section = text[text.index("### relax, attempt 1") :]
     section = section[: section.index("###", 10)]
     assert "- command: `bash -c 'cat start.json \\| sort > out.txt'`" in section
@@ -103,8 +115,8 @@ def test_the_provenance_of_an_output_is_its_command_inputs_host_job_and_times(tm
     assert re.search(r"output `out.txt`: 7 B, SHA-256 [0-9a-f]{64}, copied", section)
 
 
-def test_resources_are_added_up_over_all_attempts(tmp_path: Path) -> None:
-    text = (bundle_of("COMPLETED", tmp_path) / "report.md").read_text()
+def test_resources_are_added_up_over_all_attempts(bundle_of: BundleOf) -> None:
+    text = (bundle_of("COMPLETED") / "report.md").read_text()
     rows = dict(re.findall(r"^\| ([a-zA-Z][^|]*) \| ([^|]*) \|$", text, flags=re.MULTILINE))
     assert rows["attempts"] == "6"
     assert rows["cap: jobs of this run at the same time"] == "10"
@@ -112,7 +124,7 @@ def test_resources_are_added_up_over_all_attempts(tmp_path: Path) -> None:
     assert float(rows["core hours"]) > float(rows["GPU hours"]) > 0
 
 
-@pytest.mark.parametrize("count", [10, MOST_NAMED + 1, MOST_ROWS + 1, 2000])
+@pytest.mark.parametrize("count", [10, MOST_NAMED + 1, MOST_ROWS + 1, 1000])
 def test_pictures_stay_small_and_well_formed_however_many_tasks_there_are(count: int, tmp_path: Path) -> None:
     folder = export(crowd(tmp_path / "root", count)).path
     for name in ("timeline.svg", "graph.svg"):

@@ -1,13 +1,23 @@
 """``run.json`` is what its schema says, and the same as what ``run status`` says."""
 
 import json
+from pathlib import Path
 
 import pytest
+import trio
 from pydantic import ValidationError
+from trio.testing import MockClock
 
+from matterstack.actors import summary
+from matterstack.actors.runtime import Runtime
+from matterstack.actors.summary import SummaryWriter
+from matterstack.core import messages as m
 from matterstack.core.run_document import RunDocument
+from matterstack.storage.threads import run_inline
 from tests.support.campaigns import write_tasks
 from tests.support.command import CommandLine
+from tests.support.states import RUN_ID, ToldRun
+from tests.support.stored import new_root
 
 
 def test_run_json_fits_its_schema_and_the_store(command_line: CommandLine) -> None:
@@ -36,3 +46,30 @@ def test_what_is_no_run_json_does_not_fit_its_schema(key: str, value: object) ->
     assert RunDocument.model_validate_json(json.dumps(good)).tasks == {"READY": 2}
     with pytest.raises(ValidationError):
         RunDocument.model_validate_json(json.dumps({**good, key: value}))
+
+
+async def test_run_json_is_replaced_at_most_once_a_second_and_tells_the_last_change(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = new_root(tmp_path / "root")
+    run = ToldRun.new(RUN_ID)
+    folder = root.run_folder(run.state.workspace, RUN_ID)
+    folder.path.mkdir(parents=True)
+    written: list[tuple[float, str]] = []
+
+    def replace(path: Path, data: bytes) -> None:
+        assert path == folder.summary_file
+        written.append((trio.current_time(), json.loads(data)["status"]))
+
+    monkeypatch.setattr(summary, "replace_derived", replace)
+    writer = SummaryWriter(root, Runtime(files=run_inline))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(writer.serve)
+        for message in (m.Start(), m.Pause(by="ann"), m.Resume(by="ann"), m.Pause(by="ann")):
+            run.tell(message)
+            writer.note(run.state)
+            await trio.sleep(0.3)
+        await trio.sleep(3)
+        nursery.cancel_scope.cancel()
+    start = autojump_clock.current_time() - 4.2
+    assert [(round(at - start, 3), status) for at, status in written] == [(0.0, "RUNNING"), (1.0, "PAUSED")]

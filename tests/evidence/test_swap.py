@@ -65,6 +65,12 @@ def test_nothing_is_changed_when_names_cannot_be_exchanged_for_another_reason(
     assert content(tmp_path) == {"evidence/a": b"old", "built/a": b"new"}
 
 
+def test_names_that_are_not_there_are_not_taken_for_a_file_system_that_cannot(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        swap._exchange(tmp_path / "one", folder(tmp_path / "other", "old"))
+    assert content(tmp_path) == {"other/a": b"old"}
+
+
 def test_a_manifest_holds_any_name_and_is_read_back() -> None:
     hashes = {name: f"{number:064x}" for number, name in enumerate((*ODD_NAMES, "back\\slash", "cr\rlf"))}
     assert parse_manifest(manifest_bytes(hashes)) == hashes

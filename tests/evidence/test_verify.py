@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -11,18 +11,42 @@ import pytest
 
 from matterstack.core import messages as m
 from matterstack.core.errors import NotFoundError
-from matterstack.evidence import verify
+from matterstack.evidence import contents, verify
+from matterstack.evidence.history import EventRow
 from matterstack.evidence.manifest import MANIFEST, SEAL, UNLISTED, manifest_bytes
 from matterstack.evidence.verify import verify_bundle
+from matterstack.evidence.view import View
+from matterstack.storage.codec import dumps
 from matterstack.storage.layout import Root
 from tests.evidence.bundles import content, export
 from tests.evidence.stage import half_done, sha256, stage, told
+from tests.support.states import RUN_ID
 from tests.support.stored import new_root
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Root:
     return told(tmp_path_factory.mktemp("told") / "root", "COMPLETED")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def drawn_once() -> Iterator[None]:
+    """The same picture is drawn once: most of what is checked here is drawn again and again otherwise."""
+    known: dict[str, bytes] = {}
+
+    def once(draw: Callable[[View], bytes]) -> Callable[[View], bytes]:
+        def drawn(view: View) -> bytes:
+            key = f"{draw.__name__} {view.history} {view.survey}"
+            if key not in known:
+                known[key] = draw(view)
+            return known[key]
+
+        return drawn
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name in ("timeline_svg", "graph_svg"):
+            monkeypatch.setattr(contents, name, once(getattr(contents, name)))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +235,58 @@ def test_what_another_version_made_is_checked_by_what_it_says(
         reseal(bundle)
         assert path in blamed(bundle)
         (bundle / path).write_bytes(whole)
+    whole = (bundle / "tasks.csv").read_bytes()
+    (bundle / "tasks.csv").write_bytes(whole.replace(b"SUCCEEDED", b"FAILED", 1))
+    reseal(bundle)
+    assert blamed(bundle) == {"ro-crate-metadata.json"}, "which has the hash of another table"
+
+
+def test_a_link_to_a_folder_was_added(bundle: Path) -> None:
+    (bundle / "more").symlink_to("/etc")
+    assert blamed(bundle) == {"more"}
+
+
+def test_a_file_that_only_the_manifest_knows_is_found(bundle: Path) -> None:
+    (bundle / "outputs" / "mix.1" / "more.json").write_text("{}")
+    reseal(bundle)
+    assert blamed(bundle) == {"outputs/mix.1/more.json"}
+
+
+def test_a_survey_of_another_run_is_found(bundle: Path) -> None:
+    survey = (bundle / "evidence.json").read_text()
+    (bundle / "evidence.json").write_text(survey.replace(RUN_ID, "20200101T000000-aaaaaa"))
+    reseal(bundle)
+    assert blamed(bundle) == {"evidence.json"}
+
+
+def test_an_output_that_is_said_to_be_missing_and_to_be_there_is_found(bundle: Path) -> None:
+    survey = json.loads((bundle / "evidence.json").read_bytes())
+    survey["outputs"][0]["state"] = "missing"
+    (bundle / "evidence.json").write_text(json.dumps(survey))
+    reseal(bundle)
+    problems = [finding.problem for finding in verify_bundle(bundle) if finding.path == "evidence.json"]
+    assert any("is missing, and its place is outputs/mix.1/mix.json" in problem for problem in problems)
+
+
+def test_an_empty_folder_was_added(bundle: Path) -> None:
+    (bundle / "outputs" / "mix.2").mkdir()
+    assert blamed(bundle) == {"outputs/mix.2"}
+
+
+def test_events_that_follow_from_each_other_but_break_a_promise_are_found(tmp_path: Path) -> None:
+    folder = export(told(tmp_path / "root", "PAUSED")).path
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_bytes().splitlines()]
+    paused = next(place for place, event in enumerate(events) if event["type"] == "RunPaused")
+    prepared = next(place for place, event in enumerate(events) if event["type"] == "AttemptPrepared")
+    events.insert(prepared, events.pop(paused))
+    for number, event in enumerate(events, start=1):
+        # As if the run had been paused first, and its jobs submitted all the same.
+        event["seq"], event["at"] = number, f"2026-01-01T00:00:{number:02d}.000000Z"
+    lines = (EventRow(e["seq"], e["run"], e["at"], e["type"], dumps(e["data"])).line() for e in events)
+    (folder / "events.jsonl").write_bytes(b"".join(lines))
+    reseal(folder)
+    problems = [finding.problem for finding in verify_bundle(folder) if finding.path == "events.jsonl"]
+    assert any("paused" in problem for problem in problems), problems
 
 
 def test_a_bundle_is_compared_with_the_store_it_came_from(tmp_path: Path) -> None:

@@ -1,0 +1,259 @@
+"""The crate as a whole: the run, its workflow, and what people did to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from matterstack.core.states import ENDED_RUNS, RunStatus
+from matterstack.evidence.crate.files import WORKFLOW, Files, PayloadFile
+from matterstack.evidence.crate.graph import (
+    ACTIVE,
+    COMPLETED,
+    ENGINE,
+    FAILED,
+    POTENTIAL,
+    VERSION,
+    Graph,
+    file_id,
+    local,
+    ref,
+    refs,
+)
+from matterstack.evidence.crate.tasks import Tasks, add_tool, step_id, task_id
+from matterstack.evidence.durations import hours_text
+from matterstack.evidence.history import CREATED, Iteration
+from matterstack.evidence.survey import shown
+from matterstack.evidence.view import View
+
+CRATE: Final = "ro-crate-metadata.json"
+LICENSE: Final = "The campaign states no licence; ask its authors before you use this further."
+
+_WORKFLOW_CRATE: Final = "https://w3id.org/workflowhub/workflow-ro-crate/1.0"
+_PROFILES: Final = {
+    "https://w3id.org/ro/wfrun/process/0.5": ("Process Run Crate", "0.5"),
+    "https://w3id.org/ro/wfrun/workflow/0.5": ("Workflow Run Crate", "0.5"),
+    "https://w3id.org/ro/wfrun/provenance/0.5": ("Provenance Run Crate", "0.5"),
+    _WORKFLOW_CRATE: ("Workflow RO-Crate", "1.0"),
+}
+
+
+def crate_bytes(view: View, payload: Mapping[str, PayloadFile]) -> bytes:
+    """Describe a bundle.
+
+    Args:
+        payload: all its files but this one and the manifest, by path.
+    """
+    crate = _Document(view, payload)
+    crate.describe()
+    return crate.graph.written()
+
+
+class _Document:
+    def __init__(self, view: View, payload: Mapping[str, PayloadFile]) -> None:
+        self.view = view
+        self.state = view.history.state
+        self.made_from = view.history.created
+        self.payload = payload
+        self.graph = Graph()
+        self.files = Files(self.graph, view, payload)
+        self.done = Tasks(self.graph, view, self.files)
+        self.tasks = list(self.state.tasks.values())
+
+    def describe(self) -> None:
+        for identifier, (name, version) in _PROFILES.items():
+            self.graph.add(identifier, "CreativeWork", name=name, version=version)
+        self.graph.add(
+            ENGINE,
+            "SoftwareApplication",
+            name="MatterStack",
+            softwareVersion=self.made_from.software.get("matterstack")
+            or self.view.survey.made_with.get("matterstack"),
+            description="plans, submits and follows the tasks of campaigns",
+        )
+        self.files.describe()
+        for task in self.tasks:
+            self.done.describe(task)
+        self._iterations()
+        self._notes()
+        self._workflow()
+        self._creation()
+        self._run()
+        self._root()
+
+    def _iterations(self) -> None:
+        of: dict[int, list[str]] = {}
+        for task in self.tasks:
+            if task.attempts:
+                of.setdefault(task.iteration, []).append(task_id(task))
+        unfinished = FAILED if self.state.status in ENDED_RUNS else ACTIVE
+        for iteration in self.view.history.iterations:
+            self.graph.add(
+                local("iteration", iteration.number),
+                "Action",
+                name=shown(_iteration_name(iteration)),
+                agent=ref(ENGINE),
+                object=[ref(one) for one in of.get(iteration.number, ())],
+                startTime=iteration.planned_at,
+                endTime=iteration.analyzed_at,
+                actionStatus=COMPLETED if iteration.analyzed_at else unfinished,
+            )
+
+    def _notes(self) -> None:
+        """What people did to the run."""
+        for number, note in enumerate(self.view.history.notes, start=1):
+            if note.by and note.what != CREATED:  # that one is described as the run's creation
+                self.graph.add(
+                    local("intervention", number),
+                    "Action",
+                    name=note.what,
+                    agent=ref(self.graph.add_person(note.by)),
+                    object=ref("#run"),
+                    description=shown(note.reason),
+                    startTime=note.at,
+                    endTime=note.at,
+                    actionStatus=COMPLETED,
+                )
+
+    def _software(self) -> Iterator[str]:
+        """What was installed when the run was made; an entity for each, by name and version."""
+        for name, version in self.made_from.software.items():
+            if name == "matterstack":
+                yield ENGINE
+            else:
+                yield self.graph.add(
+                    local("software", name),
+                    "OperatingSystem" if name == "platform" else "SoftwareApplication",
+                    name=shown(name),
+                    softwareVersion=shown(version),
+                )
+
+    def _workflow(self) -> None:
+        found = self.payload[WORKFLOW]
+        self.graph.add(
+            "#workflow-json",
+            "ComputerLanguage",
+            name="MatterStack workflow",
+            description="JSON: what a campaign planned, iteration by iteration",
+        )
+        # Tools that were never started are those of steps only: a part of a workflow has been used in it.
+        started = dict.fromkeys(add_tool(self.graph, task) for task in self.tasks if task.attempts)
+        self.graph.add(
+            WORKFLOW,
+            ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"],
+            name=f"{self.state.workspace}: what was planned",
+            programmingLanguage=ref("#workflow-json"),
+            contentSize=str(found.bytes),
+            encodingFormat="application/json",
+            sha256=found.sha256,
+            version=self.state.run_id,
+            hasPart=refs(started or [ENGINE]),
+            softwareRequirements=refs(self._software()),
+            isBasedOn=refs(self.files.sources()),
+            step=refs(step_id(task) for task in self.tasks),
+        )
+
+    def _creation(self) -> None:
+        self.graph.add(
+            "#creation",
+            "CreateAction",
+            name=f"run {self.state.run_id} was made from workspace {self.state.workspace}",
+            instrument=ref(ENGINE),
+            agent=ref(self.graph.add_person(self.made_from.by)) if self.made_from.by else None,
+            object=refs(self.files.sources()),
+            startTime=self.state.created_at,
+            endTime=self.state.created_at,
+            actionStatus=COMPLETED,
+            result=refs([file_id("config.json")]),
+        )
+
+    def _run(self) -> None:
+        history = self.view.history
+        status = _RUN_STATUS[self.state.status]
+        latest = [
+            self.files.output(output)
+            for output in self.view.survey.outputs
+            if output.n == len(self.state.tasks[output.task_id].attempts)
+        ]
+        settings = self.state.config.get("params", {}).items()
+        common: dict[str, Any] = {
+            "startTime": history.started_at,
+            "endTime": history.as_of if self.state.has_ended else None,
+            "actionStatus": status,
+            "error": shown(self.state.status_reason) or "no reason was given" if status == FAILED else None,
+        }
+        self.graph.add(
+            "#run",
+            "CreateAction",
+            name=f"run {self.state.run_id}",
+            identifier=self.state.run_id,
+            description=f"{self.state.status} as of event {history.seq} ({history.as_of})",
+            instrument=ref(WORKFLOW),
+            agent=ref(ENGINE),
+            object=refs(
+                [
+                    file_id("config.json"),
+                    *(self.graph.add_value("setting", name, value) for name, value in settings),
+                ]
+            ),
+            result=refs(latest),
+            resourceUsage=refs(self._usage()),
+            **common,
+        )
+        controlled = [ref(task_id(task)) for task in self.tasks if task.attempts]
+        if controlled:
+            self.graph.add(
+                "#engine-run",
+                "OrganizeAction",
+                name=f"MatterStack carried out run {self.state.run_id}",
+                instrument=ref(ENGINE),
+                object=controlled,
+                result=ref("#run"),
+                **common,
+            )
+
+    def _usage(self) -> Iterator[str]:
+        usage = self.view.usage
+        for name, seconds in (
+            ("core hours", usage.core_s),
+            ("GPU hours", usage.gpu_s),
+            ("waiting hours", usage.waiting_s),
+        ):
+            yield self.graph.add(
+                local("usage", name),
+                "PropertyValue",
+                name=name,
+                propertyID=local("usage", name),
+                unitCode="HUR",
+                value=hours_text(seconds),
+            )
+
+    def _root(self) -> None:
+        history = self.view.history
+        complete = "complete" if self.view.is_complete else "not complete"
+        self.graph.describe_root(
+            [ref(f"https://w3id.org/ro/crate/{VERSION}"), ref(_WORKFLOW_CRATE)],
+            name=f"Evidence of run {self.state.run_id} ({self.state.workspace})",
+            description=f"{self.state.status} as of event {history.seq}; this evidence is {complete}"
+            + ("" if self.view.is_complete else ": " + shown("; ".join(self.view.missing[:20]))),
+            datePublished=history.as_of,
+            license=LICENSE,
+            identifier=self.state.run_id,
+            conformsTo=[ref(identifier) for identifier in _PROFILES],
+            mainEntity=ref(WORKFLOW),
+            mentions=refs(["#run", "#creation", *self.done.attempts]),
+        )
+
+
+def _iteration_name(iteration: Iteration) -> str:
+    return f"iteration {iteration.number}" + (f": {iteration.name}" if iteration.name else "")
+
+
+_RUN_STATUS: Final = {
+    RunStatus.PENDING: POTENTIAL,
+    RunStatus.RUNNING: ACTIVE,
+    RunStatus.PAUSED: ACTIVE,
+    RunStatus.COMPLETED: COMPLETED,
+    RunStatus.FAILED: FAILED,
+    RunStatus.CANCELLED: FAILED,
+}

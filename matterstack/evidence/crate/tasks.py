@@ -1,0 +1,147 @@
+"""Tasks and their attempts in a crate: what was done where, by whom, with what, and what came of it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from matterstack.core.run_state import AttemptState, TaskState
+from matterstack.core.states import JobState, TaskStatus
+from matterstack.evidence.crate.files import Files
+from matterstack.evidence.crate.graph import (
+    ACTIVE,
+    COMPLETED,
+    ENGINE,
+    FAILED,
+    POTENTIAL,
+    Graph,
+    file_id,
+    local,
+    ref,
+    refs,
+)
+from matterstack.evidence.survey import shown
+from matterstack.evidence.view import View, attempt_word, operator_line
+from matterstack.storage.codec import CONVERTER
+
+
+def step_id(task: TaskState) -> str:
+    """A task as a step of the workflow."""
+    return local("step", task.task.id)
+
+
+def task_id(task: TaskState) -> str:
+    """A task as it was carried out."""
+    return local("task", task.task.id)
+
+
+def add_tool(graph: Graph, task: TaskState) -> str:
+    """What a task is done with: the program and its script, or the operator that is asked."""
+    command = task.task.command
+    if not command:
+        return graph.add(
+            local("operator", task.task.operator), "SoftwareApplication", name=task.task.operator
+        )
+    words = [command[0]]
+    if len(command) > 1 and command[1] in task.task.files:
+        words.append(command[1])
+    name = shown(" ".join(words))
+    return graph.add(local("tool", name), "SoftwareApplication", name=name)
+
+
+class Tasks:
+    """Describes tasks, and keeps what their attempts are called."""
+
+    def __init__(self, graph: Graph, view: View, files: Files) -> None:
+        self._graph = graph
+        self._view = view
+        self._files = files
+        self.attempts: list[str] = []
+
+    def describe(self, task: TaskState) -> None:
+        """A task, and all that was done for it."""
+        tool = add_tool(self._graph, task)
+        self._graph.add(
+            step_id(task),
+            "HowToStep",
+            name=task.task.id,
+            position=str(task.position),
+            description=shown(operator_line(task)),
+            workExample=ref(tool),
+        )
+        done = [self._attempt(task, attempt, tool) for attempt in task.attempts]
+        self.attempts += done
+        if done:
+            status = _TASK_STATUS[task.status]
+            self._graph.add(
+                task_id(task),
+                "ControlAction",
+                name=f"{task.task.id} has {task.status}",
+                instrument=ref(step_id(task)),
+                object=[ref(one) for one in done],
+                startTime=task.attempts[0].prepared_at,
+                endTime=task.attempts[-1].ended_at,
+                actionStatus=status,
+                error=shown(task.reason) if status == FAILED else None,
+            )
+
+    def _attempt(self, task: TaskState, attempt: AttemptState, tool: str) -> str:
+        key = (attempt.task_id, attempt.n)
+        record = self._view.records.get(key)
+        answer = self._view.answers.get(key)
+        used = [self._view.survey.used[place] for place in record.used] if record is not None else []
+        value = self._graph.add_value
+        given = [
+            *(self._files.used(one) for one in used),
+            *(value("param", name, parameter) for name, parameter in task.task.params.items()),
+            value("resources", "resources", CONVERTER.unstructure(attempt.resources)),
+        ]
+        made = self._files.made_by(key)
+        if answer is not None and answer.place is not None:
+            made.insert(0, file_id(answer.place))
+        by = answer.by if answer is not None else ""
+        status = _attempt_status(attempt)
+        return self._graph.add(
+            local("attempt", *key),
+            "CreateAction",
+            name=f"attempt {attempt.n} of {attempt.task_id}",
+            description=shown(operator_line(task)),
+            instrument=ref(tool),
+            agent=ref(self._graph.add_person(by) if by else ENGINE),
+            startTime=attempt.started_at,
+            endTime=attempt.ended_at,
+            actionStatus=status,
+            error=shown(self._error(attempt)) if status == FAILED else None,
+            identifier=[attempt.token, *([f"job {attempt.job_id}"] if attempt.job_id else [])],
+            location=ref(self._place(attempt)),
+            object=refs(given),
+            result=refs(made),
+            environment=refs([value("env", name, word) for name, word in task.task.env.items()]),
+        )
+
+    def _error(self, attempt: AttemptState) -> str:
+        word = attempt.raw_state or attempt_word(attempt)
+        code = f", exit code {attempt.exit_code}" if attempt.exit_code is not None else ""
+        why = self._view.outcome(attempt)
+        return f"{word}{code}" + (f": {why}" if why else "")
+
+    def _place(self, attempt: AttemptState) -> str:
+        host = f", host {shown(attempt.host)}" if attempt.host else ""
+        name = f"backend {attempt.backend}{host}"
+        return self._graph.add(local("place", attempt.backend, attempt.host or ""), "Place", name=name)
+
+
+def _attempt_status(attempt: AttemptState) -> str:
+    if attempt.ended_at is not None:
+        return COMPLETED if attempt.state is JobState.COMPLETED_OK else FAILED
+    return ACTIVE if attempt.started_at is not None else POTENTIAL
+
+
+_TASK_STATUS: Final = {
+    TaskStatus.WAITING: POTENTIAL,
+    TaskStatus.READY: POTENTIAL,
+    TaskStatus.ACTIVE: ACTIVE,
+    TaskStatus.SUCCEEDED: COMPLETED,
+    TaskStatus.FAILED: FAILED,
+    TaskStatus.CANCELLED: FAILED,
+    TaskStatus.SKIPPED: FAILED,
+}

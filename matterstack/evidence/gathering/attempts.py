@@ -1,0 +1,179 @@
+"""What an attempt left behind: its outputs, its logs, and the record of what it was given."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Final
+
+import attrs
+
+from matterstack.core.facts import OutputFile
+from matterstack.core.model import Task
+from matterstack.core.run_state import AttemptState
+from matterstack.evidence.gathering.copying import (
+    Gathering,
+    copy,
+    failure,
+    hash_once,
+    take_back,
+    take_logs,
+    take_unrecorded,
+)
+from matterstack.evidence.gathering.given import UsedKey, read_manifest
+from matterstack.evidence.history import Answer
+from matterstack.evidence.reading import opened
+from matterstack.evidence.survey import (
+    AnswerRecord,
+    AttemptRecord,
+    FileState,
+    ManifestState,
+    OutputRecord,
+    UnclaimedRecord,
+    free_place,
+)
+from matterstack.evidence.unclaimed import unclaimed_names
+from matterstack.storage.confine import Confined, confined
+
+LOGS: Final = ("stdout.log", "stderr.log")
+
+
+@attrs.frozen
+class FoundAttempt:
+    """One attempt's files, with what it used still in full."""
+
+    record: AttemptRecord
+    outputs: tuple[OutputRecord, ...]
+    used: tuple[UsedKey, ...] = ()
+    unclaimed: tuple[UnclaimedRecord, ...] = ()
+    answer: AnswerRecord | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Ended:
+    """An attempt that is to be looked at.
+
+    Attributes:
+        is_claimed: its task ended with it, and with what it had left.
+    """
+
+    task: Task
+    attempt: AttemptState
+    outputs: tuple[OutputFile, ...]
+    is_claimed: bool
+    answer: Answer | None
+    is_last: bool
+
+    @property
+    def folder_in_bundle(self) -> str:
+        """Where its outputs go."""
+        return f"outputs/{self.attempt.task_id}.{self.attempt.n}"
+
+
+def look_at_folder(gathering: Gathering, ended: Ended) -> FoundAttempt:
+    """Take what is in an attempt's folder.
+
+    Raises:
+        BundleWriteError: a copy cannot be written.
+    """
+    attempt = ended.attempt
+    path = gathering.folder.attempt(attempt.task_id, attempt.n).path
+    try:
+        with confined(path) as source:
+            manifest, detail, used = read_manifest(gathering.workspace, source, attempt)
+            taken: set[str] = set()
+            outputs = tuple(_take_output(gathering, source, ended, o, taken) for o in ended.outputs)
+            unclaimed = tuple(_take_unclaimed(gathering, source, ended, taken))
+            folder = f"logs/{attempt.task_id}.{attempt.n}"
+            logs = tuple(take_logs(gathering, source, folder, [(name, name) for name in LOGS]))
+    except OSError as error:
+        return _nothing(attempt, ended.outputs, error)
+    record = AttemptRecord(
+        task_id=attempt.task_id,
+        n=attempt.n,
+        token=attempt.token,
+        manifest=manifest,
+        detail=detail,
+        logs=logs,
+    )
+    return FoundAttempt(record, outputs, used, unclaimed)
+
+
+def _nothing(attempt: AttemptState, outputs: Sequence[OutputFile], error: OSError) -> FoundAttempt:
+    """The attempt's folder cannot be opened."""
+    state, detail = failure(error, "its folder ")
+    manifest = ManifestState(state.value) if attempt.manifest_sha256 else ManifestState.NEVER_SUBMITTED
+    record = AttemptRecord(
+        task_id=attempt.task_id, n=attempt.n, token=attempt.token, manifest=manifest, detail=detail
+    )
+    return FoundAttempt(record, tuple(_record(attempt, output, state, detail) for output in outputs))
+
+
+def _record(
+    attempt: AttemptState, output: OutputFile, state: FileState, detail: str, place: str | None = None
+) -> OutputRecord:
+    return OutputRecord(
+        task_id=attempt.task_id,
+        n=attempt.n,
+        path=output.path,
+        bytes=output.size_bytes,
+        sha256=output.sha256,
+        state=state,
+        place=place,
+        detail=detail,
+    )
+
+
+def _take_output(
+    gathering: Gathering, source: Confined, ended: Ended, output: OutputFile, taken: set[str]
+) -> OutputRecord:
+    record = partial(_record, ended.attempt, output)
+    place = free_place(ended.folder_in_bundle, output.path, taken)
+    if not output.sha256:
+        return record(FileState.UNREADABLE, "it could not be read when its task ended, so no hash is known")
+    try:
+        with opened(source, output.path) as reading:
+            if output.size_bytes > gathering.copy_below_bytes:
+                digest = hash_once(gathering, reading, _cache_name(ended.attempt, output.path))
+                if digest == output.sha256:
+                    return record(FileState.REFERENCED, "")
+                return record(FileState.CHANGED, _changed(digest, output))
+            if (size := os.fstat(reading).st_size) != output.size_bytes:
+                # Not read at all: it may have grown to any size.
+                return record(FileState.CHANGED, f"it has {size} bytes, not {output.size_bytes}")
+            digest = copy(gathering, reading, place)
+    except OSError as error:
+        return record(*failure(error))
+    if digest == output.sha256:
+        return record(FileState.COPIED, "", place)
+    take_back(gathering, place)
+    return record(FileState.CHANGED, _changed(digest, output))
+
+
+def _cache_name(attempt: AttemptState, path: str) -> str:
+    return f"{attempt.task_id}/{attempt.n}/{path}"
+
+
+def _changed(digest: str, output: OutputFile) -> str:
+    return f"its SHA-256 is {digest} now, and was {output.sha256} when its task ended"
+
+
+def _take_unclaimed(
+    gathering: Gathering, source: Confined, ended: Ended, taken: set[str]
+) -> Iterator[UnclaimedRecord]:
+    attempt = ended.attempt
+    for name in [] if ended.is_claimed else unclaimed_names(source, ended.task):
+        record = partial(UnclaimedRecord, task_id=attempt.task_id, n=attempt.n, path=name)
+        place = free_place(ended.folder_in_bundle, name, taken)
+        try:
+            with opened(source, name) as reading:
+                size, digest, state, copied = take_unrecorded(
+                    gathering, reading, place, _cache_name(attempt, name)
+                )
+        except OSError as error:
+            take_back(gathering, place)
+            state, detail = failure(error)
+            yield record(sha256="", state=state, detail=detail)
+        else:
+            yield record(sha256=digest, state=state, bytes=size, place=copied)

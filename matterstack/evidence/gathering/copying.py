@@ -1,0 +1,139 @@
+"""Copy files into a bundle, or hash those that are too large for it.
+
+Everything is read below the run's folder without following links, and hashed while it is copied: a file
+that changes meanwhile is found out by its hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import attrs
+
+from matterstack.evidence.hashes import HashCache
+from matterstack.evidence.reading import opened
+from matterstack.evidence.survey import FileState, LogRecord, portable
+from matterstack.storage.confine import Confined, confined
+from matterstack.storage.files import chunks, write_all
+from matterstack.storage.layout import RunFolder
+
+OnBytes = Callable[[int], None]
+
+
+@attrs.frozen
+class Gathering:
+    """Where files come from and go to; ``on_bytes`` is told how many bytes were read, from any thread."""
+
+    workspace: str
+    folder: RunFolder
+    target: Path
+    copy_below_bytes: int
+    cache: HashCache
+    on_bytes: OnBytes
+
+
+class BundleWriteError(Exception):
+    """The bundle cannot be written: not the fault of the file that is looked at."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+def failure(error: OSError, what: str = "it ") -> tuple[FileState, str]:
+    """What an error says of the file that was to be read."""
+    if isinstance(error, FileNotFoundError):
+        return FileState.MISSING, f"{what}is not there"
+    return FileState.UNREADABLE, f"{what}cannot be read: {error.strerror or error}"
+
+
+def copy(gathering: Gathering, reading: int, place: str) -> str:
+    """Copy an open file into the bundle; returns its hash.
+
+    Raises:
+        OSError: it cannot be read.
+        BundleWriteError: the copy cannot be written.
+    """
+    digest = hashlib.sha256()
+    with _writing(gathering, place) as write:
+        for chunk in chunks(reading):
+            digest.update(chunk)
+            gathering.on_bytes(len(chunk))
+            write(chunk)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _writing(gathering: Gathering, place: str) -> Iterator[Callable[[bytes], None]]:
+    try:
+        with confined(gathering.target) as target:
+            descriptor = target.create_file(place)
+    except OSError as error:
+        raise BundleWriteError(error) from None
+
+    def write(data: bytes) -> None:
+        try:
+            write_all(descriptor, data)
+        except OSError as error:
+            raise BundleWriteError(error) from None
+
+    with closing(os.fdopen(descriptor, "wb", buffering=0)):
+        yield write
+
+
+def take_back(gathering: Gathering, place: str) -> None:
+    """Take a copy away that turned out to be of something else, and the folders that are empty then."""
+    path = gathering.target / place
+    path.unlink(missing_ok=True)
+    for parent in path.parents:
+        if parent == gathering.target:
+            return
+        try:
+            parent.rmdir()
+        except OSError:
+            return
+
+
+def hash_once(gathering: Gathering, reading: int, name: str) -> str:
+    """Hash an open file, unless it was hashed since it last changed."""
+    status = os.fstat(reading)
+    known = gathering.cache.find(name, status)
+    if known is not None:
+        gathering.on_bytes(status.st_size)
+        return known
+    digest = hashlib.sha256()
+    for chunk in chunks(reading):
+        digest.update(chunk)
+        gathering.on_bytes(len(chunk))
+    gathering.cache.keep(name, status, digest.hexdigest())
+    return digest.hexdigest()
+
+
+def take_unrecorded(
+    gathering: Gathering, reading: int, place: str, name: str
+) -> tuple[int, str, FileState, str | None]:
+    """Copy an open file whose hash nobody recorded, or hash it where it is too large.
+
+    Returns its size, its hash, how it was found, and its place in the bundle.
+    """
+    size = os.fstat(reading).st_size
+    if size > gathering.copy_below_bytes:
+        return size, hash_once(gathering, reading, name), FileState.REFERENCED, None
+    return size, copy(gathering, reading, place), FileState.COPIED, place
+
+
+def take_logs(
+    gathering: Gathering, source: Confined, folder: str, names: Sequence[tuple[str, str]]
+) -> Iterator[LogRecord]:
+    """Take logs and the like; ``names`` are those in the bundle, and in the folder."""
+    for name, found in names:
+        # A log that is missing is one of a job that never began, or none at all.
+        with suppress(OSError), opened(source, found) as reading:
+            if os.fstat(reading).st_size:
+                place = f"{folder}/{portable(name)}"
+                size, digest, _, copied = take_unrecorded(gathering, reading, place, place)
+                yield LogRecord(name=name, bytes=size, sha256=digest, place=copied)

@@ -1,0 +1,62 @@
+"""What the run was made from: the campaign's files, and the object of a host program that planned it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from matterstack.core.facts import RunCreated
+from matterstack.evidence.gathering.copying import Gathering, copy, failure, take_back
+from matterstack.evidence.reading import opened
+from matterstack.evidence.survey import FileState, SourceRecord, free_place
+from matterstack.storage.confine import confined
+
+SOURCES: Final = "sources"
+CAMPAIGN_OBJECT: Final = "campaign.pickle"
+
+
+def take_sources(gathering: Gathering, created: RunCreated) -> Iterator[SourceRecord]:
+    """Copy the campaign's files, as they were kept when the run was made.
+
+    Raises:
+        BundleWriteError: a copy cannot be written.
+    """
+    taken: set[str] = set()
+    for path, digest in created.sources.items():
+        yield _take(gathering, gathering.folder.sources, path, digest, free_place(SOURCES, path, taken))
+
+
+def take_campaign_object(gathering: Gathering, created: RunCreated) -> SourceRecord | None:
+    """Copy the object that planned the run; None where that was ``campaign.py``.
+
+    Raises:
+        BundleWriteError: the copy cannot be written.
+    """
+    recorded = campaign_object_sha256(created)
+    if recorded is None:
+        return None
+    folder = gathering.folder.campaign_object.parent
+    return _take(gathering, folder, gathering.folder.campaign_object.name, recorded, CAMPAIGN_OBJECT)
+
+
+def campaign_object_sha256(created: RunCreated) -> str | None:
+    """Hash of the object that planned the run, as recorded; None where that was ``campaign.py``."""
+    kept = created.config.get("campaign_object")
+    return None if kept is None else kept["sha256"]
+
+
+def _take(gathering: Gathering, folder: Path, path: str, recorded: str, place: str) -> SourceRecord:
+    try:
+        with confined(folder) as source, opened(source, path) as reading:
+            size = os.fstat(reading).st_size
+            digest = copy(gathering, reading, place)
+    except OSError as error:
+        state, detail = failure(error)
+        return SourceRecord(path=path, sha256=recorded, state=state, detail=detail)
+    if digest == recorded:
+        return SourceRecord(path=path, sha256=recorded, state=FileState.COPIED, bytes=size, place=place)
+    take_back(gathering, place)
+    detail = f"the copy's SHA-256 is {digest} now, and was {recorded}"
+    return SourceRecord(path=path, sha256=recorded, state=FileState.CHANGED, detail=detail)

@@ -1,0 +1,1 @@
+"""``report.md`` and ``report.html``: a run for people, without anything from a network."""

@@ -1,0 +1,116 @@
+"""Write both reports, from one context."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from matterstack.core.states import TaskStatus
+from matterstack.evidence.durations import bytes_text, duration_text, seconds_between
+from matterstack.evidence.report.findings import data, data_uri, figures, texts
+from matterstack.evidence.report.resources import cap_rows, usage_rows
+from matterstack.evidence.report.rows import answers, failures, provenance, task_row
+from matterstack.evidence.report.text import (
+    block_text,
+    code_text,
+    json_text,
+    markdown_text,
+    page_text,
+    time_text,
+)
+from matterstack.evidence.survey import FileState, shown
+from matterstack.evidence.view import View
+
+REPORT_MD: Final = "report.md"
+REPORT_HTML: Final = "report.html"
+FOLDED_OVER: Final = 60
+"""Longer tables of the page are folded away until they are asked for."""
+FOLDED_CARDS_OVER: Final = 20
+"""So are more cards: each of them is as high as many rows."""
+
+
+def report_md(view: View) -> bytes:
+    """The report as text, for any reader of Markdown."""
+    return _rendered("report.md", view, {})
+
+
+def report_html(view: View, pictures: Mapping[str, bytes]) -> bytes:
+    """The report as one page that needs nothing else."""
+    return _rendered("report.html", view, pictures)
+
+
+def _rendered(name: str, view: View, pictures: Mapping[str, bytes]) -> bytes:
+    template = _environment().get_template(f"{name}.j2")
+    return template.render(_context(view, pictures)).encode("utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("matterstack.evidence", "templates"),
+        autoescape=select_autoescape(("html.j2",), default=False),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(
+        shown=shown,
+        md=markdown_text,
+        size=bytes_text,
+        code=code_text,
+        time=time_text,
+        block=block_text,
+        markdown=page_text,
+    )
+    return environment
+
+
+def _context(view: View, pictures: Mapping[str, bytes]) -> dict[str, Any]:
+    state = view.history.state
+    tasks = [task_row(view, task) for task in state.tasks.values()]
+    return {
+        "run_id": state.run_id,
+        "workspace": state.workspace,
+        "status": state.status.value,
+        "reason": shown(state.status_reason),
+        "is_complete": view.is_complete,
+        "missing": [shown(text) for text in view.missing],
+        "seq": view.history.seq,
+        "as_of": view.history.as_of,
+        "created_at": state.created_at,
+        "started_at": view.history.started_at or "",
+        "took": duration_text(seconds_between(view.history.started_at, view.history.as_of)),
+        "params": [(name, json_text(value)) for name, value in state.config.get("params", {}).items()],
+        "iterations": view.history.iterations,
+        "counts": [(status.value, state.counts[status]) for status in TaskStatus if state.counts[status]],
+        "tasks": tasks,
+        "failures": list(failures(view)),
+        "provenance": list(provenance(view)),
+        "used": view.survey.used,
+        "figures": list(figures(view)),
+        "texts": list(texts(view)),
+        "data": list(data(view)),
+        "found": json_text(state.campaign_state) if state.campaign_state else "",
+        "answers": list(answers(view)),
+        "notes": view.history.notes,
+        "caps": cap_rows(view),
+        "usage": usage_rows(view),
+        "timeline": _inline("timeline.svg", pictures),
+        "graph": _inline("graph.svg", pictures),
+        "foreign": view.survey.foreign,
+        "created_by": shown(view.history.created.by),
+        "sources": list(view.survey.made_from()),
+        "software": list(view.history.created.software.items()),
+        "made_with": sorted(view.survey.made_with.items()),
+        "folded_over": FOLDED_OVER,
+        "folded_cards_over": FOLDED_CARDS_OVER,
+        "states": FileState,
+    }
+
+
+def _inline(name: str, pictures: Mapping[str, bytes]) -> str:
+    return data_uri("image/svg+xml", pictures[name]) if name in pictures else name

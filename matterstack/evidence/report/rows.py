@@ -1,0 +1,200 @@
+"""Tasks, attempts, failures, answers and outputs in words: the rows of the report's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import attrs
+
+from matterstack.core.run_state import AttemptState, TaskState
+from matterstack.core.states import TaskStatus
+from matterstack.evidence.durations import duration_text
+from matterstack.evidence.report.text import lines_text
+from matterstack.evidence.survey import LogRecord, OutputRecord, UnclaimedRecord, shown
+from matterstack.evidence.view import View, attempt_word, operator_line
+
+MOST_SHOWN_BYTES: Final = 20_000
+LAST_LINES: Final = 15
+MOST_ERRORS: Final = 20
+"""Failed attempts of which the end of stderr is shown."""
+
+
+@attrs.frozen(kw_only=True)
+class AttemptRow:
+    """An attempt in words."""
+
+    task_id: str
+    n: int
+    word: str
+    where: str
+    job_id: str
+    prepared_at: str
+    started_at: str
+    ended_at: str
+    waited: str
+    ran: str
+    exit_code: str
+    outcome: str
+
+
+@attrs.frozen(kw_only=True)
+class TaskRow:
+    """A task in words, with the row of its last attempt."""
+
+    task_id: str
+    iteration: int
+    status: str
+    reason: str
+    attempts: int
+    last: AttemptRow | None
+
+
+@attrs.frozen(kw_only=True)
+class Provenance:
+    """Where the outputs of an attempt come from."""
+
+    attempt: AttemptRow
+    command: str
+    superseded: bool
+    outputs: list[OutputRecord]
+    unclaimed: list[UnclaimedRecord]
+    used: list[int]
+
+
+@attrs.frozen(kw_only=True)
+class AnswerRow:
+    """What a person or an instrument answered."""
+
+    task_id: str
+    n: int
+    operator: str
+    question: str
+    by: str
+    at: str
+    sha256: str
+    state: str
+    text: str
+
+
+@attrs.frozen(kw_only=True)
+class Failure:
+    """A task that did not succeed, or an attempt that was not enough."""
+
+    task_id: str
+    n: int
+    what: str
+    reason: str
+    last_lines: str
+
+
+def task_row(view: View, task: TaskState) -> TaskRow:
+    last = task.last_attempt
+    return TaskRow(
+        task_id=task.task.id,
+        iteration=task.iteration,
+        status=task.status.value,
+        reason=shown(task.reason),
+        attempts=len(task.attempts),
+        last=_attempt_row(view, last) if last is not None else None,
+    )
+
+
+def _attempt_row(view: View, attempt: AttemptState) -> AttemptRow:
+    return AttemptRow(
+        task_id=attempt.task_id,
+        n=attempt.n,
+        word=attempt.raw_state if attempt.raw_state and attempt.ended_at else attempt_word(attempt),
+        where=shown(attempt.backend + (f" · {attempt.host}" if attempt.host else "")),
+        job_id=attempt.job_id or "",
+        prepared_at=attempt.prepared_at,
+        started_at=attempt.started_at or "",
+        ended_at=attempt.ended_at or "",
+        waited=duration_text(view.waiting_s(attempt)),
+        ran=duration_text(view.running_s(attempt)),
+        exit_code="" if attempt.exit_code is None else str(attempt.exit_code),
+        outcome=shown(view.outcome(attempt)),
+    )
+
+
+def failures(view: View) -> Iterator[Failure]:
+    """Every task that did not succeed, then every attempt of others that had to be tried again."""
+    left = MOST_ERRORS
+    for task in view.failures:
+        last = task.last_attempt
+        text = ""
+        if last is not None and left and task.status is TaskStatus.FAILED:
+            text = _end_of_stderr(view, last)
+            left -= 1
+        allowed = " (allowed to fail)" if task.status is TaskStatus.FAILED and task.task.allow_failure else ""
+        reason = task.reason or (view.outcome(last) if last is not None else "")
+        yield Failure(
+            task_id=task.task.id,
+            n=len(task.attempts),
+            what=task.status.value + allowed,
+            reason=shown(reason or "no reason was given"),
+            last_lines=text,
+        )
+    for attempt in view.history.attempts():
+        task = view.history.state.tasks[attempt.task_id]
+        if attempt is not task.last_attempt and (outcome := view.outcome(attempt)):
+            text = _end_of_stderr(view, attempt) if left else ""
+            left -= bool(text)
+            yield Failure(
+                task_id=attempt.task_id,
+                n=attempt.n,
+                what=f"attempt {attempt.n} was followed by another",
+                reason=shown(outcome),
+                last_lines=text,
+            )
+
+
+def _end_of_stderr(view: View, attempt: AttemptState) -> str:
+    log = _log(view, attempt, "stderr.log")
+    if log is None or log.place is None:
+        return ""
+    return "\n".join(lines_text(view.content(log.place)[-MOST_SHOWN_BYTES:]).split("\n")[-LAST_LINES:])
+
+
+def _log(view: View, attempt: AttemptState, name: str) -> LogRecord | None:
+    record = view.records.get((attempt.task_id, attempt.n))
+    logs = record.logs if record is not None else ()
+    return next((log for log in logs if log.name == name), None)
+
+
+def answers(view: View) -> Iterator[AnswerRow]:
+    for (task_id, n), answer in view.history.answers.items():
+        task = view.history.state.tasks[task_id]
+        found = view.answers.get((task_id, n))
+        text = ""
+        if found is not None and found.place is not None and (found.bytes or 0) <= MOST_SHOWN_BYTES:
+            text = lines_text(view.content(found.place))
+        question = task.task.params.get("question", "")
+        yield AnswerRow(
+            task_id=task_id,
+            n=n,
+            operator=task.task.operator,
+            question=shown(str(question)),
+            by=shown(answer.by),
+            at=answer.at,
+            sha256=answer.sha256,
+            state=found.state.value if found is not None else "",
+            text=text,
+        )
+
+
+def provenance(view: View) -> Iterator[Provenance]:
+    for task in view.history.state.tasks.values():
+        for attempt in task.attempts:
+            key = (attempt.task_id, attempt.n)
+            outputs, unclaimed = view.outputs.get(key, []), view.unclaimed.get(key, [])
+            record = view.records.get(key)
+            if outputs or unclaimed:
+                yield Provenance(
+                    attempt=_attempt_row(view, attempt),
+                    command=shown(operator_line(task)),
+                    superseded=attempt is not task.last_attempt,
+                    outputs=outputs,
+                    unclaimed=unclaimed,
+                    used=list(record.used) if record is not None else [],
+                )
