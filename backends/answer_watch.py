@@ -17,8 +17,7 @@ logger: Final = logging.getLogger(__name__)
 
 GATHER_MS: Final = 100
 """How long a sign of change may wait for others, and how often the watching thread wakes up."""
-LOOK_MS: Final = 1000
-"""How soon after the watching has begun it is certain that it has."""
+NO_TIMEOUT: Final = 0
 RESTART_S: Final = 0.05
 """Questions that are asked together are watched together."""
 TRY_AGAIN_S: Final = 60.0
@@ -59,40 +58,42 @@ class AnswerWatch:
     async def serve(self) -> None:
         """Watch until cancelled."""
         while True:
-            self._others = trio.Event()
+            self._others, stop = trio.Event(), trio.Event()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch, self._folders)
-                await self._others.wait()
-                await trio.sleep(RESTART_S)
-                nursery.cancel_scope.cancel()
+                nursery.start_soon(self._watch, self._folders, stop)
+                try:
+                    await self._others.wait()
+                    await trio.sleep(RESTART_S)
+                finally:
+                    stop.set()  # the watching thread hears of nothing else
+                    nursery.cancel_scope.cancel()
 
-    async def _watch(self, folders: Iterable[Path]) -> None:
+    async def _watch(self, folders: Iterable[Path], stop: trio.Event) -> None:
         there = [folder for folder in folders if folder.is_dir()]
         if not there:
             return
         while True:
             try:
-                await self._tell_changes(there)
+                await self._tell_changes(there, stop)
             except OSError as error:
                 logger.warning("answers are only looked for now and then: %s", error)
                 await trio.sleep(TRY_AGAIN_S)
 
-    async def _tell_changes(self, folders: Iterable[Path]) -> None:
-        is_new = True
+    async def _tell_changes(self, folders: Iterable[Path], stop: trio.Event) -> None:
+        # What came before anybody watched is in no change.  This is called as soon as something else may run,
+        # and by then the watching has begun.
+        trio.lowlevel.current_trio_token().run_sync_soon(self.stir)
         # Not recursive: it would follow links that somebody put there, to anywhere.
-        async for found in awatch(
+        async for _ in awatch(
             *folders,
             watch_filter=_is_answer,
             debounce=GATHER_MS,
             step=GATHER_MS,
-            rust_timeout=LOOK_MS,
-            yield_on_timeout=True,
+            rust_timeout=NO_TIMEOUT,
+            stop_event=stop,
             recursive=False,
         ):
-            # What came before anybody watched is in no change.
-            if found or is_new:
-                self.stir()
-            is_new = False
+            self.stir()
 
 
 def _is_answer(_change: Change, path: str) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 
+from matterstack.backends.slurm.ssh.root_id import base_there, root_id
+from matterstack.core.asked_again import why_again
 from matterstack.core.errors import NotFoundError, RefusedError, UsageError
 from matterstack.core.fields import AnyField, BooleanField, Fields, IntegerField, NumberField
 from matterstack.core.ids import RunId, TaskId, UtcTime, utc_moment, utc_text
@@ -21,14 +24,48 @@ from matterstack.core.manifests import (
 )
 from matterstack.core.operators import ASKING
 from matterstack.core.responses import Unusable, read_response
-from matterstack.core.run_state import RunState
+from matterstack.core.run_state import RunState, TaskState
 from matterstack.core.states import TaskStatus
 from matterstack.storage.confine import confined
 from matterstack.storage.files import json_bytes
 from matterstack.storage.layout import Root, operator_folder
 from matterstack.storage.operator_files import RESPONSE, last_rejection
 
-_FLAGS: Final = {"true": True, "yes": True, "false": False, "no": False}
+_FLAGS: Final = {
+    **dict.fromkeys(("true", "yes", "y"), True),
+    **dict.fromkeys(("false", "no", "n"), False),
+}
+MOST_RESULTS: Final = 100
+"""How many results of earlier tasks are shown with a question."""
+MOST_DATA: Final = 2000
+"""How many characters of JSON are shown of one of them."""
+
+
+@attrs.frozen(kw_only=True)
+class EarlierResult:
+    """What came of a task that the question depends on.
+
+    Attributes:
+        data: its ``result.json``; None where it left none, or a long one.
+        folder: where its outputs are.
+        outputs: paths in that folder.
+    """
+
+    task_id: TaskId
+    status: TaskStatus
+    data: Any
+    folder: Path
+    outputs: Sequence[str]
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "task_id": self.task_id,
+            "status": self.status.value,
+            "data": self.data,
+            "folder": str(self.folder),
+            "outputs": list(self.outputs),
+        }
 
 
 @attrs.frozen(kw_only=True)
@@ -38,8 +75,10 @@ class OpenQuestion:
     Attributes:
         attempt: which time it is asked.
         folder: where the answer is put.
-        work: the attempt's own folder, where the script of a job by hand is.
+        script: where the script of a job by hand is, for whoever submits it.
         rejected: what was wrong with the last answer; empty when there was none.
+        again: why it is asked once more; empty the first time.
+        results: of the tasks that it depends on, at most `MOST_RESULTS`: what a gate approves.
     """
 
     run_id: RunId
@@ -48,9 +87,11 @@ class OpenQuestion:
     operator: str
     manifest: OperatorManifest
     folder: Path
-    work: Path
+    script: str
     expires_at: UtcTime | None
     rejected: str
+    again: str = ""
+    results: Sequence[EarlierResult] = ()
 
     @property
     def fields(self) -> Mapping[str, AnyField]:
@@ -81,6 +122,8 @@ class OpenQuestion:
             "folder": str(self.folder),
             "expires_at": self.expires_at,
             "rejected": self.rejected,
+            "again": self.again,
+            "results": [result.as_json() for result in self.results],
         }
 
 
@@ -114,10 +157,34 @@ def open_question(root: Root, state: RunState, task_id: TaskId) -> OpenQuestion:
         operator=task.task.operator,
         manifest=manifest,
         folder=folder,
-        work=work,
+        script=_script(root, state, task, work),
         expires_at=_expiry(attempt.prepared_at, manifest),
         rejected=rejected,
+        again=why_again(state, attempt),
+        results=list(_results(root, state, task)),
     )
+
+
+def _script(root: Root, state: RunState, task: TaskState, work: Path) -> str:
+    ssh = state.backend_config(state.job_backend_of(task.task)).get("ssh")
+    if not ssh:
+        return str(work / "job.sh")
+    there = Path(base_there(ssh["workdir"], root_id(root.private)), work.relative_to(root.path))
+    return f"{there / 'job.sh'} on {ssh['host']}"
+
+
+def _results(root: Root, state: RunState, task: TaskState) -> Iterator[EarlierResult]:
+    run_folder = root.run_folder(state.workspace, state.run_id)
+    for need in islice(task.task.dependencies(), MOST_RESULTS):
+        earlier = state.tasks[need]
+        is_short = len(json_bytes(earlier.data)) <= MOST_DATA
+        yield EarlierResult(
+            task_id=need,
+            status=earlier.status,
+            data=earlier.data if is_short else None,
+            folder=run_folder.attempt(need, max(1, len(earlier.attempts))).path,
+            outputs=[output.path for output in earlier.outputs],
+        )
 
 
 def _expiry(asked_at: UtcTime, manifest: OperatorManifest) -> UtcTime | None:
@@ -177,6 +244,12 @@ def _whole(name: str, text: str) -> int:
         return int(text)
     except ValueError:
         raise UsageError(f"{name}: {text!r} is no whole number") from None
+
+
+def problems_of(question: OpenQuestion, document: Mapping[str, Any]) -> str:
+    """What is wrong with an answer, in words; empty when it can be used."""
+    answer = read_response(question.manifest, question.attempt, json_bytes(dict(document)))
+    return str(answer) if isinstance(answer, Unusable) else ""
 
 
 def hand_over(question: OpenQuestion, document: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ import socket
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -29,11 +29,13 @@ from matterstack.core.ids import BackendName, RunId, TaskId, Token
 from matterstack.core.resources import Resources
 from matterstack.storage.confine import ConfinementError, confined
 from matterstack.storage.layout import AttemptFolder
+from matterstack.storage.operator_files import RESPONSE, look_at
 from matterstack.storage.outputs import Outputs, collect_outputs, read_result
 from matterstack.storage.small_files import read_small
 from matterstack.storage.staging import Copy, Staging, stage
 from tests.support.intrusion import Watch, at_most, before_call, exchange, watching
 
+NOBODY: Final = 65534
 SECRET: Final = b'{"secret": 1, "job_id": "17", "exit_code": 0}'
 INSIDE: Final = b'{"inside": 1}'
 RUN: Final = "workspaces/w/runs/20260102T030405-abcdef"
@@ -447,6 +449,42 @@ def test_a_device_is_not_even_opened(ground: Ground) -> None:
     assert "x" not in [file.path for file in collect_outputs(ground.attempt, ["*"], ()).files]
 
 
+@contextmanager
+def _without_privileges() -> Iterator[None]:
+    """Root reads everything: be somebody else for a moment."""
+    was = os.geteuid()
+    if was == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(was)
+
+
+def test_an_answer_that_may_not_be_read_says_what_to_do(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / RESPONSE).write_text("{}")
+    (tmp_path / RESPONSE).chmod(0)
+    with confined(tmp_path) as folder, _without_privileges():
+        seen = look_at(folder, RESPONSE)
+    assert seen is not None
+    assert seen.text is None
+    assert seen.problem == "it may not be read; change its permissions (chmod a+r)"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize(("uid", "name"), [(NOBODY, "nobody"), (4_000_000, "user 4000000")])
+def test_an_answer_of_somebody_else_is_read_and_its_owner_is_named(
+    tmp_path: Path, uid: int, name: str
+) -> None:
+    (tmp_path / RESPONSE).write_text("{}")
+    os.chown(tmp_path / RESPONSE, uid, -1)
+    with confined(tmp_path) as folder:
+        seen = look_at(folder, RESPONSE)
+    assert seen is not None
+    assert (seen.text, seen.by) == (b"{}", name)
+
+
 def test_a_huge_file_is_read_no_further_than_allowed(ground: Ground) -> None:
     with (ground.attempt / "x").open("wb") as file:
         file.truncate(1 << 40)
@@ -615,22 +653,45 @@ def test_a_swap_right_before_any_of_its_steps_lets_nothing_out(
     ground.watch.events()
 
     def swap() -> None:
-        exchange(ground.run / place, other)
+        if os.path.lexists(ground.run / place):  # what is written takes it away for a moment
+            exchange(ground.run / place, other)
 
-    number, made = 0, 1
-    while number < made:
+    number, is_swapped = 0, True
+    while is_swapped:
         with before_call(number, swap) as calls:
             found = _try(ground, operation, NAME)
-        made = len(calls)
+        is_swapped = number < len(calls)
         assert ground.watch.events() == 0, f"step {number} of {calls} opened something outside"
         assert "secret" not in repr(found)
         if operation is _rename_from and os.path.lexists(ground.attempt / "new"):
             (ground.attempt / "new").rename(ground.attempt / NAME)
-        if number < made:
+        if is_swapped:
             swap()
         number += 1
     assert number > 1
     assert ground.listing() == before
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir], ids=["FIFO", "folder"])
+def test_what_becomes_something_else_right_before_it_is_opened_is_refused(
+    ground: Ground, tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    other = tmp_path / "other"
+    make(other)
+
+    def swap() -> None:
+        exchange(ground.attempt / NAME, other)
+
+    found: list[object] = []
+    is_swapped = True
+    while is_swapped:
+        with before_call(len(found), swap) as calls:
+            found.append(_try(ground, _read, NAME))
+        is_swapped = len(found) <= len(calls)
+        if is_swapped:
+            swap()
+    assert len(found) > 2
+    assert found == [*[None] * (len(found) - 1), INSIDE], "it is read when nothing has been exchanged"
 
 
 def test_ten_thousand_reads_while_a_thread_swaps_folders_and_links_read_nothing_outside(

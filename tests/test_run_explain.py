@@ -15,46 +15,19 @@ from typing import Any
 
 import pytest
 
-from matterstack.explain.load import definition_of
-from matterstack.storage.backend_reports import read_reports
+from matterstack.core.ids import BackendName
+from matterstack.storage.backend_reports import definition_of, read_reports
 from matterstack.storage.layout import Root
 from matterstack.storage.schema import open_database
 from tests.support.campaigns import Diary, write_tasks, write_workspace
 from tests.support.command import COMMAND, PATIENCE_S, CommandLine, Running, command_line_in
 from tests.support.disks import small_disk
+from tests.support.explanations import await_cause, explained
 from tests.support.polling import wait_until
-
-SHAPE = {"kind", "since", "blocks", "message", "action"}
-
-
-def explained(command_line: CommandLine, run_id: str) -> list[dict[str, Any]]:
-    """The causes that ``--json`` prints."""
-    document = command_line.json("run", "explain", run_id)
-    assert document["run_id"] == run_id
-    assert document["status"] == command_line.status(run_id)["status"]
-    causes: list[dict[str, Any]] = document["causes"]
-    assert all(set(cause) >= SHAPE for cause in causes)
-    assert causes, "every run has a cause"
-    return causes
 
 
 def kinds(causes: Iterable[Mapping[str, Any]]) -> list[str]:
     return [cause["kind"] for cause in causes]
-
-
-def await_cause(command_line: CommandLine, run_id: str, kind: str) -> list[dict[str, Any]]:
-    """The causes as soon as the first of them is of this kind."""
-    found: list[dict[str, Any]] = []
-
-    def is_first() -> bool:
-        found[:] = explained(command_line, run_id)
-        return bool(found[0]["kind"] == kind)
-
-    try:
-        wait_until(is_first, PATIENCE_S)
-    except TimeoutError:
-        raise AssertionError(f"{kind} is not the first of {found}") from None
-    return found
 
 
 def serve(command_line: CommandLine, *run_ids: str) -> Running:
@@ -170,6 +143,27 @@ def test_a_task_that_waits_for_another_try(command_line: CommandLine, diary: Dia
     assert (pause["kind"], retry["kind"], retry["blocks"]) == ("paused", "retry_waiting", 1)
     assert retry["message"] == "task a waits for try 2 of 3 after error: its job ended with exit code 4"
     assert retry["since"] == command_line.tasks(run_id)["a"]["attempts"][0]["ended_at"]
+
+
+def test_another_try_that_waits_for_its_turn_is_the_first_thing_to_be_told(
+    command_line: CommandLine, diary: Diary
+) -> None:
+    mine = [diary.task("a", f"{diary.gate('first')}; exit 4", retries=1)]
+    write_tasks(command_line.root, "mine", mine, max_jobs=1)
+    write_tasks(command_line.root, "other", [diary.task("b", diary.gate("second"))], max_jobs=1)
+    run_id = command_line.new_run("mine")
+    serve(command_line)
+    wait_for_start(diary, "a")
+    other = command_line.new_run("other")
+    wait_until(lambda: command_line.status(other)["tasks"]["READY"] == 1, PATIENCE_S, "the other run")
+    await_cause(command_line, other, "backend_cap")
+    diary.open("first")
+    wait_for_start(diary, "b")
+
+    retry, cap = await_cause(command_line, run_id, "retry_waiting")
+
+    assert (retry["blocks"], cap["kind"], cap["blocks"]) == (1, "backend_cap", 1)
+    assert retry["message"] == "task a waits for try 2 of 2 after error: its job ended with exit code 4"
 
 
 def test_a_task_that_failed_with_others_behind_it(command_line: CommandLine, diary: Diary) -> None:
@@ -291,7 +285,9 @@ def test_what_an_engine_reports_is_found_by_the_definition_that_the_run_has_froz
     frozen = json.loads((command_line.run_folder("w", run_id) / "config.json").read_text())
     reports = read_reports(Root(command_line.root))
 
-    assert [r.definition for r in reports] == [definition_of("local", frozen["backends"]["local"])]
+    assert [r.definition for r in reports] == [
+        definition_of(BackendName("local"), frozen["backends"]["local"])
+    ]
 
 
 def test_the_cap_of_the_backend_whose_seats_another_engines_run_has(

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests import battery_workspace as battery
+from tests.catalyst_workspace import begun_quick, check_whole_life
 from tests.support.campaign_e2e import begun, lived
 from tests.support.command import CommandLine
-from tests.test_catalyst_e2e import begun_quick, check_whole_life
-from tests.test_thin_film_e2e import lived_with_an_instrument
+from tests.thin_film_workspace import lived_with_an_instrument
 
 CLUSTER = ("default_backend=cluster", "backends.cluster.poll_interval_s=0.5")
 

@@ -8,18 +8,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncclick as click
+import attrs
 
 from matterstack.cli.options import RUN_ID, current_root, json_option
 from matterstack.core.errors import NotFoundError, UsageError
 from matterstack.core.ids import RunId, TaskId
+from matterstack.core.operators import REJECTED
 
 if TYPE_CHECKING:
     from matterstack.answering import OpenQuestion
-    from matterstack.core.fields import AnyField
+    from matterstack.core.run_state import TaskState
     from matterstack.storage.reader import Reader
 
 PATIENCE_S: Final = 10.0
 """How long an engine is given to take the answer."""
+
+
+@attrs.frozen
+class _Outcome:
+    """What became of a task; ``said``: what that means, empty while nobody has taken the answer."""
+
+    status: str
+    said: str
 
 
 @click.command(short_help="Answer what a task asks.")
@@ -49,6 +59,7 @@ async def respond(
     import trio
 
     from matterstack.answering import hand_over, hand_over_text, open_question
+    from matterstack.cli.asking import show, usage
     from matterstack.cli.printing import print_json
     from matterstack.storage.queries import require_run
     from matterstack.storage.reader import open_reader
@@ -68,20 +79,20 @@ async def respond(
             if as_json:
                 print_json(question.as_json())
                 return
-            _show(question)
+            show(question)
             if not sys.stdin.isatty():
-                raise UsageError("no answer was given", hint=_hint(question))
+                raise UsageError("no answer was given", hint=usage(question))
         if file is not None:
             hand_over_text(question, _content(file))
         else:
             hand_over(question, await _document(question, settings, decision, failure, comment))
-        status = await _wait(reader, question)
+        outcome = await _wait(reader, question)
     if as_json:
-        print_json({"run_id": run_id, "task_id": task_id, "status": status})
-    elif status == "ACTIVE":
-        click.echo(f"the answer is there; an engine takes it when one runs: matterstack run loop {run_id}")
+        print_json({"run_id": run_id, "task_id": task_id, "status": outcome.status})
+    elif outcome.said:
+        click.echo(f"the answer was taken; {outcome.said}")
     else:
-        click.echo(f"the answer was taken; task {task_id} is {status}")
+        click.echo(f"the answer is there; an engine takes it when one runs: matterstack run loop {run_id}")
 
 
 def _content(file: Path) -> bytes:
@@ -102,6 +113,7 @@ async def _document(
     comment: str | None,
 ) -> dict[str, Any]:
     from matterstack.answering import document_of
+    from matterstack.cli.asking import ask
 
     if decision is not None:
         _require(question, "gate", f"--{decision.replace('_', '-')}")
@@ -112,7 +124,11 @@ async def _document(
     elif settings:
         document = document_of(question, _pairs(settings))
     else:
-        document = await _asked(question)
+        try:
+            document = await ask(question, comment)
+        except click.Abort:
+            click.echo("\nnothing was answered; the question goes on waiting", err=True)
+            raise
     if comment is not None:
         if question.operator == "human":
             raise UsageError("--comment: the answer to this question has only its fields")
@@ -121,9 +137,11 @@ async def _document(
 
 
 def _require(question: OpenQuestion, operator: str, option: str) -> None:
+    from matterstack.cli.asking import usage
+
     if question.operator != operator:
         raise UsageError(
-            f"{option}: task {question.task_id} is a {question.operator} task", hint=_hint(question)
+            f"{option}: task {question.task_id} is a {question.operator} task", hint=usage(question)
         )
 
 
@@ -138,70 +156,7 @@ def _pairs(settings: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _show(question: OpenQuestion) -> None:
-    from matterstack.core.fields import describe_field
-
-    click.echo(f"{question.text}\n")
-    for name, field in question.fields.items():
-        optional = "" if field.required else " (may be left out)"
-        click.echo(f"  {name}: {describe_field(field)}{optional}")
-        if field.help:
-            click.echo(f"      {field.help}")
-    if question.operator == "experiment":
-        click.echo(f"  what is asked for: {question.as_json()['manifest']['request']}")
-    if question.operator == "manual_hpc":
-        click.echo(f"  the script to submit: {question.work / 'job.sh'}")
-    if question.expires_at is not None:
-        click.echo(f"  to be answered before {question.expires_at}")
-    if question.rejected:
-        click.echo(f"  the last answer was not taken: {question.rejected}")
-
-
-def _hint(question: OpenQuestion) -> str:
-    start = f"matterstack respond {question.run_id} {question.task_id}"
-    match question.operator:
-        case "gate":
-            return f"{start} --approve | --reject | --send-back --comment TEXT"
-        case "manual_hpc":
-            return f"{start} --set job_id=ID | --set exit_code=0"
-        case _:
-            return " ".join([start, *(f"--set {name}=VALUE" for name in question.fields)])
-
-
-async def _asked(question: OpenQuestion) -> dict[str, Any]:
-    """Ask for each field in turn, again until it is right."""
-    from matterstack.answering import document_of
-
-    if question.operator == "gate":
-        decision = await click.prompt("decision", type=click.Choice(["approve", "reject", "send_back"]))
-        said = await click.prompt("comment", default="", show_default=False)
-        return {"decision": decision, "comment": said}
-    if question.operator == "manual_hpc":
-        job_id = await click.prompt("id of the job that you submitted")
-        return {"job_id": job_id}
-    typed = {name: await _asked_field(name, field) for name, field in question.fields.items()}
-    return document_of(question, {name: text for name, text in typed.items() if text is not None})
-
-
-async def _asked_field(name: str, field: AnyField) -> str | None:
-    from matterstack.answering import typed_value
-    from matterstack.core.fields import describe_field, value_problem
-
-    while True:
-        asked = await click.prompt(f"{name} ({describe_field(field)})", default="", show_default=False)
-        text = str(asked).strip()
-        if not text and not field.required:
-            return None
-        try:
-            problem = value_problem(field, typed_value(field, text, name))
-        except UsageError as error:
-            problem = str(error)
-        if problem is None:
-            return text
-        click.echo(f"  {problem}")
-
-
-async def _wait(reader: Reader, question: OpenQuestion) -> str:
+async def _wait(reader: Reader, question: OpenQuestion) -> _Outcome:
     """What became of the task, as far as an engine has got to it after a while."""
     import trio
 
@@ -209,15 +164,25 @@ async def _wait(reader: Reader, question: OpenQuestion) -> str:
     from matterstack.storage.leases import is_held
     from matterstack.storage.snapshot import load_run
 
-    status = "ACTIVE"
+    outcome = _Outcome("ACTIVE", "")
     with trio.move_on_after(PATIENCE_S):
         async for _ in changes(reader):
             state = await reader.read(load_run, question.run_id)
-            task = state.tasks[question.task_id] if state is not None else None
-            if task is not None:
-                status = task.status.value
-                if status != "ACTIVE" or len(task.attempts) != question.attempt:
-                    break
-            if not await trio.to_thread.run_sync(is_held, reader.root, question.run_id):
+            if state is not None:
+                outcome = _outcome(question, state.tasks[question.task_id])
+            if outcome.said or not await trio.to_thread.run_sync(is_held, reader.root, question.run_id):
                 break
-    return status
+    return outcome
+
+
+def _outcome(question: OpenQuestion, task: TaskState) -> _Outcome:
+    status, attempt = task.status.value, task.last_attempt
+    if status in {"WAITING", "READY"} or len(task.attempts) != question.attempt:
+        first = ", when what it depends on is done again" if status == "WAITING" else ""
+        return _Outcome(status, f"task {question.task_id} asks again{first}")
+    if status != "ACTIVE":
+        return _Outcome(status, f"task {question.task_id} is {status}")
+    if attempt is not None and question.operator == "manual_hpc" and attempt.raw_state not in {"", REJECTED}:
+        job = attempt.reason.partition(":")[0]
+        return _Outcome(status, f"{job} is followed from here on")
+    return _Outcome(status, "")

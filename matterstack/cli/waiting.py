@@ -13,20 +13,25 @@ from matterstack.storage.queries import data_version, require_run
 from matterstack.storage.reader import Reader
 
 LOOK_INTERVAL_S: Final = 0.1
+QUIET_INTERVAL_S: Final = 1.0
+"""How often it is looked when nothing has changed for a while: to wait for days costs next to nothing."""
+QUIET_AFTER_S: Final = 10.0
 
 
 async def changes(reader: Reader, at_least_every_s: float | None = None) -> AsyncIterator[None]:
     """Come back at once, then whenever another process has committed (or so much time has passed)."""
     seen = None
-    due = trio.current_time()
+    due = changed = trio.current_time()
     while True:
         version = await reader.read(data_version)
         now = trio.current_time()
+        if version != seen:
+            changed = now
         if version != seen or (at_least_every_s is not None and now >= due):
             seen = version
             due = now + (at_least_every_s or 0)
             yield
-        await trio.sleep(LOOK_INTERVAL_S)
+        await trio.sleep(LOOK_INTERVAL_S if now - changed < QUIET_AFTER_S else QUIET_INTERVAL_S)
 
 
 async def wait_until_cancelled(reader: Reader, run_id: RunId) -> None:

@@ -14,7 +14,7 @@ from matterstack.core.json_rules import json_problem
 from matterstack.core.operators import ASKED
 from matterstack.core.scheduler_options import extra_problems
 
-_STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
+_STRICT = ConfigDict(defer_build=True, extra="forbid", strict=True, frozen=True)
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@-]*")
 
 

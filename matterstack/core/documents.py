@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from matterstack.core.fields import STRICT, Text, Words
 
 JsonObject = dict[str, Any]
 Utc = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$")]
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^\S(.*\S)?$")]
+
+
+JOB_ID: Final = r"^[0-9]{1,18}(_[0-9]{1,9})?$"
+
+
+def _job_id(text: str) -> str:
+    if re.fullmatch(JOB_ID, text, re.ASCII) is None:
+        raise ValueError("must be the id of a job, such as 4711 or 4711_3")
+    return text
 
 
 class GivenFile(BaseModel):
@@ -78,6 +88,7 @@ class Request(BaseModel):
 
     Attributes:
         attempt: which time; an answer that names another one is refused.
+        again: why it is asked once more; empty the first time.
         manifest: the params of the task.
         answer: name of the file that is waited for.
     """
@@ -90,6 +101,7 @@ class Request(BaseModel):
     operator: Annotated[str, Field(pattern=r"^(human|experiment|manual_hpc|gate)$")]
     asked_at: Utc
     expires_at: Utc | None = None
+    again: str = ""
     manifest: JsonObject
     answer: Literal["response.json"] = "response.json"
 
@@ -152,7 +164,7 @@ class GateDecision(Reply):
 class HandedBackJob(Reply):
     """``response.json`` of a job by hand whose end is still to come: it is followed like one's own."""
 
-    job_id: Annotated[str, Field(pattern=r"^[0-9]{1,18}(_[0-9]{1,9})?$")]
+    job_id: Annotated[str, AfterValidator(_job_id), Field(json_schema_extra={"pattern": JOB_ID})]
     comment: Words = ""
 
 

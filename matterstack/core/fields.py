@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 import attrs
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-STRICT: Final = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+STRICT: Final = ConfigDict(defer_build=True, extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 MOST_FIELDS: Final = 1000
 MOST_TEXT: Final = 100_000
 MOST_WORDS: Final = 20_000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -50,3 +52,14 @@ def log_fields() -> dict[str, str]:
     """``run`` and ``backend``, where they are known."""
     found = {"run": _RUN.get(), "backend": _BACKEND.get()}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def log_place() -> str:
+    """Where a person finds what is logged in this process: the path of a file, or who knows."""
+    logger: logging.Logger | None = logging.getLogger("matterstack")
+    while logger is not None:
+        for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler) and handler.baseFilename != os.devnull:
+                return handler.baseFilename
+        logger = logger.parent if logger.propagate else None
+    return "the log of the program that served it"

@@ -13,5 +13,7 @@ OPERATORS: Final = frozenset({COMPUTE, *ASKING})
 ASKED: Final = BackendName("operators")
 """Where attempts of operators that ask are kept, as those of jobs are on a backend.  No cap counts them."""
 NO_CAP: Final = 1_000_000
+REJECTED: Final = "REJECTED"
+"""Raw state of a question whose last answer was set aside."""
 SENT_BACK: Final = "SENT_BACK"
 """Raw state of a gate that wants what it depends on done again."""

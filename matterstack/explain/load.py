@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sqlite3
@@ -31,7 +30,7 @@ from matterstack.explain.situation import (
     Situation,
     TaskView,
 )
-from matterstack.storage.backend_reports import BackendReport, read_reports
+from matterstack.storage.backend_reports import BackendReport, definition_of, read_reports
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import Holder, is_held, this_process
 from matterstack.storage.schema import SCHEMA_VERSION, readable_rows, translated_errors
@@ -177,6 +176,7 @@ def _run(
         job_cap=config["max_hpc_jobs_per_run"],
         planning_timeout_s=config["planning_timeout_s"],
         planning_log=str(root.run_folder(r["workspace"], run_id).planning_log),
+        campaign_class=config.get("campaign_object", {}).get("class", ""),
     )
 
 
@@ -324,12 +324,6 @@ def _backends(
             health=health_of(name, stored.holder, reports, definition_of(name, config)),
         )
     return views
-
-
-def definition_of(name: str, config: Mapping[str, Any]) -> str:
-    """What an engine calls a backend of this config in its reports; ``max_jobs`` does not tell them apart."""
-    definition = {key: value for key, value in config.items() if key != "max_jobs"}
-    return hashlib.sha256(ascii(f"{name} {sorted(definition.items())!r}").encode()).hexdigest()[:12]
 
 
 def health_of(

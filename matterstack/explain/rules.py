@@ -13,7 +13,7 @@ from typing import Final
 import attrs
 
 from matterstack.core.ids import BackendName
-from matterstack.core.operators import ASKED, ASKING
+from matterstack.core.operators import ASKED, ASKING, REJECTED
 from matterstack.core.states import JobState, Phase, RunStatus, TaskStatus
 from matterstack.explain.causes import Kind
 from matterstack.explain.situation import (
@@ -165,7 +165,7 @@ class TaskRules:
         elif task.status is TaskStatus.ACTIVE and attempt is not None:
             if not attempt.is_live or attempt.job_id is None:
                 yield from self._active(attempt)
-            elif attempt.raw_state == "REJECTED":
+            elif attempt.raw_state == REJECTED:
                 yield Key(Kind.ANSWER_REJECTED, None, attempt.reason)
             elif task.operator == "experiment":
                 yield Key(Kind.WAITS_FOR_INSTRUMENT, None, attempt.reason)

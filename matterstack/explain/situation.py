@@ -66,6 +66,7 @@ class RunView:
         was_given_up: it FAILED because its engine could not serve it, not by its own tasks or planning.
         tasks: how many it has in all.
         done: how many of them have ended.
+        campaign_class: of the object that a host program started it with; empty: it has a ``campaign.py``.
     """
 
     run_id: RunId
@@ -85,6 +86,7 @@ class RunView:
     job_cap: int = 10
     planning_timeout_s: float = 3600.0
     planning_log: str = "planning.log"
+    campaign_class: str = ""
 
 
 class Condition(Enum):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import pty
@@ -11,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.campaigns import write_tasks
+from matterstack.cli.app import main
+from matterstack.cli.errors import report
+from tests.support.campaigns import Diary, write_tasks
 from tests.support.command import COMMAND, PATIENCE_S, CommandLine
 from tests.support.polling import wait_until
 
@@ -103,22 +107,43 @@ def test_an_answer_without_an_engine_is_taken_by_the_next_one(command_line: Comm
 
 def test_explain_names_who_is_waited_for_and_what_to_type(command_line: CommandLine, run_id: str) -> None:
     folder = asked(command_line, run_id)
-    causes = {cause["kind"]: cause for cause in command_line.json("run", "explain", run_id)["causes"]}
-    assert causes.keys() == {
-        "waits_for_person", "gate", "waits_for_job_by_hand", "waits_for_instrument"
-    }  # fmt: skip
-    assert {cause["blocks"] for cause in causes.values()} == {2}, "itself, and what is behind it"
-    assert causes["gate"]["action"] == f"matterstack respond {run_id} gate --approve"
+
+    def first() -> Any:
+        return command_line.json("run", "explain", run_id)["causes"][0]
+
+    def answered(task_id: str, text: str) -> None:
+        (folder / task_id / "response.json").write_text(text)
+        ended = ("SUCCEEDED", "FAILED")
+        wait_until(lambda: command_line.tasks(run_id)[task_id]["status"] in ended, PATIENCE_S, task_id)
+
+    person = first()
+    assert (person["kind"], person["blocks"]) == ("waits_for_person", 2), "itself, and what is behind it"
+    assert person["action"] == f"matterstack respond {run_id} choose"
     (folder / "choose" / "response.json").write_text('{"site": "hollow"}')
     rejected = folder / "choose" / "response.rejected-1.json"
     wait_until(rejected.exists, PATIENCE_S, "the rejection")
     wait_until(lambda: "JobStateChanged" in command_line.event_types(run_id), PATIENCE_S, "the fact")
-    first = command_line.json("run", "explain", run_id)["causes"][0]
-    assert first["kind"] == "answer_rejected"
-    assert "site: must be one of: top, bridge; not 'hollow'" in first["message"]
-    assert first["action"] == f"matterstack respond {run_id} choose"
+    wrong = first()
+    assert wrong["kind"] == "answer_rejected"
+    assert "site: must be one of: top, bridge; not 'hollow'" in wrong["message"]
+    assert wrong["action"] == f"matterstack respond {run_id} choose"
+    answered("choose", '{"site": "top", "energy": -1}')
+    gate = first()
+    assert (gate["kind"], gate["blocks"]) == ("gate", 2)
+    assert gate["action"] == f"matterstack respond {run_id} gate --approve"
+    answered("gate", '{"decision": "approve"}')
+    by_hand = first()
+    assert (by_hand["kind"], by_hand["blocks"]) == ("waits_for_job_by_hand", 2)
+    assert by_hand["action"] == f"matterstack respond {run_id} by-hand"
+    script = command_line.run_folder("w", run_id) / "tasks" / "by-hand" / "1" / "job.sh"
+    subprocess.run([str(script)], check=True, env={**os.environ, "SLURM_JOB_ID": "17"})
+    answered("by-hand", '{"exit_code": 0}')
+    instrument = first()
+    assert (instrument["kind"], instrument["blocks"]) == ("waits_for_instrument", 2)
+    assert instrument["action"] == f"matterstack respond {run_id} measure"
 
 
+LEAVES = """echo '{"energy": -1.5}' > result.json; echo x > out.xyz"""
 REFUSED: list[tuple[str, tuple[str, ...], int, str]] = [
     (
         "choose",
@@ -148,10 +173,21 @@ REFUSED: list[tuple[str, tuple[str, ...], int, str]] = [
     ("gate", ("--failure", "x"), 2, "--failure: task gate is a gate task"),
     ("measure", ("--set", "thickness_nm=-1"), 2, "result.thickness_nm: must be at least 0, not -1"),
     ("by-hand", ("--set", "exit_code=x"), 2, "exit_code: 'x' is no whole number"),
-    ("by-hand", ("--set", "job_id=; rm -rf"), 2, "job_id: must match pattern"),
+    ("by-hand", ("--set", "job_id=; rm -rf"), 2, "job_id: must be the id of a job, such as 4711 or 4711_3"),
     ("after", ("--approve",), 4, "task after is a compute task and asks nobody"),
     ("nobody", ("--approve",), 3, "has no task 'nobody'"),
 ]
+
+
+def refusal(command_line: CommandLine, *arguments: str) -> tuple[int, str]:
+    """Exit code and message of a command, which is carried out in this process: that saves its start."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            main(["--root", str(command_line.root), *arguments], _anyio_backend="trio", standalone_mode=False)
+        except BaseException as error:  # noqa: BLE001  as `matterstack.cli.run_command_line` does
+            return report(error, as_json=False), said.getvalue()
+    return 0, said.getvalue()
 
 
 def test_what_cannot_be_used_is_refused_in_words_and_nothing_is_written(
@@ -159,21 +195,23 @@ def test_what_cannot_be_used_is_refused_in_words_and_nothing_is_written(
 ) -> None:
     folder = asked(command_line, run_id)
     for task_id, words, exit_code, message in REFUSED:
-        done = command_line.run("respond", run_id, task_id, *words)
-        assert (done.exit_code, message in done.stderr) == (exit_code, True), (task_id, words, done.stderr)
+        found, said = refusal(command_line, "respond", run_id, task_id, *words)
+        assert (found, message in said) == (exit_code, True), (task_id, words, said)
+    done = command_line.run("respond", run_id, *REFUSED[0][:1], *REFUSED[0][1])
+    assert (done.exit_code, REFUSED[0][3] in done.stderr) == (2, True), "as a process of its own, too"
     assert {p.name for p in folder.rglob("*") if p.is_file()} == {"request.json"}
 
 
-def test_a_terminal_asks_for_each_field_until_it_is_right(command_line: CommandLine, run_id: str) -> None:
-    asked(command_line, run_id)
+def on_terminal(command_line: CommandLine, typed: str, *arguments: str) -> str:
+    """What a command says in a terminal in which this is typed, until its end, which must be a good one."""
     ours, theirs = pty.openpty()
     environment = {**command_line.environment, "TERM": "dumb"}
     process = subprocess.Popen(
-        [COMMAND, "respond", run_id, "choose"],
+        [COMMAND, *arguments],
         cwd=command_line.root, env=environment, stdin=theirs, stdout=theirs, stderr=theirs,
     )  # fmt: skip
     os.close(theirs)
-    os.write(ours, b"hollow\ntop\n5\n-1.5\n\n")
+    os.write(ours, typed.encode())
     said = b""
     try:
         while chunk := os.read(ours, 4096):
@@ -182,15 +220,57 @@ def test_a_terminal_asks_for_each_field_until_it_is_right(command_line: CommandL
         pass
     os.close(ours)
     assert process.wait(PATIENCE_S) == 0, said.decode()
-    text = said.decode().replace("\r\n", "\n")
+    return said.decode().replace("\r\n", "\n")
+
+
+def test_a_terminal_asks_for_each_field_until_it_is_right(command_line: CommandLine, run_id: str) -> None:
+    folder = asked(command_line, run_id)
+    text = on_terminal(command_line, "hollow\ntop\n5\n-1.5\nperhaps\ny\n", "respond", run_id, "choose")
     for words in (
         HUMAN["question"],
         "energy: a number in eV, at most 0\n",
         "sure: true or false (may be left out)",
         "must be one of: top, bridge; not 'hollow'",
         "must be at most 0 eV, not 5",
+        "'perhaps' is neither true nor false",
         "the answer was taken; task choose is SUCCEEDED",
     ):
         assert words in text, text
-    response = command_line.run_folder("w", run_id) / "operators" / "choose" / "response.json"
-    assert json.loads(response.read_text()) == {"site": "top", "energy": -1.5}
+    answer = {"site": "top", "energy": -1.5, "sure": True}
+    assert json.loads((folder / "choose" / "response.json").read_text()) == answer
+    text = on_terminal(command_line, "; rm -rf\nover\nx\nover\n3\n", "respond", run_id, "by-hand")
+    assert "job_id: must be the id of a job, such as 4711 or 4711_3" in text
+    assert "exit_code: 'x' is no whole number" in text
+    assert json.loads((folder / "by-hand" / "response.json").read_text()) == {"exit_code": 3}
+
+
+def test_a_gate_shows_what_it_approves_and_what_is_sent_back_says_why(
+    command_line: CommandLine, diary: Diary
+) -> None:
+    work = diary.task(
+        "relax", """echo '{"energy": -1.5}' > result.json; echo x > out.xyz""", outputs=["*.xyz"]
+    )
+    gate = {"id": "gate", "operator": "gate", "params": {"question": "Refine?"}, "depends_on": ["relax"]}
+    write_tasks(command_line.root, "w", [work, gate])
+    run_id = command_line.new_run("w")
+    command_line.start("run", "loop", run_id)
+    gates = command_line.run_folder("w", run_id) / "operators" / "gate"
+    wait_until((gates / "request.json").exists, PATIENCE_S, "the gate")
+
+    text = on_terminal(command_line, "send_back\n\n  \nfiner grid\n", "respond", run_id, "gate")
+
+    folder = command_line.run_folder("w", run_id) / "tasks" / "relax" / "1"
+    assert 'relax SUCCEEDED\n        data: {"energy": -1.5}\n' in text
+    assert f"files: out.xyz in {folder}\n" in text
+    assert text.count("whoever does it again has to know what was wrong") == 2
+    assert "the answer was taken; task gate asks again" in text
+    wait_until((gates / "response-1.json").exists, PATIENCE_S, "the second question")
+    assert json.loads((gates / "response-1.json").read_text()) == {
+        "decision": "send_back", "comment": "finer grid"
+    }  # fmt: skip
+    again = command_line.json("respond", run_id, "gate")
+    assert again["again"] == "gate gate sent it back: finer grid"
+    assert [(r["task_id"], r["status"], r["data"], r["outputs"]) for r in again["results"]] == [
+        ("relax", "SUCCEEDED", {"energy": -1.5}, ["out.xyz"])
+    ]
+    assert again["results"][0]["folder"].endswith("/tasks/relax/2")

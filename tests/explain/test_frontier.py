@@ -155,6 +155,27 @@ def test_a_campaign_that_failed_to_plan_is_named_with_its_words_and_its_file() -
     assert cause.action.splitlines()[-1] == f"matterstack run retry {RUN}"
 
 
+@pytest.mark.parametrize(
+    ("campaign_class", "words", "can_be_retried"),
+    [
+        ("physics.Relaxation", "# mend physics.Relaxation, of which the campaign is an object, then:", True),
+        ("__main__.Relaxation", "start a new one there", False),
+        ("physics.make.<locals>.Relaxation", "start a new one there", False),
+    ],
+)
+def test_what_there_is_to_mend_of_a_campaign_object_depends_on_where_its_code_is(
+    campaign_class: str, words: str, can_be_retried: bool
+) -> None:
+    run = {"status": RunStatus.FAILED, "status_reason": "no", "campaign_class": campaign_class}
+    action = only(causes(run=run, engine=NOBODY)).action
+    assert action.startswith("tail /r/planning.log\n")
+    assert words in action
+    assert "campaign.py" not in action
+    assert (f"matterstack run retry {RUN}" in action) is can_be_retried
+    planning = only(causes(run={"phase": Phase.PLANNING, "campaign_class": campaign_class}))
+    assert planning.message.startswith(f"the campaign {campaign_class} is planning iteration 2")
+
+
 def test_a_run_that_no_engine_could_serve_says_what_happened() -> None:
     run = {"status": RunStatus.FAILED, "status_reason": "its actor crashed", "was_given_up": True}
 

@@ -6,7 +6,6 @@ import os
 import signal
 import sqlite3
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -43,7 +42,7 @@ from tests.support.random_runs import PROGRAMS, Step, steps
 from tests.support.situations import running, situation, task
 from tests.support.states import LOCAL, RUN_ID, chain
 from tests.support.states import task as planned_task
-from tests.support.stored import StoredRun, new_root
+from tests.support.stored import StoredRun, new_root, passing_run
 
 NOW = UtcTime("2026-01-01T12:00:00.000000Z")
 OTHER = RunId("20260101T000000-zzzzzz")
@@ -113,25 +112,19 @@ def _waiting_for(tasks: Sequence[TaskView], direct: tuple[TaskId, ...]) -> set[T
 @settings(max_examples=60, deadline=None)
 @given(PROGRAMS)
 def test_whatever_became_of_a_run_it_is_explained_and_so_is_each_of_its_tasks(program: list[Step]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        root = new_root(Path(folder) / "root")
-        with closing(open_database(root.database)) as connection:
-            connection.execute("PRAGMA synchronous = OFF")  # power loss is not what this is about
-            stored = StoredRun.create(connection, root, max_hpc_jobs_per_run=3)
-            for number, _ in enumerate(steps(stored.run, program)):
-                if number % 5 == 0:
-                    stored.commit()
-                    _assert_is_explained(loaded(stored))
-            stored.commit()
-            alive = loaded(stored)
-            _assert_is_explained(alive)
-            gone = attrs.evolve(alive.context, engine=EngineView(Condition.NONE))
-            _assert_is_explained(attrs.evolve(alive, context=gone))
-            assert {t.task_id for t in alive.tasks} == {
-                t for t, one in stored.run.state.tasks.items() if one.status is not TaskStatus.SUCCEEDED
-            }
-            if stored.lease is not None:
-                stored.lease.release(connection)
+    with passing_run() as stored:
+        for number, _ in enumerate(steps(stored.run, program)):
+            if number % 5 == 0:
+                stored.commit()
+                _assert_is_explained(loaded(stored))
+        stored.commit()
+        alive = loaded(stored)
+        _assert_is_explained(alive)
+        gone = attrs.evolve(alive.context, engine=EngineView(Condition.NONE))
+        _assert_is_explained(attrs.evolve(alive, context=gone))
+        assert {t.task_id for t in alive.tasks} == {
+            t for t, one in stored.run.state.tasks.items() if one.status is not TaskStatus.SUCCEEDED
+        }
 
 
 def test_the_work_grows_with_the_tasks_and_their_dependencies_and_no_faster() -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import signal
-from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,41 +15,30 @@ import pytest
 from tests.slurm_fixtures import StartCluster, point_to
 from tests.support.campaigns import Diary, write_tasks
 from tests.support.command import PATIENCE_S, CommandLine, Running
+from tests.support.explanations import await_cause
 from tests.support.polling import wait_until
 from tests.support.slurm_cluster import SlurmCluster
+from tests.support.sshd import Sshd
 
 CLUSTER = {"type": "slurm", "poll_interval_s": 0.3, "grace_period_s": 0.5, "command_timeout_s": 20}
 WHOLE_NODE = {"cpus": 4, "memory_mib": 20, "walltime_s": 3600}
 
 
-def _serve(command_line: CommandLine, *tasks: dict[str, Any], max_jobs: int = 100) -> tuple[str, Running]:
-    """Start a run of these tasks on the cluster, and an engine for it."""
+def _serve(command_line: CommandLine, *tasks: dict[str, Any], **settings: Any) -> tuple[str, Running]:
+    """Start a run of these tasks on the cluster (with more settings), and an engine for it."""
     folder = write_tasks(
         command_line.root, "w", [{"resources": {"memory_mib": 20}, **task} for task in tasks]
     )
-    backends = {"cluster": {**CLUSTER, "max_jobs": max_jobs}}
+    backends = {"cluster": {**CLUSTER, **settings}}
     config = {"default_backend": "cluster", "max_hpc_jobs_per_run": 100, "backends": backends}
     (folder / "config.json").write_text(json.dumps(config))
     run_id = command_line.new_run("w")
     return run_id, command_line.start("run", "loop", run_id)
 
 
-def _await(
-    command_line: CommandLine, run_id: str, kind: str, is_it: Callable[[Any], bool] = lambda _cause: True
-) -> dict[str, Any]:
+def _await(command_line: CommandLine, run_id: str, *what: Any) -> dict[str, Any]:
     """The first cause, as soon as it is of this kind."""
-    found: list[Any] = []
-
-    def is_first() -> bool:
-        found[:] = command_line.json("run", "explain", run_id)["causes"]
-        return found[0]["kind"] == kind and is_it(found[0])
-
-    try:
-        wait_until(is_first, PATIENCE_S)
-    except TimeoutError:
-        raise AssertionError(f"{kind} is not the first of {found}") from None
-    cause: dict[str, Any] = found[0]
-    return cause
+    return await_cause(command_line, run_id, *what)[0]
 
 
 def _job_of(command_line: CommandLine, run_id: str, task: str) -> str:
@@ -68,6 +57,12 @@ def _full_cluster(diary: Diary) -> list[dict[str, Any]]:
     return [diary.task(f"wide{n}", diary.gate(), resources=WHOLE_NODE, priority=1) for n in range(3)]
 
 
+def _expected_start(cluster: SlurmCluster, job: str) -> datetime | None:
+    """When Slurm plans to start a job, in the time zone of this machine."""
+    told = cluster.output("squeue", "--start", "--noheader", f"--jobs={job}", "--format=%S")
+    return None if told in {"", "N/A"} else datetime.fromisoformat(told)
+
+
 def test_a_job_that_waits_for_others_is_pending_and_those_that_run_are_named_with_their_node(
     command_line: CommandLine, slurm_env: SlurmCluster, diary: Diary
 ) -> None:
@@ -75,11 +70,16 @@ def test_a_job_that_waits_for_others_is_pending_and_those_that_run_are_named_wit
     behind = diary.task("behind", depends_on=["waits"])
     run_id, _ = _serve(command_line, *_full_cluster(diary), waiting, behind)
 
-    cause = _await(command_line, run_id, "job_pending", lambda c: "(Resources)" in c["message"])
+    job = _job_of(command_line, run_id, "waits")
+    wait_until(lambda: _expected_start(slurm_env, job) is not None, PATIENCE_S, "the plan of the backfill")
+    cause = _await(command_line, run_id, "job_pending", lambda c: "expected to start" in c["message"])
 
     assert cause["blocks"] == 2
-    assert "what is asked for is in use by other jobs" in cause["message"]
-    assert f"job {_job_of(command_line, run_id, 'waits')} (task waits)" in cause["message"]
+    assert "what is asked for is in use by other jobs (Resources)" in cause["message"]
+    assert f"job {job} (task waits)" in cause["message"]
+    expected = _expected_start(slurm_env, job)
+    assert expected is not None
+    assert f"{expected.astimezone(UTC):%H:%M} UTC" in cause["message"].partition("expected to start at ")[2]
     (running,) = [
         c for c in command_line.json("run", "explain", run_id)["causes"] if c["kind"] == "job_running"
     ]
@@ -167,6 +167,29 @@ def test_a_controller_that_is_out_is_told_with_since_when_and_forgotten_when_it_
     cluster.start_controller()
     _await(command_line, run_id, "job_running")
 
+    cluster.stop_controller_answering()
+    hung = _await(command_line, run_id, "backend_out")
+    assert (hung["blocks"], hung["since"] > out["since"]) == (2, True)
+    assert "backend cluster does not answer: squeue: " in hung["message"]
+    cluster.continue_controller()
+    _await(command_line, run_id, "job_running")
+
+
+def test_a_login_node_that_takes_no_connections(command_line: CommandLine, sshd: Sshd, diary: Diary) -> None:
+    gated = diary.task("a", diary.gate())
+    run_id, _ = _serve(command_line, gated, diary.task("b", depends_on=["a"]), ssh=sshd.config)
+    wait_until(lambda: diary.started() == ["a"], PATIENCE_S, "the job")
+    _await(command_line, run_id, "job_running")
+
+    sshd.stop()
+    out = _await(command_line, run_id, "ssh_out")
+
+    assert (out["blocks"], out["needs_person"], out["since"] is not None) == (2, False, True)
+    assert "the login node of backend cluster cannot be used: " in out["message"]
+    assert out["action"] == f"ssh {sshd.config['host']}"
+    sshd.go_on()
+    _await(command_line, run_id, "job_running")
+
 
 def test_an_accounting_that_is_out_while_a_job_has_failed(
     command_line: CommandLine,
@@ -196,26 +219,20 @@ def test_an_accounting_that_is_out_while_a_job_has_failed(
     _await(command_line, run_id, "task_failed")
 
 
-def test_a_limit_of_the_site(
-    command_line: CommandLine, slurm_env: SlurmCluster, diary: Diary, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    shims = tmp_path / "shims"
-    shims.mkdir()
-    sbatch = shims / "sbatch"
-    sbatch.write_text(
-        "#!/bin/sh\necho 'sbatch: error: QOSMaxSubmitJobPerUserLimit' >&2\n"
-        "echo 'sbatch: error: Batch job submission failed: Job violates accounting/QOS policy' >&2\nexit 1\n"
-    )
-    sbatch.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{shims}:{os.environ['PATH']}")
-
-    run_id, _ = _serve(command_line, diary.task("a"), diary.task("b", depends_on=["a"]))
-    limit = _await(command_line, run_id, "site_limit")
+def test_a_limit_of_the_site(command_line: CommandLine, slurm_env: SlurmCluster, diary: Diary) -> None:
+    modify = ("sacctmgr", "--immediate", "modify", "user", "root", "set")
+    slurm_env.run("sbatch", "--hold", "--output=/dev/null", "--wrap=true")
+    slurm_env.run(*modify, "MaxSubmitJobs=1")
+    try:
+        run_id, _ = _serve(command_line, diary.task("a"), diary.task("b", depends_on=["a"]))
+        limit = _await(command_line, run_id, "site_limit")
+    finally:
+        slurm_env.run(*modify, "MaxSubmitJobs=-1")
 
     assert (limit["blocks"], limit["needs_person"]) == (2, False)
-    assert "QOSMaxSubmitJobPerUserLimit" in limit["message"]
-    assert slurm_env.output("squeue", "--noheader") == ""
+    assert "a limit of the site is used up: " in limit["message"]
+    assert "lets user root have 1 job" in limit["message"]
+    assert diary.started() == []
 
 
 def test_a_submission_of_which_nobody_knows_what_became(

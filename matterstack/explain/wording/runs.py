@@ -1,0 +1,172 @@
+"""Words for causes that lie in the run itself, in its engine, its campaign and its failed tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from matterstack.core.states import RunStatus
+from matterstack.explain.causes import Kind, Need
+from matterstack.explain.situation import Condition, RunView, Situation
+from matterstack.explain.wording.telling import MOST_IN_COMMAND, Group, Teller, Telling, are, earliest
+from matterstack.explain.words import count, duration, named
+
+
+def _full_disk(_group: Group, situation: Situation) -> Telling:
+    where = situation.context.full_disk
+    message = f"the disk is full ({where}): nothing can be written, so nothing is begun; nothing is lost"
+    return Telling(Need.PERSON, None, message, f"df -h {situation.context.root}")
+
+
+def _paused(_group: Group, situation: Situation) -> Telling:
+    run = situation.run
+    live = situation.live_jobs
+    served = situation.context.engine.condition.serves
+    followed = f"; {count(live, 'job')} of it {are(live)} followed meanwhile" if live and served else ""
+    message = f"the run is {run.status_reason or 'paused'}{followed}"
+    return Telling(Need.PERSON, run.since, message, f"matterstack run resume {run.run_id}")
+
+
+def _no_engine(_group: Group, situation: Situation) -> Telling:
+    run, engine = situation.run, situation.context.engine
+    was = "; it has not begun" if run.status is RunStatus.PENDING else ""
+    if engine.condition is Condition.DEAD:
+        was = f"; the last one ({engine}) has died"
+    live = situation.live_jobs
+    jobs = f"; {count(live, 'job')} of it may still be at work, and will be found again" if live else ""
+    message = f"no engine serves the run{was}{jobs}"
+    return Telling(Need.PERSON, run.updated_at, message, f"matterstack run loop {run.run_id}")
+
+
+def _lease_held(_group: Group, situation: Situation) -> Telling:
+    run, engine = situation.run, situation.context.engine
+    if engine.condition is Condition.STOPPED:
+        message = (
+            f"the engine that serves the run ({engine}) lives, but was stopped (Ctrl-Z or SIGSTOP does that)"
+        )
+        return Telling(Need.PERSON, run.updated_at, message, f"kill -CONT {engine.pid}")
+    message = (
+        f"an engine on another machine ({engine}) holds the run, and from here nobody can tell whether it "
+        "lives; no other engine takes the run up"
+    )
+    action = f"# if that machine is dead, or its engine is:\nmatterstack check --break-lease {run.run_id}"
+    return Telling(Need.PERSON, run.updated_at, message, action)
+
+
+def _command_waiting(_group: Group, situation: Situation) -> Telling:
+    command, engine = situation.context.command, situation.context.engine
+    if command is None:
+        return Telling(Need.TIME, None, "a command waits to be carried out")
+    message = (
+        f"the {command.type} that {command.by} asked for is not carried out yet: the engine ({engine}) first "
+        "waits for submissions that are under way"
+    )
+    return Telling(Need.TIME, command.at, message)
+
+
+def _planning_failed(_group: Group, situation: Situation) -> Telling:
+    run = situation.run
+    action = f"tail {run.planning_log}\n{_mending(run)}"
+    message = f"the campaign could not plan: {run.status_reason}"
+    return Telling(Need.PERSON, run.since or run.updated_at, message, action)
+
+
+def _mending(run: RunView) -> str:
+    retry = f"matterstack run retry {run.run_id}"
+    if not run.campaign_class:
+        return f"# mend workspaces/{run.workspace}/campaign.py, then:\n{retry}"
+    if "__main__" in run.campaign_class or "<locals>" in run.campaign_class:
+        return (
+            f"# the campaign is an object of {run.campaign_class}, whose code was kept with the run and "
+            "stays as it is: mend that class in the program that started the run, and start a new one there"
+        )
+    return f"# mend {run.campaign_class}, of which the campaign is an object, then:\n{retry}"
+
+
+def _planner(run: RunView) -> str:
+    return f"the campaign {run.campaign_class}" if run.campaign_class else "campaign.py"
+
+
+def _run_failed(_group: Group, situation: Situation) -> Telling:
+    run = situation.run
+    action = f"matterstack run retry {run.run_id}"
+    return Telling(Need.PERSON, run.since or run.updated_at, f"the run FAILED: {run.status_reason}", action)
+
+
+def _ending(_group: Group, situation: Situation) -> Telling:
+    run = situation.run
+    live = situation.live_jobs
+    left = f"{count(live, 'job')} of it {are(live)} being ended" if live else "no job is left"
+    why = (
+        f"being {run.ending_reason}" if run.ending is RunStatus.CANCELLED else f"failing: {run.ending_reason}"
+    )
+    return Telling(Need.NOTHING, run.since, f"the run is {why}; {left}")
+
+
+def _planning(_group: Group, situation: Situation) -> Telling:
+    run = situation.run
+    message = f"{_planner(run)} is planning iteration {run.iteration + 1}; {_patience(situation)}"
+    return Telling(Need.NOTHING, run.updated_at, message, f"tail {run.planning_log}")
+
+
+def _analysis(_group: Group, situation: Situation) -> Telling:
+    run = situation.run
+    message = f"{_planner(run)} is analyzing iteration {run.iteration}; {_patience(situation)}"
+    return Telling(Need.NOTHING, run.updated_at, message, f"tail {run.planning_log}")
+
+
+def _patience(situation: Situation) -> str:
+    limit = duration(situation.run.planning_timeout_s)
+    return f"it may take {limit} (planning_timeout_s)"
+
+
+def _completed(_group: Group, situation: Situation) -> Telling:
+    run = situation.run
+    message = f"the run COMPLETED after {count(run.iteration, 'iteration')}: the campaign's goal is met"
+    return Telling(Need.NOTHING, run.since or run.updated_at, message)
+
+
+def _cancelled(_group: Group, situation: Situation) -> Telling:
+    run = situation.run
+    message = f"the run was {run.status_reason or 'cancelled'}; that is for ever"
+    action = f"# a new run of the same campaign:\nmatterstack run init {run.workspace}"
+    return Telling(Need.NOTHING, run.since or run.updated_at, message, action)
+
+
+def _task_failed(group: Group, situation: Situation) -> Telling:
+    run, tasks = situation.run, group.tasks
+    names = [task.task_id for task in tasks]
+    since = earliest(task.attempt.ended_at for task in tasks if task.attempt is not None)
+    log = f"matterstack run logs {run.run_id} {names[0]} --stderr"
+    chosen = names if len(names) <= MOST_IN_COMMAND else []
+    retry = " ".join(["matterstack run retry", run.run_id, *chosen])
+    ran = any(task.attempt is not None and task.attempt.started_at is not None for task in tasks)
+    alike = {task.reason for task in tasks}
+    reason = tasks[0].reason if len(alike) == 1 else f"for {len(alike)} different reasons"
+    return Telling(
+        Need.PERSON, since, f"{named(names)} failed: {reason}", f"{log}\n{retry}" if ran else retry
+    )
+
+
+def _waits_in_vain(group: Group, situation: Situation) -> Telling:
+    names = [task.task_id for task in group.tasks]
+    message = f"{named(names)} waits for tasks that have ended without success"
+    return Telling(Need.PERSON, None, message, f"matterstack run retry {situation.run.run_id}")
+
+
+TELLERS: Final[Mapping[Kind, Teller]] = {
+    Kind.DISK_FULL: _full_disk,
+    Kind.PAUSED: _paused,
+    Kind.NO_ENGINE: _no_engine,
+    Kind.LEASE_HELD: _lease_held,
+    Kind.COMMAND_WAITING: _command_waiting,
+    Kind.PLANNING_FAILED: _planning_failed,
+    Kind.TASK_FAILED: _task_failed,
+    Kind.RUN_FAILED: _run_failed,
+    Kind.WAITS_IN_VAIN: _waits_in_vain,
+    Kind.ENDING: _ending,
+    Kind.PLANNING: _planning,
+    Kind.ANALYSIS: _analysis,
+    Kind.COMPLETED: _completed,
+    Kind.CANCELLED: _cancelled,
+}
