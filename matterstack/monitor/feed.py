@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 import attrs
 import trio
 
 from matterstack.core.ids import RunId
-from matterstack.storage.queries import data_version, event_lines, last_seq
+from matterstack.monitor import batches
+from matterstack.monitor.batches import Batch, read_batch
+from matterstack.storage.queries import data_version, last_seq
 from matterstack.storage.reader import Reader
 
 LOOK_INTERVAL_S: Final = 0.04
 """How often the store is asked for news, while anybody listens: a third of what an event may take."""
+REST_S: Final = 0.0025
+"""How long it is not asked, for each who was just told of something.
+
+To tell one of them costs about 0.17 ms: so it stays below a tenth of the time of an engine in this process.
+Up to 16 of them make no difference; a hundred hear what follows an event up to 0.25 s later.
+"""
 PAGE: Final = 500
 MOST_BEHIND: Final = 2000
 """How many events a listener may be behind before it is dropped."""
-
-Line = Mapping[str, Any]
-"""An event as JSON: seq, at, run, type, data."""
+MOST_BEHIND_BYTES: Final = 16 << 20
+"""The same in bytes, which all who are behind share."""
 
 
 class FellBehindError(Exception):
@@ -47,21 +55,23 @@ class Feed:
                 self._seq, seen, self._wanted = math.inf, None, trio.Event()
                 await self._wanted.wait()
             version = await self._reader.read(data_version)
+            interval_s = LOOK_INTERVAL_S
             if version != seen and self._listeners:
                 seen = version
                 await self._tell_news()
                 self._looked.set()
                 self._looked = trio.Event()
-            await trio.sleep(LOOK_INTERVAL_S)
+                interval_s = max(interval_s, REST_S * len(self._listeners))
+            await trio.sleep(interval_s)
 
     async def _tell_news(self) -> None:
         while math.isfinite(self._seq):
-            page = await self._reader.read(event_lines, int(self._seq), None, PAGE)
-            for seq, line in page:
-                self._seq = seq
+            batch = await self._reader.read(read_batch, int(self._seq), None, PAGE)
+            if batch:
+                self._seq = batch.last
                 for listener in self._listeners:
-                    listener.tell(seq, line)
-            if len(page) < PAGE:
+                    listener.tell(batch)
+            if len(batch) < PAGE and batch.size < batches.MOST_BYTES:
                 return
 
     @asynccontextmanager
@@ -115,33 +125,39 @@ class Listener:
     run: RunId | None
     _has_joined: bool = False
     _told: int = 0
+    _count: int = 0
+    _size: int = 0
     _is_behind: bool = False
-    _waiting: list[tuple[int, Line]] = attrs.field(factory=list)
+    _waiting: deque[Batch] = attrs.field(factory=deque)
     _news: trio.Event = attrs.field(factory=trio.Event)
 
-    def tell(self, seq: int, line: Line) -> None:
+    def tell(self, batch: Batch) -> None:
         """Something is new."""
-        if seq <= max(self.seq, self._told) or (self.run is not None and line["run"] != self.run):
-            return
-        if len(self._waiting) >= MOST_BEHIND:
-            self._is_behind = True
-        else:
-            self._waiting.append((seq, line))
-            self._told = seq
-        self._news.set()
+        if self.run is not None:
+            batch = batch.of_run(self.run)
+        new = batch.after(max(self.seq, self._told))
+        taken = new.first(MOST_BEHIND - self._count if self._size < MOST_BEHIND_BYTES else 0)
+        self._is_behind = self._is_behind or len(taken) < len(new)
+        if taken:
+            self._waiting.append(taken)
+            self._count += len(taken)
+            self._size += taken.size
+            self._told = taken.last
+        if new:
+            self._news.set()
 
-    async def next_lines(self) -> Sequence[tuple[int, Line]]:
-        """The next events, at least one: each of them once, in order, with its sequence number.
+    async def next_batch(self) -> Batch:
+        """The next events, at least one: each of them once, in order.
 
         Raises:
-            FellBehindError: more than `MOST_BEHIND` events were waiting.
+            FellBehindError: more than `MOST_BEHIND` events, or `MOST_BEHIND_BYTES`, were waiting.
         """
         while not self._has_joined:
             # Of other runs' events this one is given none, so it has to ask how far the store has come.
             newest = await self._feed.newest() if self.run is not None else self.seq
-            page = await self._reader.read(event_lines, self.seq, self.run, PAGE)
+            page = await self._reader.read(read_batch, self.seq, self.run, PAGE)
             if page:
-                self.seq = page[-1][0]
+                self.seq = page.last
                 return page
             self.seq = max(self.seq, newest)
             self._has_joined = self._feed.join(self)
@@ -150,6 +166,8 @@ class Listener:
                 raise FellBehindError
             await self._news.wait()
             self._news = trio.Event()
-        told, self._waiting = self._waiting, []
-        self.seq = told[-1][0]
-        return told
+        batch = self._waiting.popleft()
+        self._count -= len(batch)
+        self._size -= batch.size
+        self.seq = batch.last
+        return batch

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Final, TypeVar
 
 import attrs
@@ -13,6 +14,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
     GaugeMetricFamily,
+    HistogramMetricFamily,
     Metric,
     SummaryMetricFamily,
 )
@@ -22,6 +24,7 @@ from matterstack.core.ids import BackendName
 from matterstack.core.operators import ASKED
 from matterstack.core.states import RunStatus, TaskStatus
 from matterstack.storage.backend_reports import BackendReport, read_reports
+from matterstack.storage.commit_reports import BOUNDS_S, CommitReport, read_commits
 from matterstack.storage.layout import Root
 from matterstack.storage.queries import last_seq
 
@@ -46,6 +49,7 @@ class Figures:
     seats: Mapping[BackendName, int]
     questions: int
     reports: Sequence[BackendReport]
+    commits: Sequence[CommitReport]
     seq: int
     clients: int
 
@@ -83,6 +87,7 @@ def figures_of(connection: sqlite3.Connection, root: Root, clients: int) -> Figu
         seats=seats,
         questions=questions,
         reports=read_reports(root),
+        commits=read_commits(root),
         seq=seq,
         clients=clients,
     )
@@ -114,6 +119,7 @@ class _Told(Collector):
         )
         yield _gauge("questions", "Questions that wait for an answer.", [], {(): figures.questions})
         yield from self._reported()
+        yield self._commits()
         yield CounterMetricFamily(
             "matterstack_events", "Events in the store, over all runs.", value=figures.seq
         )
@@ -136,7 +142,10 @@ class _Told(Collector):
         )
         for report in self.figures.reports:
             # Two definitions of a backend's name in one engine are two backends.
-            who = [report.backend, f"{report.host}:{report.pid}:{report.definition}".rstrip(":")]
+            who = [
+                report.backend,
+                f"{report.host}:{report.pid}:{report.definition}:{report.engine}".rstrip(":"),
+            ]
             out.add_metric(who, float(report.out_since is not None))
             accounting.add_metric(who, float(report.accounting_out_since is not None))
             limited.add_metric(who, float(report.limited_since is not None))
@@ -144,6 +153,17 @@ class _Told(Collector):
                 took.add_metric([*who, command], statistics.count, statistics.total_s)
                 failed.add_metric([*who, command], statistics.failed)
         yield from (out, accounting, limited, took, failed)
+
+    def _commits(self) -> Metric:
+        took = HistogramMetricFamily(
+            "matterstack_commit_seconds",
+            "How long an engine's commits took, until they were durable.",
+            labels=["engine"],
+        )
+        for report in self.figures.commits:
+            up_to = zip([*map(str, BOUNDS_S), "+Inf"], accumulate(report.counts), strict=True)
+            took.add_metric([f"{report.host}:{report.pid}:{report.engine}"], list(up_to), report.total_s)
+        return took
 
 
 def _family(name: str, help_text: str, labels: Sequence[str]) -> GaugeMetricFamily:

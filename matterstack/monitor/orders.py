@@ -22,7 +22,7 @@ _Tasks = Annotated[tuple[str, ...], Field(max_length=10_000)]
 
 
 class _Order(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, strict=True)
     id: _Id
     run: str
 

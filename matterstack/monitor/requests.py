@@ -12,6 +12,7 @@ import h11
 import trio
 
 MOST_HEAD_BYTES: Final = 16 * 1024
+MOST_PARAMETERS: Final = 20
 HEAD_TIMEOUT_S: Final = 10.0
 RECEIVE_BYTES: Final = 4096
 
@@ -33,6 +34,7 @@ class Request:
         path: decoded, without the query.
         query: the last value of each parameter.
         headers: by lower-case name; of a header that came twice, none (no header that matters may).
+        is_upgrade: whether it asks for a websocket.
         raw: every byte that was received, for whoever takes the connection over.
     """
 
@@ -40,6 +42,7 @@ class Request:
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
+    is_upgrade: bool
     raw: bytes
 
     @property
@@ -50,11 +53,6 @@ class Request:
         except CookieError:
             return {}
         return {name: morsel.value for name, morsel in kept.items()}
-
-    @property
-    def is_upgrade(self) -> bool:
-        """Whether it asks for a websocket."""
-        return self.headers.get("upgrade", "").lower() == "websocket"
 
 
 async def read_request(stream: trio.abc.ReceiveStream) -> Request | None:
@@ -94,40 +92,16 @@ def _request(event: h11.Request, raw: bytes) -> Request:
     }
     if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
         raise BadRequestError(413, "a request with a body is not taken")
-    target = urlsplit(event.target.decode("ascii", errors="replace"))
+    try:
+        target = urlsplit(event.target.decode("ascii", errors="replace"))
+        query = dict(parse_qsl(target.query, keep_blank_values=True, max_num_fields=MOST_PARAMETERS))
+    except ValueError as error:
+        raise BadRequestError(400, f"no valid address: {error}") from None
     return Request(
         method=event.method.decode("ascii"),
         path=unquote(target.path),
-        query=dict(parse_qsl(target.query, keep_blank_values=True, max_num_fields=20)),
+        query=query,
         headers=headers,
+        is_upgrade=headers.get("upgrade", "").lower() == "websocket" and event.http_version == b"1.1",
         raw=raw,
     )
-
-
-@attrs.define(eq=False)
-class Replayed(trio.abc.Stream):
-    """A stream of which the first bytes have been read already: they come again."""
-
-    _first: bytes
-    _stream: trio.abc.Stream
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """The next bytes."""
-        if not self._first:
-            return bytes(await self._stream.receive_some(max_bytes))
-        await trio.lowlevel.checkpoint()
-        size = len(self._first) if max_bytes is None else max_bytes
-        data, self._first = self._first[:size], self._first[size:]
-        return data
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send all."""
-        await self._stream.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        """Wait until something may be sent."""
-        await self._stream.wait_send_all_might_not_block()
-
-    async def aclose(self) -> None:
-        """Close it."""
-        await self._stream.aclose()

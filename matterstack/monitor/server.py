@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
@@ -22,7 +24,7 @@ from matterstack.monitor.access import Access, Refusal
 from matterstack.monitor.documents import Documents
 from matterstack.monitor.feed import Feed
 from matterstack.monitor.orders import Order, RespondOrder
-from matterstack.monitor.requests import BadRequestError, Replayed, Request, read_request
+from matterstack.monitor.requests import BadRequestError, Request, read_request
 from matterstack.monitor.responses import (
     Response,
     error_response,
@@ -31,15 +33,20 @@ from matterstack.monitor.responses import (
 )
 from matterstack.monitor.secret import keep_token
 from matterstack.monitor.session import Session
+from matterstack.monitor.wire import Wire
 from matterstack.storage.layout import Root, require_run_id
 from matterstack.storage.reader import open_reader
 
 logger: Final = logging.getLogger(__name__)
 
 MOST_CLIENTS: Final = 100
+MOST_KNOCKING: Final = 200
+"""Connections from which no request with a token has come yet."""
 MOST_MESSAGE_BYTES: Final = 1 << 20
 """A message above this ends its connection; one above 64 KiB gets an error reply."""
 UPGRADE_TIMEOUT_S: Final = 10.0
+SEND_BUFFER_BYTES: Final = 128 * 1024
+"""What the system may keep for a client that does not read (by itself it would keep megabytes)."""
 GUESS_DELAY_S: Final = 0.25
 """How long a wrong token waits for its refusal."""
 
@@ -53,11 +60,18 @@ class Monitor:
     _documents: Documents
     feed: Feed
     _seats: trio.CapacityLimiter
+    _at_the_door: deque[trio.CancelScope] = attrs.field(factory=deque)
+
+    @property
+    def clients(self) -> int:
+        """How many are connected now."""
+        return int(self._seats.borrowed_tokens)
 
     async def handle(self, stream: trio.abc.Stream) -> None:
         """Serve one connection; whatever happens on it, the others go on."""
         try:
             async with stream:
+                _bound_buffer(stream)
                 await self._handle(stream)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return
@@ -65,6 +79,49 @@ class Monitor:
             logger.exception("a connection of the monitor ended with an error")
 
     async def _handle(self, stream: trio.abc.Stream) -> None:
+        request: Request | None = None
+        with trio.CancelScope() as patience, self._knocking(patience):
+            request = await self._admitted(stream)
+        if patience.cancelled_caught:
+            await send_response(stream, error_response(503, "busy", "too many others knock"))
+        elif request is not None:
+            await self._serve(request, stream)
+
+    @contextmanager
+    def _knocking(self, patience: trio.CancelScope) -> Iterator[None]:
+        """Where there are too many of whom nobody knows who they are, the first are sent away."""
+        if len(self._at_the_door) >= MOST_KNOCKING:
+            self._at_the_door.popleft().cancel()
+        self._at_the_door.append(patience)
+        try:
+            yield
+        finally:
+            if patience in self._at_the_door:
+                self._at_the_door.remove(patience)
+
+    async def _admitted(self, stream: trio.abc.Stream) -> Request | None:
+        """A request that may be served; None when it was answered already."""
+        try:
+            request = await read_request(stream)
+        except BadRequestError as error:
+            await send_response(stream, error_response(error.status, "bad_request", error.message))
+            return None
+        if request is None:
+            return None
+        refusal = self.access.foreign(request)
+        if refusal is None and request.path == "/" and "token" in request.query:
+            response = self._let_in(request)
+        else:
+            refusal = refusal or self.access.refusal(request)
+            if refusal is None:
+                return request
+            response = self._refused(request, refusal)
+        if response.status == HTTPStatus.UNAUTHORIZED and self.access.is_guess(request):
+            await trio.sleep(GUESS_DELAY_S)
+        await send_response(stream, response)
+        return None
+
+    async def _serve(self, request: Request, stream: trio.abc.Stream) -> None:
         seat = object()
         try:
             self._seats.acquire_on_behalf_of_nowait(seat)
@@ -73,29 +130,13 @@ class Monitor:
             await send_response(stream, busy)
             return
         try:
-            request = await read_request(stream)
-            if request is not None:
-                await self._serve(request, stream)
-        except BadRequestError as error:
-            await send_response(stream, error_response(error.status, "bad_request", error.message))
+            if request.path == "/events" and request.is_upgrade:
+                await self._stream_events(request, stream)
+            else:
+                response = await self._answer(request)
+                await send_response(stream, response, head_only=request.method == "HEAD")
         finally:
             self._seats.release_on_behalf_of(seat)
-
-    async def _serve(self, request: Request, stream: trio.abc.Stream) -> None:
-        refusal = self.access.foreign(request)
-        if refusal is None and request.path == "/" and "token" in request.query:
-            await send_response(stream, self._let_in(request))
-            return
-        refusal = refusal or self.access.refusal(request)
-        if refusal is not None:
-            if refusal.status == HTTPStatus.UNAUTHORIZED and self.access.is_guess(request):
-                await trio.sleep(GUESS_DELAY_S)
-            await send_response(stream, self._refused(request, refusal))
-        elif request.path == "/events" and request.is_upgrade:
-            await self._stream_events(request, stream)
-        else:
-            response = await self._answer(request)
-            await send_response(stream, response, head_only=request.method == "HEAD")
 
     def _let_in(self, request: Request) -> Response:
         """Trade the token of a link for a cookie, so that it stays in no history and no log."""
@@ -136,13 +177,12 @@ class Monitor:
             await send_response(stream, _told(error))
             return
         async with trio.open_nursery() as nursery:
+            wire = Wire(request.raw, stream)
             with trio.move_on_after(UPGRADE_TIMEOUT_S) as upgrading:
-                handshake = await wrap_server_stream(
-                    nursery, Replayed(request.raw, stream), max_message_size=MOST_MESSAGE_BYTES
-                )
-                socket = await handshake.accept()
+                handshake = await wrap_server_stream(nursery, wire, max_message_size=MOST_MESSAGE_BYTES)
+                websocket = await handshake.accept()
             if not upgrading.cancelled_caught:
-                await Session(socket, self.feed, self._carry_out, after, run).serve()
+                await Session(websocket, wire, self.feed, self._carry_out, after, run).serve()
             nursery.cancel_scope.cancel()
 
     async def _carry_out(self, order: Order) -> None:
@@ -150,6 +190,12 @@ class Monitor:
             await self._documents.take_answer(order)
             return
         await ask_run(self.root, order.run_id, order.request(user_name()), Runtime())
+
+
+def _bound_buffer(stream: trio.abc.Stream) -> None:
+    plain = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+    if isinstance(plain, trio.SocketStream):
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
 
 
 def _told(error: MatterStackError) -> Response:

@@ -15,6 +15,7 @@ from matterstack.core.errors import MatterStackError, UsageError
 from matterstack.core.ids import RunId
 from matterstack.monitor.feed import Feed, FellBehindError
 from matterstack.monitor.orders import BadOrderError, Order, parse_order
+from matterstack.monitor.wire import SEND_TIMEOUT_S, StalledError, Wire
 
 logger: Final = logging.getLogger(__name__)
 
@@ -24,7 +25,6 @@ BEHIND: Final = 4008
 NO_SUCH_SEQ: Final = 4004
 """Close code for a client that asks for what comes after an event that the store never had."""
 PING_INTERVAL_S: Final = 20.0
-SEND_TIMEOUT_S: Final = 30.0
 GOING_AWAY: Final = 1001
 CLOSE_TIMEOUT_S: Final = 5.0
 FAREWELL_S: Final = 0.2
@@ -39,6 +39,7 @@ class Session:
     """A client that has been let in."""
 
     _socket: WebSocketConnection
+    _wire: Wire
     _feed: Feed
     _carry_out: CarryOut
     _after: int | None
@@ -53,7 +54,7 @@ class Session:
                 nursery.start_soon(self._keep_alive)
                 await self._send_events()
                 nursery.cancel_scope.cancel()
-        except* (ConnectionClosed, _StalledError):
+        except* (ConnectionClosed, StalledError):
             pass
         finally:
             # When the server stops, nothing reads the client's farewell any more: it is not waited for long.
@@ -73,18 +74,27 @@ class Session:
             last = after
             try:
                 while True:
-                    for seq, line in await listener.next_lines():
-                        await self._send(line)
-                        last = seq
-            except (FellBehindError, _StalledError):
+                    batch = await listener.next_batch()
+                    await self._send_frames(batch.data)
+                    last = batch.last
+            except (FellBehindError, StalledError):
                 await self._close(BEHIND, f"too slow; the last event had seq {last}")
+
+    async def _send_frames(self, data: bytes) -> None:
+        # The library encodes each event for each client anew, and makes a system call for each.
+        if self._socket.closed:
+            raise ConnectionClosed(self._socket.closed)
+        try:
+            await self._wire.send_frames(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise ConnectionClosed(self._socket.closed) from None
 
     async def _send(self, document: Mapping[str, Any]) -> None:
         text = json.dumps(document, separators=(",", ":"))
         with trio.move_on_after(SEND_TIMEOUT_S) as sending:
             await self._socket.send_message(text)
         if sending.cancelled_caught:
-            raise _StalledError
+            raise StalledError
 
     async def _close(self, code: int, reason: str) -> None:
         with trio.move_on_after(CLOSE_TIMEOUT_S):
@@ -96,7 +106,7 @@ class Session:
             with trio.move_on_after(SEND_TIMEOUT_S) as waiting:
                 await self._socket.ping()
             if waiting.cancelled_caught:
-                raise _StalledError
+                raise StalledError
 
     # ---- in ----
 
@@ -132,7 +142,3 @@ class Session:
         if error is not None:
             reply["error"] = {"code": error.code, "message": str(error), "hint": error.hint}
         await self._send(reply)
-
-
-class _StalledError(Exception):
-    """A client that does not take what it is sent."""

@@ -92,6 +92,8 @@ async def test_an_object_that_fails_says_where(host: Host, home: Home) -> None:
     async with host.open_engine(home.root) as engine:
         run = await engine.start(Fragile(["a", "b"]), workspace="mine")
         summary = await run.wait()
+        (cause,) = (await run.explain())["causes"]
+    assert "# mend tests.embed.campaigns.Fragile, of which" in cause["action"]
     assert (summary.workspace, summary.status) == ("mine", RunStatus.FAILED)
     assert "campaigns.py, line" in summary.status_reason
     assert "in plan: ZeroDivisionError: it has 2 lines" in summary.status_reason

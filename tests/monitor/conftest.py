@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket as sockets
 import sqlite3
+import struct
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -138,6 +140,44 @@ async def answer_of(stream: trio.abc.ReceiveStream, connection: h11.Connection) 
             break
     assert head is not None, "no answer"
     return Answer(head.status_code, {k.decode(): v.decode() for k, v in head.headers}, body)
+
+
+@asynccontextmanager
+async def upgraded(place: Place, query: str = "") -> AsyncIterator[trio.SocketStream]:
+    """A bare connection that has been let in as a websocket."""
+    request = (
+        f"GET /events?token={place.token}{query} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    async with await trio.open_tcp_stream("127.0.0.1", place.port) as stream:
+        await stream.send_all(request.encode())
+        end = -1
+        while end < 0:
+            end = (await stream.socket.recv(4096, sockets.MSG_PEEK)).find(b"\r\n\r\n")
+        assert (await _exactly(stream, end + 4)).startswith(b"HTTP/1.1 101")
+        yield stream
+
+
+async def next_frame(stream: trio.SocketStream) -> tuple[int, bytes]:
+    """The opcode and the payload of the next frame of a server: RFC 6455, section 5.2."""
+    first, size = await _exactly(stream, 2)
+    if size == 126:
+        (size,) = struct.unpack(">H", await _exactly(stream, 2))
+    elif size == 127:
+        (size,) = struct.unpack(">Q", await _exactly(stream, 8))
+    assert first & 0x80, "the monitor sends whole messages"
+    return first & 0x0F, await _exactly(stream, size)
+
+
+async def _exactly(stream: trio.SocketStream, size: int) -> bytes:
+    data = b""
+    with trio.fail_after(PATIENCE_S):
+        while len(data) < size:
+            more = bytes(await stream.receive_some(size - len(data)))
+            assert more, "the connection was closed"
+            data += more
+    return data
 
 
 async def next_document(socket: WebSocketConnection) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from matterstack.core.operators import ASKED
 from matterstack.monitor.pieces import MOST_BYTES, piece_of
 from matterstack.monitor.views import MOST_EVENTS
 from matterstack.storage.backend_reports import CommandStatistics, blank_report, write_report
+from matterstack.storage.commit_reports import no_commits, write_commits
 from tests.monitor.conftest import OTHER, Place, next_document
 from tests.support.states import task
 
@@ -313,6 +315,31 @@ async def test_figures_are_told_in_the_format_of_openmetrics(asking: Place) -> N
         assert samples["matterstack_backend_command_seconds_count", *key] == 4
         assert samples["matterstack_backend_command_seconds_sum", *key] == 2.5
         assert samples["matterstack_backend_command_failures_total", *key] == 1
+
+
+def commit_samples(exposition: str) -> dict[str, float]:
+    """The count, the sum and the classes of the one engine that has committed."""
+    lines = [line for line in exposition.splitlines() if line.startswith("matterstack_commit_seconds_")]
+    return {
+        line.removeprefix("matterstack_commit_seconds_").partition("{")[0]
+        + (f" {found[1]}" if (found := re.search(r'le="([^"]+)"', line)) else ""): float(line.split()[-1])
+        for line in lines
+    }
+
+
+async def test_it_is_told_how_long_commits_take(place: Place) -> None:
+    report = no_commits("1").after(0.001).after(0.004).after(0.3).after(60)
+    write_commits(place.root, report)
+    write_commits(place.root, attrs.evolve(report, pid=1 << 29))  # of a process that is gone
+    write_commits(place.root, attrs.evolve(report, engine="2", counts=(1, 2)))  # of another version
+    async with place.serving():
+        told = await place.ask("/metrics")
+    assert f'{{engine="{report.host}:{report.pid}:1"}}' in told.body.decode()
+    told_of = commit_samples(told.body.decode())
+    assert told_of.pop("sum") == pytest.approx(60.305)
+    assert told_of.pop("count") == 4
+    classes = ("0.001", "0.0025", "0.005", "0.25", "0.5", "10.0", "+Inf")
+    assert [told_of[f"bucket {le}"] for le in classes] == [1, 1, 2, 2, 3, 3, 4]
 
 
 async def test_the_caps_of_runs_that_have_ended_are_told_no_more(place: Place) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 import socket as sockets
 import struct
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from hmac import compare_digest
 
 import pytest
 import trio
 
-from matterstack.monitor import server
-from tests.monitor.conftest import PATIENCE_S, Place, next_document
+from matterstack.core import messages as m
+from matterstack.monitor import feed, server
+from tests.monitor.conftest import PATIENCE_S, Place, next_document, next_frame, upgraded
 
 MASK = b"\x01\x02\x03\x04"
 
@@ -63,31 +66,16 @@ WAITED_FOR: Mapping[str, bytes] = {
 }
 
 
-@asynccontextmanager
-async def upgraded(place: Place) -> AsyncIterator[trio.SocketStream]:
-    """A bare connection that has been let in as a websocket."""
-    request = (
-        f"GET /events?token={place.token} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
-        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-    )
-    async with await trio.open_tcp_stream("127.0.0.1", place.port) as stream:
-        await stream.send_all(request.encode())
-        head = b""
-        while b"\r\n\r\n" not in head:
-            head += bytes(await stream.receive_some())
-        assert head.startswith(b"HTTP/1.1 101")
-        yield stream
-
-
-async def drain(stream: trio.SocketStream) -> None:
+async def drain(stream: trio.SocketStream) -> bytes:
     """Read to the end, which is there whether it comes in order or not."""
+    data = b""
     with trio.fail_after(PATIENCE_S):
         try:
-            while await stream.receive_some():
-                pass
+            while more := await stream.receive_some():
+                data += more
         except trio.BrokenResourceError:
-            return
+            return data
+    return data
 
 
 async def send(stream: trio.SocketStream, data: bytes) -> None:
@@ -122,6 +110,96 @@ async def test_what_is_incomplete_or_too_much_keeps_nobody_waiting(place: Place,
         await require_the_others_are_served(place)
 
 
+def request(*headers: str, first: str = "GET /api/runs HTTP/1.1") -> bytes:
+    """The head of a request that would be let in."""
+    return "\r\n".join((first, "Authorization: Bearer {token}", *headers, "", "")).encode("latin-1")
+
+
+EVENTS = "GET /events HTTP/1.1"
+UPGRADE = ("Host: 127.0.0.1", "Upgrade: websocket", "Connection: Upgrade")
+KEY = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="
+NO_HTTP: Mapping[str, tuple[bytes, int]] = {
+    "the beginning of TLS": (
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x55" * 500 + b"\r\n\r\n",
+        400,
+    ),
+    "the banner of ssh": (b"SSH-2.0-OpenSSH_9.2p1\r\n\r\n", 400),
+    "the preface of HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 421),
+    "HTTP/0.9": (b"GET /\r\n\r\n", 400),
+    "zeros": (b"\x00" * 40_000, 400),
+    "a line without end": (b"GET /" + b"a" * 40_000, 431),
+    "ten thousand headers": (request(*[f"X-{i}: y" for i in range(10_000)]), 431),
+    "a header with a zero": (request("Host: 127.0.0.1", "X: a\x00b"), 400),
+    "a header that goes on in the next line": (request("Host: 127.0.0.1", "X: a", " b"), 200),
+    "a name with a space": (request("Host: 127.0.0.1", "X y: z"), 400),
+    "two hosts": (request("Host: 127.0.0.1", "Host: evil.example.org"), 400),
+    "two lengths": (request("Host: 127.0.0.1", "Content-Length: 0", "Content-Length: 7"), 400),
+    "a length below zero": (request("Host: 127.0.0.1", "Content-Length: -1"), 400),
+    "a length and pieces": (
+        request("Host: 127.0.0.1", "Content-Length: 3", "Transfer-Encoding: chunked"),
+        413,
+    ),
+    "an address that is none": (request("Host: 127.0.0.1", first="GET //[::1 HTTP/1.1"), 400),
+    "two tokens": (request("Host: 127.0.0.1", "Authorization: Bearer x"), 401),
+    "a path with a zero": (request("Host: 127.0.0.1", first="GET /api/runs/%00 HTTP/1.1"), 400),
+    "a thousand parameters": (
+        request("Host: 127.0.0.1", first=f"GET /api/runs?{'a=1&' * 1000} HTTP/1.1"),
+        400,
+    ),
+    "an upgrade without a key": (request(*UPGRADE, "Sec-WebSocket-Version: 13", first=EVENTS), 400),
+    "an upgrade of another version": (request(*UPGRADE, KEY, "Sec-WebSocket-Version: 7", first=EVENTS), 426),
+    "an upgrade that is posted": (
+        request(*UPGRADE, KEY, "Sec-WebSocket-Version: 13", first="POST /events HTTP/1.1"),
+        400,
+    ),
+    "an upgrade of HTTP/1.0": (
+        request(*UPGRADE, KEY, "Sec-WebSocket-Version: 13", first="GET /events HTTP/1.0"),
+        426,
+    ),
+    "an upgrade of a run that is none": (
+        request(*UPGRADE, KEY, "Sec-WebSocket-Version: 13", first="GET /events?run=../../etc HTTP/1.1"),
+        400,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(NO_HTTP))
+async def test_what_is_no_proper_request_gets_a_status_and_an_end(place: Place, name: str) -> None:
+    data, status = NO_HTTP[name]
+    async with (
+        place.serving(),
+        await trio.open_tcp_stream("127.0.0.1", place.port) as hostile,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(send, hostile, data.replace(b"{token}", place.token.encode()))
+        answer = await drain(hostile)
+        assert answer.partition(b"\r\n")[0].split()[1:2] == [str(status).encode()], answer[:300]
+        await require_the_others_are_served(place)
+
+
+async def test_a_wrong_token_is_compared_in_constant_time_and_answered_late(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "GUESS_DELAY_S", 0.1)
+    compared: list[bytes] = []
+
+    def compare(given: bytes, expected: bytes) -> bool:
+        compared.append(given)
+        return compare_digest(given, expected)
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    async with place.serving():
+        began = trio.current_time()
+        answer = await place.ask(
+            "/api/runs?token=guess", headers={"Authorization": "Bearer guess"}, known=False
+        )
+        took_s = trio.current_time() - began
+        link = await place.ask("/?token=guess", known=False)
+    assert (answer.status, link.status) == (401, 401)
+    assert took_s >= 0.1
+    assert compared.count(b"guess") >= 4
+
+
 @pytest.mark.parametrize("name", ["half a frame", "nothing"])
 async def test_a_client_that_vanishes_gives_its_seat_back(
     place: Place, name: str, monkeypatch: pytest.MonkeyPatch
@@ -138,7 +216,25 @@ async def test_a_client_that_vanishes_gives_its_seat_back(
                     await trio.lowlevel.checkpoint()
 
 
-async def test_thousands_of_connections_are_refused_and_those_who_are_in_stay_served(place: Place) -> None:
+async def test_slow_heads_keep_nobody_out(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MOST_KNOCKING", 5)
+    async with place.serving(), AsyncExitStack() as stack:
+        slow = []
+        for _ in range(12):
+            stream = await stack.enter_async_context(await trio.open_tcp_stream("127.0.0.1", place.port))
+            await stream.send_all(b"GET / HTTP/1.1\r\nX-Slow: ")
+            slow.append(stream)
+        await require_the_others_are_served(place)
+        for stream in slow[:7]:
+            assert (await drain(stream)).startswith(b"HTTP/1.1 503")
+        await slow[-1].send_all(b"x\r\nHost: 127.0.0.1\r\n\r\n")
+        assert (await drain(slow[-1])).startswith(b"HTTP/1.1 401"), "the last ones are still waited for"
+
+
+async def test_thousands_of_connections_are_refused_and_those_who_are_in_stay_served(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MOST_KNOCKING", 20)
     async with place.serving(), place.watching() as quiet, trio.open_nursery() as nursery:
         await next_document(quiet)
         answers: list[bytes] = []
@@ -171,6 +267,37 @@ async def test_a_gigabyte_takes_no_gigabyte_of_memory(place: Place) -> None:
                 nursery.start_soon(send, hostile, ENDED["a gigabyte that is announced and begun"])
                 await drain(hostile)
     assert resident_bytes() - before < 100 << 20
+
+
+async def test_many_who_ask_for_the_past_and_read_nothing_take_little_memory(place: Place) -> None:
+    turns: list[m.Message] = [m.Pause(by="ann", reason="x" * 500_000), m.Resume(by="ann")]
+    place.run.tell(*turns * 60)
+    async with place.serving(), AsyncExitStack() as stack:
+        await require_the_others_are_served(place)
+        before = resident_bytes()
+        for _ in range(20):
+            stalled = await stack.enter_async_context(upgraded(place, "&after=0"))
+            await next_frame(stalled)
+        await require_the_others_are_served(place)
+        assert resident_bytes() - before < 60 << 20, "30 MB are stored, and 20 clients ask for them"
+
+
+async def test_who_falls_behind_by_many_bytes_is_dropped_as_well(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "MOST_BEHIND_BYTES", 1 << 20)
+    after = len(place.lines())
+    async with place.serving() as served, upgraded(place) as stalled:
+        await next_frame(stalled)
+        await served.monitor.feed.wait_for_listeners(1)
+        turns: list[m.Message] = [m.Pause(by="ann", reason="x" * 300_000), m.Resume(by="ann")]
+        place.run.tell(*turns * 20)
+        await served.monitor.feed.wait_told(after + 40)
+        count = 0
+        while (frame := await next_frame(stalled))[0] == 1:
+            count += 1
+    assert frame[1].startswith(struct.pack(">H", 4008))
+    assert 0 < count < 40
 
 
 def resident_bytes() -> int:

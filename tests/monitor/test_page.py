@@ -580,6 +580,8 @@ def test_a_real_run_is_watched_steered_and_answered_beside_its_engine(
             page.get_by_role("button", name="Resume").click()
             page.get_by_role("dialog").get_by_role("button", name="Resume").click()
             form = page.get_by_role("form", name="ask")
+            expect(form).to_contain_text("The result it is about")
+            expect(form.get_by_role("term")).to_have_text("first: SUCCEEDED")
             form.get_by_label("decision").select_option("approve")
             form.get_by_role("button", name="Answer").click()
             expect(page.get_by_role("row", name="second SUCCEEDED")).to_be_visible()

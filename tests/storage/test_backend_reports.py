@@ -14,7 +14,6 @@ import pytest
 
 from matterstack.core.ids import BackendName, utc_text
 from matterstack.storage.backend_reports import (
-    TRUSTED_S,
     BackendReport,
     CommandStatistics,
     blank_report,
@@ -26,6 +25,7 @@ from matterstack.storage.backend_reports import (
     write_report,
 )
 from matterstack.storage.layout import Root
+from matterstack.storage.living_reports import TRUSTED_S
 
 CLUSTER = BackendName("clus/ter ü")
 SINCE = utc_text(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))

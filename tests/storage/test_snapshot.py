@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import tempfile
-from contextlib import closing
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -18,11 +16,10 @@ from matterstack.core.resources import Resources
 from matterstack.core.states import JobState, TaskStatus
 from matterstack.storage.codec import decode_fact, encode_fact
 from matterstack.storage.layout import Root
-from matterstack.storage.schema import open_database
 from matterstack.storage.snapshot import load_run
 from tests.support.random_runs import PROGRAMS, Step, steps
 from tests.support.states import RUN_ID, ToldRun, chain, comparable, derived, recomputed, task
-from tests.support.stored import StoredRun, assert_snapshot_is_fold, new_root
+from tests.support.stored import StoredRun, assert_snapshot_is_fold, passing_run
 
 
 def planned(connection: sqlite3.Connection, root: Root, *tasks: Task, run_id: RunId = RUN_ID) -> StoredRun:
@@ -34,20 +31,14 @@ def planned(connection: sqlite3.Connection, root: Root, *tasks: Task, run_id: Ru
 @settings(max_examples=60, deadline=None)
 @given(PROGRAMS)
 def test_any_run_is_the_same_after_it_was_stored_step_by_step_and_loaded(program: list[Step]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        root = new_root(Path(folder) / "root")
-        with closing(open_database(root.database)) as connection:
-            connection.execute("PRAGMA synchronous = OFF")  # power loss is not what this is about
-            stored = StoredRun.create(connection, root, max_hpc_jobs_per_run=3)
-            for number, _ in enumerate(steps(stored.run, program)):
-                stored.commit()
-                if number % 8 == 0:
-                    assert comparable(stored.loaded()) == comparable(stored.run.state)
-            loaded = assert_snapshot_is_fold(connection, stored.run_id)
-            assert comparable(loaded) == comparable(stored.run.state)
-            assert derived(loaded) == recomputed(loaded)
-            if stored.lease is not None:
-                stored.lease.release(connection)
+    with passing_run() as stored:
+        for number, _ in enumerate(steps(stored.run, program)):
+            stored.commit()
+            if number % 8 == 0:
+                assert comparable(stored.loaded()) == comparable(stored.run.state)
+        loaded = assert_snapshot_is_fold(stored.connection, stored.run_id)
+        assert comparable(loaded) == comparable(stored.run.state)
+        assert derived(loaded) == recomputed(loaded)
 
 
 def test_a_run_goes_on_after_a_restart_when_a_task_was_planned_before_what_it_depends_on(

@@ -10,7 +10,7 @@ const SHARE = 4;
 export class ExplainTab {
   #runId;
   #list = h("ol", { class: "causes" });
-  #note = h("p", { class: "small" });
+  #note = h("p", { class: "small", role: "status" }, "Looking into it…");
   #notBefore = 0;
   #isStale = true;
   #isAsking = false;

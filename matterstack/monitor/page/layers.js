@@ -58,6 +58,7 @@ function grouped(fold, layer, naming) {
       return { nodes: { length: Infinity }, edges: [] };
     }
   }
+  for (const node of nodes.values()) if (node.tasks.length === 1) node.name = node.tasks[0].task_id;
   const edges = new Map();
   for (const task of fold.tasks) {
     const to = nodeOf.get(task.task_id);

@@ -5,6 +5,8 @@ import { freshId, h } from "./dom.js";
 import { timeElement } from "./times.js";
 
 const INTERVAL_MS = 1000;
+/** More than these are folded away at first. */
+const OPEN_RESULTS = 5;
 
 const GATE_FIELDS = [
   { name: "decision", type: "choice", choices: ["approve", "reject", "send_back"], required: true,
@@ -101,6 +103,8 @@ export class Questions {
       h("h3", { id: titleId }, question.task_id),
       h("p", { class: "question-text" }, question.text),
       operator === "experiment" ? h("pre", { class: "action", tabindex: 0, role: "region", "aria-label": "What is asked for" }, JSON.stringify(question.manifest.request, null, 2)) : null,
+      question.again ? h("p", { class: "question-text" }, `Asked again: ${question.again}`) : null,
+      question.results.length ? resultsElement(question.results) : null,
       question.expires_at ? h("p", { class: "small" }, "To be answered before ", timeElement(question.expires_at)) : null,
       question.rejected ? h("p", { class: "problem" }, `The last answer was not taken: ${question.rejected}`) : null,
       [...inputs, failure].filter(Boolean).map((input) => input.element),
@@ -112,6 +116,24 @@ export class Questions {
 }
 
 const keyOf = ({ task_id: task, attempt, rejected }) => JSON.stringify([task, attempt, rejected]);
+
+/** What came of the tasks that it depends on: what a gate is asked to approve. */
+function resultsElement(results) {
+  return h(
+    "details",
+    { class: "question-results", open: results.length <= OPEN_RESULTS },
+    h("summary", {}, results.length === 1 ? "The result it is about" : `The ${results.length} results it is about`),
+    h(
+      "dl",
+      { class: "facts" },
+      results.flatMap(({ task_id: task, status, data, outputs }) => [
+        h("dt", {}, `${task}: ${status}`),
+        data === null ? null : h("dd", {}, JSON.stringify(data)),
+        outputs.length ? h("dd", {}, outputs.join(", ")) : null,
+      ]).filter(Boolean),
+    ),
+  );
+}
 
 /** The answer in the form that the operator takes. */
 function documentOf(operator, inputs, failure) {

@@ -1,10 +1,11 @@
 // When which attempt waited and ran.
 
 import { h } from "./dom.js";
-import { duration, timeElement } from "./times.js";
+import { duration, exactTimeElement, timeElement } from "./times.js";
 import { WindowedGrid } from "./windowed.js";
 
 const MARKS = 4;
+const SHORT_MS = 10 * 60 * 1000;
 
 export class TimelineTab {
   #fold = null;
@@ -45,11 +46,10 @@ export class TimelineTab {
       this.#from = from;
       this.#to = Math.max(to, from + 1000);
     }
+    const told = this.#to - this.#from < SHORT_MS ? exactTimeElement : timeElement;
+    const marks = tasks.length ? Array.from({ length: MARKS + 1 }, (_, mark) => mark / MARKS) : [];
     this.#axis.replaceChildren(
-      ...(tasks.length
-        ? Array.from({ length: MARKS + 1 }, (_, mark) =>
-            h("span", {}, timeElement(new Date(this.#from + (mark / MARKS) * (this.#to - this.#from)).toISOString())))
-        : []),
+      ...marks.map((share) => h("span", {}, told(new Date(this.#from + share * (this.#to - this.#from)).toISOString()))),
     );
     this.#grid.setRows(tasks.sort((a, b) => (a.attempts[0].prepared_at < b.attempts[0].prepared_at ? -1 : a.index - b.index)));
   }

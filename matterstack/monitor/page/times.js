@@ -23,6 +23,13 @@ export function localText(at) {
   return (moment.getFullYear() === now.getFullYear() ? DATE : OTHER_YEAR).format(moment);
 }
 
+/** A `<time>` with seconds and without its date, for moments that lie within minutes of each other. */
+export function exactTimeElement(at) {
+  const element = timeElement(at);
+  element.textContent = CLOCK.format(new Date(at));
+  return element;
+}
+
 /** A length of time, to two units. */
 export function duration(milliseconds) {
   let rest = Math.max(0, Math.round(milliseconds / 1000));
