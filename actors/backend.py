@@ -19,12 +19,13 @@ from matterstack.actors import protocol as p
 from matterstack.actors.allotment import Allotment
 from matterstack.actors.deferral import Deferral
 from matterstack.actors.mailbox import Mailbox
+from matterstack.actors.outbox import Outbox
 from matterstack.actors.reporting import Reporter
 from matterstack.backends.base import Backend, LiveJob, PreparedAttempt, SubmitReport
-from matterstack.core.errors import ActorEndedError, BackendError, MailboxFullError
+from matterstack.core.errors import BackendError
 from matterstack.core.ids import JobId, RunId, Token
 from matterstack.core.messages import Observed
-from matterstack.core.polling import next_interval_s
+from matterstack.core.polling import SLOW_S, next_interval_s
 from matterstack.core.states import ENDED_JOBS
 from matterstack.storage.claims import Waiting
 from matterstack.storage.crash_points import crash_point
@@ -34,7 +35,6 @@ logger: Final = logging.getLogger(__name__)
 CANCEL_AGAIN_AFTER_S: Final = 10.0
 SHARE_AT_LEAST_S: Final = 1.0
 SHARE_AT_MOST_S: Final = 10.0
-OUTBOX_RETRY_S: Final = 0.1
 GATHER_S: Final = 0.005
 """How long a sign of change may wait for others: what is seen together is stored together."""
 JITTER: Final = 0.1
@@ -71,13 +71,13 @@ class BackendActor:
     _submitting: set[Token] = attrs.field(factory=set)
     _interval: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _deferral: Deferral = attrs.field(factory=Deferral)
-    _outbox: dict[RunId, list[p.RunMessage]] = attrs.field(factory=dict)
+    _outbox: Outbox = attrs.Factory(lambda self: Outbox(self.attending), takes_self=True)
     _busy: trio.Event = attrs.field(factory=trio.Event)
     _changed: trio.Event = attrs.field(factory=trio.Event)
-    _undelivered: trio.Event = attrs.field(factory=trio.Event)
     _is_known: bool = False
     _unchanged: int = 0
     _failures: int = 0
+    _took_s: float = 0.0
 
     async def serve(self) -> None:
         """Work until cancelled."""
@@ -85,11 +85,11 @@ class BackendActor:
             nursery.start_soon(self.backend.serve)
             nursery.start_soon(self._pass_changes_on)
             nursery.start_soon(self._poll_for_ever)
-            nursery.start_soon(self._deliver_again)
+            nursery.start_soon(self._outbox.serve)
             nursery.start_soon(self._learn_limits)
             nursery.start_soon(self._offer_deferred)
             for run in list(self.attending):
-                self._tell(run, p.BackendStarted(self.backend.name))
+                self._outbox.tell(run, p.BackendStarted(self.backend.name))
             while True:
                 await self._handle(await self.mailbox.receive(), nursery)
                 for message in self.mailbox.drain():
@@ -106,8 +106,6 @@ class BackendActor:
                 self._allotment.unpromise(run, granted)
                 if denied and self._allotment.share(run):
                     nursery.start_soon(self._share_with_other_engines, run)
-                self._start_submission(run, attempts, nursery)
-            case p.Resubmit(run, attempts):
                 self._start_submission(run, attempts, nursery)
             case p.EndJobs(_, tokens):
                 for token in tokens:
@@ -143,12 +141,12 @@ class BackendActor:
             self._begin_interval()
             self._changed.set()  # much may have happened while nobody looked: ask at once
         submitting = [a.token for a in message.unresolved if a.token in self._submitting]
-        self._tell(run, p.Attended(message, submitting))
+        self._outbox.tell(run, p.Attended(message, submitting))
 
     def _forget(self, run: RunId) -> None:
         """A run is served elsewhere, or by nobody, from here on: the store alone knows of its seats."""
         self.attending.pop(run, None)
-        self._outbox.pop(run, None)
+        self._outbox.forget(run)
         self._allotment.leave(run)
         for token in self._deferral.forget(run):
             self._allotment.give_back(token)
@@ -198,7 +196,7 @@ class BackendActor:
 
     def _grant(self, run: RunId, seats: int) -> None:
         if seats:
-            self._tell(run, p.SeatsGranted(self.backend.name, seats))
+            self._outbox.tell(run, p.SeatsGranted(self.backend.name, seats))
 
     async def _share_with_other_engines(self, run: RunId) -> None:
         """Ask the store now and then how many seats the others have left."""
@@ -243,7 +241,7 @@ class BackendActor:
             logger.warning("%s: submission of %s is unclear: %s", self.backend.name, token, reason)
             self._unresolved[token] = _Unresolved(run, folders[token])
         self._defer(run, attempts, report)
-        self._tell(run, p.Submitted(self.backend.name, report))
+        self._outbox.tell(run, p.Submitted(self.backend.name, report))
         self.reporter.health(self.backend.health())
         self._begin_interval()
 
@@ -271,7 +269,7 @@ class BackendActor:
             offers = self._allotment.offer(self._deferral.counts(), most)
             self._deferral.offered(offers)
             for run, count in offers.items():
-                self._tell(run, p.TryAgain(self.backend.name, count))
+                self._outbox.tell(run, p.TryAgain(self.backend.name, count))
 
     def _follow(self, run: RunId, attempt: PreparedAttempt, job_id: JobId) -> None:
         job = LiveJob(
@@ -308,16 +306,20 @@ class BackendActor:
             await self._ask_once()
 
     def _interval_s(self) -> float:
-        interval = next_interval_s(self.backend.poll_interval_s, self._unchanged, self._failures)
+        base_s = self.backend.poll_interval_s
+        interval_s = next_interval_s(base_s, self._unchanged, self._failures, self._took_s)
         # Many engines that lost the same controller must not come back all at once.
-        return interval * (self._spread() if self._failures else 1)
+        return interval_s * (self._spread() if self._failures or self._took_s > SLOW_S else 1)
 
     def _spread(self) -> float:
         return 1 + random.uniform(0, JITTER)  # noqa: S311
 
     async def _ask_once(self) -> None:
+        asked_at = trio.current_time()
         try:
-            changed = self._note(await self.backend.poll([f.job for f in self._jobs.values()]))
+            observed = await self.backend.poll([f.job for f in self._jobs.values()])
+            self._took_s = trio.current_time() - asked_at
+            changed = self._note(observed)
             await self._end_jobs()
             if self._unresolved:
                 await self._resolve()
@@ -342,7 +344,7 @@ class BackendActor:
                 del self._jobs[sighting.token]
             news.setdefault(followed.run, []).append(sighting)
         for run, sightings in news.items():
-            self._tell(run, p.Sightings(self.backend.name, sightings))
+            self._outbox.tell(run, p.Sightings(self.backend.name, sightings))
             ended = [sighting.token for sighting in sightings if sighting.state in ENDED_JOBS]
             self._grant(run, sum(self._hand_on(run, token) for token in ended))
             self._deferral.ended(len(ended))
@@ -387,7 +389,7 @@ class BackendActor:
                 answers.setdefault(unresolved.run, ({}, []))[1].append(token)
             del self._unresolved[token]
         for run, (jobs, absent) in answers.items():
-            self._tell(run, p.Resolved(self.backend.name, jobs, absent))
+            self._outbox.tell(run, p.Resolved(self.backend.name, jobs, absent))
 
     async def _end_jobs(self) -> None:
         now = trio.current_time()
@@ -408,38 +410,6 @@ class BackendActor:
         except BackendError as error:
             logger.warning("%s: cancelling is asked again later: %s", self.backend.name, error)
         self._begin_interval()
-
-    # ---- telling ----
-
-    def _tell(self, run: RunId, message: p.RunMessage) -> None:
-        """Never wait for a run: what does not fit is kept, and offered again before anything newer."""
-        if run in self._outbox or not self._offer(run, message):
-            self._outbox.setdefault(run, []).append(message)
-            self._undelivered.set()
-
-    def _offer(self, run: RunId, message: p.RunMessage) -> bool:
-        mailbox = self.attending.get(run)
-        if mailbox is None:
-            return True
-        try:
-            mailbox.tell(message)
-        except MailboxFullError:
-            return False
-        except ActorEndedError:
-            return True  # the run's next actor asks for everything anew
-        return True
-
-    async def _deliver_again(self) -> None:
-        while True:
-            await self._undelivered.wait()
-            self._undelivered = trio.Event()
-            while self._outbox:
-                await trio.sleep(OUTBOX_RETRY_S)
-                for run, messages in list(self._outbox.items()):
-                    while messages and self._offer(run, messages[0]):
-                        messages.pop(0)
-                    if not messages:
-                        del self._outbox[run]
 
 
 def _first(reasons: Mapping[Token, str]) -> str:

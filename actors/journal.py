@@ -8,10 +8,12 @@ nothing that must be stored first happens before.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import attrs
+import trio
 
 from matterstack.actors.disk_room import wait_for_room
 from matterstack.actors.mailbox import Mailbox, Reply
@@ -30,11 +32,16 @@ class Store:
 
 @attrs.define
 class JournalActor:
-    """Owns the connection that writes."""
+    """Owns the connection that writes.
+
+    Attributes:
+        note_commit: told how long each commit took, in seconds: until it was durable.
+    """
 
     connection: sqlite3.Connection
     path: Path
     runtime: Runtime
+    note_commit: Callable[[float], None]
     mailbox: Mailbox[Store] = attrs.field(factory=lambda: Mailbox("the journal", capacity=1024))
 
     async def append(self, append: Append) -> int:
@@ -64,6 +71,7 @@ class JournalActor:
 
     async def _commit(self, group: list[Store]) -> None:
         appends = [store.append for store in group]
+        began = trio.current_time()
         try:
             # Cancelled or not, a commit that has begun is seen through: a thread is not interrupted.
             outcomes = await wait_for_room(
@@ -73,6 +81,7 @@ class JournalActor:
             for store in group:
                 store.reply.fail(error)
             raise
+        self.note_commit(trio.current_time() - began)
         for store, outcome in zip(group, outcomes, strict=True):
             if isinstance(outcome, MatterStackError):
                 store.reply.fail(outcome)

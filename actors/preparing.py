@@ -11,6 +11,7 @@ import attrs
 from matterstack.actors.disk_room import wait_for_room
 from matterstack.actors.services import Services
 from matterstack.backends.base import Backend, LiveJob, PreparedAttempt, Question
+from matterstack.core.asked_again import why_again
 from matterstack.core.errors import InvariantError, StagingError, StoreError
 from matterstack.core.ids import TaskId, Token
 from matterstack.core.operators import ASKED
@@ -63,6 +64,7 @@ def _question(state: RunState, attempt: AttemptState) -> Question | None:
         params=task.params,
         asked_at=attempt.prepared_at,
         backend=state.job_backend_of(task),
+        again=why_again(state, attempt),
     )
 
 

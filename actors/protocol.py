@@ -162,14 +162,6 @@ class Submit:
 
 
 @attrs.frozen
-class Resubmit:
-    """Submit these attempts, which hold their seats, once more: they were absent."""
-
-    run: RunId
-    attempts: Sequence[PreparedAttempt]
-
-
-@attrs.frozen
 class EndJobs:
     """Cancel these jobs, and go on following them until they have ended."""
 
@@ -192,4 +184,4 @@ class Leave:
     run: RunId
 
 
-BackendMessage: TypeAlias = Attend | Want | Submit | Resubmit | EndJobs | Release | Leave
+BackendMessage: TypeAlias = Attend | Want | Submit | EndJobs | Release | Leave

@@ -19,18 +19,17 @@ import trio
 
 from matterstack.actors import protocol as p
 from matterstack.actors.collecting import collect_all
+from matterstack.actors.consultation import Consultation
 from matterstack.actors.mailbox import Mailbox
-from matterstack.actors.planning import PlanningAction, planning_request, structured_answer
 from matterstack.actors.preparing import live_job, prepared_attempt, stage_all
 from matterstack.actors.services import BackendHandle, Services
+from matterstack.actors.submissions import Submissions
 from matterstack.core import facts as f
 from matterstack.core import messages as m
 from matterstack.core.apply import Touched, apply
 from matterstack.core.decide import decide
 from matterstack.core.decide_jobs import room_of
-from matterstack.core.decide_planning import wants_analysis, wants_plan
 from matterstack.core.errors import (
-    CampaignError,
     CapReachedError,
     InvariantError,
     MatterStackError,
@@ -38,7 +37,6 @@ from matterstack.core.errors import (
     RefusedError,
 )
 from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token
-from matterstack.core.model import Workflow
 from matterstack.core.run_state import RunState
 from matterstack.storage.claims import claimed_backends
 from matterstack.storage.commands import StoredCommand
@@ -84,19 +82,17 @@ class RunActor:
     _nursery: trio.Nursery = attrs.field(init=False)
     _handles: dict[BackendName, BackendHandle] = attrs.field(factory=dict)
     _told_wants: dict[BackendName, tuple[int, int]] = attrs.field(factory=dict)
-    _submitting: dict[Token, BackendName] = attrs.field(factory=dict)
-    _staging: set[Token] = attrs.field(factory=set)
+    _submissions: Submissions = attrs.field(factory=Submissions)
     _attends: dict[BackendName, p.Attend] = attrs.field(factory=dict)
-    _unresolved: set[Token] = attrs.field(factory=set)
-    _held_back: set[Token] = attrs.field(factory=set)
-    _deferred: dict[Token, BackendName] = attrs.field(factory=dict)
     _claimed: set[BackendName] = attrs.field(factory=set)
-    _manifests: dict[Token, str] = attrs.field(factory=dict)
     _collecting: set[TaskId] = attrs.field(factory=set)
     _pauses: list[StoredCommand] = attrs.field(factory=list)
     _answered: set[str] = attrs.field(factory=set)
-    _planning: trio.CancelScope | None = None
+    _consultation: Consultation = attrs.field(init=False)
     _run_folder: RunFolder | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self._consultation = Consultation(self.services, self.mailbox)
 
     async def serve(self) -> None:
         """Work until the run has ended (or, when it does not drive, until there is nothing to do for it).
@@ -175,7 +171,7 @@ class RunActor:
                     self._note_attended(attend, submitting)
                 case _:
                     inputs.extend((report, None) for report in self._reports(message))
-        if self._pauses and not self._may_land():
+        if self._pauses and not self._submissions.may_land:
             inputs.extend((command.request, command.id) for command in self._pauses)
             self._pauses.clear()
         await self._commit(inputs, granted)
@@ -184,16 +180,12 @@ class RunActor:
         if command.id in self._answered:
             return
         self._answered.add(command.id)
-        if isinstance(command.request, m.Pause) and self._may_land():
+        if isinstance(command.request, m.Pause) and self._submissions.may_land:
             # Acknowledged means: nothing is submitted any more.  A submission that is under way, or of
             # which nobody knows whether it is, is waited for; no other one is begun (see `_may_not_submit`).
             self._pauses.append(command)
             return
         yield command.request, command.id
-
-    def _may_land(self) -> bool:
-        """Whether a job may still come into being without anything more being done."""
-        return bool(self._submitting or self._unresolved)
 
     def _reports(self, message: p.RunMessage) -> Iterable[m.Message]:
         match message:
@@ -207,8 +199,8 @@ class RunActor:
             case p.Resolved(_, found, absent):
                 yield from self._after_search(found, absent)
             case p.StagingFailed(reasons):
+                self._submissions.stop(reasons)
                 for token, reason in reasons.items():
-                    self._submitting.pop(token, None)
                     yield m.Refused(token=token, reason=reason)
             case p.OutputsCollected(collected):
                 crash_point("after_collected")
@@ -221,34 +213,27 @@ class RunActor:
     def _after_submission(self, message: p.Submitted) -> Iterable[m.Message]:
         crash_point("after_submitted")
         report = message.report
-        for token in (*report.accepted, *report.refused, *report.unresolved, *report.deferred):
-            self._submitting.pop(token, None)
-        self._unresolved.difference_update(report.accepted, report.refused, report.deferred)
-        # They keep their seats until the backend says that there may be room.
-        self._deferred.update((t, message.backend) for t in report.deferred if t in self._state.live)
-        self._unresolved.update(report.unresolved)
+        self._submissions.answered(message.backend, report, self._state.live)
         for token, job_id in report.accepted.items():
-            sha256 = self._manifests.pop(token, None)
+            sha256 = self._submissions.take_manifest(token)
             yield m.Accepted(token=token, job_id=job_id, state=report.state, manifest_sha256=sha256)
         for token, reason in report.refused.items():
             yield m.Refused(token=token, reason=reason)
 
     def _after_search(self, found: Mapping[Token, JobId], absent: Sequence[Token]) -> Iterable[m.Message]:
         crash_point("after_search")
-        # An answer of the backend's former actor may come late, when the attempt is being submitted again.
-        absent = [token for token in absent if token in self._unresolved]
-        self._unresolved.difference_update(found, absent)
+        absent = self._submissions.searched(found, absent)
         for token, job_id in found.items():
-            sha256 = self._manifests.pop(token, None)
+            sha256 = self._submissions.take_manifest(token)
             yield m.Accepted(token=token, job_id=job_id, manifest_sha256=sha256, adopted=True)
         if self._state.ending is not None:
             yield from (m.Withdrawn(token=token, reason=self._state.ending_reason) for token in absent)
         else:
-            self._held_back.update(token for token in absent if token in self._state.live)
+            self._submissions.held_back.update(token for token in absent if token in self._state.live)
 
     def _after_planning(self, message: p.PlanAnswered) -> Iterable[m.Message]:
         crash_point("after_plan_answered")
-        self._planning = None
+        self._consultation.answered()
         if message.error is not None:
             yield m.PlanningFailed(reason=message.error)
         elif message.action == "plan":
@@ -339,7 +324,9 @@ class RunActor:
     def _may_not_submit(self, backend: BackendName) -> bool:
         """Whether a backend gets nothing new: while it is unclear what became of a submission there, too."""
         live = self._state.live
-        is_unclear = any(token in live and live[token].backend == backend for token in self._unresolved)
+        is_unclear = any(
+            token in live and live[token].backend == backend for token in self._submissions.unresolved
+        )
         return bool(self._pauses or is_unclear) or not self._drives
 
     # ---- effects ----
@@ -357,12 +344,9 @@ class RunActor:
                 case f.SubmissionWithdrawn(token=token):
                     released.append(token)
                 case f.RunCancelRequested() | f.RunFailureRequested() | f.TaskReopened():
-                    self._stop_planning()  # what it thinks about is not so any more
+                    self._consultation.stop()
         if released:
-            self._unresolved.difference_update(released)
-            self._held_back.difference_update(released)
-            for token in released:
-                self._deferred.pop(token, None)
+            self._submissions.ended(released)
             for handle in self._handles.values():
                 await handle.mailbox.put(p.Release(self.run_id, released))
         if self._state.ending is not None:
@@ -370,14 +354,14 @@ class RunActor:
         await self._submit_held_back()
         self._collect()
         await self._update_wants()
-        self._plan()
+        if self._drives:
+            self._consultation.begin(self._state, self._nursery)
         self.services.changed(self._state)
 
     async def _end_everything(self) -> None:
         """End the jobs; attempts without one are withdrawn as soon as that is sure."""
         await self._attend_all()
-        held_back, self._held_back = self._held_back | self._deferred.keys(), set()
-        self._deferred.clear()
+        held_back = self._submissions.take_absent()
         for backend, handle in self._handles.items():
             mine = [a for a in self._state.live.values() if a.backend == backend]
             with_job = [a.token for a in mine if a.job_id is not None]
@@ -385,14 +369,14 @@ class RunActor:
                 await handle.mailbox.put(p.EndJobs(self.run_id, with_job))
             absent = [a.token for a in mine if a.token in held_back]
             if absent:
-                self._unresolved.update(absent)
+                self._submissions.unresolved.update(absent)
                 self._nursery.start_soon(self.mailbox.put, p.Resolved(backend, {}, absent))
 
     async def _submit_held_back(self) -> None:
         """Submit prepared attempts again that surely have no job, once submitting is allowed."""
-        if not self._held_back or not self._state.may_submit or self._pauses or not self._drives:
+        if not self._submissions.held_back or not self._state.may_submit or self._pauses or not self._drives:
             return
-        held_back, self._held_back = self._held_back, set()
+        held_back, self._submissions.held_back = self._submissions.held_back, set()
         for backend in self._handles:
             live = self._state.live.values()
             tokens = [a.token for a in live if a.backend == backend and a.token in held_back]
@@ -403,17 +387,17 @@ class RunActor:
         """Submit again, with the same tokens, some attempts that the backend had no room for."""
         if not self._state.may_submit or self._may_not_submit(backend):
             return
-        mine = [t for t in self._state.live if self._deferred.get(t) == backend][:count]
+        deferred = self._submissions.deferred
+        mine = [t for t in self._state.live if deferred.get(t) == backend][:count]
         for token in mine:
-            del self._deferred[token]
+            del deferred[token]
         if mine:
             self._begin_submission(backend, mine, 0, denied=False)
 
     def _begin_submission(
         self, backend: BackendName, tokens: Sequence[Token], granted: int, *, denied: bool
     ) -> None:
-        self._submitting.update(dict.fromkeys(tokens, backend))
-        self._staging.update(tokens)
+        self._submissions.begin(tokens)
         self._nursery.start_soon(self._stage_and_submit, self._handles[backend], tokens, granted, denied)
 
     async def _stage_and_submit(
@@ -423,10 +407,10 @@ class RunActor:
         attempts = [prepared_attempt(self._state, self._folder(), self._state.live[t]) for t in tokens]
         staged = await stage_all(self.services, self._state, handle.backend, attempts)
         crash_point("after_staging")
-        self._manifests.update(staged.manifests)
+        self._submissions.staged(staged.manifests)
         ready = [attempt for attempt in attempts if attempt.token in staged.manifests]
         await handle.mailbox.put(p.Submit(self.run_id, ready, granted, denied))
-        self._staging.difference_update(tokens)
+        self._submissions.handed_over(tokens)
         if staged.failures:
             await self.mailbox.put(p.StagingFailed(staged.failures))
 
@@ -465,11 +449,9 @@ class RunActor:
         self._told_wants[backend] = (0, 0)
         mine = [a for a in self._state.live.values() if a.backend == backend]
         # What is still being staged was not submitted to anybody yet: that comes after this message.
-        waiting = self._held_back | self._staging | self._deferred.keys()
+        waiting = self._submissions.not_with_backend
         unresolved = [a for a in mine if a.job_id is None and a.token not in waiting]
-        self._unresolved.update(a.token for a in unresolved)
-        # Whoever had this actor's place may have told the backend to submit them: see `_note_attended`.
-        self._submitting.update((a.token, backend) for a in unresolved)
+        self._submissions.attend(a.token for a in unresolved)
         folder = self._folder()
         attend = p.Attend(
             run=self.run_id,
@@ -478,7 +460,7 @@ class RunActor:
             cap=self._state.backend_cap(backend),
             jobs=[live_job(self._state, folder, a) for a in mine if a.job_id is not None],
             unresolved=[prepared_attempt(self._state, folder, a) for a in unresolved],
-            deferred=[a.token for a in mine if a.token in self._deferred],
+            deferred=[a.token for a in mine if a.token in self._submissions.deferred],
         )
         self._attends[backend] = attend
         await handle.mailbox.put(attend)
@@ -486,16 +468,14 @@ class RunActor:
     def _note_attended(self, attend: p.Attend, submitting: Sequence[Token]) -> None:
         """Only what the backend is submitting at this moment is a submission under way."""
         if any(attend is latest for latest in self._attends.values()):
-            for attempt in attend.unresolved:
-                if attempt.token not in submitting:
-                    self._submitting.pop(attempt.token, None)
+            self._submissions.stop(a.token for a in attend.unresolved if a.token not in submitting)
 
     async def _update_wants(self) -> None:
         if self._drives and not self._state.has_ended:
             await self._attend_all()
         for backend, handle in self._handles.items():
             may_submit = self._state.may_submit and not self._may_not_submit(backend)
-            waits_for_site = backend in self._deferred.values()
+            waits_for_site = backend in self._submissions.deferred.values()
             ready = self._state.ready_count(backend) if may_submit and not waits_for_site else 0
             want = (ready, room_of(self._state, backend))
             if backend in self._claimed and min(want) == 0:
@@ -509,39 +489,6 @@ class RunActor:
         self._claimed.discard(backend)
         dropped = Append(run_id=self.run_id, epoch=self.epoch, facts=(), wanted={backend: 0})
         await self.services.journal.append(dropped)
-
-    # ---- planning ----
-
-    def _plan(self) -> None:
-        if self._planning is not None or not self._drives:
-            return
-        action: PlanningAction | None = None
-        if wants_plan(self._state):
-            action = "plan"
-        elif wants_analysis(self._state):
-            action = "analyze"
-        if action is not None:
-            self._planning = trio.CancelScope()
-            self._nursery.start_soon(self._ask_campaign, action, self._planning)
-
-    def _stop_planning(self) -> None:
-        if self._planning is not None:
-            self._planning.cancel()
-            self._planning = None
-
-    async def _ask_campaign(self, action: PlanningAction, scope: trio.CancelScope) -> None:
-        iteration = self._state.iteration + (1 if action == "plan" else 0)
-        with scope:
-            try:
-                request = planning_request(self.services.root, self._state, action)
-                answer = structured_answer(action, await self.services.planner.ask(request))
-                if isinstance(answer, Workflow):
-                    await self.services.check_resources(self._state, answer)
-            except CampaignError as error:
-                reply = p.PlanAnswered(action, iteration, error=str(error))
-            else:
-                reply = p.PlanAnswered(action, iteration, answer)
-            await self.mailbox.put(reply)
 
 
 def _reduced(grants: Sequence[p.SeatsGranted], error: CapReachedError) -> list[p.SeatsGranted]:

@@ -22,6 +22,7 @@ class Question:
     Attributes:
         params: of its task; nobody has checked them yet.
         backend: whose script a job by hand is handed out with.
+        again: why it is asked once more; empty the first time.
     """
 
     run_id: RunId
@@ -31,6 +32,7 @@ class Question:
     params: Mapping[str, Any]
     asked_at: UtcTime
     backend: BackendName
+    again: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -122,6 +124,9 @@ class Backend(Protocol):
 
     def script(self, attempt: PreparedAttempt) -> str:
         """The job script of an attempt."""
+
+    async def hand_out(self, attempt: PreparedAttempt) -> None:
+        """Make an attempt's folder ready for a job that a person submits, where that job finds it."""
 
     async def submit(self, batch: Sequence[PreparedAttempt]) -> SubmitReport:
         """Start one job for each attempt."""

@@ -20,7 +20,7 @@ _TIME: Final = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$"
 class ExitRecord(BaseModel):
     """Content of ``exit.json``."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(defer_build=True, frozen=True)
     exit_code: int = Field(ge=0, le=255)
     started_at: str = Field(pattern=_TIME)
     ended_at: str = Field(pattern=_TIME)

@@ -99,6 +99,10 @@ class LocalBackend:
             local_clock=local_clock(),
         )
 
+    async def hand_out(self, attempt: PreparedAttempt) -> None:
+        """Its script finds the folder that it claims."""
+        await trio.to_thread.run_sync(_make_claim_folder, attempt.folder, limiter=self._threads)
+
     async def submit(self, batch: Sequence[PreparedAttempt]) -> SubmitReport:
         """Start one process for each attempt."""
         report = await trio.to_thread.run_sync(self._start_all, batch, limiter=self._threads)
@@ -277,7 +281,7 @@ class LocalBackend:
         return Health()
 
 
-def make_claim_folder(folder: Path) -> None:
+def _make_claim_folder(folder: Path) -> None:
     """Make what the script of a local job finds in its folder: the place of its claim."""
     with confined(folder) as inside, inside.folder("claim", make=True):
         pass

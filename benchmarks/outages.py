@@ -16,7 +16,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Final
@@ -121,6 +121,20 @@ class Bench:
             "problems found by check": 0 if check.exit_code == 0 else len(check.stdout.splitlines()),
         }
 
+    def oddities(self) -> Iterator[str]:
+        """What Slurm says of jobs that nobody knew of, and of those that ended as none should."""
+        attempts = self.trial.attempts([self.run_id])
+        for job in self.trial.forgotten([self.run_id]):
+            yield f"nobody knew of job {job.job_id}, submitted as {job.name}"
+            yield self._accounted(job.job_id)
+        for attempt in attempts:
+            if attempt["exit_code"] not in {0, FAILING_EXIT_CODE}:
+                yield f"ended oddly: {attempt}"
+                yield self._accounted(attempt["job_id"])
+
+    def _accounted(self, job_id: str) -> str:
+        return self.cluster.run("sacct", "--duplicates", f"--jobs={job_id}", check=False).stdout
+
 
 def _failed_by_itself(attempts: Sequence[Mapping[str, Any]]) -> int:
     return sum(attempt["exit_code"] == FAILING_EXIT_CODE for attempt in attempts)
@@ -183,7 +197,10 @@ def _play(
     bad = [value for what, value in found.items() if what not in _NO_HARM and value not in {0, "COMPLETED"}]
     if bad:
         reason = command_line.status(run_id)["status_reason"]
-        sys.stderr.write(f"{bench.engine.stderr}the run is as it is because: {reason}\n")
+        sys.stderr.write(
+            f"{bench.engine.stderr}the run is {found['run']}{f' because: {reason}' if reason else ''}\n"
+        )
+        sys.stderr.writelines(f"{line}\n" for line in bench.oddities())
     return 1 if bad else 0
 
 

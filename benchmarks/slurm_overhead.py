@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,8 @@ import attrs
 from rich.console import Console
 from rich.table import Table
 
+from matterstack.storage.backend_reports import read_reports
+from matterstack.storage.layout import Root
 from tests.support.campaigns import write_tasks
 from tests.support.command import CommandLine, command_line_in
 from tests.support.polling import wait_until
@@ -35,15 +38,20 @@ MOST_RATIO: Final = 1.15
 MOST_SBATCH: Final = 10
 COMMANDS: Final = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "sacctmgr", "sinfo")
 PATIENCE_S: Final = 1800.0
+LOOK_S: Final = 0.1
 
 
 @attrs.frozen
 class Round:
-    """One measurement of both, in seconds, and how often the run asked which command."""
+    """One measurement of both, in seconds, and how often the run asked which command.
+
+    ``told`` is the same as the engine itself had counted it, shortly before its end.
+    """
 
     bare_s: float
     run_s: float
     calls: Counter[str]
+    told: Mapping[str, int]
 
     @property
     def ratio(self) -> float:
@@ -66,8 +74,8 @@ class Bench:
         """Both, one after the other."""
         bare_s = self._bare()
         self.diary.write_text("")
-        run_s = self._through_matterstack(f"round{number}")
-        return Round(bare_s, run_s, Counter(self.diary.read_text().split()))
+        run_s, told = self._through_matterstack(f"round{number}")
+        return Round(bare_s, run_s, Counter(self.diary.read_text().split()), told)
 
     def _bare(self) -> float:
         begun = time.monotonic()
@@ -77,7 +85,7 @@ class Bench:
         wait_until(lambda: not self.cluster.output(*left), PATIENCE_S, "the end of the array")
         return time.monotonic() - begun
 
-    def _through_matterstack(self, slug: str) -> float:
+    def _through_matterstack(self, slug: str) -> tuple[float, Mapping[str, int]]:
         task = {"command": ["sh", "-c", self.shell], "resources": {"memory_mib": 20}}
         folder = write_tasks(
             self.command_line.root, slug, [{"id": f"t{i}", **task} for i in range(self.tasks)]
@@ -91,11 +99,21 @@ class Bench:
         (folder / "config.json").write_text(json.dumps(config))
         run_id = self.command_line.new_run(slug)
         begun = time.monotonic()
-        done = self.command_line.start("run", "loop", "--until-done", run_id).wait(PATIENCE_S)
+        engine = self.command_line.start("run", "loop", "--until-done", run_id)
+        told: Mapping[str, int] = {}
+        while engine.process.poll() is None:
+            told = self._told() or told
+            time.sleep(LOOK_S)
+        done = engine.wait(PATIENCE_S)
         took_s = time.monotonic() - begun
         if done.exit_code != 0 or self.command_line.status(run_id)["tasks"]["SUCCEEDED"] != self.tasks:
             raise RuntimeError(done.stderr)
-        return took_s
+        return took_s, told
+
+    def _told(self) -> Mapping[str, int]:
+        """What ``run status --json`` would say, without the processor time of a command."""
+        reports = read_reports(Root(self.command_line.root))
+        return {name: told.count for report in reports for name, told in report.statistics.items()}
 
 
 def _log_commands(folder: Path) -> Path:
@@ -135,6 +153,9 @@ def _broken(rounds: list[Round], poll_s: float) -> list[str]:
     ratio = statistics.median(one.ratio for one in rounds)
     broken = [f"it takes {ratio:.2f} times as long"] if ratio > MOST_RATIO else []
     for one in rounds:
+        for command, newer in (("sbatch", 0), ("squeue", 2)):  # the last ones may have been after its report
+            if not one.calls[command] - newer <= one.told.get(command, 0) <= one.calls[command]:
+                broken.append(f"{command} was called {one.calls[command]} times, and {one.told} was told")
         if one.calls["sbatch"] > MOST_SBATCH:
             broken.append(f"{one.calls['sbatch']} calls of sbatch")
         if one.calls["squeue"] > one.run_s / poll_s + 1:

@@ -17,7 +17,7 @@ import trio
 from matterstack.actors.runtime import Runtime
 from matterstack.core.apply import Touched, new_run
 from matterstack.core.config import RunConfig, merge, parse_config
-from matterstack.core.errors import CampaignError, ConfigError, MatterStackError, RefusedError, StoreError
+from matterstack.core.errors import CampaignError, ConfigError, MatterStackError, StoreError, error_of
 from matterstack.core.facts import RunCreated
 from matterstack.core.ids import SLUG_PATTERN, RunId, new_run_id
 from matterstack.core.messages import Request
@@ -25,7 +25,7 @@ from matterstack.engine import open_engine
 from matterstack.origins import record_origins
 from matterstack.pickled_campaign import PickledCampaign
 from matterstack.storage.codec import dumps
-from matterstack.storage.commands import StoredCommand, command_outcome, insert_command
+from matterstack.storage.commands import StoredCommand, command_outcome, insert_command, withdraw_command
 from matterstack.storage.files import json_bytes, write_durable
 from matterstack.storage.journal import Append, commit, make_append
 from matterstack.storage.layout import Root, RunFolder, Workspace
@@ -129,7 +129,7 @@ def create_run(
         write_durable(folder.config_file, json_bytes(config))
         if campaign is not None:
             write_durable(folder.campaign_object, campaign.content)
-        origins = record_origins(workspace, folder)
+        origins = record_origins(workspace, folder, "" if campaign is None else campaign.source)
     except OSError as error:
         _remove_unborn(folder)
         raise StoreError(
@@ -205,6 +205,7 @@ async def ask_run(
     Raises:
         NotFoundError: no such run or task.
         RefusedError: not possible in the run's state; names it.
+        StoreError: nobody can carry it out now; nothing of it is left.
     """
     connection = await runtime.store(open_database, root.database)
     try:
@@ -217,8 +218,14 @@ async def ask_run(
                 return Answer(by_engine=True)
             is_served, holder = await runtime.store(_server, connection, root, run_id)
             if not is_served:
-                async with open_engine(root, runtime=Runtime(clock=runtime.clock)) as engine:
-                    carried_out = await engine.carry_out_commands(run_id)
+                try:
+                    async with open_engine(root, runtime=Runtime(clock=runtime.clock)) as engine:
+                        carried_out = await engine.carry_out_commands(run_id)
+                except Exception:
+                    # It must not be carried out later by whoever comes, when nobody thinks of it any more.
+                    if await runtime.store(_withdraw, connection, root, command):
+                        raise
+                    continue
                 if carried_out:
                     outcome = await runtime.store(command_outcome, connection, command.id)
                     if outcome is not None:
@@ -249,19 +256,14 @@ def _server(connection: sqlite3.Connection, root: Root, run_id: RunId) -> tuple[
     return elsewhere or is_held(root, run_id), holder
 
 
+def _withdraw(connection: sqlite3.Connection, root: Root, command: StoredCommand) -> bool:
+    with translated_errors(root.database):
+        return withdraw_command(connection, command.id)
+
+
 def _raise_refusal(outcome: Mapping[str, Any]) -> None:
-    if outcome["ok"]:
-        return
-    kinds = {kind.code: kind for kind in _all_kinds(MatterStackError)}
-    kind = kinds.get(outcome["code"], RefusedError)
-    # The classes differ in their arguments; what matters to the caller is code, message and hint.
-    error = kind.__new__(kind)
-    MatterStackError.__init__(error, outcome["message"], hint=outcome["hint"])
-    raise error
-
-
-def _all_kinds(kind: type[MatterStackError]) -> list[type[MatterStackError]]:
-    return [kind, *(deeper for sub in kind.__subclasses__() for deeper in _all_kinds(sub))]
+    if not outcome["ok"]:
+        raise error_of(outcome)
 
 
 __all__ = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -194,3 +195,39 @@ def test_logs_are_followed_while_the_job_runs_and_a_cancel_ends_it(
     assert f"run {run_id} is CANCELLED" in said
     assert engine.wait().exit_code == 1
     assert slurm_env.output("squeue", "--noheader") == ""
+
+
+def test_a_job_by_hand_is_submitted_where_its_script_says_and_its_outputs_come_home(
+    command_line: CommandLine, sshd: Sshd, slurm_env: SlurmCluster
+) -> None:
+    hand = {
+        "id": "hand",
+        "operator": "manual_hpc",
+        "command": ["sh", "-c", "expr $(cat given) + 1 > sum; exit 3"],
+        "inputs": {"given": "seed/seed"},
+        "depends_on": ["seed"],
+        "outputs": ["sum"],
+        "allow_failure": True,
+    }
+    seed = {"id": "seed", "command": ["sh", "-c", "echo 41 > seed"], "outputs": ["seed"]}
+    _write(command_line, sshd, [seed, hand])
+    run_id = command_line.new_run("campaign")
+    engine = command_line.start("run", "loop", "--until-done", run_id)
+    wait_until(lambda: _has_job(command_line, run_id, "hand"), PATIENCE_S, "the question")
+
+    shown = command_line.run("respond", run_id, "hand")
+    place = shown.stdout.partition("the script to submit: ")[2].splitlines()[0]
+    script, host = place.split(" on ")
+    handed_out = command_line.run_folder("campaign", run_id) / "tasks" / "hand" / "1"
+    job_id = slurm_env.output("sbatch", "--parsable", script)
+    command_line.ok("respond", run_id, "hand", "--set", f"job_id={job_id}")
+
+    assert engine.wait().exit_code == 0, engine.stderr
+    assert host == sshd.config["host"]
+    assert Path(script).is_relative_to(sshd.workdir)
+    assert (
+        f"# To be submitted on {host}: sbatch {shlex.quote(script)}\n" in (handed_out / "job.sh").read_text()
+    )
+    assert (handed_out / "sum").read_text() == "42\n"
+    task = command_line.tasks(run_id)["hand"]
+    assert (task["status"], task["attempts"][0]["exit_code"]) == ("FAILED", 3)

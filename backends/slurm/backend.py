@@ -50,8 +50,8 @@ class SlurmBackend:
         self._site: Site = site or LocalSite(commands.Counted(run), lock)
         self._submit_limit: SubmitLimit | None = None
         self._questions = Questions(self._site.run, config.command_timeout_s, self._site.account)
-        self._submission = Submission(config, self._site)
         self._search = Search(name, self._site, self._questions, blocking)
+        self._submission = Submission(config, self._site, self._search)
         self._following = Following(
             name, config.grace_period_s, config.runaway_after_s, self._questions, blocking, self._site
         )
@@ -71,6 +71,10 @@ class SlurmBackend:
     def orders(self, batch: Sequence[PreparedAttempt]) -> list[Order]:
         """What `submit` would do; for people who want to see it before."""
         return self._submission.orders(batch)
+
+    async def hand_out(self, attempt: PreparedAttempt) -> None:
+        """Bring its folder to where the cluster's nodes see it."""
+        await self._site.bring([attempt.folder])
 
     async def submit(self, batch: Sequence[PreparedAttempt]) -> SubmitReport:
         """Run sbatch for each attempt, or for all attempts of a batch at once; a few at a time."""
@@ -93,9 +97,9 @@ class SlurmBackend:
 
     async def cancel(self, jobs: Sequence[LiveJob]) -> None:
         """One scancel for all."""
-        if jobs:
-            await self._questions.scancel(merged(self._following.ids_at_work(jobs)))
-            self._following.tell_to_end(jobs)
+        if ids := self._following.ids_at_work(jobs):
+            await self._questions.scancel(merged(ids))
+        self._following.tell_to_end(jobs)
 
     async def probe(self) -> Limits:
         """Whether the controller answers, how it is set up, and what its partitions can give."""

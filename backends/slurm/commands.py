@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -41,6 +43,12 @@ UNREACHABLE: Final = (
 )
 """What stderr says when the answer is not a no.  Seen on Slurm 22.05, or listed in its slurm_errno.c."""
 
+TURNED_AWAY: Final = ("sleeping and retrying", "temporarily disabled, retrying")
+"""What sbatch says when the controller takes no more jobs from anybody (MaxJobCount of slurm.conf(5)).
+
+It then tries again by itself for two minutes: see ``sbatch.c`` of Slurm 22.05.
+"""
+
 LIMITS: Final = (
     "QOSMaxSubmitJob",
     "QOSGrpSubmitJobs",
@@ -51,6 +59,10 @@ LIMITS: Final = (
     "job queue full",
 )
 """What stderr says when there are as many jobs as there may be: later there is room again."""
+RETRY_SEEN_S: Final = 0.1
+"""How often what sbatch complains about is looked at; it sleeps for a second before its first retry."""
+_BESIDE_THE_POINT: Final = ("If munged is up, restart with",)
+"""What stands in front of the complaint itself, and misleads."""
 _POLICY: Final = "Job violates accounting/QOS policy"
 _NAMED_LIMIT: Final = re.compile(r"\b(?:QOS|Assoc)(?:Max|Min|Grp)\w+")
 """Which limit it was, where Slurm says so.  One that is not in `LIMITS` is about the size of the job alone:
@@ -78,8 +90,9 @@ class Finished:
         """What it complained about, in one line."""
         lines = [line.strip() for line in self.stderr.splitlines() if line.strip()]
         cleaned = [line.partition("error: ")[2] or line for line in lines]
-        if cleaned:
-            return "; ".join(dict.fromkeys(cleaned))
+        told = [line for line in cleaned if not line.startswith(_BESIDE_THE_POINT)] or cleaned
+        if told:
+            return "; ".join(dict.fromkeys(told))
         return (
             f"it was killed by signal {-self.exit_code}"
             if self.exit_code < 0
@@ -105,6 +118,11 @@ class Finished:
         if any(sign in self.stderr for sign in LIMITS):
             return True
         return _POLICY in self.stderr and _NAMED_LIMIT.search(self.stderr) is None
+
+    @property
+    def was_turned_away(self) -> bool:
+        """Whether sbatch was told to come again; whether it did so, and with what success, is not known."""
+        return self.exit_code != 0 and any(sign in self.stderr for sign in TURNED_AWAY)
 
     @property
     def is_surely_not_done(self) -> bool:
@@ -147,7 +165,7 @@ class Counted:
 async def run(
     argv: Sequence[str], *, timeout_s: float, inherit: int | None = None, stdin: str = ""
 ) -> Finished:
-    """Run a command to its end.
+    """Run a command to its end; sbatch until it begins to try again, for two minutes (see `TURNED_AWAY`).
 
     Args:
         stdin: what it reads from its standard input.
@@ -165,6 +183,7 @@ async def run(
 async def _run(
     argv: Sequence[str], stdin: IO[bytes], stderr: IO[bytes], timeout_s: float, inherit: int | None
 ) -> Finished:
+    started = _Started()
     execute = partial(
         trio.run_process,
         list(argv),
@@ -175,28 +194,57 @@ async def _run(
         env=_environment(argv[0], os.environ),
         start_new_session=True,  # Ctrl-C in the terminal is for the engine, not for sbatch
         pass_fds=() if inherit is None else (inherit,),
+        task_status=started,
     )
+    done: subprocess.CompletedProcess[bytes] | OSError
     try:
         with trio.fail_after(timeout_s):
-            done: subprocess.CompletedProcess[bytes] = await execute()
-    except FileNotFoundError:
-        raise BackendError(
-            f"{argv[0]}: no such command on this machine",
-            hint="run MatterStack where Slurm's commands are (a login node), or load its module first",
-        ) from None
-    except OSError as error:
-        raise BackendError(f"{argv[0]} cannot be started: {error.strerror or error}") from error
+            async with trio.open_nursery() as nursery:
+                if argv[0] == "sbatch":
+                    nursery.start_soon(_end_retries, started, stderr)
+                try:
+                    done = await execute()
+                except OSError as error:
+                    done = error
+                nursery.cancel_scope.cancel()
     except trio.TooSlowError:
         said = Finished(1, "", _text(stderr)).complaint if _text(stderr).strip() else ""
         raise BackendError(
             f"{argv[0]} gave no answer within {timeout_s:g} s" + (f" (it said: {said})" if said else "")
         ) from None
+    if isinstance(done, FileNotFoundError):
+        raise BackendError(
+            f"{argv[0]}: no such command on this machine",
+            hint="run MatterStack where Slurm's commands are (a login node), or load its module first",
+        )
+    if isinstance(done, OSError):
+        raise BackendError(f"{argv[0]} cannot be started: {done.strerror or done}")
     return Finished(done.returncode, done.stdout.decode(errors="replace"), _text(stderr))
 
 
+@attrs.define
+class _Started(trio.TaskStatus[trio.Process]):
+    """Where a process is to be found as soon as it is there."""
+
+    process: trio.Process | None = None
+
+    def started(self, value: trio.Process | None = None) -> None:
+        self.process = value
+
+
+async def _end_retries(started: _Started, complaints: IO[bytes]) -> None:
+    """End sbatch, and what a site may have wrapped around it, while it sleeps before it tries again."""
+    while not any(sign in _text(complaints) for sign in TURNED_AWAY):  # noqa: ASYNC110
+        await trio.sleep(RETRY_SEEN_S)  # it is written to by another process: nothing tells of that
+    if started.process is not None and started.process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(started.process.pid, signal.SIGKILL)
+
+
 def _text(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode(errors="replace")
+    # By its descriptor: a command that still writes shares the position.
+    size = os.fstat(file.fileno()).st_size
+    return os.pread(file.fileno(), size, 0).decode(errors="replace")
 
 
 def _readable(text: str) -> IO[bytes]:

@@ -95,6 +95,7 @@ class Following:
     _doubts: dict[Token, _Doubt] = attrs.field(factory=dict)
     _told_to_end: set[Token] = attrs.field(factory=set)
     _stand_ins: dict[Token, JobId] = attrs.field(factory=dict)
+    _given_away: set[Token] = attrs.field(factory=set)
     _unknown_words: set[str] = attrs.field(factory=set)
     _accounting_is_out: bool = False
 
@@ -103,11 +104,15 @@ class Following:
         self._told_to_end.update(job.token for job in jobs)
 
     def ids_at_work(self, jobs: Iterable[LiveJob]) -> list[JobId]:
-        """All jobs that may work for these attempts: their own, and second ones that were seen at work."""
+        """All jobs that may work for these attempts: their own, and second ones that were seen at work.
+
+        An id that was seen to be another attempt's by now is none of them.
+        """
         ids: list[JobId] = []
         for job in jobs:
             stand_in = self._stand_ins.get(job.token)
-            ids += [job.job_id] if stand_in is None else [job.job_id, stand_in]
+            ids += [] if job.token in self._given_away else [job.job_id]
+            ids += [] if stand_in is None else [stand_in]
         return ids
 
     async def poll(self, jobs: Sequence[LiveJob]) -> list[Observed]:
@@ -115,12 +120,16 @@ class Following:
         if not jobs:
             return []
         queued = await self._questions.squeue()
+        self._given_away.difference_update(job.token for job in jobs)
         rests = [line for line in queued.values() if _is_rest(line.job_id, line.state)]
         seen: list[Observed] = []
         gone: list[_Gone] = []
         for job in jobs:
             line = queued.get(job.job_id)
-            if line is None or is_of_another_attempt(line.name, job):
+            is_others = line is not None and is_of_another_attempt(line.name, job)
+            if is_others:
+                self._given_away.add(job.token)
+            if line is None or is_others:
                 rest = next((r for r in rests if _speaks_of(r, job)), None)
                 gone.append(_Gone(job, rest=queued_ending(rest) if rest else None))
             elif (ending := queued_ending(line)) is not None:
@@ -175,6 +184,7 @@ class Following:
         was_told = token in self._told_to_end
         self._told_to_end.discard(token)
         self._stand_ins.pop(token, None)
+        self._given_away.discard(token)
         if ending is None and case.accounted_word and case.traces.record is None and not was_told:
             return runaway_end(case.job, case.traces, case.accounted_word)
         return observed_end(case.job, case.traces, ending, told_to_end=was_told)

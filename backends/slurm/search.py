@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import attrs
 
-from matterstack.backends.base import PreparedAttempt
-from matterstack.backends.exit_record import read_claim
+from matterstack.backends.base import LiveJob, PreparedAttempt
+from matterstack.backends.exit_record import read_claim, read_exit_record
 from matterstack.backends.slurm.arrays import element_of, merged
 from matterstack.backends.slurm.endings import accounted_ending, queued_ending
 from matterstack.backends.slurm.output import AccountedJob, QueuedJob, is_job_id
+from matterstack.backends.slurm.owners import is_of_another_attempt
 from matterstack.backends.slurm.questions import Questions
 from matterstack.backends.slurm.site import Site
 from matterstack.backends.slurm.states import job_state
@@ -21,6 +23,14 @@ from matterstack.core.states import ENDED_JOBS, JobState
 from matterstack.storage.threads import RunBlocking
 
 logger: Final = logging.getLogger(__name__)
+
+
+@attrs.frozen
+class _Claim:
+    """A job that says that it works in a folder.  ``has_record``: and has left there how it ended."""
+
+    job_id: JobId
+    has_record: bool
 
 
 @attrs.define
@@ -47,11 +57,11 @@ class Search:
         found: dict[Token, JobId] = {}
         spare: list[str] = []
         doubled: list[PreparedAttempt] = []
-        for attempt, claimant in zip(attempts, await self._claimants(attempts), strict=True):
+        for attempt, claimant in zip(attempts, await self._claimants(attempts, queued), strict=True):
             named = by_name.get(attempt.batch or attempt.token, ())
             jobs = sorted((job for job in named if _is_of(job.job_id, attempt)), key=_age)
-            if claimant is not None and is_job_id(claimant):
-                found[attempt.token] = JobId(claimant)
+            if claimant is not None:
+                found[attempt.token] = claimant
             elif jobs:
                 found[attempt.token] = JobId(min(jobs, key=_comes_last).job_id)
             kept = found.get(attempt.token)
@@ -61,20 +71,40 @@ class Search:
         await self._end_spare(spare)
         # One of those may have claimed the folder before its end came.  Then the one that was kept does
         # nothing, and how the claimant ended is how the attempt did.
-        for attempt, claimant in zip(doubled, await self._claimants(doubled), strict=True):
-            if claimant is not None and is_job_id(claimant):
-                found[attempt.token] = JobId(claimant)
+        for attempt, claimant in zip(doubled, await self._claimants(doubled, queued), strict=True):
+            if claimant is not None:
+                found[attempt.token] = claimant
         missing = [a for a in attempts if a.token not in found]
         if missing and await self._questions.accounting_is_there():
             found.update(await self._find_in_accounting(missing))
         return found
 
-    async def _claimants(self, attempts: Sequence[PreparedAttempt]) -> list[str | None]:
-        def read() -> list[str | None]:
-            return [read_claim(attempt.folder) for attempt in attempts]
-
+    async def _claimants(
+        self, attempts: Sequence[PreparedAttempt], queued: Mapping[str, QueuedJob]
+    ) -> list[JobId | None]:
+        """Which jobs have claimed the folders; None where none has, or none of the attempt's can have."""
         await self._site.pull_claims([attempt.folder for attempt in attempts])
-        return await self._blocking(read)
+        claims = await self._blocking(_read_claims, attempts)
+        return [
+            self._believed(attempt, claim, queued) for attempt, claim in zip(attempts, claims, strict=True)
+        ]
+
+    def _believed(
+        self, attempt: PreparedAttempt, claim: _Claim | None, queued: Mapping[str, QueuedJob]
+    ) -> JobId | None:
+        if claim is None:
+            return None
+        line = queued.get(claim.job_id)
+        job = LiveJob(token=attempt.token, job_id=claim.job_id, folder=attempt.folder, batch=attempt.batch)
+        is_others = line is not None and is_of_another_attempt(line.name, job)
+        if claim.has_record or not (is_others or _is_other_element(claim.job_id, attempt)):
+            return claim.job_id
+        whose = line.name if line is not None else "another element of its array"
+        logger.warning(
+            "%s: the claim in %s names job %s, which is not its own but %s: it is not believed",
+            self._name, attempt.folder, claim.job_id, whose,
+        )  # fmt: skip
+        return None
 
     async def _find_in_accounting(self, attempts: Sequence[PreparedAttempt]) -> dict[Token, JobId]:
         names = dict.fromkeys(attempt.batch or attempt.token for attempt in attempts)
@@ -98,6 +128,26 @@ class Search:
         if spare:
             logger.warning("%s: ends jobs that were submitted twice: %s", self._name, " ".join(spare))
             await self._questions.scancel(merged(spare))
+
+
+def _read_claims(attempts: Sequence[PreparedAttempt]) -> list[_Claim | None]:
+    return [_read_claim(attempt.folder) for attempt in attempts]
+
+
+def _read_claim(folder: Path) -> _Claim | None:
+    claimant = read_claim(folder)
+    if claimant is None or not is_job_id(claimant):
+        return None
+    return _Claim(JobId(claimant), read_exit_record(folder, JobId(claimant)) is not None)
+
+
+def _is_other_element(job_id: str, attempt: PreparedAttempt) -> bool:
+    """Whether this is an element of an array that cannot be the attempt's.
+
+    A script that somebody has submitted by hand makes a job that is no element at all.
+    """
+    index = element_of(job_id)[1]
+    return index is not None and (attempt.batch is None or index != attempt.index)
 
 
 def _is_of(job_id: str, attempt: PreparedAttempt) -> bool:

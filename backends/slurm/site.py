@@ -94,8 +94,15 @@ class Site(Protocol):
     async def account(self) -> Account:
         """Whose jobs these are."""
 
+    @property
+    def host(self) -> str | None:
+        """Where a person submits jobs; None: on this machine."""
+
+    async def bring(self, folders: Sequence[Path]) -> None:
+        """Bring what was staged in these folders to where jobs find it."""
+
     async def push(self, orders: Sequence[Order]) -> None:
-        """Bring what the jobs need to where they find it."""
+        """The same, with the orders themselves."""
 
     async def submit(self, order: Order, *, timeout_s: float) -> commands.Finished:
         """Run sbatch, at most once and to its end, whatever becomes of this process or of the connection.
@@ -156,6 +163,14 @@ class LocalSite:
     async def account(self) -> Account:
         """Who runs MatterStack."""
         return await own_account()
+
+    @property
+    def host(self) -> str | None:
+        """Here."""
+        return None
+
+    async def bring(self, folders: Sequence[Path]) -> None:
+        """All is there already."""
 
     async def push(self, orders: Sequence[Order]) -> None:
         """All is there already."""

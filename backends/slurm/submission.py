@@ -10,10 +10,11 @@ import attrs
 import trio
 
 from matterstack.backends.base import PreparedAttempt, SubmitReport
-from matterstack.backends.script import JobScript, render
+from matterstack.backends.script import JobScript, quoted, render
 from matterstack.backends.slurm.arrays import array_script, index_list, submissions
 from matterstack.backends.slurm.options import directives, reserved_options, sbatch_options
 from matterstack.backends.slurm.output import parse_sbatch
+from matterstack.backends.slurm.search import Search
 from matterstack.backends.slurm.site import Order, Site
 from matterstack.core.config import SlurmBackendConfig
 from matterstack.core.errors import BackendError
@@ -35,6 +36,7 @@ class Submission:
 
     _config: SlurmBackendConfig
     _site: Site
+    _search: Search
     _at_once: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(SUBMISSIONS_AT_ONCE))
 
     def script(self, attempt: PreparedAttempt) -> str:
@@ -51,8 +53,15 @@ class Submission:
                 prologue=tuple(self._config.prologue),
                 path=self._site.job_path,
             ),
-            directives(options),
+            [*self._where_to_submit(attempt, folder), *directives(options)],
         )
+
+    def _where_to_submit(self, attempt: PreparedAttempt, folder: PurePath) -> list[str]:
+        """For a person who is to do it, and sees this script on the machine where it cannot be done."""
+        if attempt.question is None or self._site.host is None:
+            return []
+        line = f"# To be submitted on {self._site.host}: sbatch {quoted(str(folder / 'job.sh'))}"
+        return [line] if line.isprintable() else []
 
     async def submit(self, batch: Sequence[PreparedAttempt]) -> SubmitReport:
         """Run sbatch for each attempt, or for all attempts of a batch at once; a few at a time."""
@@ -99,12 +108,23 @@ class Submission:
         job_id = parse_sbatch(outcome.stdout)
         if job_id is not None and outcome.exit_code == 0:
             return SubmitReport(accepted={a.token: _job_id(job_id, a) for a in order.attempts})
+        if job_id is None and outcome.was_turned_away:
+            return await self._after_being_turned_away(order, f"sbatch: {outcome.complaint}")
         if job_id is None and outcome.is_refusal:
             reason = f"sbatch refused the job: {outcome.complaint}"
             return SubmitReport(refused=dict.fromkeys(tokens, reason))
         if job_id is None and outcome.is_surely_not_done:
             return SubmitReport(deferred=dict.fromkeys(tokens, f"sbatch: {outcome.complaint}"))
         return SubmitReport(unresolved=dict.fromkeys(tokens, f"sbatch: {outcome.complaint}"))
+
+    async def _after_being_turned_away(self, order: Order, reason: str) -> SubmitReport:
+        """There is no room now, unless sbatch came again before its end."""
+        try:
+            found = await self._search.find(order.attempts)
+        except BackendError as error:
+            return SubmitReport(unresolved=dict.fromkeys(order.tokens, f"{reason}; {error}"))
+        missing = [token for token in order.tokens if token not in found]
+        return SubmitReport(accepted=dict(found), deferred=dict.fromkeys(missing, reason))
 
     def orders(self, batch: Sequence[PreparedAttempt]) -> list[Order]:
         """What sbatch is to be run for, each with its command line."""

@@ -23,6 +23,9 @@ from matterstack.doctor.findings import COMMAND_S, Finding
 MOST_SKEW_S: Final = 5.0
 """Between two clocks, in seconds; munge refuses at 300, and times in histories are confusing long before."""
 NOT_SET_UP: Final = "Could not establish a configuration source"
+MUNGE_ACTION: Final = (
+    "munged must run on this machine, with the cluster's key: tell its administrators; runs wait"
+)
 _AS_OF: Final = re.compile(r"Configuration data as of (\S+)")
 _SLOW_S: Final = 5.0
 
@@ -123,6 +126,8 @@ async def _controller(cluster: Cluster) -> list[Finding]:
         ping = await cluster.run("scontrol", "ping")
         states = [line.strip() for line in ping.stdout.split("\n") if line.startswith("Slurmctld")]
         if not any(state.endswith(" is UP") for state in states):
+            if munge := _about_munge(ping):
+                return [Finding(name, False, munge, MUNGE_ACTION)]
             return [Finding(name, False, "; ".join(states) or ping.complaint, action)]
         asked = trio.current_time()
         await cluster.ask(("squeue", "--me", "--noheader", "--format=%i"))
@@ -232,6 +237,12 @@ def _duration(seconds: int) -> str:
     return f"{days} d {clock}" if days else clock
 
 
+def _about_munge(done: commands.Finished) -> str:
+    """What a command complained of that could not prove who asks; empty when that is not its trouble."""
+    said = (part.strip() for part in done.complaint.split(";"))
+    return next((part for part in said if part.startswith("Munge ")), "")
+
+
 async def _accounting(cluster: Cluster) -> list[Finding]:
     name = f"accounting{cluster.suffix}"
     asked = trio.current_time()
@@ -244,6 +255,8 @@ async def _accounting(cluster: Cluster) -> list[Finding]:
         told = "the cluster keeps none; how jobs ended is read from their folders"
         return [Finding(name, True, told)]
     if done.exit_code != 0:
+        if munge := _about_munge(done):
+            return [Finding(name, False, munge, MUNGE_ACTION)]
         action = "runs go on without it; if it lasts, tell the cluster's administrators (slurmdbd)"
         return [Finding(name, False, done.complaint, action)]
     return [

@@ -60,6 +60,34 @@ async def test_the_interval_grows_fourfold_at_most_while_nothing_changes_and_is_
     assert world.status(run) is RunStatus.COMPLETED
 
 
+async def test_a_cluster_that_is_slow_to_answer_is_asked_less_often_until_it_is_fast_again(
+    world: World,
+) -> None:
+    world.campaign("w", flat(100))
+    world.create("w", max_hpc_jobs_per_run=3, backend={"poll_interval_s": 10.0})
+    world.cluster.behave = lambda _: Behaviour(duration_s=15)
+    async with world.serving():
+        await world.until(world.cluster.live, "jobs")
+        await trio.sleep(25)
+        world.cluster.poll_s = 4.0
+        await trio.sleep(15)
+        begun = len(world.cluster.times("poll"))
+        await trio.sleep(300)
+        slow = world.cluster.times("poll")[begun:]
+        world.cluster.poll_s = 0.0
+        await trio.sleep(60)
+        begun = len(world.cluster.times("poll"))
+        await trio.sleep(60)
+        fast = world.cluster.times("poll")[begun:]
+    between = gaps(slow)
+    assert len(between) >= 4
+    assert min(between) >= 4 + 4 * 4
+    assert max(between) <= 4 + 4 * 4 * 1.1 + 0.1
+    assert len(set(between)) > 1, "engines would come back all at once"
+    assert max(gaps(fast)) <= 15
+    world.check()
+
+
 async def test_a_job_submitted_in_a_quiet_time_is_asked_about_after_one_interval(world: World) -> None:
     world.campaign("long", flat(1))
     world.campaign("short", flat(1))

@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar
 import attrs
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from matterstack.actors.journal import JournalActor
 from matterstack.actors.runtime import Runtime
@@ -34,6 +34,7 @@ class SlowDisk:
     """Commits as usual, as soon as it is let; counts, and says how large each group was."""
 
     groups: list[int] = attrs.field(factory=list)
+    took_s: list[float] = attrs.field(factory=list)
     go_on: trio.Event = attrs.field(factory=trio.Event)
     broken: bool = False
 
@@ -68,7 +69,7 @@ def connection(path: Path) -> Iterator[sqlite3.Connection]:
 @asynccontextmanager
 async def serving(connection: sqlite3.Connection, path: Path, disk: SlowDisk) -> AsyncIterator[JournalActor]:
     """A journal actor at work."""
-    journal = JournalActor(connection, path, Runtime(journal=disk))
+    journal = JournalActor(connection, path, Runtime(journal=disk), disk.took_s.append)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(journal.serve)
         yield journal
@@ -101,6 +102,21 @@ async def test_what_comes_in_during_a_commit_goes_into_one_transaction(
     assert disk.groups == [1, 50]
     assert sorted(answers) == list(range(1, 52))
     assert event_count(path) == 51
+
+
+async def test_it_is_told_how_long_a_commit_took_until_it_was_durable(
+    connection: sqlite3.Connection, path: Path, mock_clock: MockClock
+) -> None:
+    disk = SlowDisk()
+    async with serving(connection, path, disk) as journal:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(journal.append, created(0))
+            await wait_all_tasks_blocked()
+            mock_clock.jump(2.5)
+            assert disk.took_s == []
+            disk.go_on.set()
+        await journal.append(created(1))
+    assert disk.took_s == [2.5, 0]
 
 
 async def test_nobody_is_answered_before_the_commit(connection: sqlite3.Connection, path: Path) -> None:
@@ -165,7 +181,7 @@ async def test_a_store_that_fails_tells_everybody_and_ends_the_actor(
         except (StoreError, ActorEndedError) as error:
             told.append(type(error).__name__)
 
-    journal = JournalActor(connection, path, Runtime(journal=disk))
+    journal = JournalActor(connection, path, Runtime(journal=disk), disk.took_s.append)
     with pytest.RaisesGroup(StoreError):
         async with trio.open_nursery() as nursery, trio.open_nursery() as askers:
             nursery.start_soon(journal.serve)

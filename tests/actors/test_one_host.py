@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from matterstack import engine
+from matterstack.control import ask_run
 from matterstack.core.errors import StoreError
+from matterstack.core.messages import Pause
 from tests.support.engine import World, flat
 
 
@@ -36,6 +38,24 @@ async def test_an_engine_does_not_open_a_store_that_another_host_uses(
         async with world.engine():
             raise AssertionError("it was opened")
     assert "matterstack check --break-lease" in caught.value.hint
+
+
+async def test_what_cannot_be_carried_out_because_of_another_host_is_not_carried_out_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.campaign("w", flat(1))
+    world.create("w")
+    lease_elsewhere(world)
+    run = world.create("w")
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "file_system_type", on_nfs)
+        with pytest.raises(StoreError, match="process 4711 of host login7"):
+            await ask_run(world.root, run, Pause(by="eva"), world.runtime)
+
+    await world.serve_until_done(run)
+
+    assert world.status(run) == "COMPLETED"
+    assert "RunPaused" not in [type(fact).__name__ for fact in world.facts(run)]
 
 
 async def test_on_a_local_disk_only_the_run_of_the_other_host_is_left_alone(world: World) -> None:

@@ -292,22 +292,26 @@ async def test_what_is_behind_a_gate_that_is_rejected_is_skipped(
 
 
 async def test_a_gate_that_is_sent_back_has_the_work_before_it_done_again(world: World) -> None:
-    gate = asking("gate", "gate", {"question": "Go on?"}, depends_on=["work"])
-    at = desk(world, task("work"), gate, task("after", depends_on=["gate"]))
+    gate = asking("gate", "gate", {"question": "Go on?"}, depends_on=["work", "choose"])
+    at = desk(world, task("work"), asking("choose", "human", HUMAN), gate, task("after", depends_on=["gate"]))
     async with world.serving():
-        await at.asked("gate")
+        assert (await at.asked("choose"))["again"] == ""
+        at.answer("choose", {"site": "top"})
+        assert (await at.asked("gate"))["again"] == ""
         at.answer("gate", {"decision": "send_back", "comment": "k-points!"})
-        await at.asked("gate", attempt=2)
+        assert (await at.asked("choose", attempt=2))["again"] == "gate gate sent it back: k-points!"
+        at.answer("choose", {"site": "bridge"})
+        assert (await at.asked("gate", attempt=2))["again"] == "gate gate sent it back: k-points!"
         assert json.loads(at.path("gate", "response-1.json").read_text())["comment"] == "k-points!"
         assert world.state(at.run).tasks[TaskId("after")].status is TaskStatus.WAITING
         at.answer("gate", {"decision": "approve", "attempt": 2})
         await world.until_ended(at.run, within_s=4000)
     state = world.state(at.run)
     assert state.status is RunStatus.COMPLETED
-    assert [len(state.tasks[TaskId(t)].attempts) for t in ("work", "gate", "after")] == [2, 2, 1]
+    assert [len(state.tasks[TaskId(t)].attempts) for t in ("work", "choose", "gate", "after")] == [2, 2, 2, 1]
     reopened = world.facts(at.run, f.TaskReopened)
     assert {(r.task_id, r.reason) for r in reopened} == {
-        (t, f"sent back by {getpass.getuser()}: k-points!") for t in ("work", "gate")
+        (t, f"sent back by {getpass.getuser()}: k-points!") for t in ("work", "choose", "gate")
     }
     world.check()
 

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import pytest
@@ -295,6 +295,14 @@ def local_bench(_request: pytest.FixtureRequest, folder: Path) -> Bench:
     return Bench(folder=folder, make=make, backend=make(), absent=absent, most_cpus=os.cpu_count())
 
 
+REAL_CLUSTER: Final[Mapping[str, Any]] = {
+    "absent": JobId("999999"),
+    "most_in_batch": 1000,
+    "queued": Resources(memory_mib=20, extra={"hold": ""}),
+}
+"""What is so of the real Slurm, wherever it is asked from."""
+
+
 def slurm_bench(request: pytest.FixtureRequest, folder: Path) -> Bench:
     """The real Slurm of the session."""
     request.getfixturevalue("slurm_env")
@@ -306,9 +314,7 @@ def slurm_bench(request: pytest.FixtureRequest, folder: Path) -> Bench:
         folder=folder,
         make=make,
         backend=make(),
-        absent=JobId("999999"),
-        most_in_batch=1000,
-        queued=Resources(memory_mib=20, extra={"hold": ""}),
+        **REAL_CLUSTER,
     )
 
 
@@ -325,9 +331,7 @@ def ssh_bench(request: pytest.FixtureRequest, folder: Path) -> Bench:
         folder=folder,
         make=make,
         backend=make(),
-        absent=JobId("999999"),
-        most_in_batch=1000,
-        queued=Resources(memory_mib=20, extra={"hold": ""}),
+        **REAL_CLUSTER,
         sshd=sshd,
     )
 

@@ -29,6 +29,7 @@ from tests.backends.conftest import Shims
 from tests.support.polling import wait_until
 from tests.support.slurm_cluster import SlurmCluster
 
+CROWDED = "Slurm temporarily unable to accept job, sleeping and retrying"
 HELD = Resources(memory_mib=20, extra={"hold": ""})
 
 
@@ -149,6 +150,36 @@ async def test_a_submission_that_a_used_up_limit_holds_back_is_deferred(slurm: B
 
     assert (report.accepted, report.refused, report.unresolved) == ({}, {}, {})
     assert "QOSMaxSubmitJobPerUserLimit" in report.deferred[attempt.token]
+
+
+@pytest.mark.parametrize("landed", [False, True])
+async def test_an_sbatch_that_is_told_to_come_again_is_ended_and_looked_after(
+    slurm: Bench, shims: Shims, landed: bool
+) -> None:
+    attempt = slurm.prepare("crowded", resources=HELD)
+    before = '"$REAL" "$@" > /dev/null; ' if landed else ""
+    shims.add("sbatch", f"{before}echo 'sbatch: error: {CROWDED}' >&2; sleep 600")
+
+    report = await slurm.backend.submit([attempt])
+
+    assert report.unresolved == report.refused == {}
+    assert set(report.accepted) == ({attempt.token} if landed else set())
+    assert report.deferred == ({} if landed else {attempt.token: f"sbatch: {CROWDED}"})
+    assert set(await slurm.backend.find([attempt])) == set(report.accepted)
+
+
+async def test_an_sbatch_that_is_told_to_come_again_is_unclear_while_nobody_answers(
+    slurm: Bench, shims: Shims
+) -> None:
+    attempt = slurm.prepare("crowded", resources=HELD)
+    shims.add("sbatch", f"echo 'sbatch: error: {CROWDED}' >&2; sleep 600")
+    shims.add("squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
+
+    report = await slurm.backend.submit([attempt])
+
+    assert report.accepted == report.refused == report.deferred == {}
+    assert CROWDED in report.unresolved[attempt.token]
+    assert "Unable to contact" in report.unresolved[attempt.token]
 
 
 async def test_an_sbatch_that_hangs_is_given_up_in_time_and_its_job_is_found(

@@ -20,3 +20,17 @@ async def test_what_a_command_reads_is_whole_before_it_is_started() -> None:
 
 async def test_a_command_that_is_given_nothing_reads_nothing() -> None:
     assert (await commands.run(("cat",), timeout_s=20)).stdout == ""
+
+
+def test_a_complaint_is_told_in_one_line_without_what_misleads() -> None:
+    said = (
+        "squeue: error: If munged is up, restart with --num-threads=10\n"
+        "squeue: error: Munge encode failed: No such file or directory\n"
+        "squeue: error: Munge encode failed: No such file or directory\n"
+        "slurm_load_jobs error: Protocol authentication error\n"
+    )
+
+    done = commands.Finished(1, "", said)
+
+    assert done.complaint == ("Munge encode failed: No such file or directory; Protocol authentication error")
+    assert done.is_unreachable

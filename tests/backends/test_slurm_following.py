@@ -451,3 +451,67 @@ async def test_of_two_jobs_the_one_is_kept_that_is_most_likely_to_work(
     fake.squeue = queued("5", first, A) + queued("7", second, A)
 
     assert await fake.backend().find([attempt]) == {attempt.token: kept}
+
+
+# ---- claims that are looked at in a search ----
+
+
+@on_virtual_clock
+async def test_a_claim_that_names_another_attempts_job_is_not_believed(
+    fake: FakeSlurm, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempt = fake.attempt("a")
+    write_claim(live(attempt, "7"))
+    fake.squeue = queued("7", "RUNNING", token("b")) + queued("9", "PENDING", A)
+
+    with caplog.at_level(logging.WARNING):
+        found = await fake.backend().find([attempt])
+
+    assert (found, fake.ended) == ({attempt.token: "9"}, [])
+    assert f"names job 7, which is not its own but {token('b')}" in caplog.text
+
+
+@on_virtual_clock
+async def test_a_claim_that_names_another_element_of_the_array_is_not_believed(fake: FakeSlurm) -> None:
+    attempt = fake.attempt("a", batch=A, index=4)
+    write_claim(live(attempt, "12_3"))
+    fake.squeue = queued("12_3", "RUNNING", A) + queued("12_4", "PENDING", A)
+
+    assert await fake.backend().find([attempt]) == {attempt.token: "12_4"}
+
+
+@on_virtual_clock
+@pytest.mark.parametrize("name", ["job.sh", "renamed"])
+async def test_a_claim_by_a_job_that_somebody_submitted_by_hand_is_believed(
+    fake: FakeSlurm, name: str
+) -> None:
+    attempt = fake.attempt("a")
+    write_claim(live(attempt, "7"))
+    fake.squeue = queued("7", "RUNNING", name)
+
+    assert await fake.backend().find([attempt]) == {attempt.token: "7"}
+
+
+@on_virtual_clock
+async def test_a_claim_with_an_exit_record_is_believed_although_its_id_was_given_again(
+    fake: FakeSlurm,
+) -> None:
+    attempt = fake.attempt("a")
+    write_claim(live(attempt, "7"))
+    write_record(live(attempt, "7"), 3)
+    fake.squeue = queued("7", "RUNNING", token("b"))
+
+    assert await fake.backend().find([attempt]) == {attempt.token: "7"}
+
+
+@on_virtual_clock
+async def test_a_cancel_spares_the_job_that_was_given_the_id_of_a_lost_one(fake: FakeSlurm) -> None:
+    backend, lost, own = fake.backend(), fake.job("7", "a"), fake.job("8", "c")
+    fake.squeue = queued("7", "RUNNING", token("b")) + queued("8", "RUNNING", token("c"))
+    await backend.poll([lost, own])
+
+    await backend.cancel([lost, own])
+    (end,) = [o for o in await backend.poll([lost, own]) if o.token == lost.token]
+
+    assert fake.ended == ["8"]
+    assert end.state is JobState.CANCELLED

@@ -7,7 +7,10 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from tests.backends.conftest import Shims
+from tests.slurm_fixtures import StartCluster, point_to
 from tests.support.campaigns import Diary, write_tasks
 from tests.support.command import PATIENCE_S, CommandLine
 from tests.support.polling import wait_until
@@ -52,7 +55,7 @@ def test_an_array_beyond_the_limit_runs_in_parts_and_sbatch_is_never_refused(
     command_line: CommandLine, slurm_env: SlurmCluster, diary: Diary, shims: Shims
 ) -> None:
     with most_jobs(slurm_env, 7):
-        run_id = new_run(command_line, diary, 60)
+        run_id = new_run(command_line, diary, 30)
         shims.add("sbatch", '"$REAL" "$@" || { code=$?; echo refused >> "$0.refused"; exit $code; }')
         engine = command_line.start("run", "loop", "--until-done", run_id)
         most = 0
@@ -60,7 +63,7 @@ def test_an_array_beyond_the_limit_runs_in_parts_and_sbatch_is_never_refused(
             most = max(most, queued(slurm_env))
         assert engine.wait().exit_code == 0, engine.stderr
     assert most <= 7
-    assert Counter(diary.started()) == Counter(f"t{i}" for i in range(60))
+    assert Counter(diary.started()) == Counter(f"t{i}" for i in range(30))
     assert not (shims.folder / "sbatch.refused").exists()
 
 
@@ -68,16 +71,16 @@ def test_where_the_limit_cannot_be_read_the_array_is_made_smaller_until_it_fits(
     command_line: CommandLine, slurm_env: SlurmCluster, diary: Diary, shims: Shims
 ) -> None:
     with most_jobs(slurm_env, 7):
-        run_id = new_run(command_line, diary, 60)
+        run_id = new_run(command_line, diary, 30)
         shims.add("sacctmgr", "echo 'sacctmgr: error: not permitted' >&2; exit 1")
         shims.add("sbatch")
         done = command_line.run("run", "loop", "--until-done", run_id)
         assert done.exit_code == 0, done.stderr
     assert shims.calls("sacctmgr") > 0
-    assert Counter(diary.started()) == Counter(f"t{i}" for i in range(60))
+    assert Counter(diary.started()) == Counter(f"t{i}" for i in range(30))
     tasks = command_line.tasks(run_id)
     assert all(len(task["attempts"]) == 1 for task in tasks.values())
-    assert shims.calls("sbatch") < 200
+    assert shims.calls("sbatch") < 100
 
 
 def test_jobs_submitted_by_hand_use_the_limit_up_and_the_run_goes_on_when_they_have_ended(
@@ -95,3 +98,28 @@ def test_jobs_submitted_by_hand_use_the_limit_up_and_the_run_goes_on_when_they_h
         slurm_env.run("scancel", by_hand)
         assert engine.wait().exit_code == 0, engine.stderr
     assert Counter(diary.started()) == Counter(f"t{i}" for i in range(5))
+
+
+def test_a_cluster_that_is_full_for_everybody_is_waited_for_and_leaves_nothing_unclear(
+    command_line: CommandLine,
+    start_slurm_cluster: StartCluster,
+    monkeypatch: pytest.MonkeyPatch,
+    diary: Diary,
+) -> None:
+    full = start_slurm_cluster(nodes=1, settings={"MaxJobCount": "4"})
+    point_to(full, monkeypatch)
+    run_id = new_run(command_line, diary, 9, diary.gate())
+    engine = command_line.start("run", "loop", "--until-done", run_id)
+    wait_until(lambda: limits_told(command_line, run_id) != [], PATIENCE_S, "the limit to be told")
+    wait_until(lambda: diary.started() != [], PATIENCE_S, "what there was room for")
+
+    command_line.ok("run", "pause", run_id)
+
+    assert "unable to accept job" in limits_told(command_line, run_id)[0]
+    assert 0 < len(diary.started()) <= 4
+    assert "is unclear" not in engine.stderr
+    command_line.ok("run", "cancel", run_id)
+    assert engine.wait().exit_code == 1
+    assert queued(full) == 0
+    attempts = [a for task in command_line.tasks(run_id).values() for a in task["attempts"]]
+    assert [a["state"] for a in attempts] == ["CANCELLED"] * 9

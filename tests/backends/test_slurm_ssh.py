@@ -277,7 +277,6 @@ async def test_nothing_is_concluded_while_the_workdir_is_not_there(far: Bench, s
                 assert not states & ENDED_JOBS
             except BackendError as error:
                 told.append(str(error))
-            await trio.sleep(0.05)
     away.rename(sshd.workdir)
 
     assert (await seen(far.backend, job)).exit_code == 3

@@ -11,6 +11,7 @@ import trio
 from matterstack.backends.slurm.ssh import shell
 from matterstack.backends.slurm.ssh.connection import Connection
 from matterstack.core.errors import BackendError
+from tests.support.polling import wait_until
 from tests.support.sshd import HOST, Sshd
 
 SAY = ('printf "%s." "$@"; echo oops >&2; (exit 7)',)
@@ -137,8 +138,7 @@ async def test_a_connection_that_is_cut_in_the_middle_gives_no_answer(bare_sshd:
     lines = (f"touch {begun}; sleep 30; echo done",)
 
     async def cut() -> None:
-        while not begun.exists():  # noqa: ASYNC110  another process makes it
-            await trio.sleep(0.02)
+        await trio.to_thread.run_sync(wait_until, begun.exists, 20)
         bare_sshd.cut()
 
     async with trio.open_nursery() as nursery:

@@ -149,7 +149,7 @@ PLANTED: Final = (
     Planted(
         "a pause is acknowledged while jobs are being submitted",
         "was submitted while .* was PAUSED",
-        [Edit(_RUN, "isinstance(command.request, m.Pause) and self._may_land()", "False")],
+        [Edit(_RUN, "isinstance(command.request, m.Pause) and self._submissions.may_land", "False")],
     ),
     Planted(
         "a run has no cap of its own",
@@ -202,7 +202,7 @@ def plant(bug: Planted, folder: Path) -> None:
         source, target = REPOSITORY / name, folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, target, symlinks=True)  # with their bytecode: all but the bug is compiled
         else:
             shutil.copy(source, target)
     for edit in bug.edits:

@@ -11,8 +11,15 @@ from typing import Final
 from matterstack.core.errors import StoreError
 from matterstack.storage.files import sync_folder
 
+FOLDER: Final = "matterstack"
+"""What a workdir gets from us."""
 _NAME: Final = "root-id"
 _FORM: Final = re.compile(r"[0-9a-f]{16}")
+
+
+def base_there(workdir: str, own_id: str) -> str:
+    """The folder of a root in a workdir; the same tree of runs is in it as here."""
+    return f"{workdir.rstrip('/')}/{FOLDER}/{own_id}"
 
 
 def root_id(private: Path) -> str:

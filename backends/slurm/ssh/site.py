@@ -28,6 +28,7 @@ from matterstack.backends.slurm.site import Account, NotSubmittedError, Order
 from matterstack.backends.slurm.ssh import files, shell
 from matterstack.backends.slurm.ssh.connection import Connection
 from matterstack.backends.slurm.ssh.homecoming import Homecoming
+from matterstack.backends.slurm.ssh.root_id import FOLDER, base_there
 from matterstack.backends.slurm.ssh.troubles import RefusedThereError
 from matterstack.core.errors import BackendError
 from matterstack.core.ids import BackendName, Token
@@ -38,8 +39,6 @@ from matterstack.storage.threads import RunBlocking
 
 logger: Final = logging.getLogger(__name__)
 
-FOLDER: Final = "matterstack"
-"""What the workdir gets from us."""
 ORDERS: Final = ".matterstack/orders"
 LOCK_WAIT_S: Final = 10.0
 """How long a submission waits for a search, which takes it for a moment only."""
@@ -106,7 +105,7 @@ class SshSite:
     @property
     def base(self) -> str:
         """The root's folder there."""
-        return f"{self.workdir.rstrip('/')}/{FOLDER}/{self.root_id}"
+        return base_there(self.workdir, self.root_id)
 
     def folder(self, folder: Path) -> Path:
         """At the same place below the root's folder there."""
@@ -213,6 +212,15 @@ class SshSite:
 
     # ---- files ----
 
+    @property
+    def host(self) -> str:
+        """The login node, as the user's ssh knows it."""
+        return self._connection.host
+
+    async def bring(self, folders: Sequence[Path]) -> None:
+        """Copy what was staged."""
+        await self._push_names(await self._blocking(self._staged, folders))
+
     async def push(self, orders: Sequence[Order]) -> None:
         """Copy what was staged, and the orders, in one go."""
         if not orders:
@@ -221,19 +229,23 @@ class SshSite:
         tickets = {order.name: secrets.token_hex(4) for order in orders}
         names = await self._blocking(self._write_orders, orders, tickets)
         try:
-            if complaint := await self._copy(names, f"{self.root}/", f":{self.base}/", "--perms", _ALWAYS):
-                raise BackendError(complaint)
+            await self._push_names(names)
         finally:
             with trio.CancelScope(shield=True):
                 await self._blocking(self._remove_orders, tickets)
         self._tickets.update(tickets)
 
-    def _write_orders(self, orders: Sequence[Order], tickets: dict[Token, str]) -> list[bytes]:
+    async def _push_names(self, names: Sequence[str]) -> None:
+        encoded = files.encoded(names)
+        if complaint := await self._copy(encoded, f"{self.root}/", f":{self.base}/", "--perms", _ALWAYS):
+            raise BackendError(complaint)
+
+    def _staged(self, folders: Iterable[Path]) -> list[str]:
+        return [name for folder in folders for name in self._below([folder], files.to_push(folder))]
+
+    def _write_orders(self, orders: Sequence[Order], tickets: dict[Token, str]) -> list[str]:
         """Write the orders; names of all that is to be copied, below the root."""
-        names: list[str] = []
-        for order in orders:
-            for attempt in order.attempts:
-                names += self._below([attempt.folder], files.to_push(attempt.folder))
+        names = self._staged(attempt.folder for order in orders for attempt in order.attempts)
         try:
             (self.root / ORDERS).mkdir(parents=True, exist_ok=True)
             for order in orders:
@@ -242,7 +254,7 @@ class SshSite:
                 names.append(name)
         except OSError as error:
             raise BackendError(f"{self.root / ORDERS}: {error.strerror or error}") from error
-        return files.encoded(names)
+        return names
 
     def _remove_orders(self, tickets: dict[Token, str]) -> None:
         for name, ticket in tickets.items():

@@ -1,0 +1,61 @@
+"""Ask the campaign of a run what comes next, one question at a time."""
+
+from __future__ import annotations
+
+import attrs
+import trio
+
+from matterstack.actors import protocol as p
+from matterstack.actors.mailbox import Mailbox
+from matterstack.actors.planning import PlanningAction, planning_request, structured_answer
+from matterstack.actors.services import Services
+from matterstack.core.decide_planning import wants_analysis, wants_plan
+from matterstack.core.errors import CampaignError
+from matterstack.core.model import Workflow
+from matterstack.core.run_state import RunState
+
+
+@attrs.define
+class Consultation:
+    """At most one question is out; its answer comes as a `matterstack.actors.protocol.PlanAnswered`."""
+
+    _services: Services
+    _mailbox: Mailbox[p.RunMessage]
+    _scope: trio.CancelScope | None = None
+
+    def begin(self, state: RunState, nursery: trio.Nursery) -> None:
+        """Ask what is to be asked now, if anything is."""
+        if self._scope is not None:
+            return
+        action: PlanningAction | None = None
+        if wants_plan(state):
+            action = "plan"
+        elif wants_analysis(state):
+            action = "analyze"
+        if action is not None:
+            self._scope = trio.CancelScope()
+            nursery.start_soon(self._ask, state, action, self._scope)
+
+    def stop(self) -> None:
+        """What it thinks about is not so any more."""
+        if self._scope is not None:
+            self._scope.cancel()
+            self._scope = None
+
+    def answered(self) -> None:
+        """The next question may be asked."""
+        self._scope = None
+
+    async def _ask(self, state: RunState, action: PlanningAction, scope: trio.CancelScope) -> None:
+        iteration = state.iteration + (1 if action == "plan" else 0)
+        with scope:
+            try:
+                request = planning_request(self._services.root, state, action)
+                answer = structured_answer(action, await self._services.planner.ask(request))
+                if isinstance(answer, Workflow):
+                    await self._services.check_resources(state, answer)
+            except CampaignError as error:
+                reply = p.PlanAnswered(action, iteration, error=str(error))
+            else:
+                reply = p.PlanAnswered(action, iteration, answer)
+            await self._mailbox.put(reply)
