@@ -25,7 +25,7 @@ from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar
 import attrs
 
 from matterstack.client import Client as TrioClient
-from matterstack.client import Link, open_link
+from matterstack.client import Link, Site, open_link
 from matterstack.core.errors import ClosedError
 from matterstack.embed.bridge import TrioThread
 from matterstack.embed.calls import Calls
@@ -140,7 +140,7 @@ def connect(
         return Client(thread.value, _Bridged(thread, thread.value.calls), thread)
 
     def open_in(_thread: TrioThread[Link]) -> AbstractAsyncContextManager[Link]:
-        return open_link(url, token, after=after, run=run, tls=tls)
+        return open_link(Site.parse(url, token, tls), after=after, run=run)
 
     return Opening("client", open_in, handle)
 

@@ -10,5 +10,6 @@ For programs on asyncio, `matterstack.aio.connect` is the same.
 
 from matterstack.client.handle import Client, connect
 from matterstack.client.link import Connection, Event, Link, open_link
+from matterstack.client.site import Site
 
-__all__ = ["Client", "Connection", "Event", "Link", "connect", "open_link"]
+__all__ = ["Client", "Connection", "Event", "Link", "Site", "connect", "open_link"]

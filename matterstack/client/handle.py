@@ -10,6 +10,7 @@ from typing import Any, Self
 import attrs
 
 from matterstack.client.link import Connection, Event, Link, open_link
+from matterstack.client.site import Site
 from matterstack.core.errors import UsageError
 from matterstack.embed.calls import Calls
 from matterstack.storage.layout import require_run_id
@@ -141,5 +142,5 @@ async def connect(
     Raises:
         UsageError: the address or the token is none.
     """
-    async with open_link(url, token, after=after, run=run, tls=tls) as link:
+    async with open_link(Site.parse(url, token, tls), after=after, run=run) as link:
         yield Client(link, link.calls)

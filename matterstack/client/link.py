@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -59,6 +58,19 @@ class Link:
     connection: Connection = Connection()
     error: MatterStackError | None = None
     _kept: Event | None = None
+    _turned: trio.Event = attrs.field(factory=trio.Event)
+
+    def turn(self, connection: Connection) -> None:
+        """The event stream is doing otherwise now."""
+        self.connection = connection
+        self._turned.set()
+        self._turned = trio.Event()
+
+    async def other_connection(self, known: Connection) -> Connection:
+        """Wait until the event stream is doing otherwise than is known; returns how."""
+        while self.connection == known:
+            await self._turned.wait()
+        return self.connection
 
     async def next_event(self, last: int | None) -> Event:
         """The event after the one with this number, however often it is asked for: a caller may be cancelled
@@ -115,12 +127,10 @@ async def require_signs_of_life(site: Site, socket: WebSocketConnection) -> None
 
 
 @asynccontextmanager
-async def open_link(
-    url: str, token: str, *, after: int | None, run: str | None, tls: ssl.SSLContext | None
-) -> AsyncIterator[Link]:
+async def open_link(site: Site, *, after: int | None, run: str | None = None) -> AsyncIterator[Link]:
     """See `matterstack.connect`."""
     calls = TrioCalls("client")
-    link = Link(Site.parse(url, token, tls), calls, *trio.open_memory_channel[Event](MOST_BUFFERED))
+    link = Link(site, calls, *trio.open_memory_channel[Event](MOST_BUFFERED))
     async with open_plain_nursery() as nursery, link.events:
         nursery.start_soon(_Listening(link, after, run).serve)
         try:
@@ -163,7 +173,7 @@ class _Listening:
             hello = site.parsed(await socket.get_message())
             if self._after is None:
                 self._after = self._seq_of(hello)
-            self._link.connection = Connection(is_live=True)
+            self._link.turn(Connection(is_live=True))
             while True:
                 event = site.parsed(await socket.get_message())
                 seq = self._seq_of(event)
@@ -190,5 +200,5 @@ class _Listening:
         self._note(words, MonitorError(text, is_final=True) if is_final else None)
 
     def _note(self, problem: str, error: MatterStackError | None) -> None:
-        self._link.connection = Connection(problem=problem)
         self._link.error = error
+        self._link.turn(Connection(problem=problem))

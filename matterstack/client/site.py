@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import attrs
 import h11
@@ -65,12 +66,17 @@ class _Watched(trio.abc.Stream):
 
 @attrs.frozen
 class Site:
-    """Where a monitor is."""
+    """Where a monitor is.
+
+    Attributes:
+        cookie: what lets this client in instead of the token, where it came with a link.
+    """
 
     host: str
     port: int
     tls: ssl.SSLContext | None
     token: str
+    cookie: str = ""
 
     @classmethod
     def parse(cls, url: str, token: str, tls: ssl.SSLContext | None) -> Self:
@@ -79,9 +85,13 @@ class Site:
         Raises:
             UsageError: it is none, or the token can be none.
         """
-        parts = urlsplit(url)
+        no_address = UsageError(f"{url!r} is no address of a monitor", hint="such as http://127.0.0.1:8765")
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise no_address from None
         if parts.scheme not in {"http", "https", "ws", "wss"} or not parts.hostname:
-            raise UsageError(f"{url!r} is no address of a monitor", hint="such as http://127.0.0.1:8765")
+            raise no_address
         token = token.strip()  # as it comes out of its file
         if not token.isascii() or not token.isprintable() or " " in token or not token:
             raise UsageError("that is no token", hint="it is in the file that `matterstack monitor` names")
@@ -92,14 +102,50 @@ class Site:
             raise UsageError(f"{url!r}: its port is none") from None
         return cls(parts.hostname, port, (tls or ssl.create_default_context()) if is_secure else None, token)
 
+    @classmethod
+    def parse_link(cls, link: str) -> Self:
+        """Read an address with a token in it, as ``matterstack monitor`` prints it; see `with_link`.
+
+        Raises:
+            UsageError: it is none, or there is no token in it.
+        """
+        address, _, query = link.partition("?")
+        token = dict(parse_qsl(query.partition("#")[0])).get("token", "")
+        site = cls.parse(address, token or "none", None)
+        if not token:
+            hint = "copy the whole link that `matterstack monitor` printed, with ?token=... at its end"
+            raise UsageError(f"{address}: the token is missing", hint=hint)
+        return site
+
     @property
     def name(self) -> str:
         """Host and port, as people and headers have them."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
-    def _authorization(self) -> tuple[bytes, bytes]:
-        return b"Authorization", f"Bearer {self.token}".encode()
+    def _credentials(self) -> list[tuple[bytes, bytes]]:
+        if self.cookie:
+            return [(b"Cookie", self.cookie.encode())]
+        return [(b"Authorization", f"Bearer {self.token}".encode())]
+
+    async def with_link(self) -> Self:
+        """The same for who has a link, as ``matterstack monitor`` prints it: what is in it as a token may be
+        a code that lets in once, and is traded for a cookie as a browser does it.
+
+        Raises:
+            MonitorError: the monitor does not answer, does not know the token, or the link was used before.
+        """
+        status, headers, body = await self._get(f"/?{urlencode({'token': self.token})}", [])
+        if status == HTTPStatus.UNAUTHORIZED:
+            text = f"{self.name} does not know this token, or the link was used before"
+            hint = "take the token from the file that `matterstack monitor` names, in place of the link's"
+            raise MonitorError(text, hint=hint, is_final=True)
+        if status >= HTTPStatus.BAD_REQUEST:
+            raise self._told(status, body)
+        cookie = headers.get("set-cookie", "").partition(";")[0]
+        if not cookie:
+            raise self.stranger()
+        return attrs.evolve(self, cookie=cookie)
 
     # ---- websockets ----
 
@@ -126,7 +172,8 @@ class Site:
             with trio.fail_after(CONNECT_TIMEOUT_S):
                 stream = await trio.open_tcp_stream(self.host, self.port)
         except OSError as error:
-            raise MonitorError(f"{self.name} cannot be reached: {error}") from error
+            hint = "it is started with `matterstack monitor`; from elsewhere it takes a tunnel"
+            raise MonitorError(f"{self.name} cannot be reached: {error}", hint=hint) from error
         except trio.TooSlowError:
             raise MonitorError(f"{self.name} gave no answer within {CONNECT_TIMEOUT_S:g} s") from None
         # The websocket library leaves a stream that breaks to the garbage collector: this one is closed here.
@@ -134,7 +181,6 @@ class Site:
 
     async def _shake_hands(self, nursery: trio.Nursery, stream: _TcpStream, path: str) -> WebSocketConnection:
         watched = _Watched(stream)
-        headers = [self._authorization]
         try:
             with trio.fail_after(CONNECT_TIMEOUT_S):
                 async with open_plain_nursery() as watch:
@@ -144,7 +190,7 @@ class Site:
                         watched,  # type: ignore[arg-type]  # any stream does
                         self.name,
                         path,
-                        extra_headers=headers,
+                        extra_headers=self._credentials,
                     )
                     watch.cancel_scope.cancel()
                 return socket
@@ -168,36 +214,44 @@ class Site:
             MonitorError: it does not answer, or not as a monitor does.
             MatterStackError: what it answers with; of the same class and code as where it happened.
         """
+        status, _, body = await self._get(path, self._credentials)
+        if status != HTTPStatus.OK:
+            raise self._told(status, body)
+        return self.parsed(body)
+
+    async def _get(
+        self, path: str, credentials: Sequence[tuple[bytes, bytes]]
+    ) -> tuple[int, Mapping[str, str], bytes]:
         try:
             with trio.fail_after(ANSWER_TIMEOUT_S):
                 async with await self._stream() as stream:
-                    status, body = await self._exchange(stream, path)
+                    return await self._exchange(stream, path, credentials)
         except (trio.BrokenResourceError, h11.RemoteProtocolError, ssl.SSLError) as error:
             raise MonitorError(f"{self.name} gave no answer to {path}: {error}") from error
         except trio.TooSlowError:
             raise MonitorError(f"{self.name} gave no answer within {ANSWER_TIMEOUT_S:g} s") from None
-        if status != 200:
-            raise self._told(status, body)
-        return self.parsed(body)
 
-    async def _exchange(self, stream: _TcpStream, path: str) -> tuple[int, bytes]:
+    async def _exchange(
+        self, stream: _TcpStream, path: str, credentials: Sequence[tuple[bytes, bytes]]
+    ) -> tuple[int, Mapping[str, str], bytes]:
         http = h11.Connection(h11.CLIENT)
-        headers = [(b"Host", self.name.encode()), (b"Connection", b"close"), self._authorization]
+        headers = [(b"Host", self.name.encode()), (b"Connection", b"close"), *credentials]
         request = h11.Request(method="GET", target=path, headers=headers)
         await stream.send_all(http.send(request) + http.send(h11.EndOfMessage()))
-        status, body = 0, bytearray()
+        status, told, body = 0, dict[str, str](), bytearray()
         while True:
             event = http.next_event()
             if event is h11.NEED_DATA:
                 http.receive_data(bytes(await stream.receive_some(READ_BYTES)))
             elif isinstance(event, h11.Response):
                 status = event.status_code
+                told = {name.decode("ascii"): value.decode("latin-1") for name, value in event.headers}
             elif isinstance(event, h11.Data):
                 body += event.data
                 if len(body) > MOST_BYTES:
                     raise MonitorError(f"{self.name}: its answer has more than {MOST_BYTES} bytes")
             elif isinstance(event, h11.EndOfMessage):
-                return status, bytes(body)
+                return status, told, bytes(body)
 
     def parsed(self, message: str | bytes) -> Any:  # noqa: ANN401  JSON
         """What the monitor sent.

@@ -1,0 +1,67 @@
+"""``matterstack watch``: the monitor in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import asyncclick as click
+
+from matterstack.cli.options import RUN_ID, current_root, json_option
+
+if TYPE_CHECKING:
+    from matterstack.client import Site
+    from matterstack.core.ids import RunId
+
+
+@click.command(short_help="Watch and steer runs in this terminal.")
+@click.argument("run_id", type=RUN_ID, required=False)
+@click.option(
+    "--url", metavar="URL", help="Watch through a monitor that runs elsewhere: the link it printed."
+)
+@json_option
+@click.pass_context
+async def watch(context: click.Context, run_id: RunId | None, url: str | None, as_json: bool) -> None:
+    """Watch all runs of this root, or one of them, in this terminal, and steer them with keys.
+
+    It needs no engine and no monitor.  With --url it watches what a monitor elsewhere serves, also through a
+    tunnel: ssh -L 8765:127.0.0.1:8765 HOST
+
+    Where there is no terminal, each event is a line, until the run has ended (exit code 1: not COMPLETED).
+    With --json each event is a JSON object.
+    """
+    from matterstack.watch.lines import watch_in_lines
+    from matterstack.watch.screen import watch_on_screen
+    from matterstack.watch.terminal import Terminal, is_screen
+
+    on_screen = is_screen() and not as_json
+    async with _site(context, url, on_screen=on_screen) as site:
+        if on_screen:
+            await watch_on_screen(site, run_id, Terminal)
+            return
+        status = await watch_in_lines(site, run_id, click.echo, _complain, as_json=as_json)
+    if status is not None and status != "COMPLETED":
+        raise click.exceptions.Exit(1)
+
+
+def _complain(text: str) -> None:
+    click.echo(text, err=True)
+
+
+@asynccontextmanager
+async def _site(context: click.Context, url: str | None, *, on_screen: bool) -> AsyncIterator[Site]:
+    """The monitor: that of the link, or one in this process."""
+    from matterstack.client import Site
+
+    if url is not None:
+        yield await Site.parse_link(url).with_link()
+        return
+    from matterstack.cli.logs import log_to_file
+    from matterstack.monitor.server import Address, open_monitor
+
+    root = current_root(context)
+    with log_to_file(root.monitor_log, has_terminal=on_screen):
+        async with open_monitor(root, Address(port=0)) as served:
+            token = served.token_file.read_text(encoding="ascii")
+            yield Site.parse(f"http://127.0.0.1:{served.port}", token, None)

@@ -1,0 +1,94 @@
+"""Events as one line of words each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from matterstack.core.operators import ASKED
+
+MOST_LENGTH: Final = 300
+
+_RUN: Final = {
+    "RunStarted": "the run was taken up",
+    "RunCompleted": "the run is COMPLETED",
+    "RunCancelled": "the run is CANCELLED",
+    "RunFailed": "the run is FAILED",
+    "RunPaused": "the run was paused",
+    "RunResumed": "the run was resumed",
+    "RunReopened": "the run was reopened",
+    "RunCancelRequested": "the run is being cancelled",
+    "RunFailureRequested": "the run ends its jobs",
+    "IterationAnalyzed": "the results were analyzed",
+}
+_TASK: Final = {
+    "TaskReopened": "is to be done again",
+    "TaskSucceeded": "SUCCEEDED",
+    "TaskFailed": "FAILED",
+    "TaskRetried": "is tried again",
+    "TaskCancelled": "CANCELLED",
+    "TaskSkipped": "SKIPPED",
+    "SubmissionRefused": "its job was not taken",
+    "SubmissionWithdrawn": "its job was given up before it was submitted",
+}
+_TOLD: Final = frozenset({"task_id", "token", "by", "reason"})
+
+
+def sentence(event: Mapping[str, Any], task_id: str | None) -> str:
+    """What an event says; not yet fit for a terminal (see `matterstack.watch.text.clean`).
+
+    Args:
+        task_id: the task that it is about, where that is known.
+    """
+    kind, data = event["type"], event["data"]
+    if kind == "RunCreated":
+        words = f"the run was made from {data['workspace']}"
+    elif kind == "IterationPlanned":
+        name = f" ({data['name']})" if data.get("name") else ""
+        words = f"round {data['iteration']}{name} was planned: {data['task_count']} tasks"
+    elif kind == "TaskPlanned":
+        words = f"{data['task']['id']} was planned"
+    elif kind in _RUN:
+        words = _RUN[kind]
+    else:
+        words = f"{task_id or data.get('token', '')} {_of_task(kind, data)}"
+    if data.get("by"):
+        words += f" by {data['by']}"
+    if data.get("reason"):
+        words += f": {data['reason']}"
+    return words if len(words) <= MOST_LENGTH else words[: MOST_LENGTH - 1] + "…"
+
+
+def _of_task(kind: str, data: Mapping[str, Any]) -> str:
+    if kind == "AttemptPrepared":
+        if data["backend"] == ASKED:
+            return f"is asked for the {_ordinal(data['n'])} time" if data["n"] > 1 else "is being asked"
+        return f"took a seat on {data['backend']}" + (f" (attempt {data['n']})" if data["n"] > 1 else "")
+    if kind == "JobAccepted":
+        return f"job {data['job_id']} is {data.get('state', 'QUEUED')}"
+    if kind == "JobStateChanged":
+        return f"is {_state(data)}"
+    if kind == "JobEnded":
+        code = data.get("exit_code")
+        return f"ended {_state(data)}" + (f", exit code {code}" if code is not None else "")
+    if kind in _TASK:
+        return _TASK[kind]
+    # A word of a newer version: what it says is shown as it is.
+    rest = {name: value for name, value in data.items() if name not in _TOLD}
+    return f"{kind} {json.dumps(rest, ensure_ascii=False)}" if rest else kind
+
+
+def _state(data: Mapping[str, Any]) -> str:
+    raw = data.get("raw_state")
+    return f"{data['state']} ({raw})" if raw and raw != data["state"] else str(data["state"])
+
+
+def _ordinal(n: int) -> str:
+    """Which one.
+
+    >>> _ordinal(2), _ordinal(11), _ordinal(23)
+    ('2nd', '11th', '23rd')
+    """
+    teens = 10 <= n % 100 <= 20
+    return f"{n}{'th' if teens else {1: 'st', 2: 'nd', 3: 'rd'}.get(n % 10, 'th')}"

@@ -1,0 +1,194 @@
+"""``matterstack watch`` in a real terminal, beside engines and monitors; and where there is no terminal."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from matterstack.core import messages as m
+from tests.monitor.page_support import Site, site_on
+from tests.support.campaigns import Diary, write_tasks
+from tests.support.command import COMMAND, PATIENCE_S, CommandLine
+from tests.support.polling import wait_until
+from tests.support.process import Process
+from tests.support.states import task
+from tests.watch.windows import Window, window
+
+NOWHERE = "http://127.0.0.1:1/?token=x"
+
+
+@pytest.fixture
+def terminal() -> Iterator[Window]:
+    with window() as opened:
+        yield opened
+
+
+@pytest.fixture
+def site(command_line: CommandLine) -> Iterator[Site]:
+    command_line.check_at_end = False  # runs that are written by hand have no folders
+    with site_on(command_line) as site:
+        yield site
+
+
+def watch(
+    terminal: Window, command_line: CommandLine, *arguments: str, size: tuple[int, int] = (100, 30)
+) -> None:
+    """Run it in the terminal."""
+    names = ("HOME", "LC_ALL", command_line_mark(command_line))
+    environment = {name: command_line.environment[name] for name in names}
+    terminal.open(
+        [str(COMMAND), "watch", *arguments], {**environment, "COLUMNS": ""}, command_line.root, size
+    )
+
+
+def command_line_mark(command_line: CommandLine) -> str:
+    """The variable by which what the test leaves behind is found."""
+    return next(name for name, value in command_line.environment.items() if value == command_line.mark)
+
+
+def watching(command_line: CommandLine) -> Process:
+    """The process that draws."""
+    (found,) = [one for one in command_line.processes() if "python" in one.executable]
+    return found
+
+
+def test_a_run_is_watched_paused_resumed_explained_and_cancelled(
+    command_line: CommandLine, diary: Diary, terminal: Window
+) -> None:
+    one = diary.task("one", r"printf 'h\033[31mello\033[0m\n'; " + diary.gate("first"))
+    write_tasks(command_line.root, "demo", [one, diary.task("two", diary.gate("never"), depends_on=["one"])])
+    run_id = command_line.new_run("demo")
+    engine = command_line.start("run", "loop", run_id)
+    watch(terminal, command_line)
+    terminal.wait_for("● live", f"▸ demo      {run_id} RUNNING", "0/2")
+    terminal.press("Enter")
+    terminal.wait_for("one  ACTIVE", "two  WAITING", "one job ")
+    terminal.press("l")
+    terminal.wait_for("stdout of attempt 1", "hello")
+    terminal.press("Escape")
+    terminal.wait_for("esc all runs")
+    diary.open("first")
+    terminal.wait_for(" 1 of 2: ", "two  ACTIVE", "one  SUCCEEDED")
+
+    terminal.press("p")
+    terminal.wait_for(f"Pause demo {run_id}?")
+    terminal.press("n")
+    terminal.wait_for("q quit")
+    terminal.press("p", "y")
+    terminal.wait_for("PAUSED", f"demo {run_id} was paused", "the run was paused by")
+    assert command_line.status(run_id)["status"] == "PAUSED"
+    terminal.press("e")
+    terminal.wait_for("1. the run is paused by", f"matterstack run resume {run_id}")
+    terminal.press("r", "y")
+    terminal.wait_for("RUNNING", f"demo {run_id} was resumed")
+    assert command_line.status(run_id)["status"] == "RUNNING"
+    terminal.press("Escape")
+    terminal.wait_for("LATEST EVENTS", "the run was resumed by")
+
+    terminal.resize(70, 20)
+    terminal.wait(
+        lambda shown: len(shown.splitlines()) == 20 and "q quit" in shown.splitlines()[-1], "20 rows"
+    )
+    terminal.press("c", "y")
+    terminal.wait_for("CANCELLED")
+    wait_until(lambda: command_line.status(run_id)["status"] == "CANCELLED", PATIENCE_S, "the end of the run")
+    assert command_line.job_processes(run_id) == set()
+    engine.signal(signal.SIGTERM)
+    assert engine.wait().exit_code == 0
+
+    # Without an engine its commands are carried out as well.
+    waiting = command_line.new_run("demo")
+    terminal.press("BSpace")
+    terminal.wait_for("2 runs", f"demo      {waiting} PENDING")
+    terminal.press("Up")
+    terminal.wait_for(f"▸ demo      {waiting}")
+    terminal.press("c", "y")
+    terminal.wait_for(f"▸ demo      {waiting} CANCELLED")
+    terminal.press("q")
+    assert terminal.wait_for_end() == 0
+
+
+def test_a_monitor_that_is_killed_and_started_again_costs_no_event(site: Site, terminal: Window) -> None:
+    run = site.new_run("run", task("a"), task("b"))
+    site.start()
+    watch(terminal, site.command_line, run.run_id, "--url", site.link, size=(110, 40))
+    terminal.wait_for("● live", "▸ a    READY")
+    site.kill()
+    terminal.wait_for("○ not live since ", "trying again")
+    site.activate("run", "a", "b")
+    site.end("run", "a")
+    site.start()
+    terminal.wait_for("● live", "1 of 2", "a SUCCEEDED")
+    site.end("run", "b")
+    shown = terminal.wait_for("2 of 2", "b SUCCEEDED")
+    told = [line[17:] for line in shown.partition("LATEST EVENTS")[2].splitlines() if line[:4] == "2026"]
+    everything = [
+        "b was planned", "a took a seat on local", "b took a seat on local", "a job job-a is QUEUED",
+        "b job job-b is QUEUED", "a ended COMPLETED_OK, exit code 0", "a SUCCEEDED",
+        "b ended COMPLETED_OK, exit code 0", "b SUCCEEDED",
+    ]  # fmt: skip
+    assert told == everything
+
+
+def test_the_terminal_is_given_back_on_sigterm(command_line: CommandLine, terminal: Window) -> None:
+    watch(terminal, command_line)
+    terminal.wait_for("no runs yet", "● live")
+    watching(command_line).send(signal.SIGTERM)
+    assert terminal.wait_for_end() == 0
+    assert "MatterStack" not in terminal.text, "the other screen is still there"
+
+
+def test_it_can_be_stopped_and_brought_back_and_ends_on_control_c(
+    command_line: CommandLine, terminal: Window
+) -> None:
+    watch(terminal, command_line)
+    terminal.wait_for("no runs yet", "● live")
+    terminal.press("C-z")
+    shown = terminal.wait_for("STOPPED")
+    assert "MatterStack" not in shown
+    terminal.press("Enter")
+    terminal.wait_for("no runs yet", "● live")
+    terminal.press("C-c")
+    assert terminal.wait_for_end() == 0
+
+
+def test_what_went_wrong_at_first_is_said_on_the_screen_that_was_there(
+    command_line: CommandLine, terminal: Window
+) -> None:
+    watch(terminal, command_line, "--url", NOWHERE)
+    assert terminal.wait_for_end() == 5
+    assert "Error: 127.0.0.1:1 cannot be reached" in terminal.text
+
+
+# ---- without a terminal
+
+
+def test_each_event_is_a_line_until_the_run_has_ended(command_line: CommandLine, diary: Diary) -> None:
+    write_tasks(command_line.root, "demo", [diary.task("one")])
+    run_id = command_line.new_run("demo")
+    watching = command_line.start("watch", run_id)
+    wait_until(lambda: "demo is PENDING" in watching.stdout, PATIENCE_S, "the first line")
+    command_line.start("run", "loop", run_id, "--until-done")
+    done = watching.wait()
+    assert (done.exit_code, done.stderr) == (0, "")
+    first, *lines = done.stdout.splitlines()
+    assert first.endswith(f"{run_id} demo is PENDING, 0 of 0 tasks have ended: no engine has taken it up yet")
+    events = command_line.events(run_id)[1:]
+    assert [line.split()[0] for line in lines] == [f"{event['at'][:19]}Z" for event in events]
+    assert [line.split(maxsplit=2)[2] for line in lines if line.endswith("SUCCEEDED")] == ["one SUCCEEDED"]
+    assert lines[-1].endswith("the run is COMPLETED")
+
+
+def test_a_link_lets_in_once_and_the_exit_code_says_what_became_of_the_run(site: Site) -> None:
+    run = site.new_run("run")
+    run.tell(m.Cancel(by="ann"), m.Settle())
+    site.start()
+    ask = partial(site.command_line.run, "watch", run.run_id, "--url")
+    cancelled = ask(site.link)
+    assert (cancelled.exit_code, cancelled.stdout.count("demo is CANCELLED")) == (1, 1)
+    used = ask(site.link)
+    assert used.exit_code == 5
+    assert "does not know this token, or the link was used before" in used.stderr

@@ -1,0 +1,324 @@
+"""What is drawn: the right things, in the room that there is, and never more."""
+
+from __future__ import annotations
+
+from datetime import UTC
+
+import attrs
+import pytest
+from rich.cells import cell_len
+
+from matterstack.core import messages as m
+from matterstack.core.ids import RunId
+from matterstack.core.model import Workflow
+from matterstack.core.operators import ASKED
+from matterstack.core.states import JobState
+from matterstack.watch.drawing import draw
+from matterstack.watch.known import Known, Stream, log_path, run_path
+from matterstack.watch.parts import Scene, window
+from matterstack.watch.view import Order, Screen, View, run_of
+from tests.support.states import RUN_ID, ToldRun, task
+from tests.watch.scenes import NOW, because, known_of, lines_with, look, rows
+
+OTHER = RunId("20260102T000000-abcdef")
+NAUGHTY = "\x1b[2J\x1b]0;x\x07[red]\u202eevil\n\x9b1m\ud83d"
+
+
+def busy_run() -> ToldRun:
+    """Some of everything."""
+    run = ToldRun.running(
+        task("good"), task("bad", allow_failure=True), task("now"), task("later", "now"), task("free")
+    )
+    run.prepare(seats=3)
+    run.submit("good", "bad", "now")
+    run.end("good")
+    run.collect("good")
+    run.end("bad", JobState.COMPLETED_ERROR, reason="it broke")
+    run.collect("bad")
+    run.tell(m.Observed(token=run.token("now"), state=JobState.RUNNING))
+    return run
+
+
+# ---- all runs
+
+
+def test_all_runs_are_there_with_progress_seats_and_why_not() -> None:
+    run, waiting = busy_run(), ToldRun.new(OTHER)
+    shown = look(known_of(run, waiting), View(), 160, 24)
+    first, second = lines_with(shown, "-abcdef")[:2]
+    assert first.startswith(f"▸ demo      {OTHER} PENDING")
+    assert "no engine has taken it up yet" in first
+    assert second.startswith(f"  demo      {RUN_ID} RUNNING   █████████▒▒▒▒▒░░░░░░░░░░")
+    assert second.split()[-2:] == ["2/5", "1"]
+    assert "2 runs  1 PENDING  1 RUNNING" in shown.splitlines()[0]
+    assert shown.splitlines()[0].endswith("● live")
+    assert "seats taken: cluster 0 of 100 · local 1 of 4" in shown
+
+
+def test_the_chosen_run_is_told_of_more_closely() -> None:
+    run = busy_run()
+    known = known_of(run)
+    because(known, run, {"message": "job 7 waits in the queue"}, {"message": "and more"})
+    shown = look(known, View())
+    assert "1 active, 1 failed, 1 ready, 1 waiting, 1 succeeded" in shown
+    assert "1 of 10 jobs · local: 1 of 4 seats taken · cluster: 0 of 100 seats taken" in shown
+    assert "why: job 7 waits in the queue (and 1 more cause: e)" in shown
+    because(known, run, {"message": "task x waits for a person", "needs_person": True})
+    assert "needs you: task x waits for a person" in look(known, View())
+
+
+def test_without_runs_it_is_said_how_to_get_one() -> None:
+    known = Known.of({"seq": 0, "jobs": {}, "runs": []})
+    assert "matterstack run start WORKSPACE" in look(known, View())
+
+
+@pytest.mark.parametrize("chosen", [0, 1, 99, 150, 199])
+def test_of_two_hundred_runs_those_around_the_chosen_one_are_drawn(chosen: int) -> None:
+    runs = [ToldRun.new(RunId(f"20260101T{i:06d}-abcdef")) for i in range(200)]
+    shown = look(known_of(*runs, opened=False), View(run_id=runs[chosen].state.run_id), 100, 24)
+    listed = [line.split()[-8:] for line in shown.splitlines() if "PENDING" in line and "-abcdef" in line]
+    assert len(listed) == 24 - 4 - 5
+    (marked,) = lines_with(shown, "▸")
+    assert f"{chosen:06d}-abcdef" in marked
+
+
+def test_a_window_holds_the_chosen_entry_and_is_full_where_it_can_be() -> None:
+    for count in (0, 1, 5, 6, 100):
+        for selected in range(count):
+            shown = window(count, selected, 5)
+            assert selected in shown
+            assert len(shown) == min(5, count)
+    assert list(window(0, 0, 5)) == []
+
+
+# ---- one run
+
+
+def test_a_run_shows_its_tasks_what_needs_a_look_first_and_its_last_events() -> None:
+    shown = look(known_of(busy_run()), width=120, height=30)
+    assert shown.splitlines()[0].startswith(f"demo  {RUN_ID}  RUNNING")
+    assert " 2 of 5: 1 active, 1 failed, 1 ready, 1 waiting, 1 succeeded" in shown
+    heading = next(i for i, line in enumerate(shown.splitlines()) if line.startswith("  TASK"))
+    tasks = [line[2:].split() for line in shown.splitlines()[heading + 1 : heading + 6]]
+    assert [line[:2] for line in tasks] == [
+        ["now", "ACTIVE"], ["bad", "FAILED"], ["free", "READY"], ["later", "WAITING"], ["good", "SUCCEEDED"],
+    ]  # fmt: skip
+    assert "local RUNNING job-now" in shown
+    assert lines_with(shown, "1-5 of 5")
+    assert "00:00:17 bad FAILED: it broke" in shown
+    assert lines_with(shown, "now is RUNNING")
+
+
+def test_what_a_run_asks_is_shown_with_the_command_that_answers() -> None:
+    run = ToldRun.running(task("pick", operator="human", command=[]))
+    known = known_of(run)
+    known.runs[RUN_ID]["questions"] = 2
+    question = {"task_id": "pick", "text": "Which\none?"}
+    known.take_document(run_path(RUN_ID, "questions"), {"questions": [question], "count": 2})
+    narrow, wide = look(known), look(known, width=150)
+    assert "pick asks: Which one?" in narrow
+    assert f"matterstack respond {RUN_ID} pick" in narrow
+    assert "and 1 more questions" in narrow
+    (line,) = lines_with(wide, "pick asks")
+    assert line.endswith(f"matterstack respond {RUN_ID} pick")
+
+
+def test_only_the_tasks_that_were_asked_for_are_listed() -> None:
+    known = known_of(busy_run())
+    shown = look(known, attrs.evolve(run_of(RUN_ID), only=3))
+    (bad,) = lines_with(shown, "FAILED  ")
+    assert bad.startswith("▸ bad")
+    assert "1-1 of 1 failed" in shown
+
+
+def test_rounds_are_listed_where_there_is_room() -> None:
+    run = ToldRun.running(task("a"))
+    run.succeed("a")
+    run.tell(m.Settle(), m.Analyzed(iteration=1, state={}))
+    run.tell(m.Planned(iteration=2, workflow=Workflow([task("b")], name="second")))
+    shown = look(known_of(run), width=100, height=45)
+    assert lines_with(shown, "  2 second")
+    assert "round 2 (second)" in shown
+
+
+def test_of_a_run_that_is_being_cancelled_nothing_else_is_said_than_that() -> None:
+    run = busy_run()
+    run.tell(m.Cancel(by="ann", reason="wrong cell"))
+    known = known_of(run)
+    because(known, run, {"message": "task x waits for a person", "needs_person": True})
+    for view in (View(), run_of(RUN_ID)):
+        shown = look(known, view)
+        assert "being cancelled by ann: wrong cell" in shown
+        assert "waits for a person" not in shown
+
+
+def test_a_question_has_no_output() -> None:
+    run = ToldRun.running(task("pick", operator="gate", command=[]))
+    run.tell(m.Prepare(backend=ASKED, seats=1))
+    shown = look(known_of(run), View(screen=Screen.TASK, run_id=RUN_ID, task_id="pick"))
+    assert "gate waits for an answer, and prints nothing" in shown
+
+
+def test_a_run_that_is_not_read_yet_or_cannot_be_says_so() -> None:
+    run = busy_run()
+    known = known_of(run, opened=False)
+    assert "reading its tasks…" in look(known, run_of(RUN_ID))
+    assert "there is no run 20260102T000000-abcdef" in look(known, run_of(OTHER))
+
+
+# ---- texts
+
+
+def with_log(text: str, **more: object) -> Known:
+    known = known_of(busy_run())
+    path = log_path(RUN_ID, "bad", "stdout")
+    known.take_document(path, {"text": text, "attempt": 1, "start": 0, "size": len(text), **more})
+    return known
+
+
+TASK = View(screen=Screen.TASK, run_id=RUN_ID, task_id="bad")
+LOG = attrs.evolve(TASK, screen=Screen.LOG)
+
+
+def test_a_task_shows_its_attempts_and_the_end_of_its_output() -> None:
+    shown = look(with_log("".join(f"step {i}\n" for i in range(100))), TASK)
+    assert shown.splitlines()[0].startswith("bad  FAILED")
+    assert "reason     it broke" in shown
+    assert "attempt 1  COMPLETED_ERROR, on local job job-bad, exit code 1," in shown
+    assert lines_with(shown, "step 99")
+    assert not lines_with(shown, "step 40")
+
+
+def test_output_can_be_scrolled_to_its_beginning_and_no_further() -> None:
+    known = with_log("".join(f"step {i}\n" for i in range(100)))
+    assert "step 99" in look(known, LOG).splitlines()[-2]
+    top = look(known, attrs.evolve(LOG, scroll=10**9))
+    assert top.splitlines()[2] == "step 0"
+    scene = Scene(known=known, view=LOG, width=80, height=24, now=NOW, zone=UTC)
+    most = draw(scene).most_scroll
+    assert look(known, attrs.evolve(LOG, scroll=most)) == top
+    assert look(known, attrs.evolve(LOG, scroll=most - 1)).splitlines()[2] == "step 1"
+    assert f"{most} lines further down" in top
+
+
+@pytest.mark.parametrize(
+    ("task_id", "document", "words"),
+    [
+        ("later", None, "it has not been tried yet"),
+        ("bad", None, "reading…"),
+        ("bad", {"text": "", "attempt": 1, "start": 0, "size": 0}, "nothing was printed"),
+        ("bad", {"error": "no such task"}, "no such task"),
+        (
+            "bad",
+            {"text": "x\n", "attempt": 2, "start": 9, "size": 11},
+            "stdout of attempt 2, the last 1 lines",
+        ),
+    ],
+)
+def test_why_there_is_no_output_is_said(task_id: str, document: dict[str, object] | None, words: str) -> None:
+    known = known_of(busy_run())
+    if document is not None:
+        known.take_document(log_path(RUN_ID, task_id, "stdout"), document)
+    assert words in look(known, attrs.evolve(LOG, task_id=task_id))
+
+
+def test_causes_are_told_with_since_when_and_what_can_be_done() -> None:
+    run = busy_run()
+    known = known_of(run)
+    explain = View(screen=Screen.EXPLAIN, run_id=RUN_ID)
+    assert "looking…" in look(known, explain)
+    because(known, run)
+    assert "nothing keeps it from going on" in look(known, explain)
+    cause = {"message": "held by you", "action": "scontrol release 7\nsqueue", "blocks": 2}
+    since = "2026-01-01T00:00:00.000000Z"
+    because(known, run, {**cause, "since": since}, *({"message": f"cause {i}"} for i in range(30)))
+    shown = look(known, explain)
+    assert shown.splitlines()[2:6] == [
+        "1. held by you",
+        "   since 00:00:00 (5 min); 2 tasks wait for it",
+        "     scontrol release 7",
+        "     squeue",
+    ]
+    assert lines_with(look(known, attrs.evolve(explain, scroll=10**9)), "31. cause 29")
+
+
+# ---- connection, questions, keys
+
+
+def test_whoever_looks_is_told_when_what_they_see_is_old() -> None:
+    known = known_of(busy_run())
+    known.stream = Stream(lost_at="2026-01-01T00:04:00.000000Z", problem="the connection was lost")
+    for view in (View(), run_of(RUN_ID), TASK, LOG, View(screen=Screen.EXPLAIN, run_id=RUN_ID)):
+        shown = look(known, view)
+        assert shown.splitlines()[0].endswith("○ not live since 00:04:00")
+        assert "not live: the connection was lost; trying again" in shown
+    known.stream = Stream(lost_at="2026-01-01T00:04:00.000000Z")
+    assert "connecting…" in look(known, View())
+
+
+@pytest.mark.parametrize("screen", list(Screen))
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_the_keys_are_named_below(screen: Screen, width: int) -> None:
+    view = View(screen=screen, run_id=RUN_ID, task_id="bad")
+    foot = " ".join(look(with_log("x\n"), view, width).splitlines()[-3:])
+    assert "q quit" in foot
+    assert ("p pause" in foot) is (screen not in {Screen.TASK, Screen.LOG})
+    assert ("esc" in foot) is (screen is not Screen.RUNS)
+
+
+def test_a_question_names_its_run_and_what_will_happen() -> None:
+    known = known_of(busy_run())
+    asked = attrs.evolve(run_of(RUN_ID), asked=Order("cancel", RUN_ID))
+    shown = " ".join(look(known, asked).splitlines()[-2:])
+    assert f"Cancel demo {RUN_ID} for ever?" in shown
+    assert "y: yes, any other key: no" in shown
+    assert "p pause" not in shown
+    told = attrs.evolve(run_of(RUN_ID), notice="it was paused")
+    assert "it was paused" in look(known, told).splitlines()[-3]
+
+
+# ---- whatever comes
+
+
+def naughty() -> tuple[Known, list[View]]:
+    run = ToldRun.running(task("bad"))
+    run.activate("bad")
+    run.end("bad", JobState.COMPLETED_ERROR, reason=NAUGHTY)
+    run.collect("bad")
+    run.tell(m.Pause(by=NAUGHTY, reason=NAUGHTY))
+    known = known_of(run)
+    entry = known.runs[RUN_ID]
+    entry["workspace"] = NAUGHTY
+    entry["questions"] = 1
+    entry["stages"] = [{"iteration": i, "name": NAUGHTY, "jobs": 0, "tasks": {}} for i in (1, 2)]
+    entry["caps"]["backends"][NAUGHTY] = {"max_jobs": 1, "jobs": 0}
+    because(known, run, {"message": NAUGHTY, "action": NAUGHTY, "blocks": 1})
+    question = {"task_id": NAUGHTY, "text": NAUGHTY}
+    known.take_document(run_path(RUN_ID, "questions"), {"questions": [question], "count": 1})
+    for stream in ("stdout", "stderr"):
+        document = {"text": NAUGHTY, "attempt": 1, "start": 0, "size": 9}
+        known.take_document(log_path(RUN_ID, "bad", stream), document)
+    known.stream = Stream(lost_at="2026-01-01T00:04:00.000000Z", problem=NAUGHTY)
+    views = [View(screen=screen, run_id=RUN_ID, task_id="bad") for screen in Screen]
+    asked = [attrs.evolve(view, asked=Order("pause", RUN_ID)) for view in views]
+    return known, [*views, *asked, *(attrs.evolve(view, notice=NAUGHTY) for view in views)]
+
+
+@pytest.mark.parametrize(
+    "size", [(1, 1), (2, 3), (10, 5), (20, 4), (40, 12), (80, 24), (81, 25), (132, 43), (200, 50), (400, 120)]
+)
+def test_every_picture_fills_the_terminal_exactly_and_controls_nothing(size: tuple[int, int]) -> None:
+    width, height = size
+    known, views = naughty()
+    empty = Known.of({"seq": 0, "jobs": {}, "runs": []})
+    for one, view in [*((known, view) for view in views), *((empty, view) for view in views)]:
+        drawn = rows(one, view, width, height)
+        assert len(drawn) == height, view
+        assert {cell_len(row) for row in drawn} == {width}, view
+        assert all(row.isprintable() for row in drawn), view
+
+
+def test_markup_of_others_is_shown_as_it_was_written() -> None:
+    known, _ = naughty()
+    shown = look(known, View(screen=Screen.LOG, run_id=RUN_ID, task_id="bad"))
+    assert "[red]" in shown

@@ -1,0 +1,176 @@
+"""What keys do."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from matterstack.core import messages as m
+from matterstack.core.ids import RunId
+from matterstack.watch.known import Known, log_path, run_path
+from matterstack.watch.view import (
+    Action,
+    Order,
+    Quit,
+    Screen,
+    View,
+    opened_run,
+    press,
+    run_of,
+    selected_run,
+    selected_task,
+    wanted_documents,
+)
+from tests.support.states import RUN_ID, ToldRun, task
+from tests.watch.scenes import known_of
+
+OLD, NEW = RUN_ID, RunId("20260102T000000-abcdef")
+
+
+def two_runs() -> Known:
+    old, new = ToldRun.running(task("a"), task("b"), task("c", "a")), ToldRun.new(NEW)
+    old.activate("a", "b")
+    return known_of(old, new)
+
+
+def typed(known: Known, view: View, *keys: str) -> tuple[View, list[Action]]:
+    actions = []
+    for key in keys:
+        view, action = press(view, known, key, 10)
+        actions += [] if action is None else [action]
+        known.follow(opened_run(view) or OLD)
+    return view, actions
+
+
+def test_runs_are_chosen_from_the_newest_down() -> None:
+    known = two_runs()
+    assert selected_run(View(), known) == NEW
+    assert selected_run(typed(known, View(), "down")[0], known) == OLD
+    assert selected_run(typed(known, View(), "j", "j", "j", "k")[0], known) == NEW
+    assert selected_run(typed(known, View(), "end")[0], known) == OLD
+    assert selected_run(typed(known, View(), "end", "home")[0], known) == NEW
+    assert selected_run(typed(known, View(), "page down", "page up")[0], known) == NEW
+
+
+def test_enter_goes_deeper_and_escape_comes_back_to_where_one_was() -> None:
+    known = two_runs()
+    view, _ = typed(known, View(), "down", "enter")
+    assert (view.screen, view.run_id) == (Screen.RUN, OLD)
+    view, _ = typed(known, view, "down", "enter")
+    assert (view.screen, view.task_id) == (Screen.TASK, "b")
+    view, _ = typed(known, view, "l")
+    assert view.screen is Screen.LOG
+    view, _ = typed(known, view, "escape", "backspace")
+    assert (view.screen, selected_task(view, known)) == (Screen.RUN, "b")
+    view, _ = typed(known, view, "e")
+    assert view.screen is Screen.EXPLAIN
+    view, _ = typed(known, view, "escape", "escape", "escape", "escape")
+    assert (view.screen, selected_run(view, known)) == (Screen.RUNS, OLD)
+
+
+def test_the_log_of_the_chosen_task_is_one_key_away_and_leads_back() -> None:
+    known = two_runs()
+    view, _ = typed(known, run_of(OLD), "down", "l", "s")
+    assert (view.screen, view.task_id, view.stream) == (Screen.LOG, "b", "stderr")
+    assert typed(known, view, "s")[0].stream == "stdout"
+    view, _ = typed(known, view, "escape", "down", "l")
+    assert (view.screen, view.task_id, view.stream) == (Screen.LOG, "c", "stdout")
+
+
+@pytest.mark.parametrize(("key", "command"), [("p", "pause"), ("c", "cancel")])
+@pytest.mark.parametrize("screen", list(Screen))
+def test_what_changes_a_run_is_done_after_a_yes_and_never_without(
+    key: str, command: str, screen: Screen
+) -> None:
+    known = two_runs()
+    view = View(screen=screen, run_id=OLD, task_id="a")
+    asked, actions = typed(known, view, key)
+    assert (asked.asked, actions) == (Order(command, OLD), [])
+    assert typed(known, asked, "y") == (view, [Order(command, OLD)])
+    assert typed(known, asked, "Y") == (view, [Order(command, OLD)])
+    for other in ("n", "enter", "escape", "q", key):
+        assert typed(known, asked, other) == (view, []), other
+
+
+def test_a_question_stays_about_the_run_that_it_was_asked_for() -> None:
+    known = two_runs()
+    known.runs.pop(NEW)
+    view, _ = typed(known, View(), "p")
+    newer = ToldRun.running(task("a"))
+    known.runs[NEW] = {**known.runs[OLD], "run_id": NEW}
+    assert newer.state.status.value == "RUNNING"
+    assert selected_run(view, known) == NEW
+    assert typed(known, view, "y")[1] == [Order("pause", OLD)]
+
+
+def test_what_a_run_cannot_be_told_is_said_before_anything_is_asked() -> None:
+    run = ToldRun.running(task("a"))
+    known = known_of(run)
+    view, actions = typed(known, run_of(OLD), "r")
+    assert (view.asked, actions) == (None, [])
+    assert view.notice == f"demo {OLD} is RUNNING: only a PAUSED run can be resumed"
+    assert typed(known, view, "down")[0].notice == ""
+    run.tell(m.Pause(by="ann"))
+    known = known_of(run)
+    assert "only a RUNNING run can be paused" in typed(known, run_of(OLD), "p")[0].notice
+    assert typed(known, run_of(OLD), "r")[0].asked == Order("resume", OLD)
+    run.activate()
+    run.tell(m.Cancel(by="ann"), m.Settle())
+    known = known_of(run)
+    assert typed(known, run_of(OLD), "c")[0].notice == f"demo {OLD} is CANCELLED already"
+
+
+def test_filters_go_round_and_the_choice_stays_within_them() -> None:
+    known = two_runs()
+    view, _ = typed(known, run_of(OLD), "tab")
+    assert selected_task(view, known) == "a"
+    view, _ = typed(known, view, "tab")
+    assert selected_task(view, known) == "c"
+    view, _ = typed(known, view, "tab")
+    assert selected_task(view, known) is None
+    assert typed(known, view, "enter", "l", "down") == (view, [])
+    assert typed(known, view, "tab", "tab")[0] == run_of(OLD)
+    assert typed(known, run_of(OLD), "back tab", "tab")[0] == run_of(OLD)
+
+
+def test_q_quits_everywhere() -> None:
+    known = two_runs()
+    for screen in Screen:
+        assert typed(known, View(screen=screen, run_id=OLD, task_id="a"), "q")[1] == [Quit()]
+
+
+def test_where_there_is_nothing_keys_do_nothing() -> None:
+    known = Known.of({"seq": 0, "jobs": {}, "runs": []})
+    for key in ("down", "enter", "e", "p", "r", "c", "escape", "x"):
+        assert press(View(), known, key, 10) == (View(), None), key
+
+
+def test_texts_are_scrolled_from_their_top_and_output_from_its_end() -> None:
+    known = two_runs()
+    text = View(screen=Screen.EXPLAIN, run_id=OLD)
+    assert typed(known, text, "down", "down", "up")[0].scroll == 1
+    assert typed(known, text, "page down")[0].scroll == 10
+    assert typed(known, text, "down", "home", "up")[0].scroll == 0
+    output = View(screen=Screen.LOG, run_id=OLD, task_id="a")
+    assert typed(known, output, "up", "up", "down")[0].scroll == 1
+    assert typed(known, output, "page up", "end")[0].scroll == 0
+
+
+def test_only_what_is_looked_at_is_asked_for() -> None:
+    known = two_runs()
+    assert wanted_documents(View(run_id=OLD), known) == [run_path(OLD, "explain")]
+    assert opened_run(View(run_id=OLD)) is None
+    assert wanted_documents(run_of(OLD), known) == [run_path(OLD, "explain")]
+    assert opened_run(run_of(OLD)) == OLD
+    log = View(screen=Screen.LOG, run_id=OLD, task_id="a", stream="stderr")
+    assert wanted_documents(log, known) == [run_path(OLD, "explain"), log_path(OLD, "a", "stderr")]
+    assert wanted_documents(attrs.evolve(log, task_id="c"), known) == [run_path(OLD, "explain")]
+    known.runs[OLD]["questions"] = 1
+    assert run_path(OLD, "questions") in wanted_documents(run_of(OLD), known)
+    known.runs[OLD]["status"] = "COMPLETED"
+    assert run_path(OLD, "explain") not in wanted_documents(run_of(OLD), known)
+    assert wanted_documents(View(screen=Screen.EXPLAIN, run_id=OLD), known) == [run_path(OLD, "explain")]
+
+
+def test_names_of_tasks_cannot_lead_to_other_documents() -> None:
+    assert log_path(OLD, "../../x?y", "stdout").startswith(f"/api/runs/{OLD}/tasks/..%2F..%2Fx%3Fy/log?")
