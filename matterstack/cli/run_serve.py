@@ -220,17 +220,23 @@ async def _serve(
 
     from matterstack.cli.logs import log_to_file
     from matterstack.cli.progress import follow_runs
-    from matterstack.cli.signals import stop_on_signals
+    from matterstack.cli.signals import STOP_WITHIN_S, stop_on_signals
     from matterstack.cli.waiting import LOOK_INTERVAL_S
     from matterstack.engine import open_engine
     from matterstack.storage.reader import open_reader
 
     with log_to_file(root.engine_log, log):
-        async with open_engine(root) as engine, open_reader(root) as reader, trio.open_nursery() as nursery:
-            nursery.start_soon(stop_on_signals, engine.stop)
-            if show:
-                nursery.start_soon(partial(follow_runs, reader, run_ids, transient=transient))
-            await engine.serve(run_ids, until_done=until_done)
-            if show and run_ids is not None:
-                await trio.sleep(2 * LOOK_INTERVAL_S)  # the display catches up with the last change
-            nursery.cancel_scope.cancel()
+        async with trio.open_nursery() as outside:  # of the engine: they also watch over its stop
+            async with (
+                open_engine(root) as engine,
+                open_reader(root) as reader,
+                trio.open_nursery() as nursery,
+            ):
+                outside.start_soon(partial(stop_on_signals, engine.stop, within_s=STOP_WITHIN_S))
+                if show:
+                    nursery.start_soon(partial(follow_runs, reader, run_ids, transient=transient))
+                await engine.serve(run_ids, until_done=until_done)
+                if show and run_ids is not None:
+                    await trio.sleep(2 * LOOK_INTERVAL_S)  # the display catches up with the last change
+                nursery.cancel_scope.cancel()
+            outside.cancel_scope.cancel()
