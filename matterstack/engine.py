@@ -6,13 +6,13 @@ them, the one that has its lease.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import count
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import attrs
@@ -24,7 +24,7 @@ from matterstack.actors.journal import JournalActor
 from matterstack.actors.mailbox import Mailbox
 from matterstack.actors.planner import Planner, ProcessPlanner
 from matterstack.actors.protocol import CommandReady, RunMessage
-from matterstack.actors.reporting import Reporter
+from matterstack.actors.reporting import STATISTICS_S, CommitReporter, Reporter
 from matterstack.actors.run import Role, RunActor
 from matterstack.actors.runtime import Runtime
 from matterstack.actors.services import BackendHandle, Services
@@ -44,16 +44,17 @@ from matterstack.core.errors import (
 )
 from matterstack.core.facts import Fact
 from matterstack.core.ids import BackendName, RunId, UtcTime
-from matterstack.core.log_context import about_backend, about_run
+from matterstack.core.log_context import about_backend, about_run, log_place
 from matterstack.core.messages import Collected, Fail, Message, Settle
 from matterstack.core.model import Workflow
 from matterstack.core.operators import ASKED
 from matterstack.core.resources import Limits
 from matterstack.core.run_state import RunState
 from matterstack.core.workflow_check import check_limits
-from matterstack.storage.backend_reports import blank_report
+from matterstack.storage.backend_reports import blank_report, definition_of
 from matterstack.storage.claims import Waiting, seats_taken
 from matterstack.storage.commands import open_commands
+from matterstack.storage.commit_reports import no_commits
 from matterstack.storage.crash_points import crash_point
 from matterstack.storage.filesystems import file_system_type, is_network
 from matterstack.storage.journal import make_append
@@ -74,7 +75,11 @@ ASK_S: Final = 30.0
 """How often answers are looked for without any sign of one."""
 ASK_NETWORK_S: Final = 10.0
 """The same on a network file system, which gives no signs of what other hosts do."""
+QUIET_AFTER_S: Final = 10.0
+"""How long nothing must have changed until the store is looked at less often, by `QUIET_FACTOR`."""
+QUIET_FACTOR: Final = 2
 FATAL: Final = (StoreError, LeaseLostError)
+_NUMBERS: Final = count(1)
 
 
 @attrs.frozen
@@ -86,11 +91,16 @@ class _Served:
 
 @attrs.define(eq=False)
 class Engine:
-    """Serves runs.  Made by `open_engine`, which owns its background tasks."""
+    """Serves runs.  Made by `open_engine`, which owns its background tasks.
+
+    Attributes:
+        number: as no other engine of this process is called.
+    """
 
     root: Root
     runtime: Runtime
     planner: Planner
+    number: str
     _writer: sqlite3.Connection
     _reader: sqlite3.Connection
     _journal: JournalActor
@@ -111,10 +121,12 @@ class Engine:
             until_done: return when none of them is left (also not with another engine).
         """
         seen: int | None = None
-        looked_at = swept_at = -math.inf
+        looked_at = swept_at = changed_at = -math.inf
         while True:
             version = await self._read(data_version)
             now = trio.current_time()
+            if version != seen:
+                changed_at = now
             if version != seen or now - looked_at >= self.runtime.look_anyway_s:
                 seen, looked_at = version, now
                 unfinished = await wait_for_room("the engine", partial(self._look, run_ids))
@@ -123,7 +135,8 @@ class Engine:
             if run_ids is not None and now - swept_at >= SWEEP_INTERVAL_S:
                 swept_at = now
                 await wait_for_room("the engine", partial(self._sweep, run_ids))
-            await trio.sleep(self.runtime.look_interval_s)
+            is_quiet = now - changed_at >= QUIET_AFTER_S
+            await trio.sleep(self.runtime.look_interval_s * (QUIET_FACTOR if is_quiet else 1))
 
     def _is_driving(self) -> bool:
         return any(served.role is Role.DRIVE for served in self._served.values())
@@ -235,7 +248,7 @@ class Engine:
         cause = root_cause(error)
         reason = (
             f"its actor crashed more than {self.policy.max_crashes} times in {self.policy.window_s:g} s, "
-            f"the last time with {type(cause).__name__}: {cause} (traceback in {self.root.engine_log})"
+            f"the last time with {type(cause).__name__}: {cause} (traceback in {log_place()})"
         )
         at = max(self.runtime.now(), state.updated_at)  # as `RunActor` does: the clock may have been set back
         touched = Touched()
@@ -270,14 +283,15 @@ class Engine:
 
     def _backend(self, name: BackendName, config: Mapping[str, Any]) -> BackendHandle:
         """Start a backend once for each definition of it: runs may have frozen different ones."""
-        definition = {key: value for key, value in config.items() if key != "max_jobs"}
-        key = f"{name} {sorted(definition.items())!r}"
+        definition = definition_of(name, config)
+        key = f"{name} {definition}"
         if key not in self._handles:
             backend = self.make_backend(name, config)
             handle = BackendHandle(backend, Mailbox(f"backend {name}"))
             attending: dict[RunId, Mailbox[RunMessage]] = {}
-            digest = hashlib.sha256(ascii(key).encode()).hexdigest()[:12]
-            reporter = Reporter(self.root, self.runtime, blank_report(name, definition=digest))
+            blank = blank_report(name, definition, self.number)
+            fresh_s = min(STATISTICS_S, backend.poll_interval_s)
+            reporter = Reporter(self.root, self.runtime, blank, statistics_s=fresh_s)
 
             async def taken(waiting: Waiting, cap: int) -> int:
                 return await self._read(seats_taken, self.root, name, waiting, cap)
@@ -379,17 +393,21 @@ async def open_engine(
     reader = await runtime.store(open_database, root.database)
     try:
         await runtime.store(_require_one_host, root, reader)
-        journal = JournalActor(writer, root.database, runtime)
+        number = str(next(_NUMBERS))
+        commits = CommitReporter(root, runtime, no_commits(number))
+        journal = JournalActor(writer, root.database, runtime, commits.note)
         summaries = SummaryWriter(root, runtime)
         async with trio.open_nursery() as journal_nursery:
             journal_nursery.start_soon(journal.serve)
             async with trio.open_nursery() as actors:
                 actors.start_soon(summaries.serve)
+                actors.start_soon(commits.serve)
                 async with trio.open_nursery() as runs:
                     yield engine_type(
                         root=root,
                         runtime=runtime,
                         planner=planner or ProcessPlanner(runtime),
+                        number=number,
                         writer=writer,
                         reader=reader,
                         journal=journal,

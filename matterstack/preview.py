@@ -6,7 +6,7 @@ Nothing is stored and nothing submitted.  The campaign is asked in a child proce
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -23,8 +23,7 @@ from matterstack.backends.factory import make_backend
 from matterstack.backends.slurm.backend import SlurmBackend
 from matterstack.backends.slurm.commands import Finished
 from matterstack.backends.slurm.site import Account, NotSubmittedError, Order, own_account
-from matterstack.backends.slurm.ssh.root_id import root_id
-from matterstack.backends.slurm.ssh.site import FOLDER
+from matterstack.backends.slurm.ssh.root_id import base_there, root_id
 from matterstack.control import effective_config, require_campaign
 from matterstack.core import messages as m
 from matterstack.core.apply import Touched, apply, new_run
@@ -33,7 +32,9 @@ from matterstack.core.decide import decide
 from matterstack.core.errors import BackendError, CampaignError
 from matterstack.core.facts import RunCreated
 from matterstack.core.ids import BackendName, RunId, TaskId, attempt_token
+from matterstack.core.manifests import ManifestError, read_manifest
 from matterstack.core.model import Workflow
+from matterstack.core.operators import ASKING
 from matterstack.core.resources import Limits
 from matterstack.core.run_state import AttemptState, RunState, TaskState
 from matterstack.core.workflow_check import check_limits
@@ -85,7 +86,7 @@ class Preview:
 
     Attributes:
         others: tasks that are no jobs of a backend.
-        warnings: what could not be found out.
+        warnings: what could not be found out, and tasks that would fail at once.
     """
 
     others: Sequence[TaskId] = ()
@@ -109,13 +110,14 @@ async def preview(root: Root, slug: str, overrides: Mapping[str, Any], runtime: 
     backends = _backends(plan, config, root)
     limits, warnings = await _probe(backends)
     check_limits(plan.workflow, limits, config.default_backend)
+    warnings = [*warnings, *_bad_questions(plan)]
     return await _shown(_prepare(root, plan, backends), plan, config, root, warnings)
 
 
 async def check_first_plan(
     root: Root, slug: str, overrides: Mapping[str, Any], runtime: Runtime, planning_s: float = PLANNING_S
 ) -> list[str]:
-    """Refuse a run whose first jobs could never run; returns what could not be found out, a line each.
+    """Refuse a run whose first jobs could never run; returns the warnings of `Preview`, a line each.
 
     Where all jobs run on this machine nothing is asked: its engine says the same at once.
 
@@ -140,7 +142,17 @@ async def check_first_plan(
         return []
     limits, warnings = await _probe(_backends(plan, config, root))
     check_limits(plan.workflow, limits, config.default_backend, now=True)
-    return warnings
+    return [*warnings, *_bad_questions(plan)]
+
+
+def _bad_questions(plan: FirstPlan) -> Iterator[str]:
+    """Tasks that would fail as soon as they ask: their params are no manifest of their operator."""
+    for task_id, task in plan.state.tasks.items():
+        if task.task.operator in ASKING:
+            try:
+                read_manifest(task.task.operator, task.task.params)
+            except ManifestError as error:
+                yield f"task {task_id} would fail: {error}"
 
 
 def _config(root: Root, slug: str, overrides: Mapping[str, Any]) -> RunConfig:
@@ -313,8 +325,8 @@ class _NotingSite:
     def folder(self, folder: Path) -> Path:
         if self._ssh is None:
             return folder
-        there = Path(self._ssh.workdir, FOLDER, root_id(self._root.private))
-        return there / folder.relative_to(self._root.path)
+        there = base_there(self._ssh.workdir, root_id(self._root.private))
+        return Path(there, folder.relative_to(self._root.path))
 
     async def serve(self) -> None:
         await trio.sleep_forever()
@@ -331,6 +343,13 @@ class _NotingSite:
 
     async def account(self) -> Account:
         return await own_account()
+
+    @property
+    def host(self) -> str | None:
+        return None if self._ssh is None else self._ssh.host
+
+    async def bring(self, folders: Sequence[Path]) -> None:
+        """They stay where they are."""
 
     async def push(self, orders: Sequence[Order]) -> None:
         self.orders.extend(orders)

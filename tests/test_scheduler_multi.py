@@ -92,7 +92,7 @@ async def test_more_than_three_crashes_in_a_minute_fail_that_run_only_and_end_it
     assert state.status is RunStatus.FAILED
     assert "crashed more than 3 times in 60 s" in state.status_reason
     assert "RuntimeError: bug 3" in state.status_reason
-    assert str(world.root.engine_log) in state.status_reason
+    assert state.status_reason.endswith("(traceback in the log of the program that served it)")
     assert not any(job.run_id == broken for job in world.cluster.live())
     assert any(job.is_cancelled for job in world.cluster.jobs if job.run_id == broken)
     assert [world.status(run) for run in good] == [RunStatus.COMPLETED] * 3

@@ -17,6 +17,7 @@ from matterstack.cli.run_serve import run_init, run_loop, run_start
 from matterstack.cli.run_show import events, list_runs, logs, status, tasks
 from matterstack.cli.schema_command import schema
 from matterstack.cli.self_test_command import self_test
+from matterstack.cli.watch_command import watch
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 
@@ -46,6 +47,7 @@ main.add_command(monitor)
 main.add_command(respond)
 main.add_command(schema)
 main.add_command(self_test)
+main.add_command(watch)
 for command in (
     run_init, run_loop, run_start, list_runs, status, tasks, logs, events, pause, resume, cancel, retry,
     rerun, explain, export_evidence, archive, clean, import_run,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from matterstack.cli.log_options import LogOptions
 from matterstack.core.log_context import log_fields
@@ -62,16 +64,77 @@ class _JsonLine(logging.Formatter):
         return json.dumps(fields)
 
 
-class _Unbroken(RotatingFileHandler):
-    """A log that cannot be written (a full disk) must neither stop an engine nor print tracebacks."""
+class _SharedFile(RotatingFileHandler):
+    """A file into which several engines of a root write, any of which may rotate it.
+
+    One that was rotated by another process is let go before the next line.  Whoever rotates holds a lock on
+    the file (flock), so that two do not rename one after the other, which would push a whole log out.
+    If it cannot be written (a full disk), that must neither stop an engine nor print tracebacks.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line to the file that has the name now."""
+        if not self._is_current():
+            self._reopen()
+        super().emit(record)
+
+    def doRollover(self) -> None:  # noqa: N802  the name is logging's
+        """Rotate, unless somebody else does, or has done it."""
+        with _lock_on(self.stream) as is_mine:
+            if not is_mine:
+                return  # this line still goes into the full one
+            if self._is_current():
+                super().doRollover()
+            else:
+                self._reopen()
+
+    def _is_current(self) -> bool:
+        if self.stream is None:  # after a rotation that failed
+            return False
+        try:
+            return os.path.samestat(os.fstat(self.stream.fileno()), os.stat(self.baseFilename))  # noqa: PTH116
+        except OSError:
+            return False
+
+    def _reopen(self) -> None:
+        with suppress(OSError):
+            fresh = self._open()
+            if self.stream is not None:
+                self.stream.close()
+            self.stream = fresh
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  the name is logging's
         """Drop the line: what people must see goes to stderr as well."""
 
 
 @contextmanager
-def log_to_file(path: Path, options: LogOptions | None = None) -> Iterator[None]:
+def _lock_on(file: IO[str] | None) -> Iterator[bool]:
+    """Lock a file, or see that somebody else has; a file system without locks has one host, which goes on."""
+    if file is None:
+        yield True
+        return
+    descriptor = os.dup(file.fileno())  # the file itself may be closed in the block
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    except OSError:
+        yield True
+    else:
+        yield True
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def log_to_file(
+    path: Path, options: LogOptions | None = None, *, has_terminal: bool = False
+) -> Iterator[None]:
     """Send warnings to stderr in one line each, and everything with tracebacks to a file.
+
+    Args:
+        has_terminal: the command draws on the whole terminal: nothing goes to stderr.
 
     Raises:
         StoreError: the file cannot be opened.
@@ -80,12 +143,12 @@ def log_to_file(path: Path, options: LogOptions | None = None) -> Iterator[None]
     logger = logging.getLogger("matterstack")
     with translated_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        to_file = _Unbroken(path, maxBytes=MOST_BYTES, backupCount=2, encoding="utf-8")
+        to_file = _SharedFile(path, maxBytes=MOST_BYTES, backupCount=2, encoding="utf-8")
     to_file.setFormatter(_JsonLine() if options.as_json else _Text())
     to_people = logging.StreamHandler(sys.stderr)
     to_people.setLevel(logging.WARNING)
     to_people.setFormatter(_JsonLine() if options.as_json else _OneLine())
-    handlers: tuple[logging.Handler, ...] = (to_file, to_people)
+    handlers: tuple[logging.Handler, ...] = (to_file,) if has_terminal else (to_file, to_people)
     was = logger.level, logger.propagate
     logger.setLevel(options.level.upper())
     logger.propagate = False

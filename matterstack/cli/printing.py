@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import asyncclick as click
 
+from matterstack.colours import style_of
+
 PIPE_WIDTH: Final = 240
 """Columns of a table that no terminal shows: wide enough that nothing is cut."""
 
@@ -33,25 +35,3 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
         table.add_row(*(Text("" if cell is None else str(cell), style=style_of(cell)) for cell in row))
     width = None if sys.stdout.isatty() else PIPE_WIDTH
     Console(width=width, highlight=False).print(table)
-
-
-_STYLES: Final = {
-    "RUNNING": "cyan",
-    "ACTIVE": "cyan",
-    "COMPLETED": "green",
-    "SUCCEEDED": "green",
-    "COMPLETED_OK": "green",
-    "FAILED": "bold red",
-    "COMPLETED_ERROR": "bold red",
-    "LOST": "bold red",
-    "PROBLEM": "bold red",
-    "ok": "green",
-    "PAUSED": "yellow",
-    "CANCELLED": "yellow",
-    "SKIPPED": "yellow",
-}
-
-
-def style_of(cell: object) -> str:
-    """Colour of a state word; none for anything else."""
-    return _STYLES.get(str(cell), "")

@@ -15,8 +15,8 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from matterstack.cli.printing import style_of
 from matterstack.cli.waiting import changes
+from matterstack.colours import style_of
 from matterstack.core.ids import RunId, utc_moment
 from matterstack.core.states import ENDED_RUNS, ENDED_TASKS, RunStatus, TaskStatus
 from matterstack.storage.leases import is_held

@@ -119,4 +119,4 @@ def _say_whom_it_waits_for(run_id: RunId, holder: Holder) -> None:
     text = f"waiting for process {holder.pid} on {holder.host}, which serves run {run_id}"
     if not holder.is_on(this_process()):
         text += f"; if that machine is dead, free the run with: matterstack check --break-lease {run_id}"
-    click.echo(text, err=True)
+    click.echo(f"{text} (Ctrl-C ends only this waiting: what you asked for stays asked)", err=True)

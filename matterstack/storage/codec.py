@@ -7,23 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from cattrs import Converter
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
 
-from matterstack.core.facts import FACT_TYPES, Fact, OutputFile
+from matterstack.core.facts import FACT_TYPES, Fact
 from matterstack.core.ids import UtcTime
-from matterstack.core.model import Task, Workflow
-from matterstack.core.resources import Resources
 
 
 def _make_converter() -> Converter:
     converter = Converter(forbid_extra_keys=True, detailed_validation=False)
     converter.register_structure_hook(str | Path, lambda value, _: value)
     converter.register_unstructure_hook(UtcTime, lambda value: value)
-    for kind in (Resources, Task, Workflow, OutputFile, *FACT_TYPES.values()):
-        converter.register_unstructure_hook(kind, make_dict_unstructure_fn(kind, converter))
-        converter.register_structure_hook(
-            kind, make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=True)
-        )
     return converter
 
 

@@ -54,6 +54,12 @@ def insert_command(
     return StoredCommand(command_id, run_id, request)
 
 
+def withdraw_command(connection: sqlite3.Connection, command_id: str) -> bool:
+    """Forget a command that nobody has carried out; False when somebody has."""
+    done = connection.execute("DELETE FROM commands WHERE id = ? AND outcome IS NULL", (command_id,))
+    return done.rowcount == 1
+
+
 def open_commands(connection: sqlite3.Connection, run_id: RunId | None = None) -> list[StoredCommand]:
     """Commands without an outcome, the oldest first; of one run, or of all."""
     where = "AND run_id = ?" if run_id is not None else ""

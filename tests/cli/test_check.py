@@ -226,7 +226,8 @@ def test_a_run_of_a_dead_machine_waits_for_a_person_and_goes_on_then(
     wait_until(lambda: asking.stderr != "", PATIENCE_S, "a word about whom it waits for")
     assert asking.stderr == (
         f"waiting for process 4711 on login2, which serves run {theirs}; if that machine is dead, "
-        f"free the run with: matterstack check --break-lease {theirs}\n"
+        f"free the run with: matterstack check --break-lease {theirs} "
+        "(Ctrl-C ends only this waiting: what you asked for stays asked)\n"
     )
     assert command_line.status(theirs)["status"] == "PENDING"
     assert asking.process.poll() is None

@@ -206,6 +206,18 @@ def test_a_controller_that_hangs_does_not_hang_the_doctor(
     assert problems(examined(command_line, exit_code=1)) == ["controller"]
 
 
+def test_a_munge_that_is_down_is_not_taken_for_a_controller_that_is(
+    command_line: CommandLine, slurm_env: SlurmCluster
+) -> None:
+    use_cluster(command_line)
+    slurm_env.kill_munge()
+    found = examined(command_line, exit_code=1)
+    assert problems(found) == ["controller", "accounting"]
+    for check in ("controller", "accounting"):
+        assert found[check]["detail"].startswith("Munge encode failed: ")
+        assert found[check]["action"].startswith("munged must run on this machine")
+
+
 def test_an_accounting_that_is_down_is_one_problem(
     command_line: CommandLine, slurm_env: SlurmCluster
 ) -> None:

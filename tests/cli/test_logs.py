@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import re
@@ -11,10 +12,11 @@ from typing import Any
 import pytest
 import trio
 
+from matterstack.cli import logs
 from matterstack.cli.log_options import LogOptions
 from matterstack.cli.logs import log_to_file
 from matterstack.core.errors import BackendError
-from matterstack.core.log_context import about_backend, about_run, log_about, log_fields
+from matterstack.core.log_context import about_backend, about_run, log_about, log_fields, log_place
 from tests.support.campaigns import Diary, write_tasks
 from tests.support.command import CommandLine
 from tests.support.engine import flat, make_world, on_virtual_clock
@@ -86,6 +88,61 @@ def test_levels_are_what_is_least_written(tmp_path: Path, level: str, count: int
     assert len(lines_of(tmp_path / "log")) == count
     logger = logging.getLogger("matterstack")
     assert (logger.level, logger.propagate, logger.handlers) == (logging.NOTSET, True, [])
+
+
+def test_engines_that_share_a_log_rotate_it_once_and_lose_no_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "MOST_BYTES", 1000)
+    log, rotated, before = tmp_path / "log", tmp_path / "log.1", tmp_path / "log.2"
+    mine, others = (
+        logs._SharedFile(log, maxBytes=1000, backupCount=2, encoding="utf-8") for _engine in range(2)
+    )
+
+    def tell(engine: logging.Handler, text: str) -> None:
+        engine.emit(logging.makeLogRecord({"msg": text}))
+
+    tell(mine, "x" * 900)
+    with log.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        tell(others, "y" * 200)
+    assert len(log.read_text().split()) == 2, "whoever cannot rotate it now writes on"
+    assert not rotated.exists()
+    tell(mine, "first")
+    tell(others, "second")
+    assert rotated.read_text().split() == ["x" * 900, "y" * 200]
+    assert log.read_text().split() == ["first", "second"]
+    # As after a look at the size that came before the other's rotation.
+    tell(mine, "z" * 1000)
+    others.doRollover()
+    assert before.read_text().split() == ["x" * 900, "y" * 200]
+    assert rotated.read_text().split() == ["first", "second"]
+    assert log.read_text().split() == ["z" * 1000]
+    log.unlink()
+    tell(mine, "u" * 900)
+    tell(mine, "v" * 200)
+    tell(others, "small enough for the one that was put aside")
+    assert log.read_text() == "v" * 200 + "\nsmall enough for the one that was put aside\n"
+    log.unlink()
+    tell(others, "after somebody removed it")
+    assert log.read_text() == "after somebody removed it\n"
+    mine.close()
+    others.close()
+
+
+def test_where_tracebacks_are_is_known_from_how_the_program_logs(tmp_path: Path) -> None:
+    with log_to_file(tmp_path / "engine.log"):
+        assert log_place() == str(tmp_path / "engine.log")
+    assert log_place() == "the log of the program that served it"
+    of_host = logging.FileHandler(tmp_path / "host.log", delay=True)
+    logging.getLogger().addHandler(of_host)
+    try:
+        assert log_place() == str(tmp_path / "host.log")
+        logging.getLogger("matterstack").propagate = False
+        assert log_place() == "the log of the program that served it"
+    finally:
+        logging.getLogger("matterstack").propagate = True
+        logging.getLogger().removeHandler(of_host)
 
 
 async def test_what_work_is_about_is_known_in_its_tasks_and_threads_and_nowhere_else() -> None:

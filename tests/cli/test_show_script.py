@@ -133,6 +133,13 @@ def test_many_tasks_share_what_is_printed(command_line: CommandLine) -> None:
     assert len(command_line.json("run", "init", "w", "--show-script")["tasks"]) == 1200
 
 
+def test_a_question_that_its_operator_does_not_know_is_warned_of(command_line: CommandLine) -> None:
+    write_tasks(command_line.root, "w", [{"id": "gate", "operator": "gate", "params": {"questoin": "?"}}])
+    done = command_line.run("run", "init", "w", "--show-script")
+    assert done.exit_code == 0
+    assert done.stderr.startswith("Warning: task gate would fail: params.question: is missing; ")
+
+
 def test_a_goal_that_is_met_from_the_start_is_said(command_line: CommandLine) -> None:
     campaign = """\
     class Done:

@@ -168,19 +168,20 @@ class CommandLine:
 
     def status(self, run_id: str) -> dict[str, Any]:
         """What ``run status --json`` says."""
-        return self._read(lambda store: require_run(store, RunId(run_id)).as_json())
+        return self.read(lambda store: require_run(store, RunId(run_id)).as_json())
 
     def tasks(self, run_id: str) -> dict[str, Any]:
         """What ``run tasks --json`` says, by task id."""
-        listed = self._read(lambda store: task_list(store, RunId(run_id)))
+        listed = self.read(lambda store: task_list(store, RunId(run_id)))
         return {task["task_id"]: task for task in listed}
 
     def events(self, run_id: str) -> list[Any]:
         """What ``run events`` says."""
-        lines = self._read(lambda store: event_lines(store, 0, RunId(run_id), most=1_000_000))
+        lines = self.read(lambda store: event_lines(store, 0, RunId(run_id), most=1_000_000))
         return [event for _, event in lines]
 
-    def _read(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
+    def read(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Ask the store something."""
         store = open_database(self.root / ".matterstack" / "state.db")
         try:
             return query(store)

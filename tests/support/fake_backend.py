@@ -98,6 +98,7 @@ class FakeCluster:
     Attributes:
         behave: what becomes of an attempt's job.
         submit_s: seconds before a batch reaches the cluster; a submission cancelled by then leaves no job.
+        poll_s: seconds until a question is answered.
         reply_s: seconds after that until the answer is there; one cancelled by then leaves its jobs.
         cancel_s: seconds a cancelled job takes to end.
         outage: why it cannot be asked; None when it can.
@@ -113,6 +114,7 @@ class FakeCluster:
 
     behave: Callable[[PreparedAttempt], Behaviour] = _usual
     submit_s: float = 0.0
+    poll_s: float = 0.0
     reply_s: float = 0.0
     cancel_s: float = 0.0
     outage: str | None = None
@@ -280,6 +282,10 @@ class FakeBackend:
             raise self.cluster.faults[f"script of {attempt.task_id}"].pop(0)
         return f"# {attempt.token}\n"
 
+    async def hand_out(self, _attempt: PreparedAttempt) -> None:
+        """Nobody runs it."""
+        await trio.lowlevel.checkpoint()
+
     async def submit(self, batch: Sequence[PreparedAttempt]) -> SubmitReport:
         """Start one job for each attempt."""
         await trio.lowlevel.checkpoint()
@@ -287,8 +293,9 @@ class FakeBackend:
 
     async def poll(self, jobs: Sequence[LiveJob]) -> list[Observed]:
         """Ask once about all live jobs."""
-        await trio.lowlevel.checkpoint()
-        return self.cluster.poll(jobs)
+        observed = self.cluster.poll(jobs)
+        await trio.sleep(self.cluster.poll_s)
+        return observed
 
     async def wait_change(self) -> None:
         """This cluster announces nothing."""

@@ -11,6 +11,7 @@ import attrs
 from tests.support.slurm_cluster import SlurmCluster
 
 _TURNED_AWAY: Final = re.compile(r"^job (\S+) does no work: another job has claimed", re.MULTILINE)
+_TOKEN: Final = re.compile(r"ms-[a-z2-7]{20}")
 _JOB_ARGUMENTS: Final = 2  # a shell and its script
 
 
@@ -23,6 +24,11 @@ class Job:
     """Of its attempt; None where only its name is known."""
     name: str = ""
     was_cancelled: bool = False
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether its name is one that MatterStack gives."""
+        return _TOKEN.fullmatch(self.name) is not None
 
 
 class Place(Protocol):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +21,7 @@ from matterstack.storage.journal import Append, commit, make_append
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import Lease, acquire_lease
 from matterstack.storage.queries import facts_of
+from matterstack.storage.schema import open_database
 from matterstack.storage.snapshot import load_run
 from tests.support.states import RUN_ID, ToldRun, comparable
 
@@ -82,6 +85,19 @@ class StoredRun:
     def loaded(self) -> RunState:
         """The run as its snapshot has it."""
         return require_loaded(self.connection, self.run_id)
+
+
+@contextmanager
+def passing_run() -> Iterator[StoredRun]:
+    """A run in a store that is gone afterwards, for examples of which there are many."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = new_root(Path(folder) / "root")
+        with closing(open_database(root.database)) as connection:
+            connection.execute("PRAGMA synchronous = OFF")  # power loss is not what this is about
+            stored = StoredRun.create(connection, root, max_hpc_jobs_per_run=3)
+            yield stored
+            if stored.lease is not None:
+                stored.lease.release(connection)
 
 
 def require_loaded(connection: sqlite3.Connection, run_id: RunId) -> RunState:

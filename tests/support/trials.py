@@ -100,7 +100,8 @@ class Trial:
         return [
             job
             for job in self.place.jobs()
-            if job.job_id not in known | away and not (job.was_cancelled and job.folder is None)
+            if job.job_id not in known | away
+            and (job.folder is not None or (job.is_ours and not job.was_cancelled))
         ]
 
     # ---- what must be true ----
