@@ -18,7 +18,6 @@ from tests.monitor.page_support import NAUGHTY, PATIENCE_S, Site, chromium, crow
 from tests.support import random_runs
 from tests.support.campaigns import Diary, write_tasks
 from tests.support.command import CommandLine, command_line_in
-from tests.support.polling import wait_until
 from tests.support.states import ToldRun, task
 
 expect.set_options(timeout=PATIENCE_S * 1000)
@@ -549,45 +548,55 @@ def test_a_question_has_a_form_and_a_wrong_answer_is_told_in_words(shared: Site,
         assert visitor.count("#content img, #content script") == 0
 
 
-def test_a_real_run_is_watched_steered_and_answered_beside_its_engine(
+def test_a_real_run_is_watched_steered_answered_and_cancelled_though_its_engine_is_killed(
     command_line: CommandLine, diary: Diary, browser: Browser
 ) -> None:
     tasks = [
         diary.task("first", diary.gate("gate")),
-        {
-            "id": "ask",
-            "operator": "gate",
-            "command": [],
-            "depends_on": ["first"],
-            "params": {"question": "Go on?"},
-        },
-        diary.task("second", depends_on=["ask"]),
+        {"id": "ask", "operator": "human", "command": [], "depends_on": ["first"], "params": QUESTION},
+        diary.task("second", diary.gate("later"), depends_on=["ask"]),
     ]
     write_tasks(command_line.root, "trial", tasks)
     run_id = command_line.new_run("trial")
     with site_on(command_line) as site:
-        site.start("run", "loop", "--until-done", run_id, "--serve", "127.0.0.1:0")
+
+        def start_engine() -> None:
+            site.start("run", "loop", run_id, "--serve", f"127.0.0.1:{site.port}")
+
+        start_engine()
         with visit(browser, site) as visitor:
-            visitor.may_complain = True  # when the engine has gone in the end
+            visitor.may_complain = True  # of connections that were refused
             page = visitor.page
             go(page, f"#/runs/{run_id}")
             expect(page.get_by_role("row", name="first ACTIVE")).to_be_visible()
             page.get_by_role("button", name="Pause").click()
             page.get_by_role("dialog").get_by_role("button", name="Pause").click()
             expect(page.locator(".run-state .badge")).to_have_text("PAUSED")
+            site.kill()
+            expect(connection(page)).to_contain_text("Not live")
             diary.open("gate")
+            start_engine()
+            expect(connection(page)).to_have_text("Live")
             expect(page.get_by_role("row", name="first SUCCEEDED")).to_be_visible()
             page.get_by_role("button", name="Resume").click()
             page.get_by_role("dialog").get_by_role("button", name="Resume").click()
             form = page.get_by_role("form", name="ask")
             expect(form).to_contain_text("The result it is about")
             expect(form.get_by_role("term")).to_have_text("first: SUCCEEDED")
-            form.get_by_label("decision").select_option("approve")
+            form.get_by_role("textbox", name="density (g/cm³)").fill("7.8")
+            form.get_by_label("phase").select_option("bcc")
+            form.get_by_label("is_clean").select_option("yes")
             form.get_by_role("button", name="Answer").click()
-            expect(page.get_by_role("row", name="second SUCCEEDED")).to_be_visible()
-            wait_until(lambda: command_line.status(run_id)["status"] == "COMPLETED", PATIENCE_S)
-            expect(connection(page)).to_contain_text("Not live")
-    assert diary.ended() == ["first", "second"]
+            expect(page.get_by_role("row", name="second ACTIVE")).to_be_visible()
+            page.get_by_role("button", name="Cancel run").click()
+            page.get_by_role("dialog").get_by_role("button", name="Cancel the run").click()
+            expect(page.locator(".run-state .badge")).to_have_text("CANCELLED")
+            go(page, f"#/runs/{run_id}/events")
+            expect(page.locator(".events li").first).to_contain_text("RunCancelled")
+            shown = page.eval_on_selector_all(".events li", "all => all.map((i) => Number(i.dataset.seq))")
+            assert shown == [event["seq"] for event in command_line.events(run_id)][::-1]
+    assert diary.started() == ["first", "second"]
+    assert diary.ended() == ["first"]
 
 
 def test_a_browser_that_is_not_known_any_more_is_told_what_to_do(site: Site, browser: Browser) -> None:
