@@ -62,11 +62,12 @@ layers: $(FOR_TESTS)
 	@echo "== layers"
 	@$(BIN)/lint-imports
 
-# The folder's name is short because Slurm's daemons put sockets into it.
+# The folder's name is short because Slurm's daemons put sockets into it.  Three at once, also on two processors:
+# many tests wait for Slurm.
 tests: $(FOR_TESTS) $(FOR_CRATES)
 	@echo "== tests"
 	@folder=$$(mktemp -d /tmp/ms-XXXXXX) && \
-	{ $(BIN)/pytest --numprocesses 2 --dist loadfile --basetemp=$$folder/t; status=$$?; rm -rf $$folder; exit $$status; }
+	{ $(BIN)/pytest --numprocesses 3 --dist loadfile --basetemp=$$folder/t; status=$$?; rm -rf $$folder; exit $$status; }
 
 SEEDS ?= 1000
 FIRST ?= 0

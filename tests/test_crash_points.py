@@ -21,14 +21,16 @@ from tests.support.polling import wait_until
 from tests.support.trials import Trial
 
 PASSINGS: Final = (1, 3)
-MAX_JOBS: Final = 2
-CHAIN: Final = ("c0", "c1", "c2", "c3")
+MAX_JOBS: Final = 4
+CHAIN: Final = ("c0", "c1", "c2")
 TASKS: Final = (*CHAIN, "loose")
 
 CANCELLING: Final = ("before_cancel", "after_cancel")
 SEARCHING: Final = ("after_search",)
 ONCE_PER_RUN: Final = ("after_lease", "before_release")
 OTHERS: Final = sorted(CRASH_POINTS.difference(CANCELLING, SEARCHING))
+TOGETHER: Final = 4
+"""At so many points engines die in one trial on Slurm, where each job takes its time."""
 
 
 def _write_chain(trial: Trial) -> None:
@@ -47,13 +49,26 @@ def _crash(trial: Trial, point: str, passing: int, *run_ids: str) -> None:
 
 @pytest.mark.parametrize("point", OTHERS)
 def test_an_engine_that_dies_at_a_crash_point_loses_nothing_and_does_nothing_twice(
-    trial: Trial, point: str
+    local_trial: Trial, point: str
 ) -> None:
+    _walk(local_trial, [point])
+
+
+@pytest.mark.parametrize("first", range(0, len(OTHERS), TOGETHER))
+def test_engines_that_die_one_after_the_other_on_slurm_lose_nothing_and_do_nothing_twice(
+    slurm_trial: Trial, first: int
+) -> None:
+    _walk(slurm_trial, OTHERS[first : first + TOGETHER])
+
+
+def _walk(trial: Trial, points: Sequence[str]) -> None:
+    """Let engines die at each of these points, the runs of the dead ones going on under the next."""
     _write_chain(trial)
     runs: list[str] = []
-    for passing in PASSINGS:
-        runs += [trial.new_run() for _ in range(passing if point in ONCE_PER_RUN else 1)]
-        _crash(trial, point, passing)
+    for point in points:
+        for passing in PASSINGS:
+            runs += [trial.new_run() for _ in range(passing if point in ONCE_PER_RUN else 1)]
+            _crash(trial, point, passing)
 
     trial.finish()
 
