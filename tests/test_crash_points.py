@@ -1,4 +1,4 @@
-"""The engine dies at each of the named places, once at the first passing and once later; nothing is lost.
+"""The engine dies at each of the named places, at the first passing and at a later one; nothing is lost.
 
 What must be true after a restart is in `tests.support.trials.Trial.assert_completed`.
 """
@@ -21,6 +21,8 @@ from tests.support.polling import wait_until
 from tests.support.trials import Trial
 
 PASSINGS: Final = (1, 3)
+ON_SLURM: Final = (1,)
+"""There each job takes its time; later passings are walked on this machine and on the simulated cluster."""
 MAX_JOBS: Final = 4
 CHAIN: Final = ("c0", "c1", "c2")
 TASKS: Final = (*CHAIN, "loose")
@@ -30,7 +32,7 @@ SEARCHING: Final = ("after_search",)
 ONCE_PER_RUN: Final = ("after_lease", "before_release")
 OTHERS: Final = sorted(CRASH_POINTS.difference(CANCELLING, SEARCHING))
 TOGETHER: Final = 4
-"""At so many points engines die in one trial on Slurm, where each job takes its time."""
+"""At so many points engines die in one trial; the runs of the dead ones go on under the next."""
 
 
 def _write_chain(trial: Trial) -> None:
@@ -47,26 +49,14 @@ def _crash(trial: Trial, point: str, passing: int, *run_ids: str) -> None:
     assert died.exit_code == CRASHED, f"{point} was not passed {passing} times: {died}"
 
 
-@pytest.mark.parametrize("point", OTHERS)
-def test_an_engine_that_dies_at_a_crash_point_loses_nothing_and_does_nothing_twice(
-    local_trial: Trial, point: str
-) -> None:
-    _walk(local_trial, [point])
-
-
 @pytest.mark.parametrize("first", range(0, len(OTHERS), TOGETHER))
-def test_engines_that_die_one_after_the_other_on_slurm_lose_nothing_and_do_nothing_twice(
-    slurm_trial: Trial, first: int
+def test_engines_that_die_one_after_the_other_lose_nothing_and_do_nothing_twice(
+    trial: Trial, first: int
 ) -> None:
-    _walk(slurm_trial, OTHERS[first : first + TOGETHER])
-
-
-def _walk(trial: Trial, points: Sequence[str]) -> None:
-    """Let engines die at each of these points, the runs of the dead ones going on under the next."""
     _write_chain(trial)
     runs: list[str] = []
-    for point in points:
-        for passing in PASSINGS:
+    for point in OTHERS[first : first + TOGETHER]:
+        for passing in ON_SLURM if trial.place.name == "cluster" else PASSINGS:
             runs += [trial.new_run() for _ in range(passing if point in ONCE_PER_RUN else 1)]
             _crash(trial, point, passing)
 

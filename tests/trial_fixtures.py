@@ -15,17 +15,11 @@ def trial(request: pytest.FixtureRequest, command_line: CommandLine, diary: Diar
     kind: str = request.param
     if kind == "local":
         return Trial(command_line=command_line, diary=diary, place=ThisMachine(command_line.root))
-    slurm: Trial = request.getfixturevalue("slurm_trial")
-    return slurm
+    cluster: SlurmCluster = request.getfixturevalue("slurm_env")
+    return Trial(command_line=command_line, diary=diary, place=OnSlurm.now(cluster))
 
 
 @pytest.fixture
 def local_trial(command_line: CommandLine, diary: Diary) -> Trial:
     """Runs on this machine."""
     return Trial(command_line=command_line, diary=diary, place=ThisMachine(command_line.root))
-
-
-@pytest.fixture
-def slurm_trial(command_line: CommandLine, diary: Diary, slurm_env: SlurmCluster) -> Trial:
-    """Runs on the real Slurm."""
-    return Trial(command_line=command_line, diary=diary, place=OnSlurm.now(slurm_env))
