@@ -268,6 +268,8 @@ def test_who_waits_for_an_engine_that_does_not_answer_says_so(
     run_id = command_line.new_run("w")
     engine = command_line.start("run", "loop", run_id)
     wait_until(lambda: diary.started() == ["a"], PATIENCE_S)
+    # Then it has nothing to write any more: stopped while it writes, it would keep the store to itself.
+    wait_until(lambda: command_line.tasks(run_id)["a"]["attempts"][0]["state"] == "RUNNING", PATIENCE_S)
     engine.signal(signal.SIGSTOP)
     asking = command_line.start("run", "pause", run_id, "--json")
     wait_until(lambda: asking.stderr != "", PATIENCE_S)
