@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from matterstack.core.ids import UtcTime, utc_moment
 
 
@@ -15,11 +13,6 @@ def seconds_between(start: UtcTime | None, end: UtcTime | None) -> float | None:
     if start is None or end is None:
         return None
     return max(0.0, (utc_moment(end) - utc_moment(start)).total_seconds())
-
-
-def moment_or_none(text: UtcTime | None) -> datetime | None:
-    """Parse a stored time, if there is one."""
-    return None if text is None else utc_moment(text)
 
 
 def duration_text(seconds: float | None) -> str:

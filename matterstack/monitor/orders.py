@@ -14,7 +14,6 @@ from matterstack.core.messages import Cancel, Pause, Request, Rerun, Resume, Ret
 from matterstack.storage.layout import require_run_id
 
 MOST_BYTES: Final = 64 * 1024
-MOST_NESTED: Final = 20
 
 _Id = Annotated[str | int, Field(description="comes back with the reply")]
 _Reason = Annotated[str, StringConstraints(max_length=2000)]

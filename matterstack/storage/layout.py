@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -240,8 +239,3 @@ def require_run_id(text: str) -> RunId:
             hint="list them with: matterstack run list",
         )
     return RunId(text)
-
-
-def readable_file(path: Path) -> bool:
-    """Whether a regular file is there that this user may read."""
-    return path.is_file() and os.access(path, os.R_OK)

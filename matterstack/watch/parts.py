@@ -23,6 +23,7 @@ PROBLEM: Final = "bold red"
 SELECTED: Final = "reverse"
 MARK: Final = "▸ "
 NARROWEST: Final = 20
+STATUS_WIDTH: Final = 9
 _BAR: Final = (
     ("█", "green", frozenset({TaskStatus.SUCCEEDED})),
     ("█", "red", frozenset({TaskStatus.FAILED})),

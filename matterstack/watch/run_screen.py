@@ -18,6 +18,7 @@ from matterstack.watch.parts import (
     FAINT,
     HEAD,
     PROBLEM,
+    STATUS_WIDTH,
     Body,
     Scene,
     bar,
@@ -38,7 +39,6 @@ from matterstack.watch.text import clean, fit, rule, split, wrapped
 from matterstack.watch.view import FILTERS, selected_task
 
 TALL: Final = 30
-STATUS_WIDTH: Final = 9
 TRIES_WIDTH: Final = 3
 TIME_WIDTH: Final = 11
 LEAST_TASKS: Final = 4

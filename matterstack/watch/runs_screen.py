@@ -15,6 +15,7 @@ from matterstack.watch.known import Json, is_ending, is_open, live_jobs, run_pat
 from matterstack.watch.parts import (
     FAINT,
     HEAD,
+    STATUS_WIDTH,
     Body,
     Scene,
     bar,
@@ -32,7 +33,6 @@ from matterstack.watch.text import fit, rule, split
 from matterstack.watch.view import selected_run
 
 RUN_ID_WIDTH: Final = 22
-STATUS_WIDTH: Final = 9
 DONE_WIDTH: Final = 11
 JOBS_WIDTH: Final = 5
 LEAST_WHY: Final = 16
