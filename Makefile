@@ -14,6 +14,8 @@
 
 PYTHON ?= python3
 export PYTHON
+# Thousands of Python processes are started from here; without it each one would compile the sources anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -63,11 +65,12 @@ layers: $(FOR_TESTS)
 	@$(BIN)/lint-imports
 
 # The folder's name is short because Slurm's daemons put sockets into it.  Three at once, also on two processors:
-# many tests wait for Slurm.
+# many tests wait for Slurm.  The order of files is that of tests/conftest.py.
 tests: $(FOR_TESTS) $(FOR_CRATES)
 	@echo "== tests"
 	@folder=$$(mktemp -d /tmp/ms-XXXXXX) && \
-	{ $(BIN)/pytest --numprocesses 3 --dist loadfile --basetemp=$$folder/t; status=$$?; rm -rf $$folder; exit $$status; }
+	{ $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --basetemp=$$folder/t; \
+	status=$$?; rm -rf $$folder; exit $$status; }
 
 SEEDS ?= 1000
 FIRST ?= 0

@@ -5,13 +5,17 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from matterstack.core.errors import MatterStackError
-from matterstack.core.model import Campaign, Result, Results, Task, Workflow
-from matterstack.core.resources import Growth, Resources
-
 if TYPE_CHECKING:
     from matterstack import aio as aio
     from matterstack.client import connect as connect
+    from matterstack.core.errors import MatterStackError as MatterStackError
+    from matterstack.core.model import Campaign as Campaign
+    from matterstack.core.model import Result as Result
+    from matterstack.core.model import Results as Results
+    from matterstack.core.model import Task as Task
+    from matterstack.core.model import Workflow as Workflow
+    from matterstack.core.resources import Growth as Growth
+    from matterstack.core.resources import Resources as Resources
     from matterstack.embed.opening import open_engine as open_engine
 
 __all__ = [
@@ -31,8 +35,16 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-# What needs trio and the rest is loaded by those who use it: a campaign.py and `matterstack --help` do not.
+# Loaded by those who use it: a campaign.py does not need trio, and `matterstack --help` none of it.
 _LATER = {
+    "Campaign": "matterstack.core.model",
+    "Growth": "matterstack.core.resources",
+    "MatterStackError": "matterstack.core.errors",
+    "Resources": "matterstack.core.resources",
+    "Result": "matterstack.core.model",
+    "Results": "matterstack.core.model",
+    "Task": "matterstack.core.model",
+    "Workflow": "matterstack.core.model",
     "aio": "matterstack.aio",
     "connect": "matterstack.client",
     "open_engine": "matterstack.embed.opening",

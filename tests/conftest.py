@@ -1,4 +1,10 @@
-"""Fixtures for all tests."""
+"""Fixtures for all tests, and their order."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
 
 pytest_plugins = [
     "tests.slurm_fixtures",
@@ -6,3 +12,9 @@ pytest_plugins = [
     "tests.command_fixtures",
     "tests.trial_fixtures",
 ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of few tests first: theirs take longest, and a process that is given one last runs on alone."""
+    tests_of_file = Counter(item.path for item in items)
+    items.sort(key=lambda item: (tests_of_file[item.path], item.path))

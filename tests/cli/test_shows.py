@@ -72,13 +72,24 @@ def test_help_needs_none_of_the_heavy_modules() -> None:
         "    run_command_line()\n"
         "except SystemExit as end:\n"
         "    assert end.code == 0, end.code\n"
-        "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)\n"
+        "print(*sorted(sys.modules), file=sys.stderr)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = set(done.stderr.split())
     assert "asyncclick" in loaded
-    assert not loaded & {"pydantic", "rich", "sqlite3", "numpy", "trio_websocket", "ase"}
-    assert "matterstack.engine" not in done.stderr
+    heavy = {"trio", "pydantic", "rich", "sqlite3", "numpy", "trio_websocket", "ase"}
+    assert not loaded & {*heavy, "matterstack.engine", "matterstack.core.model"}
+
+
+def test_help_is_asked_for_where_only_commands_stand_before_it(command_line: CommandLine) -> None:
+    assert command_line.ok("--version").startswith("matterstack, version ")
+    unknown = command_line.run("rnu", "--help")
+    assert (unknown.exit_code, unknown.stdout) == (2, "")
+    assert "No such command 'rnu'" in unknown.stderr
+    # Here it is the value of an option.
+    reason = command_line.run("run", "pause", "20260101T000000-aaaaaa", "--reason", "--help")
+    assert reason.exit_code == 3
+    assert "20260101T000000-aaaaaa" in reason.stderr
 
 
 def test_a_fresh_folder_becomes_a_root_whose_workspace_completes(
