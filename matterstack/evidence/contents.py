@@ -13,10 +13,11 @@ from typing import Final
 
 from matterstack.evidence.crate.document import CRATE, crate_bytes
 from matterstack.evidence.crate.files import WORKFLOW, PayloadFile
+from matterstack.evidence.drawing import NARROW_IN, WIDE_IN
 from matterstack.evidence.gathering.sources import CAMPAIGN_OBJECT
-from matterstack.evidence.graph import GRAPH, graph_svg
+from matterstack.evidence.graph.picture import GRAPH, graph_svg
 from matterstack.evidence.manifest import MANIFEST, SEAL, manifest_bytes
-from matterstack.evidence.report.pages import REPORT_HTML, REPORT_MD, report_html, report_md
+from matterstack.evidence.report.pages import REPORT_HTML, REPORT_MD, Pictures, report_html, report_md
 from matterstack.evidence.survey import SURVEY, Survey, survey_bytes
 from matterstack.evidence.tables import config_json, tasks_csv, workflow_json
 from matterstack.evidence.timeline import TIMELINE, timeline_svg
@@ -50,10 +51,11 @@ def derived_files(view: View) -> Iterator[tuple[str, bytes]]:
     yield CONFIG, config_json(view)
     yield WORKFLOW, workflow_json(view)
     yield TASKS, tasks_csv(view)
-    pictures = {TIMELINE: timeline_svg(view), GRAPH: graph_svg(view)}
-    yield from pictures.items()
+    wide = {TIMELINE: timeline_svg(view, WIDE_IN), GRAPH: graph_svg(view, WIDE_IN)}
+    yield from wide.items()
     yield REPORT_MD, report_md(view)
-    yield REPORT_HTML, report_html(view, pictures)
+    narrow = {TIMELINE: timeline_svg(view, NARROW_IN), GRAPH: graph_svg(view, NARROW_IN)}
+    yield REPORT_HTML, report_html(view, Pictures(wide, narrow))
 
 
 def copied_files(survey: Survey) -> Iterator[tuple[str, PayloadFile]]:

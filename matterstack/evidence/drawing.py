@@ -20,9 +20,13 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
 
+WIDE_IN: Final = 9.0
+NARROW_IN: Final = 4.4
+"""For the screen of a phone."""
 INK: Final = "#1f2933"
 FAINT: Final = "#9aa5b1"
 GRID: Final = "#e4e7eb"
+WASH: Final = "#f5f7fa"
 COLORS: Final = {
     "waiting": "#f0b429",
     "running": "#2680c2",

@@ -46,20 +46,22 @@ class _Axis:
     label: str
 
 
-def timeline_svg(view: View) -> bytes:
+def timeline_svg(view: View, width_in: float) -> bytes:
     """Draw it."""
     spans = sorted(_spans(view), key=lambda span: (span.prepared, span.task_id, span.n))
     axis = _axis(max((span.end for span in spans), default=1.0), view.history.state.created_at)
     if not spans:
-        return svg("timeline", 9, 1.2, _draw_nothing)
+        return svg("timeline", width_in, 1.2, _draw_nothing)
     rows = _rows(spans)
     if len(rows) <= MOST_NAMED:
-        return svg("timeline", 9, 1.3 + 0.22 * len(rows), lambda figure: _draw_rows(figure, rows, axis, True))
+        return svg(
+            "timeline", width_in, 1.3 + 0.22 * len(rows), lambda figure: _draw_rows(figure, rows, axis, True)
+        )
     if len(rows) <= MOST_ROWS:
         return svg(
-            "timeline", 9, 1.3 + 0.03 * len(rows), lambda figure: _draw_rows(figure, rows, axis, False)
+            "timeline", width_in, 1.3 + 0.03 * len(rows), lambda figure: _draw_rows(figure, rows, axis, False)
         )
-    return svg("timeline", 9, 6, lambda figure: _draw_crowd(figure, spans, axis))
+    return svg("timeline", width_in, 6, lambda figure: _draw_crowd(figure, spans, axis))
 
 
 def _spans(view: View) -> list[_Span]:
@@ -106,8 +108,7 @@ def _draw_nothing(figure: Figure) -> None:
 
 
 def _draw_rows(figure: Figure, rows: Sequence[Sequence[_Span]], axis: _Axis, named: bool) -> None:
-    height = figure.get_figheight()
-    axes = figure.add_axes((0.2 if named else 0.06, 0.55 / height, 0.77 if named else 0.91, 1 - 1.0 / height))
+    axes = _axes(figure, 1.7 if named else 0.5, 0.55, 0.45)
     bars: dict[str, list[tuple[int, float, float]]] = {}
     for row, attempts in enumerate(rows):
         for span in attempts:
@@ -138,6 +139,14 @@ def _draw_rows(figure: Figure, rows: Sequence[Sequence[_Span]], axis: _Axis, nam
     _legend(figure, bars)
 
 
+def _axes(figure: Figure, left_in: float, bottom_in: float, top_in: float) -> Any:  # noqa: ANN401
+    """Axes with these margins, and a narrow one to the right."""
+    width, height = figure.get_size_inches()
+    return figure.add_axes(
+        (left_in / width, bottom_in / height, 1 - (left_in + 0.25) / width, 1 - (bottom_in + top_in) / height)
+    )
+
+
 def _name_rows(axes: Any, rows: Sequence[Sequence[_Span]]) -> None:  # noqa: ANN401  matplotlib's are untyped
     names = [
         shortened(row[0].task_id, 20) + (f" ×{len(row)}" if len(row) > 1 else "")  # noqa: RUF001
@@ -160,8 +169,9 @@ def _legend(figure: Figure, kinds: Any) -> None:  # noqa: ANN401  any collection
         loc="upper center",
         ncols=len(shown),
         bbox_to_anchor=(0.5, 1.0),
-        fontsize=9,
+        fontsize=9 if figure.get_figwidth() > 5 else 7,
         handlelength=1.2,
+        columnspacing=1.2,
     )
 
 
@@ -172,13 +182,14 @@ def _draw_crowd(figure: Figure, spans: Sequence[_Span], axis: _Axis) -> None:
     starts = [span.started if span.started is not None else span.end for span in spans]
     waiting = _level(((s.prepared, start) for s, start in zip(spans, starts, strict=True)), longest)
     running = _level(((start, s.end) for s, start in zip(spans, starts, strict=True)), longest)
-    above = figure.add_axes((0.09, 0.55, 0.87, 0.36))
+    height = figure.get_figheight()
+    above = _axes(figure, 0.8, 0.55 * height, 0.55)
     above.fill_between(times, running, step="mid", color=COLORS["running"], linewidth=0)
     both = [a + b for a, b in zip(running, waiting, strict=True)]
     above.fill_between(times, running, both, step="mid", color=COLORS["waiting"], linewidth=0)
     above.set_ylabel("attempts at the same time")
     above.set_ylim(bottom=0)
-    below = figure.add_axes((0.09, 0.1, 0.87, 0.36))
+    below = _axes(figure, 0.8, 0.55, 0.54 * height)
     kinds = {"waiting", "running"}
     for kind in ("ended well", "failed", "cancelled"):
         ends = [span.end for span in spans if span.outcome == kind]
@@ -191,7 +202,7 @@ def _draw_crowd(figure: Figure, spans: Sequence[_Span], axis: _Axis) -> None:
         axes.grid(axis="y", color=GRID, linewidth=0.8)
         _finish(axes, axis)
     above.set_xlabel("")
-    figure.text(0.09, 0.93, f"{len(spans)} attempts", color=INK, fontsize=9)
+    above.set_title(f"{len(spans)} attempts", loc="left", color=INK, fontsize=9)
     _legend(figure, kinds)
 
 

@@ -57,6 +57,28 @@ def test_the_page_fits_its_window_and_asks_for_nothing_else(
     page.close()
 
 
+@pytest.mark.parametrize("status", STORIES)
+def test_on_a_phone_no_table_and_no_picture_is_wider_than_the_screen(
+    status: str, bundle_of: BundleOf, browser: Browser
+) -> None:
+    page = browser.new_page(viewport={"width": WIDTHS["phone"], "height": 900})
+    page.goto((bundle_of(status) / "report.html").as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(it => { it.open = true; })")
+    scrolled = "[...document.querySelectorAll('.wide')].filter(it => it.scrollWidth > it.clientWidth + 1)"
+    assert page.evaluate(f"{scrolled}.map(it => it.innerText)") == []
+    shrunk = page.evaluate(
+        "[...document.querySelectorAll('.drawn img')].map(it => it.clientWidth / it.naturalWidth)"
+    )
+    assert len(shrunk) == 2
+    assert all(factor > 0.75 for factor in shrunk), "text of 8 points is to be read"
+    if status != "PENDING":
+        said = page.locator(".of-tasks td").evaluate_all(
+            "cells => cells.map(it => getComputedStyle(it, '::before').content)"
+        )
+        assert {'"task"', '"iteration"', '"status"'} <= set(said)
+    page.close()
+
+
 @pytest.mark.parametrize(("status", "complete"), [(status, status == "COMPLETED") for status in STORIES])
 def test_both_reports_say_the_status_and_whether_the_evidence_is_complete(
     status: str, complete: bool, bundle_of: BundleOf
@@ -100,7 +122,7 @@ def test_the_campaign_s_own_pictures_are_in_the_page_and_linked_from_the_text(
     linked = re.findall(r"!\[[^]]*\]\(<(outputs/[^>]*)>\)", text)
     assert linked == ["outputs/rank.1/r.svg", "outputs/mix.1/mix.svg"]
     assert all((folder / place).is_file() for place in linked)
-    assert (folder / "report.html").read_text().count("data:image/svg+xml;base64,") == 4
+    assert (folder / "report.html").read_text().count("data:image/svg+xml;base64,") == 6
 
 
 def test_the_provenance_of_an_output_is_its_command_inputs_host_job_and_times(

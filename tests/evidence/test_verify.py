@@ -34,11 +34,11 @@ def drawn_once() -> Iterator[None]:
     """The same picture is drawn once: most of what is checked here is drawn again and again otherwise."""
     known: dict[str, bytes] = {}
 
-    def once(draw: Callable[[View], bytes]) -> Callable[[View], bytes]:
-        def drawn(view: View) -> bytes:
-            key = f"{draw.__name__} {view.history} {view.survey}"
+    def once(draw: Callable[[View, float], bytes]) -> Callable[[View, float], bytes]:
+        def drawn(view: View, width_in: float) -> bytes:
+            key = f"{draw.__name__} {width_in} {view.history} {view.survey}"
             if key not in known:
-                known[key] = draw(view)
+                known[key] = draw(view, width_in)
             return known[key]
 
         return drawn

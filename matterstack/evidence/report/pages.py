@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
+import attrs
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from matterstack.core.states import TaskStatus
@@ -26,25 +27,45 @@ from matterstack.evidence.view import View
 
 REPORT_MD: Final = "report.md"
 REPORT_HTML: Final = "report.html"
+_DRAWN: Final = {
+    "timeline.svg": "When attempts waited and ran",
+    "graph.svg": "Tasks and what they depend on",
+}
 FOLDED_OVER: Final = 60
 """Longer tables of the page are folded away until they are asked for."""
 FOLDED_CARDS_OVER: Final = 20
 """So are more cards: each of them is as high as many rows."""
 
 
+@attrs.frozen
+class Pictures:
+    """SVG files by name, for a window and for a phone."""
+
+    wide: Mapping[str, bytes]
+    narrow: Mapping[str, bytes]
+
+
 def report_md(view: View) -> bytes:
     """The report as text, for any reader of Markdown."""
-    return _rendered("report.md", view, {})
+    return _rendered("report.md", _context(view))
 
 
-def report_html(view: View, pictures: Mapping[str, bytes]) -> bytes:
+def report_html(view: View, pictures: Pictures) -> bytes:
     """The report as one page that needs nothing else."""
-    return _rendered("report.html", view, pictures)
+    drawn = [
+        {
+            "id": name.removesuffix(".svg"),
+            "says": says,
+            "wide": data_uri("image/svg+xml", pictures.wide[name]),
+            "narrow": data_uri("image/svg+xml", pictures.narrow[name]),
+        }
+        for name, says in _DRAWN.items()
+    ]
+    return _rendered("report.html", _context(view) | {"drawn": drawn})
 
 
-def _rendered(name: str, view: View, pictures: Mapping[str, bytes]) -> bytes:
-    template = _environment().get_template(f"{name}.j2")
-    return template.render(_context(view, pictures)).encode("utf-8")
+def _rendered(name: str, context: Mapping[str, Any]) -> bytes:
+    return _environment().get_template(f"{name}.j2").render(context).encode("utf-8")
 
 
 @cache
@@ -69,7 +90,7 @@ def _environment() -> Environment:
     return environment
 
 
-def _context(view: View, pictures: Mapping[str, bytes]) -> dict[str, Any]:
+def _context(view: View) -> dict[str, Any]:
     state = view.history.state
     tasks = [task_row(view, task) for task in state.tasks.values()]
     return {
@@ -99,8 +120,6 @@ def _context(view: View, pictures: Mapping[str, bytes]) -> dict[str, Any]:
         "notes": view.history.notes,
         "caps": cap_rows(view),
         "usage": usage_rows(view),
-        "timeline": _inline("timeline.svg", pictures),
-        "graph": _inline("graph.svg", pictures),
         "foreign": view.survey.foreign,
         "created_by": shown(view.history.created.by),
         "sources": list(view.survey.made_from()),
@@ -110,7 +129,3 @@ def _context(view: View, pictures: Mapping[str, bytes]) -> dict[str, Any]:
         "folded_cards_over": FOLDED_CARDS_OVER,
         "states": FileState,
     }
-
-
-def _inline(name: str, pictures: Mapping[str, bytes]) -> str:
-    return data_uri("image/svg+xml", pictures[name]) if name in pictures else name

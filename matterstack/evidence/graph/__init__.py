@@ -1,0 +1,1 @@
+"""The picture of a run's tasks: what to draw (frames), where (places), and the drawing (picture)."""
