@@ -89,7 +89,8 @@ class ProcessPlanner:
 
     async def _start(self, request: PlanningRequest, writing: int, log: int) -> trio.Process:
         return await trio.lowlevel.open_process(
-            [sys.executable, "-m", "matterstack.campaign_process"],
+            # -B: no __pycache__ in a user's folder, least of all by a preview.
+            [sys.executable, "-B", "-m", "matterstack.campaign_process"],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,

@@ -72,7 +72,9 @@ def test_the_table_has_no_code_that_is_not_in_the_manual() -> None:
 
 HAS_CGROUPS: Final = all((CGROUP_MOUNT / name).is_dir() for name in ("freezer", "memory"))
 """Only cgroups make Slurm say OUT_OF_MEMORY; else it kills the job like any other process would."""
-SMALL: Final = Resources(memory_mib=20)
+ELSEWHERE: Final = {"exclude": "map[4-7]"}
+"""The nodes to which something happens are for those to whose jobs it shall."""
+SMALL: Final = Resources(memory_mib=20, extra=ELSEWHERE)
 STAYS: Final = "while [ ! -e go ]; do sleep 0.1; done"
 FILLS_MEMORY: Final = "python3 -c 'x = bytearray(400 << 20); import time; time.sleep(20)'"
 
@@ -116,7 +118,7 @@ def _on(node: str, cpus: int = 1, partition: str | None = None, **extra: str) ->
 
 
 def _extra(**extra: str) -> Resources:
-    return Resources(memory_mib=20, extra=extra)
+    return Resources(memory_mib=20, extra=ELSEWHERE | extra)
 
 
 SIGKILLED: Final = "Slurm says FAILED: JobLaunchFailure"
@@ -124,11 +126,11 @@ OOM: Final = (
     Case(
         Seen(ERROR, "OUT_OF_MEMORY", "its job used more memory than it asked for, .*", 137),
         FILLS_MEMORY,
-        Resources(memory_mib=60),
+        Resources(memory_mib=60, extra=ELSEWHERE),
         Seen(ERROR, "OUT_OF_MEMORY", "its job used more memory than it asked for, .*", 137),
     )
     if HAS_CGROUPS
-    else Case(Seen(ERROR, "FAILED", SIGKILLED), FILLS_MEMORY, Resources(memory_mib=60))
+    else Case(Seen(ERROR, "FAILED", SIGKILLED), FILLS_MEMORY, Resources(memory_mib=60, extra=ELSEWHERE))
 )
 
 ENDS: Final[Mapping[str, Case]] = {
