@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
 from matterstack.backends.base import Backend
-from matterstack.backends.local import LocalBackend
-from matterstack.backends.slurm.backend import SlurmBackend
-from matterstack.backends.slurm.ssh.connection import Connection
-from matterstack.backends.slurm.ssh.root_id import root_id
-from matterstack.backends.slurm.ssh.site import SshSite
 from matterstack.core.config import BackendConfig, LocalBackendConfig, SlurmBackendConfig
 from matterstack.core.ids import BackendName
 from matterstack.storage.layout import Root
 from matterstack.storage.threads import WorkerThreads
 
-_CONFIG: TypeAdapter[BackendConfig] = TypeAdapter(BackendConfig)
+if TYPE_CHECKING:
+    from matterstack.backends.slurm.ssh.site import SshSite
+
+# Each kind of backend is imported where one is made: an engine that needs none of a kind starts without it.
 
 
 def make_backend(
@@ -33,16 +31,25 @@ def make_backend(
     Raises:
         StoreError: the name of the root on clusters cannot be read or kept.
     """
-    parsed = _CONFIG.validate_python(dict(config))
+    adapter: TypeAdapter[BackendConfig] = TypeAdapter(BackendConfig)
+    parsed = adapter.validate_python(dict(config))
     lock_file = (locks or root.locks) / f"submit-{name}.lock"
     if isinstance(parsed, LocalBackendConfig):
+        from matterstack.backends.local import LocalBackend
+
         return LocalBackend(name, parsed, lock_file)
+    from matterstack.backends.slurm.backend import SlurmBackend
+
     return SlurmBackend(name, parsed, lock_file, site=_site(name, parsed, root))
 
 
 def _site(name: BackendName, config: SlurmBackendConfig, root: Root) -> SshSite | None:
     if config.ssh is None:
         return None
+    from matterstack.backends.slurm.ssh.connection import Connection
+    from matterstack.backends.slurm.ssh.root_id import root_id
+    from matterstack.backends.slurm.ssh.site import SshSite
+
     return SshSite(
         name=name,
         root=root.path,

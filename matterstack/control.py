@@ -9,19 +9,17 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import trio
 
 from matterstack.actors.runtime import Runtime
 from matterstack.core.apply import Touched, new_run
-from matterstack.core.config import RunConfig, merge, parse_config
 from matterstack.core.errors import CampaignError, ConfigError, MatterStackError, StoreError, error_of
 from matterstack.core.facts import RunCreated
 from matterstack.core.ids import SLUG_PATTERN, RunId, new_run_id
 from matterstack.core.messages import Request
-from matterstack.engine import open_engine
 from matterstack.origins import record_origins
 from matterstack.pickled_campaign import PickledCampaign
 from matterstack.storage.codec import dumps
@@ -32,6 +30,9 @@ from matterstack.storage.layout import Root, RunFolder, Workspace
 from matterstack.storage.leases import Holder, is_held, lease_holder, this_process
 from matterstack.storage.queries import require_run
 from matterstack.storage.schema import open_database, translated_errors
+
+if TYPE_CHECKING:
+    from matterstack.core.config import RunConfig
 
 SITE_CONFIG: Final = "~/.config/matterstack/config.json"
 ANSWER_INTERVAL_S: Final = 0.1
@@ -63,6 +64,8 @@ def effective_config(
     Raises:
         ConfigError: naming the file and the field.
     """
+    from matterstack.core.config import parse_config  # pydantic: not for those who only ask a run
+
     layers: dict[str, str] = {}
     for path in (site_config_file(), *([] if workspace is None else [workspace.config_file])):
         try:
@@ -76,6 +79,17 @@ def effective_config(
     if overrides:
         layers[overrides_name] = dumps(overrides)
     return parse_config(layers)
+
+
+def config_of_new_run(root: Root, slug: str, overrides: Mapping[str, Any]) -> RunConfig:
+    """What a run of a workspace would be made with.
+
+    Raises:
+        ConfigError, NotFoundError, CampaignError: as `create_run`.
+    """
+    workspace = root.workspace(slug)
+    require_campaign(workspace)
+    return effective_config(workspace, overrides)
 
 
 def require_campaign(workspace: Workspace) -> None:
@@ -218,6 +232,8 @@ async def ask_run(
                 return Answer(by_engine=True)
             is_served, holder = await runtime.store(_server, connection, root, run_id)
             if not is_served:
+                from matterstack.engine import open_engine  # half the time of a command would go into it
+
                 try:
                     async with open_engine(root, runtime=Runtime(clock=runtime.clock)) as engine:
                         carried_out = await engine.carry_out_commands(run_id)
@@ -269,9 +285,9 @@ def _raise_refusal(outcome: Mapping[str, Any]) -> None:
 __all__ = [
     "Answer",
     "ask_run",
+    "config_of_new_run",
     "create_run",
     "effective_config",
-    "merge",
     "require_campaign",
     "site_config_file",
     "user_name",

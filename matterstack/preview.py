@@ -24,7 +24,7 @@ from matterstack.backends.slurm.backend import SlurmBackend
 from matterstack.backends.slurm.commands import Finished
 from matterstack.backends.slurm.site import Account, NotSubmittedError, Order, own_account
 from matterstack.backends.slurm.ssh.root_id import base_there, root_id
-from matterstack.control import effective_config, require_campaign
+from matterstack.control import config_of_new_run
 from matterstack.core import messages as m
 from matterstack.core.apply import Touched, apply, new_run
 from matterstack.core.config import RunConfig, SlurmBackendConfig, SshConfig
@@ -103,7 +103,7 @@ async def preview(root: Root, slug: str, overrides: Mapping[str, Any], runtime: 
         CampaignError: as the engine tells it; also what a backend can never give.
         ConfigError, NotFoundError: as `matterstack.control.create_run`.
     """
-    config = _config(root, slug, overrides)
+    config = config_of_new_run(root, slug, overrides)
     plan = await plan_first(root, slug, config, runtime)
     if plan.workflow is None:
         return Preview()
@@ -119,15 +119,11 @@ async def check_first_plan(
 ) -> list[str]:
     """Refuse a run whose first jobs could never run; returns the warnings of `Preview`, a line each.
 
-    Where all jobs run on this machine nothing is asked: its engine says the same at once.
-
     Raises:
         CampaignError: naming the task, the field, the value and the limit.
         ConfigError, NotFoundError: as `matterstack.control.create_run`.
     """
-    config = _config(root, slug, overrides)
-    if not any(isinstance(backend, SlurmBackendConfig) for backend in config.backends.values()):
-        return []
+    config = config_of_new_run(root, slug, overrides)
     plan: FirstPlan | None = None
     try:
         with trio.move_on_after(planning_s):
@@ -153,12 +149,6 @@ def _bad_questions(plan: FirstPlan) -> Iterator[str]:
                 read_manifest(task.task.operator, task.task.params)
             except ManifestError as error:
                 yield f"task {task_id} would fail: {error}"
-
-
-def _config(root: Root, slug: str, overrides: Mapping[str, Any]) -> RunConfig:
-    workspace = root.workspace(slug)
-    require_campaign(workspace)
-    return effective_config(workspace, overrides)
 
 
 async def plan_first(root: Root, slug: str, config: RunConfig, runtime: Runtime) -> FirstPlan:

@@ -31,7 +31,7 @@ CANCELLING: Final = ("before_cancel", "after_cancel")
 SEARCHING: Final = ("after_search",)
 ONCE_PER_RUN: Final = ("after_lease", "before_release")
 OTHERS: Final = sorted(CRASH_POINTS.difference(CANCELLING, SEARCHING))
-TOGETHER: Final = 4
+TOGETHER: Final = 6
 """At so many points engines die in one trial; the runs of the dead ones go on under the next."""
 
 

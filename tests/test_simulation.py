@@ -17,7 +17,7 @@ from tests.simulation.scenario import DAY_S
 from tests.simulation.soak import replay_line
 from tests.simulation.world import BrokenPromiseError, Outcome, play
 
-SEEDS: Final = 60
+SEEDS: Final = 40
 GROUP: Final = 20
 
 

@@ -72,14 +72,18 @@ async def run_init(
     """
     from matterstack.actors.runtime import Runtime
     from matterstack.cli.printing import print_json
-    from matterstack.preview import check_first_plan
+    from matterstack.control import config_of_new_run
 
     root = current_root(context)
     if show_script:
         await _show_script(root, slug, settings, as_json)
         return
-    for warning in await check_first_plan(root, slug, parse_settings(settings), Runtime()):
-        click.echo(f"Warning: {warning}", err=True)
+    # Of a run whose jobs all stay on this machine the engine says the same at once.
+    if config_of_new_run(root, slug, parse_settings(settings)).uses_slurm:
+        from matterstack.preview import check_first_plan
+
+        for warning in await check_first_plan(root, slug, parse_settings(settings), Runtime()):
+            click.echo(f"Warning: {warning}", err=True)
     run_id = await _create(root, slug, settings)
     if as_json:
         print_json({"run_id": run_id})

@@ -98,6 +98,11 @@ class RunConfig(BaseModel):
     params: dict[str, Any] = {}
     backends: dict[str, BackendConfig] = {}
 
+    @property
+    def uses_slurm(self) -> bool:
+        """Whether any of its backends is a cluster."""
+        return any(isinstance(backend, SlurmBackendConfig) for backend in self.backends.values())
+
     @field_validator("backends")
     @classmethod
     def _no_backend_is_called_like_ours(cls, backends: dict[str, BackendConfig]) -> dict[str, BackendConfig]:

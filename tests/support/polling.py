@@ -4,7 +4,9 @@ from collections.abc import Callable
 from time import monotonic, sleep
 from typing import Final
 
-INTERVAL_S: Final = 0.02
+SHORTEST_INTERVAL_S: Final = 0.02
+LONGEST_INTERVAL_S: Final = 0.1
+"""What is awaited needs the processor that asking takes."""
 
 
 def is_soon(predicate: Callable[[], bool], timeout_s: float) -> bool:
@@ -14,10 +16,12 @@ def is_soon(predicate: Callable[[], bool], timeout_s: float) -> bool:
     time is not taken for a condition that never came.
     """
     deadline = monotonic() + timeout_s
+    interval_s = SHORTEST_INTERVAL_S
     while not predicate():
         if monotonic() > deadline:
             return predicate()
-        sleep(INTERVAL_S)
+        sleep(interval_s)
+        interval_s = min(1.1 * interval_s, LONGEST_INTERVAL_S)
     return True
 
 
