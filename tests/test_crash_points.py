@@ -21,8 +21,8 @@ from tests.support.polling import wait_until
 from tests.support.trials import Trial
 
 PASSINGS: Final = (1, 3)
-ON_SLURM: Final = (1,)
-"""There each job takes its time; later passings are walked on this machine and on the simulated cluster."""
+PASSING_AT: Final = {"local": 3, "cluster": 1}
+"""Each point is walked once here and once on Slurm, and both passings of it on the simulated cluster."""
 MAX_JOBS: Final = 4
 CHAIN: Final = ("c0", "c1", "c2")
 TASKS: Final = (*CHAIN, "loose")
@@ -56,9 +56,9 @@ def test_engines_that_die_one_after_the_other_lose_nothing_and_do_nothing_twice(
     _write_chain(trial)
     runs: list[str] = []
     for point in OTHERS[first : first + TOGETHER]:
-        for passing in ON_SLURM if trial.place.name == "cluster" else PASSINGS:
-            runs += [trial.new_run() for _ in range(passing if point in ONCE_PER_RUN else 1)]
-            _crash(trial, point, passing)
+        passing = PASSING_AT[trial.place.name]
+        runs += [trial.new_run() for _ in range(passing if point in ONCE_PER_RUN else 1)]
+        _crash(trial, point, passing)
 
     trial.finish()
 

@@ -17,8 +17,8 @@ from tests.simulation.scenario import DAY_S
 from tests.simulation.soak import replay_line
 from tests.simulation.world import BrokenPromiseError, Outcome, play
 
-SEEDS: Final = 40
-GROUP: Final = 20
+SEEDS: Final = 30
+GROUP: Final = 15
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, GROUP))

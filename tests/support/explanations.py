@@ -43,7 +43,7 @@ def await_cause(
         return causes[0]["kind"] == kind and is_it(causes[0])
 
     def is_told() -> bool:
-        return is_first(_explained_here(command_line, run_id)) and is_first(explained(command_line, run_id))
+        return is_first(explained_here(command_line, run_id)) and is_first(explained(command_line, run_id))
 
     try:
         wait_until(is_told, PATIENCE_S)
@@ -52,7 +52,8 @@ def await_cause(
     return found
 
 
-def _explained_here(command_line: CommandLine, run_id: str) -> Causes:
+def explained_here(command_line: CommandLine, run_id: str) -> Causes:
+    """The same, without the cost of a process."""
     now = utc_text(datetime.now(UTC))
 
     def load(store: sqlite3.Connection) -> Causes:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import attrs
 
 from tests.support.command import PATIENCE_S, Running
+from tests.support.explanations import explained_here
 from tests.support.places import OnSlurm
 from tests.support.polling import wait_until
 from tests.support.slurm_cluster import SlurmCluster
@@ -105,9 +106,8 @@ class Scene:
         )
 
     def causes(self) -> list[str]:
-        """What `run explain` says of the first run."""
-        said = self.trial.command_line.json("run", "explain", self.run_ids[0])
-        return [cause["kind"] for cause in said["causes"]]
+        """Kinds of what `run explain` says of the first run."""
+        return [cause["kind"] for cause in explained_here(self.trial.command_line, self.run_ids[0])]
 
     def wait_completed(self, timeout_s: float = PATIENCE_S) -> None:
         """Wait for the ends of all runs."""

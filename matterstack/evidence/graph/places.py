@@ -146,7 +146,7 @@ def _columns(counts: Sequence[int], most: int) -> list[int]:
     """How many boxes of each frame stand side by side: at most so many together, at least one of each.
 
     >>> _columns([7], 6), _columns([5, 1, 3], 6), _columns([4, 4], 6)
-    ([4], [2, 1, 3], [3, 3])
+    ([4], [2, 1, 3], [2, 2])
     """
     columns = list(counts)
     while sum(columns) > most and max(columns) > 1:
