@@ -38,7 +38,7 @@ def test_promises_hold_over_virtual_days_of_faults_and_crashes(first: int) -> No
     assert {"COMPLETED", "FAILED"} <= {status for outcome in outcomes for status in outcome.statuses}
 
 
-@pytest.mark.parametrize("seed", [3, 24])
+@pytest.mark.parametrize("seed", [3])
 def test_a_seed_is_the_same_again_also_in_another_process(seed: int) -> None:
     program = f"from tests.test_simulation import digest, play; print(digest(play({seed})))"
     done = subprocess.run(

@@ -227,7 +227,7 @@ def _quieter(what: Scenario) -> Scenario:
 
 TestRunsAgainstModel = RunsAgainstModel.TestCase
 TestRunsAgainstModel.settings = settings(
-    max_examples=40,
+    max_examples=25,
     stateful_step_count=20,
     deadline=None,
     derandomize=True,

@@ -1,6 +1,7 @@
 """The private Slurm that other tests rely on: it runs jobs, breaks and mends as told, and leaves nothing."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -106,7 +107,8 @@ def test_sacct_fails_while_accounting_is_down(slurm_env: SlurmCluster) -> None:
     slurm_env.kill_accounting()
     refused = slurm_env.run("sacct", check=False)
     assert refused.returncode == 1
-    assert "Connection refused" in refused.stderr
+    # Refused, or cut off in the moment of the daemon's death.
+    assert re.search("Connection refused|not connected", refused.stderr)
     slurm_env.start_accounting()
     assert slurm_env.run("sacct").returncode == 0
 

@@ -17,7 +17,7 @@ from tests.support.random_runs import PROGRAMS, Step, steps
 from tests.support.states import ToldRun, comparable, derived, kinds, recomputed
 
 _T = TypeVar("_T", bound=f.Fact)
-MANY = settings(max_examples=150, deadline=None)
+MANY = settings(max_examples=80, deadline=None)
 Program = list[Step]
 
 
