@@ -110,7 +110,8 @@ async def _ask(context: click.Context, run_id: RunId, request: object, as_json: 
         f"run {run_id} is {summary.status}" + (f": {summary.status_reason}" if summary.status_reason else "")
     )
     if not answer.by_engine and isinstance(request, Resume | Retry | Rerun):
-        click.echo(f"no engine serves it; start one with: matterstack run loop {run_id}")
+        click.echo("a `matterstack run loop` that serves all runs takes it up by itself; if there is none:")
+        click.echo(f"  matterstack run loop {run_id}")
 
 
 def _say_whom_it_waits_for(run_id: RunId, holder: Holder) -> None:

@@ -76,6 +76,10 @@ def test_on_a_phone_no_table_and_no_picture_is_wider_than_the_screen(
             "cells => cells.map(it => getComputedStyle(it, '::before').content)"
         )
         assert {'"task"', '"iteration"', '"status"'} <= set(said)
+    shown = page.locator(".stacked td:empty").evaluate_all(
+        "all => all.filter(it => it.offsetHeight > 0).length"
+    )
+    assert shown == 0, "a cell without text is a label of nothing"
     page.close()
 
 
