@@ -71,13 +71,13 @@ _T = TypeVar("_T")
 
 SWEEP_INTERVAL_S: Final = 30.0
 """How often jobs of runs that nobody serves are looked after."""
-ASK_S: Final = 30.0
+ASK_S: Final = 60.0
 """How often answers are looked for without any sign of one."""
 ASK_NETWORK_S: Final = 10.0
 """The same on a network file system, which gives no signs of what other hosts do."""
 QUIET_AFTER_S: Final = 10.0
 """How long nothing must have changed until the store is looked at less often, by `QUIET_FACTOR`."""
-QUIET_FACTOR: Final = 2
+QUIET_FACTOR: Final = 3
 FATAL: Final = (StoreError, LeaseLostError)
 _NUMBERS: Final = count(1)
 
