@@ -1,9 +1,7 @@
-"""Answers are noticed at once on a local disk, at next to no cost."""
+"""Answers are noticed at once on a local disk; what that costs is in benchmarks/idle_engine.py."""
 
 from __future__ import annotations
 
-import os
-import time
 from pathlib import Path
 
 import trio
@@ -64,22 +62,3 @@ async def test_links_in_a_folder_are_not_followed(tmp_path: Path) -> None:
             await watch.wait_change()
         assert waited.cancelled_caught
         nursery.cancel_scope.cancel()
-
-
-async def test_two_hundred_folders_in_which_nothing_happens_cost_next_to_nothing(tmp_path: Path) -> None:
-    folders = [tmp_path / str(n) for n in range(200)]
-    for folder in folders:
-        folder.mkdir()
-    watch = AnswerWatch()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(watch.serve)
-        watch.only(set(folders))
-        with trio.fail_after(LONG_S):
-            await watch.wait_change()
-        before, since = time.process_time(), trio.current_time()
-        with trio.move_on_after(3.0):
-            await watch.wait_change()
-        used, passed = time.process_time() - before, trio.current_time() - since
-        nursery.cancel_scope.cancel()
-    assert passed >= 3.0
-    assert used / passed < 0.01, f"{used:.3f} s of processor time in {passed:.1f} s on {os.cpu_count()} cores"
