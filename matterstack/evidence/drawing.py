@@ -73,6 +73,11 @@ def svg(name: str, width_in: float, height_in: float, draw: Callable[[Figure], N
     return file.getvalue()
 
 
+def legend_points(width_in: float) -> float:
+    """Size of a legend's text: all words of it stand side by side."""
+    return 9.0 if width_in >= WIDE_IN else 7.0
+
+
 def _make_plain(text: Any) -> None:  # noqa: ANN401  matplotlib's classes have no types
     text.set_parse_math(False)
     text.set_fontproperties(FontProperties(fname=str(_font_file()), size=text.get_fontsize()))

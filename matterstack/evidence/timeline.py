@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from matterstack.core.ids import UtcTime
 from matterstack.core.run_state import AttemptState
 from matterstack.core.states import JobState
-from matterstack.evidence.drawing import COLORS, GRID, INK, shortened, svg
+from matterstack.evidence.drawing import COLORS, GRID, INK, legend_points, shortened, svg
 from matterstack.evidence.durations import seconds_between
 from matterstack.evidence.view import View
 
@@ -169,7 +169,7 @@ def _legend(figure: Figure, kinds: Any) -> None:  # noqa: ANN401  any collection
         loc="upper center",
         ncols=len(shown),
         bbox_to_anchor=(0.5, 1.0),
-        fontsize=9 if figure.get_figwidth() > 5 else 7,
+        fontsize=legend_points(figure.get_figwidth()),
         handlelength=1.2,
         columnspacing=1.2,
     )

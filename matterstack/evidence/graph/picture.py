@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Patch
 
 from matterstack.core.states import TaskStatus
-from matterstack.evidence.drawing import COLORS, FAINT, INK, WASH, shortened, svg
+from matterstack.evidence.drawing import COLORS, FAINT, INK, WASH, legend_points, shortened, svg
 from matterstack.evidence.graph.frames import Box, Frame, Graph, graph_of_tasks
 from matterstack.evidence.graph.places import (
     MARGIN,
@@ -68,7 +68,7 @@ def _draw(figure: Figure, width_in: float, graph: Graph, places: Places) -> None
         handles=[Patch(color=STATUS_COLORS[status], label=status.value) for status in shown],
         loc="upper center",
         ncols=len(shown),
-        fontsize=9 if width_in > 5 else 7,
+        fontsize=legend_points(width_in),
         handlelength=1.2,
         columnspacing=1.2,
         borderaxespad=0.2,
