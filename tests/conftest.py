@@ -6,6 +6,9 @@ from collections import Counter
 
 import pytest
 
+# What the helpers assert is told in full, too.
+pytest.register_assert_rewrite("tests.support")
+
 pytest_plugins = [
     "tests.slurm_fixtures",
     "tests.sshd_fixtures",

@@ -12,6 +12,8 @@ from tests.support.slurm_cluster import SlurmCluster
 
 _TURNED_AWAY: Final = re.compile(r"^job (\S+) does no work: another job has claimed", re.MULTILINE)
 _TOKEN: Final = re.compile(r"ms-[a-z2-7]{20}")
+_REST_OF_AN_ARRAY: Final = "_["
+"""In the id of tasks that wait: squeue names each; the accounting lags behind, and does not."""
 _JOB_ARGUMENTS: Final = 2  # a shell and its script
 
 
@@ -122,6 +124,8 @@ class OnSlurm:
         for question in asked:
             for line in self.cluster.output(*question).splitlines():
                 job_id, state, name = line.split("|", 2)
+                if _REST_OF_AN_ARRAY in job_id:
+                    continue
                 was_cancelled = state.startswith("CANCELLED")
                 found[job_id] = Job(job_id, None, name, was_cancelled=was_cancelled)
         return [job for job in found.values() if job.job_id not in self.earlier]

@@ -173,6 +173,10 @@ class ClusterConfig:
         return self.directory / "mysql"
 
     @property
+    def database_scratch(self) -> Path:
+        return self.directory / "mysql-tmp"
+
+    @property
     def database_socket(self) -> Path:
         return self.run / "mysql.sock"
 

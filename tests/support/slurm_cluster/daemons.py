@@ -129,6 +129,7 @@ class Daemons:
     def start_database(self) -> None:
         """Make the database if there is none, start MariaDB, and wait for its socket."""
         command = ["mariadbd", "--no-defaults", *_long(self._database_options()), *_DATABASE_SWITCHES]
+        self.config.database_scratch.mkdir(mode=0o700, exist_ok=True)
         if not self.config.database.exists():
             self._make_database(command)
         if self.database.process is None:
@@ -152,6 +153,8 @@ class Daemons:
     def _database_options(self) -> dict[str, object]:
         return {
             "datadir": self.config.database,
+            # One that starts removes what looks like a temporary table there, also another one's.
+            "tmpdir": self.config.database_scratch,
             "user": current_user(),
             "socket": self.config.database_socket,
             "pid-file": self.config.run / "mariadbd.own",
