@@ -21,6 +21,7 @@ import attrs
 from matterstack.storage.files import write_durable
 from matterstack.storage.schema import open_database
 from tests.support.command import PATIENCE_S, Running
+from tests.support.polling import wait_until
 from tests.support.trials import Trial
 
 SLACK_KILLS: Final = 2
@@ -149,7 +150,8 @@ class Torture:
                 self.trial.diary.open(f"kill-{kill}")
                 self._engines += [self._start() for _ in range(self.plan.engines - len(self._engines))]
                 if kill < self.plan.kills:
-                    self._kill_one()
+                    # The first to die has held runs, so that they are handed on whatever chance does later.
+                    self._kill_one(self._await_holder() if kill == 0 else None)
             self._wait_for_the_end()
         return self._findings(runs, monotonic() - began)
 
@@ -175,7 +177,18 @@ class Torture:
     def _start(self) -> Running:
         return self.trial.command_line.start("run", "loop", "--until-done")
 
-    def _kill_one(self) -> None:
+    def _await_holder(self) -> Running:
+        def holders() -> list[Running]:
+            self._look()
+            return [engine for engine in self._engines if engine.process.pid in self._holders()]
+
+        wait_until(lambda: bool(holders()), PATIENCE_S, "an engine that holds a run")
+        return holders()[0]
+
+    def _holders(self) -> set[int]:
+        return set().union(*self._pids.values())
+
+    def _kill_one(self, chosen: Running | None) -> None:
         self._switch.unlink(missing_ok=True)
         slow_s = self._random.choice(SLOW_S)
         if self._random.random() < self.plan.slow_share:
@@ -186,7 +199,8 @@ class Torture:
         self._watch_for(life_s, until_prepared=is_aimed)
         if is_aimed:
             sleep(delay_s)
-        engine = self._engines.pop(self._random.randrange(len(self._engines)))
+        engine = chosen or self._random.choice(self._engines)
+        self._engines.remove(engine)
         self._kills += engine.process.poll() is None
         engine.kill()
         self._in_doubt += bool(self._unconfirmed())
@@ -241,7 +255,7 @@ class Torture:
             most_live=self._most_live,
             most_working=self.trial.diary.most_at_once(),
             shared_leases=sum(len(pids) > 1 for pids in self._pids.values()),
-            holders=len(set().union(*self._pids.values())),
+            holders=len(self._holders()),
             problems="" if check.exit_code == 0 else check.stdout + check.stderr,
             seconds=seconds,
         )
