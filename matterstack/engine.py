@@ -30,10 +30,8 @@ from matterstack.actors.runtime import Runtime
 from matterstack.actors.services import BackendHandle, Services
 from matterstack.actors.summary import SummaryWriter
 from matterstack.actors.supervisor import FOREVER, GiveUp, RestartPolicy, root_cause, supervise
-from matterstack.backends.answer_watch import AnswerWatch
 from matterstack.backends.base import Backend
 from matterstack.backends.factory import make_backend
-from matterstack.backends.operators import OperatorBackend
 from matterstack.core.apply import Touched, apply
 from matterstack.core.decide import decide
 from matterstack.core.errors import (
@@ -312,6 +310,10 @@ class Engine:
         return make_backend(name, config, self.root)
 
     def _operators(self, config: Mapping[str, Any]) -> Backend:
+        # Not for engines that ask nobody: they start in less time without.
+        from matterstack.backends.answer_watch import AnswerWatch
+        from matterstack.backends.operators import OperatorBackend
+
         on_network = is_network(file_system_type(self.root.path))
 
         def host(name: BackendName) -> Backend:

@@ -285,6 +285,8 @@ def shown(text: str) -> str:
     >>> print(shown("a b"), shown("a\nb"), shown("\udcff\u202e"))
     a b a\nb \xff\u202e
     """
+    if text.isprintable():  # as nearly all are, and there are many
+        return text
     return "".join(_shown_character(character) for character in text)
 
 

@@ -18,7 +18,7 @@ import attrs
 from cattrs import Converter
 
 from matterstack.core.ids import UtcTime, utc_moment
-from matterstack.storage.files import json_bytes, replace_derived
+from matterstack.storage.files import replace_derived
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import this_process
 from matterstack.storage.small_files import read_small
@@ -73,7 +73,7 @@ class ReportFolder(Generic[_R]):
         """
         path = self._path(root, report)
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_derived(path, json_bytes(_CONVERTER.unstructure(report)))
+        replace_derived(path, json.dumps(_CONVERTER.unstructure(report), allow_nan=False).encode())
 
     def remove(self, root: Root, report: _R) -> None:
         """The engine says nothing any more.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import quote
@@ -26,6 +27,8 @@ POTENTIAL: Final = "http://schema.org/PotentialActionStatus"
 
 _RUN_TERMS: Final = "https://w3id.org/ro/terms/workflow-run/context"
 
+_PLAIN: Final = re.compile(r"[\w.~-]*", re.ASCII)
+
 Ref = dict[str, str]
 
 
@@ -35,12 +38,18 @@ def file_id(path: str) -> str:
     >>> print(file_id("outputs/a/1/x y"), file_id("b\\udcff"))
     outputs/a/1/x%20y b%FF
     """
-    return quote(path.encode("utf-8", "surrogateescape"))
+    return _quoted(path, safe="/")
 
 
 def local(*parts: object) -> str:
     """An identifier of something that is no file."""
-    return "#" + "/".join(quote(str(part).encode("utf-8", "surrogateescape"), safe="") for part in parts)
+    return "#" + "/".join(_quoted(str(part), safe="") for part in parts)
+
+
+def _quoted(text: str, *, safe: str) -> str:
+    if _PLAIN.fullmatch(text.replace(safe, "")):  # as nearly all are, and there are many
+        return text
+    return quote(text.encode("utf-8", "surrogateescape"), safe=safe)
 
 
 def ref(identifier: str) -> Ref:
