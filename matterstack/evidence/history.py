@@ -19,7 +19,8 @@ from matterstack.core.errors import InvariantError, NotFoundError
 from matterstack.core.facts import OutputFile
 from matterstack.core.ids import RunId, TaskId, UtcTime
 from matterstack.core.run_state import AttemptState, RunState
-from matterstack.storage.codec import decode_fact, dumps
+from matterstack.storage.codec import dumps
+from matterstack.storage.fact_codec import decode_fact
 from matterstack.storage.schema import readable_rows
 
 AttemptKey = tuple[TaskId, int]

@@ -48,8 +48,8 @@ from matterstack.evidence.survey import (
     parse_survey,
 )
 from matterstack.evidence.view import View
-from matterstack.storage.codec import decode_fact
 from matterstack.storage.confine import Confined, confined
+from matterstack.storage.fact_codec import decode_fact
 from matterstack.storage.files import chunks
 from matterstack.storage.layout import Root
 from matterstack.storage.schema import open_database, translated_errors

@@ -28,7 +28,8 @@ from matterstack.core.model import Task
 from matterstack.core.operators import ASKED
 from matterstack.core.resources import Resources
 from matterstack.core.run_state import AttemptState, RunState, TaskState
-from matterstack.storage.codec import decode, decode_fact, encode
+from matterstack.storage.codec import decode, encode
+from matterstack.storage.fact_codec import decode_fact
 from matterstack.storage.layout import Root, RunFolder
 from matterstack.storage.schema import open_database, translated_errors
 from matterstack.storage.small_files import read_small

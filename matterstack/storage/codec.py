@@ -1,4 +1,4 @@
-"""Facts and domain objects to JSON, and back."""
+"""Domain objects to JSON, and back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 from cattrs import Converter
 
-from matterstack.core.facts import FACT_TYPES, Fact
 from matterstack.core.ids import UtcTime
 
 
@@ -28,17 +27,6 @@ def dumps(value: object) -> str:
     In ASCII: a file name or message that is no valid Unicode must not stop the store.
     """
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
-
-
-def encode_fact(fact: Fact) -> tuple[str, str]:
-    """Return a fact's type and its JSON."""
-    return type(fact).__name__, dumps(CONVERTER.unstructure(fact))
-
-
-def decode_fact(type_name: str, data: str) -> Fact:
-    """Rebuild a fact from what `encode_fact` made."""
-    fact: Fact = CONVERTER.structure(json.loads(data), FACT_TYPES[type_name])
-    return fact
 
 
 def encode(value: object) -> str:

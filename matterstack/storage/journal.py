@@ -17,8 +17,9 @@ from matterstack.core.facts import AttemptPrepared, Fact, JobEnded, SubmissionRe
 from matterstack.core.ids import BackendName, RunId, UtcTime
 from matterstack.core.run_state import RunState
 from matterstack.storage.claims import Waiting, drop_claims, left_to_others, make_claim, serve_claims
-from matterstack.storage.codec import dumps, encode_fact
+from matterstack.storage.codec import dumps
 from matterstack.storage.crash_points import crash_point
+from matterstack.storage.fact_codec import encode_fact
 from matterstack.storage.layout import Root
 from matterstack.storage.schema import translated_errors
 from matterstack.storage.snapshot import (

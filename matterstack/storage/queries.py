@@ -13,7 +13,7 @@ from matterstack.core.errors import NotFoundError
 from matterstack.core.facts import Event
 from matterstack.core.ids import RunId, TaskId, UtcTime
 from matterstack.core.states import RunStatus, TaskStatus
-from matterstack.storage.codec import decode_fact
+from matterstack.storage.fact_codec import decode_fact
 
 _SUMMARY: Final = """
     SELECT r.run_id, r.workspace, r.status, r.status_reason, r.iteration, r.stage_names, r.created_at,

@@ -21,8 +21,8 @@ from matterstack.evidence.survey import FileState
 from matterstack.evidence.verify import verify_bundle
 from matterstack.origins import MOST_SOURCE_BYTES, installed_software
 from matterstack.pickled_campaign import pickled
-from matterstack.storage.codec import decode_fact
 from matterstack.storage.confine import Confined
+from matterstack.storage.fact_codec import decode_fact
 from matterstack.storage.layout import Root
 from matterstack.storage.schema import open_database
 from tests.embed.campaigns import Rounds

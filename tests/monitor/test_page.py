@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from matterstack.core import messages as m
 from matterstack.core.operators import ASKED
 from matterstack.core.states import JobState
-from matterstack.storage.codec import encode_fact
+from matterstack.storage.fact_codec import encode_fact
 from tests.monitor.page_support import NAUGHTY, PATIENCE_S, Site, chromium, crowd, site_on, visit
 from tests.support import random_runs
 from tests.support.campaigns import Diary, write_tasks

@@ -28,7 +28,7 @@ from matterstack.core.resources import Resources
 from matterstack.core.run_state import RunState
 from matterstack.core.states import JobState, TaskStatus
 from matterstack.storage.check import check_store
-from matterstack.storage.codec import encode_fact
+from matterstack.storage.fact_codec import encode_fact
 from matterstack.storage.layout import AttemptFolder, Root
 from matterstack.storage.schema import open_database
 from tests.support.states import LOCAL, RUN_ID, task

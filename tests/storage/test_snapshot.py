@@ -14,7 +14,7 @@ from matterstack.core.ids import RunId, TaskId, Token, UtcTime
 from matterstack.core.model import Task, Workflow
 from matterstack.core.resources import Resources
 from matterstack.core.states import JobState, TaskStatus
-from matterstack.storage.codec import decode_fact, encode_fact
+from matterstack.storage.fact_codec import decode_fact, encode_fact
 from matterstack.storage.layout import Root
 from matterstack.storage.snapshot import load_run
 from tests.support.random_runs import PROGRAMS, Step, steps

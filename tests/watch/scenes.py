@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from matterstack.core.states import JobState
-from matterstack.storage.codec import encode_fact
+from matterstack.storage.fact_codec import encode_fact
 from matterstack.watch.drawing import draw
 from matterstack.watch.known import Known, Stream, run_path
 from matterstack.watch.parts import Scene
