@@ -225,8 +225,8 @@ async def print_events_of_imported(root: Root, run_id: RunId, after: int) -> boo
 
 
 def _print_bundle(found: Imported, as_json: bool) -> None:
+    from matterstack.cli.bars import print_summary
     from matterstack.cli.printing import print_json
-    from matterstack.cli.progress import print_summary
 
     if as_json:
         print_json({**found.summary.as_json(), "path": str(found.path), "is_complete": found.is_complete})

@@ -172,8 +172,9 @@ async def run_start(
     as_json: bool,
 ) -> None:
     """Make a run, serve it until it has ended, and show where its results are."""
+    from matterstack.cli.bars import print_summary
     from matterstack.cli.printing import print_json
-    from matterstack.cli.progress import print_state, print_summary
+    from matterstack.cli.progress import print_state
     from matterstack.core.states import ENDED_RUNS
     from matterstack.storage.queries import campaign_state, newest_outputs, require_run
     from matterstack.storage.reader import open_reader

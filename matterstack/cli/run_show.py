@@ -70,7 +70,7 @@ async def list_runs(context: click.Context, as_json: bool) -> None:
 async def status(context: click.Context, run_id: RunId, follow: bool, as_json: bool) -> None:
     """Show how far a run is."""
     from matterstack.cli.printing import print_json
-    from matterstack.cli.progress import follow_runs, print_summary
+    from matterstack.cli.progress import follow_runs
     from matterstack.core.states import ENDED_RUNS
     from matterstack.storage.backend_reports import by_backend, read_reports, troubles
     from matterstack.storage.queries import require_run
@@ -91,6 +91,8 @@ async def status(context: click.Context, run_id: RunId, follow: bool, as_json: b
     if as_json:
         print_json({**summary.as_json(), "backends": by_backend(reports)})
         return
+    from matterstack.cli.bars import print_summary
+
     print_summary(summary)
     for line in () if summary.status in ENDED_RUNS else troubles(reports):
         click.echo(line)

@@ -1,0 +1,117 @@
+"""Progress of runs as bars on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.text import Text
+
+from matterstack.cli.followed_runs import all_ended, relevant
+from matterstack.cli.stages import counts_text, done_and_total, elapsed_s, elapsed_text, stage_title
+from matterstack.cli.waiting import changes
+from matterstack.colours import style_of
+from matterstack.core.ids import RunId
+from matterstack.core.states import RunStatus
+from matterstack.storage.queries import RunSummary
+from matterstack.storage.reader import Reader
+
+
+def heading(summary: RunSummary) -> Text:
+    """One line about a run."""
+    text = Text(f"{summary.workspace}  {summary.run_id}  ")
+    text.append(summary.status.value, style=style_of(summary.status))
+    text.append(f"  {elapsed_text(elapsed_s(summary))}", style="dim")
+    if summary.status is RunStatus.RUNNING and _is_planning(summary):
+        text.append("  planning", style="cyan")
+    if summary.status_reason:
+        text.append(f"  {summary.status_reason}")
+    return text
+
+
+def _is_planning(summary: RunSummary) -> bool:
+    return all(done == total for done, total in map(done_and_total, summary.stages))
+
+
+def print_summary(summary: RunSummary) -> None:
+    """Show a run once."""
+    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=200)
+    console.print(heading(summary), soft_wrap=True)
+    bars = Progress(*_columns(), console=console, disable=True)  # never started: only its table is wanted
+    for stage in summary.stages:
+        done, total = done_and_total(stage)
+        bars.add_task(stage_title(stage), total=total, completed=done, counts=counts_text(stage))
+    if summary.stages:
+        console.print(bars.get_renderable())
+
+
+def _columns() -> tuple[ProgressColumn, ...]:
+    return (
+        TextColumn("  {task.description}", table_column=None),
+        BarColumn(bar_width=30),
+        _DoneColumn(),
+        TextColumn("[dim]{task.fields[counts]}"),
+    )
+
+
+class _DoneColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{int(task.completed)}/{int(task.total or 0)}")
+
+
+class _Bars(Progress):
+    """Bars of one run under a heading, or one bar for each of several runs."""
+
+    summaries: Sequence[RunSummary] = ()
+    rows: int = 1
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """What is drawn: the newest stages, as many as there are rows."""
+        if len(self.summaries) == 1:
+            yield heading(self.summaries[0])
+        yield self.make_tasks_table([task for task in self.tasks if task.visible][-self.rows :])
+
+
+async def follow_with_bars(reader: Reader, run_ids: Sequence[RunId] | None, *, transient: bool) -> None:
+    """See `matterstack.cli.progress.follow_runs`."""
+    console = Console(highlight=False)
+    with _Bars(*_columns(), console=console, auto_refresh=False, transient=transient) as bars:
+        shown: dict[object, TaskID] = {}
+        async for _ in changes(reader, at_least_every_s=1.0):
+            bars.summaries = await relevant(reader, run_ids, shown)
+            bars.rows = max(1, console.height - 3)
+            for summary in bars.summaries:
+                _show(bars, shown, summary)
+            bars.refresh()
+            if all_ended(bars.summaries, run_ids):
+                return
+
+
+def _show(bars: _Bars, shown: dict[object, TaskID], summary: RunSummary) -> None:
+    """Bring the bars of a run up to date: one for each stage if it is alone, else one in all."""
+    alone = len(bars.summaries) == 1
+    if summary.run_id not in shown:
+        shown[summary.run_id] = bars.add_task("", counts="", visible=False)
+    for stage in summary.stages:
+        done, total = done_and_total(stage)
+        key = (summary.run_id, stage.iteration)
+        if key not in shown:
+            shown[key] = bars.add_task(stage_title(stage), total=total, counts="")
+        bars.update(shown[key], completed=done, total=total, counts=counts_text(stage), visible=alone)
+    done, total = _overall(summary)
+    running = sum(stage.jobs for stage in summary.stages)
+    bars.update(
+        shown[summary.run_id],
+        description=f"{summary.run_id} {summary.workspace} {summary.status}",
+        completed=done,
+        total=total,
+        counts=f"{running} running" if running else summary.status_reason,
+        visible=not alone,
+    )
+
+
+def _overall(summary: RunSummary) -> tuple[int, int]:
+    pairs = [done_and_total(stage) for stage in summary.stages]
+    return sum(done for done, _ in pairs), sum(total for _, total in pairs)
