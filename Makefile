@@ -69,7 +69,7 @@ layers: $(FOR_TESTS)
 tests: $(FOR_TESTS) $(FOR_CRATES)
 	@echo "== tests"
 	@folder=$$(mktemp -d /tmp/ms-XXXXXX) && \
-	{ $(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder --basetemp=$$folder/t; \
+	{ $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --basetemp=$$folder/t; \
 	status=$$?; rm -rf $$folder; exit $$status; }
 
 SEEDS ?= 1000
