@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.slurm_fixtures import StartCluster, make_idle, point_to
+from tests.support.command import PATIENCE_S
 from tests.support.polling import wait_until
 from tests.support.ports import release_ports, reserve_ports, reserved_ports
 from tests.support.process import Process
@@ -28,7 +29,7 @@ def job_state(cluster: SlurmCluster, job: str) -> str:
 
 
 def wait_for_state(cluster: SlurmCluster, job: str, state: str) -> None:
-    wait_until(lambda: job_state(cluster, job) == state, 20, f"job {job} is {state}")
+    wait_until(lambda: job_state(cluster, job) == state, PATIENCE_S, f"job {job} is {state}")
 
 
 def processes_that_know(directory: Path) -> list[str]:

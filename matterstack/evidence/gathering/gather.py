@@ -19,8 +19,8 @@ from matterstack.evidence.gathering.sources import take_campaign_object, take_so
 from matterstack.evidence.history import History
 from matterstack.evidence.survey import Survey
 
-AT_ONCE: Final = 4
-"""Threads that read files: enough to keep a disk busy, too few to be in the way."""
+AT_ONCE: Final = 2
+"""Threads that read files: one waits for the disk while the other works.  More only wake each other up."""
 BATCH: Final = 64
 
 
