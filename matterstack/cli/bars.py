@@ -10,8 +10,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.text import Text
 
 from matterstack.cli.followed_runs import all_ended, relevant
-from matterstack.cli.stages import counts_text, done_and_total, elapsed_s, elapsed_text, stage_title
 from matterstack.cli.waiting import changes
+from matterstack.cli.wording import counts_text, done_and_total, elapsed_s, elapsed_text, stage_title
 from matterstack.colours import style_of
 from matterstack.core.ids import RunId
 from matterstack.core.states import RunStatus

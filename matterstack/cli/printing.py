@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import asyncclick as click
@@ -13,11 +13,19 @@ from matterstack.colours import style_of
 
 PIPE_WIDTH: Final = 240
 """Columns of a table that no terminal shows: wide enough that nothing is cut."""
+MOST_STATE_LINES: Final = 24
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401  any JSON
     """Print one JSON document."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_state(state: Mapping[str, Any]) -> None:
+    """Show what the campaign found out (what its last ``analyze`` returned), where that is short."""
+    text = json.dumps(state, indent=2, ensure_ascii=False)
+    if state and text.count("\n") < MOST_STATE_LINES:
+        click.echo(f"What the campaign found: {text}")
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

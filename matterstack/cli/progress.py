@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import asyncclick as click
 import trio
 
 from matterstack.cli.followed_runs import all_ended, relevant
-from matterstack.cli.stages import plain_line
 from matterstack.cli.waiting import changes
+from matterstack.cli.wording import plain_line
 from matterstack.core.ids import RunId
 from matterstack.storage.reader import Reader
 
 PLAIN_INTERVAL_S: Final = 1.0
-MOST_STATE_LINES: Final = 24
-
-
-def print_state(state: Mapping[str, Any]) -> None:
-    """Show what the campaign found out (what its last ``analyze`` returned), where that is short."""
-    text = json.dumps(state, indent=2, ensure_ascii=False)
-    if state and text.count("\n") < MOST_STATE_LINES:
-        click.echo(f"What the campaign found: {text}")
 
 
 async def follow_runs(reader: Reader, run_ids: Sequence[RunId] | None, *, transient: bool = False) -> None:

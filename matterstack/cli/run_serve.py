@@ -173,8 +173,7 @@ async def run_start(
 ) -> None:
     """Make a run, serve it until it has ended, and show where its results are."""
     from matterstack.cli.bars import print_summary
-    from matterstack.cli.printing import print_json
-    from matterstack.cli.progress import print_state
+    from matterstack.cli.printing import print_json, print_state
     from matterstack.core.states import ENDED_RUNS
     from matterstack.storage.queries import campaign_state, newest_outputs, require_run
     from matterstack.storage.reader import open_reader

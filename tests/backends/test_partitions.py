@@ -200,7 +200,9 @@ async def test_a_qos_that_lifts_the_limit_of_time_is_heeded(slurm_env: SlurmClus
         slurm_env.run("sacctmgr", "-i", "delete", "qos", "marathon")
     assert beyond_limits(Resources(walltime_s=600), limits) is None, "it may be the job's"
     assert beyond_limits(Resources(walltime_s=600, qos="marathon"), limits) is None
-    assert beyond_limits(Resources(walltime_s=600, qos="normal"), limits) is not None
+    assert beyond_limits(Resources(walltime_s=600, qos="normal"), limits) == (
+        "walltime_s=600, but a job in partition short gets at most 60"
+    )
 
 
 async def test_without_the_accounting_nothing_is_called_impossible_and_it_is_said(

@@ -104,7 +104,7 @@ def test_the_installed_manual_names_no_other_code() -> None:
 )
 def test_what_stands_around_a_word_is_stripped(raw: str, word: str) -> None:
     assert state_word(raw) == word
-    assert job_state(raw) is not None
+    assert job_state(raw) == job_state(word) is not None
 
 
 @pytest.mark.parametrize(

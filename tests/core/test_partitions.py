@@ -104,8 +104,12 @@ def test_a_qos_may_lift_limits_and_a_job_without_one_may_get_it() -> None:
     long = Resources(walltime_s=600)
     assert beyond_limits(long, with_qos) is None
     assert beyond_limits(Resources(walltime_s=600, qos="long"), with_qos) is None
-    assert beyond_limits(Resources(walltime_s=600, qos="normal"), with_qos) is not None
-    assert beyond_limits(Resources(nodes=2, qos="long"), with_qos) is not None, "that one is not lifted"
+    assert beyond_limits(Resources(walltime_s=600, qos="normal"), with_qos) == (
+        "walltime_s=600, but a job in partition short gets at most 60"
+    )
+    assert beyond_limits(Resources(nodes=2, qos="long"), with_qos) == (
+        "nodes=2, but a job in partition short gets at most 1"
+    )
 
 
 def test_who_may_use_a_partition_is_said() -> None:
@@ -151,7 +155,9 @@ def test_what_a_task_leaves_open_the_backend_fills_in() -> None:
         Partition(name="b", accounts=Admission(denied=frozenset({"x"}))),
         defaults={"account": "x"},
     )
-    assert beyond_limits(Resources(walltime_s=61), both) is not None
+    assert beyond_limits(Resources(walltime_s=61), both) == (
+        "walltime_s=61, but a job in partition a gets at most 60"
+    )
     assert beyond_limits(Resources(partition="b"), both) == "account='x': partition b refuses that one"
     assert beyond_limits(Resources(partition="b", account="y", walltime_s=61), both) is None
     nowhere = Limits(partitions=both.partitions)

@@ -1,4 +1,4 @@
-"""Stages of a run in words."""
+"""Runs and their stages in words."""
 
 from __future__ import annotations
 
