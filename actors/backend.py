@@ -199,13 +199,17 @@ class BackendActor:
             self._outbox.tell(run, p.SeatsGranted(self.backend.name, seats))
 
     async def _share_with_other_engines(self, run: RunId) -> None:
-        """Ask the store now and then how many seats the others have left."""
+        """Ask the store how many seats the others have left, less often while nothing changes."""
         interval_s = min(max(SHARE_AT_LEAST_S, self.backend.poll_interval_s / 2), SHARE_AT_MOST_S)
+        before = -1
+        unchanged = 0
         while self._allotment.is_sharing(run):
-            await trio.sleep(interval_s)
+            await trio.sleep(next_interval_s(interval_s, unchanged, 0))
             if not self._allotment.is_sharing(run):
                 break
             taken = await self.taken_in_store(*self._allotment.shared(run))
+            unchanged = unchanged + 1 if taken == before else 0
+            before = taken
             if self._allotment.is_sharing(run):
                 self._grant(run, self._allotment.allot_shared(run, taken, self._site_room()))
         self._allot()

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import attrs
 
 from matterstack.core.ids import UtcTime, utc_text
+from matterstack.storage.living_reports import HEARTBEAT_S
 from matterstack.storage.threads import RunBlocking, WorkerThreads
 
 
@@ -29,12 +30,16 @@ class Runtime:
         look_interval_s: how often the store is asked whether another process has committed (that costs 3
             microseconds).
         look_anyway_s: how often runs are looked for without such a sign: a lease that became free is none.
+        heartbeat_s: how old what the engine says of itself may become while nothing changes.
+        statistics_s: how old the statistics in it may become while they change.
     """
 
     clock: Callable[[], datetime] = wall_clock
     entropy: Callable[[int], bytes] = secrets.token_bytes
     look_interval_s: float = 0.2
     look_anyway_s: float = 2.0
+    heartbeat_s: float = HEARTBEAT_S
+    statistics_s: float = 10.0
     journal: RunBlocking = attrs.field(factory=lambda: WorkerThreads(1))
     store: RunBlocking = attrs.field(factory=lambda: WorkerThreads(1))
     files: RunBlocking = attrs.field(factory=lambda: WorkerThreads(4))

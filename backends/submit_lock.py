@@ -13,20 +13,28 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Final
 
 import attrs
 import trio
 
 from matterstack.core.errors import BackendError
 
+RETRY_GROWTH: Final = 1.25
+
 
 @attrs.frozen
 class SubmitLock:
-    """A lock file of one backend of one root."""
+    """A lock file of one backend of one root.
+
+    Attributes:
+        retry_s: how soon it is tried again; each time a little later, up to ``retry_most_s``.
+    """
 
     path: Path
     wait_s: float = 90.0
     retry_s: float = 0.05
+    retry_most_s: float = 1.0
 
     @contextmanager
     def shared(self) -> Iterator[int]:
@@ -74,8 +82,10 @@ class SubmitLock:
     async def _lock_in_time(self, descriptors: tuple[int, ...], kind: int, other: str) -> None:
         with trio.move_on_after(self.wait_s) as waited:
             for descriptor in descriptors:
-                while not self._lock(descriptor, kind | fcntl.LOCK_NB):  # noqa: ASYNC110  nobody tells of an unlock
-                    await trio.sleep(self.retry_s)
+                pause_s = self.retry_s
+                while not self._lock(descriptor, kind | fcntl.LOCK_NB):
+                    await trio.sleep(pause_s)  # nobody tells of an unlock
+                    pause_s = min(self.retry_most_s, pause_s * RETRY_GROWTH)
         if waited.cancelled_caught:
             raise BackendError(f"{self.path}: {other} has been under way for {self.wait_s:.0f} s")
 

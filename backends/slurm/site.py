@@ -7,6 +7,7 @@ import pwd
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -38,9 +39,15 @@ async def own_account() -> Account:
     """Who runs MatterStack here."""
     number = os.getuid()
     try:
-        return Account(str(number), pwd.getpwuid(number).pw_name)
+        return Account(str(number), _user_name(number))
     except KeyError:
         return Account(str(number), str(number))
+
+
+@cache
+def _user_name(number: int) -> str:
+    """The name of a user; asked for once, as whole directories may have to be read for it."""
+    return pwd.getpwuid(number).pw_name
 
 
 @attrs.frozen(kw_only=True)

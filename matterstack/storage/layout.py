@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -20,22 +21,22 @@ class Root:
 
     path: Path
 
-    @property
+    @cached_property
     def workspaces(self) -> Path:
         """Folder of all workspaces."""
         return self.path / "workspaces"
 
-    @property
+    @cached_property
     def private(self) -> Path:
         """Folder of the store and its locks."""
         return self.path / ".matterstack"
 
-    @property
+    @cached_property
     def database(self) -> Path:
         """The store's file."""
         return self.private / "state.db"
 
-    @property
+    @cached_property
     def locks(self) -> Path:
         """Folder of lock files."""
         return self.private / "locks"

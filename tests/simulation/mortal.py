@@ -41,19 +41,19 @@ class Died(BaseException):
 
 @attrs.define
 class Stir:
-    """Tells engines that there may be something new in the store, so that they need not look in vain."""
+    """Tells engines that there may be something new for them, so that they need not look in vain."""
 
     count: int = 0
     _told: trio.Event = attrs.field(factory=trio.Event)
 
     def tell(self) -> None:
-        """Something was written."""
+        """Something was written, or a lease is free."""
         self.count += 1
         told, self._told = self._told, trio.Event()
         told.set()
 
     async def wait_beyond(self, count: int) -> int:
-        """Return as soon as more than so many things were written: how many that are."""
+        """Return as soon as it was told more often than that: how often that is."""
         while self.count <= count:
             await self._told.wait()
         return self.count
@@ -89,7 +89,7 @@ class Life:
     Attributes:
         name: for the diary.
         commands: its own: no other engine runs commands through them.
-        stir: told after each commit.
+        stir: told after each commit, and when its leases are free.
         watch: called with whatever was committed.
         hear: called with each command that it runs.
         scope: what is cancelled when it dies.
@@ -120,6 +120,7 @@ class Life:
         for lease in self.leases.values():
             os.close(lease._descriptor)
         self.leases.clear()
+        self.stir.tell()
 
     def end(self, *, is_clean: bool) -> None:
         """Die, or be asked to stop."""
@@ -139,6 +140,7 @@ class Life:
         owner = getattr(call, "__self__", None)
         if isinstance(owner, Lease):
             self.leases.pop(owner.run_id, None)  # it was given back
+            self.stir.tell()
         self._die_if_doomed("call", result)
         return result
 
@@ -239,7 +241,7 @@ def mortal_engine(life: Life) -> type[Engine]:
 
         async def _read(self, query: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
             if query is data_version:
-                # Virtual days have many looks in vain; that a lease became free shows only by looking.
+                # Virtual days would have many looks in vain.
                 with trio.move_on_after(self.runtime.look_anyway_s):
                     life.seen = await life.stir.wait_beyond(life.seen)
             return await super()._read(query, *args, **kwargs)

@@ -80,6 +80,7 @@ PLANTED: Final = (
         "the child of a submission does not inherit the submit lock",
         "was submitted for the attempt of",
         [Edit(_SLURM, "inherit=descriptor", "inherit=None")],
+        first=2,
     ),
     Planted(
         "a job does not look whether its folder is claimed",
@@ -127,6 +128,7 @@ PLANTED: Final = (
                 "elif False:",
             ),
         ],
+        first=12,
     ),
     Planted(
         "a cluster that cannot be asked counts as one that has no such job",
@@ -139,7 +141,7 @@ PLANTED: Final = (
                 "        except BackendError:\n            found = {}\n",
             )
         ],
-        first=7,
+        first=15,
     ),
     Planted(
         "a job is lost when one answer lacks it",
@@ -151,6 +153,7 @@ PLANTED: Final = (
                 "return True",
             )
         ],
+        first=1,
     ),
     Planted(
         "a pause is acknowledged while jobs are being submitted",
@@ -161,6 +164,7 @@ PLANTED: Final = (
         "a run has no cap of its own",
         "cap at|work at once",
         [Edit(_JOBS, "max(0, state.job_cap - ", "max(0, 1000 - ")],
+        first=1,
     ),
     Planted(
         "a run is CANCELLED before its jobs have ended",
@@ -184,7 +188,6 @@ PLANTED: Final = (
                 "jobs=[]",
             )
         ],
-        first=1,
     ),
     Planted(
         "attempts of a cancelled run are withdrawn without a search",
@@ -196,7 +199,7 @@ PLANTED: Final = (
                 "absent = [a.token for a in mine if a.job_id is None]",
             )
         ],
-        first=6,
+        first=7,
     ),
 )
 

@@ -42,7 +42,9 @@ from tests.simulation.scenario import AMBUSHES, DAY_S, DOOMS, Action, Crash, Sce
 BEGINNING: Final = datetime(2026, 1, 1, tzinfo=UTC)
 PATIENCE_S: Final = 5 * DAY_S
 """A run that has not ended by then never will."""
-LOOK_ANYWAY_S: Final = 600.0
+LOOK_ANYWAY_S: Final = 3600.0
+REPORT_S: Final = 3600.0
+"""Nobody reads what engines say of themselves."""
 ANSWER_INTERVAL_S: Final = 30.0
 ANSWER_PATIENCE_S: Final = 4 * 3600.0
 MEMORY_FOLDER: Final = Path("/dev/shm")  # noqa: S108  nothing is synced there, so that a day takes little time
@@ -307,6 +309,8 @@ def make_world(what: Scenario, root: Root, world_type: type[World] = World) -> W
         entropy=random.randbytes,
         look_interval_s=0.005,
         look_anyway_s=LOOK_ANYWAY_S,
+        heartbeat_s=REPORT_S,
+        statistics_s=REPORT_S,
         journal=run_inline,
         store=run_inline,
         files=run_inline,
