@@ -95,11 +95,16 @@ def test_what_is_not_possible_is_refused_with_both_states_named(
 ) -> None:
     run_id = _started_run(command_line, diary, tasks=1)
 
-    for request, wanted in (("pause", "PAUSED"), ("resume", "RUNNING")):
+    for request, wanted, hint in (
+        ("pause", "PAUSED", "it has not begun, and submits nothing before an engine serves it\n"),
+        ("resume", "RUNNING", "only a PAUSED run can be resumed\n"),
+    ):
         refused = command_line.run("run", request, run_id)
         assert refused.exit_code == 4
         assert refused.stdout == ""
-        assert refused.stderr.startswith(f"Error: run {run_id} is PENDING and cannot become {wanted}\n")
+        assert refused.stderr.startswith(
+            f"Error: run {run_id} is PENDING and cannot become {wanted}\nHint: {hint}"
+        )
 
     engine = command_line.start("run", "loop", "--until-done", run_id)
     _wait_for_jobs(diary, count=1)
@@ -110,6 +115,7 @@ def test_what_is_not_possible_is_refused_with_both_states_named(
     refused = command_line.run("run", "pause", run_id, "--json")
     assert refused.exit_code == 4
     assert refused.error["message"] == f"run {run_id} is PAUSED and cannot become PAUSED"
+    assert refused.error["hint"].endswith(f"matterstack run resume {run_id}")
 
     command_line.ok("run", "resume", run_id)
     diary.open()

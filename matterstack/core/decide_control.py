@@ -14,6 +14,10 @@ from matterstack.core.run_state import RunState
 from matterstack.core.states import ENDED_TASKS, RUN_TRANSITIONS, RunStatus, TaskStatus
 
 _SKIPPED = frozenset({TaskStatus.SKIPPED})
+_WHY_NOT_PAUSED = {
+    RunStatus.PENDING: "it has not begun, and submits nothing before an engine serves it",
+    RunStatus.PAUSED: "it is paused already; to go on: matterstack run resume {run_id}",
+}
 
 
 def _require(state: RunState, status: RunStatus, hint: str = "") -> None:
@@ -31,7 +35,8 @@ def decide_start(state: RunState, _message: m.Start) -> list[f.Fact]:
 
 def decide_pause(state: RunState, message: m.Pause) -> list[f.Fact]:
     """Only a RUNNING run can be paused."""
-    _require(state, RunStatus.PAUSED)
+    hint = _WHY_NOT_PAUSED.get(state.status, "only a RUNNING run can be paused")
+    _require(state, RunStatus.PAUSED, hint=hint.format(run_id=state.run_id))
     return [f.RunPaused(by=message.by, reason=message.reason)]
 
 
@@ -51,7 +56,12 @@ def decide_cancel(state: RunState, message: m.Cancel) -> list[f.Fact]:
     if not state.has_ended and state.ending is RunStatus.FAILED:
         return [f.RunCancelRequested(by=message.by, reason=message.reason)]
     if state.has_ended:
-        raise IllegalTransitionError(f"run {state.run_id}", state.status, RunStatus.CANCELLED)
+        raise IllegalTransitionError(
+            f"run {state.run_id}",
+            state.status,
+            RunStatus.CANCELLED,
+            hint="it has ended: none of its jobs is left",
+        )
     return [f.RunCancelRequested(by=message.by, reason=message.reason)]
 
 
