@@ -5,10 +5,7 @@ Counted, not timed: calls of functions, and how often a task's id is hashed or c
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from types import FrameType
-from typing import Any
 
 import attrs
 import pytest
@@ -20,6 +17,7 @@ from matterstack.core.model import Task, Workflow
 from matterstack.core.states import JobState
 from matterstack.core.workflow_check import check_workflow
 from matterstack.storage.journal import make_append
+from tests.support.counting import calls_of
 from tests.support.states import LOCAL, ToldRun, chain, task
 
 SMALL, LARGE = 1_000, 10_000
@@ -42,19 +40,8 @@ class CountedId(str):
 
 def operations(action: Callable[[], object]) -> int:
     """How many calls (of Python and of C) and looks at ids an action takes."""
-    calls = 0
-
-    def count(_frame: FrameType, event: str, _argument: Any) -> None:
-        nonlocal calls
-        calls += event in {"call", "c_call"}
-
     CountedId.looks = 0
-    previous = sys.getprofile()
-    sys.setprofile(count)
-    try:
-        action()
-    finally:
-        sys.setprofile(previous)
+    calls = calls_of(action)
     return calls + CountedId.looks
 
 

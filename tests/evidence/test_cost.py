@@ -3,10 +3,9 @@
 Counted, not timed: calls of functions, and the memory of a process of its own.
 """
 
-import sys
+from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 from matterstack.evidence.contents import closing_files, copied_files, derived_files, payload_file
 from matterstack.evidence.history import fold_events, parse_lines
@@ -15,6 +14,7 @@ from matterstack.evidence.view import View
 from tests.evidence.bundles import export
 from tests.evidence.crowd import crowd
 from tests.evidence.processes import EXPORT, peak_kib
+from tests.support.counting import calls_of
 from tests.support.states import RUN_ID
 
 MOST_MIB: Final = 300
@@ -22,31 +22,20 @@ PROMISED: Final = 10_000
 """Tasks for which that much memory must do."""
 
 
-def calls_to_make_again(folder: Path) -> int:
-    """How many calls it takes to make everything in a bundle from its events and its survey."""
-    calls = 0
-
-    def count(_frame: FrameType, event: str, _argument: Any) -> None:
-        nonlocal calls
-        calls += event in {"call", "c_call"}
-
-    previous = sys.getprofile()
-    sys.setprofile(count)
-    try:
-        history = fold_events(parse_lines((folder / "events.jsonl").read_bytes()))
-        survey = parse_survey((folder / "evidence.json").read_bytes())
-        view = View(history, survey, lambda place: (folder / place).read_bytes())
-        payload = {**dict(copied_files(survey)), "events.jsonl": payload_file(b"")}
-        payload |= {path: payload_file(data) for path, data in derived_files(view)}
-        list(closing_files(view, payload))
-    finally:
-        sys.setprofile(previous)
-    return calls
+def make_again(folder: Path) -> None:
+    """Make everything in a bundle from its events and its survey."""
+    history = fold_events(parse_lines((folder / "events.jsonl").read_bytes()))
+    survey = parse_survey((folder / "evidence.json").read_bytes())
+    view = View(history, survey, lambda place: (folder / place).read_bytes())
+    payload = {**dict(copied_files(survey)), "events.jsonl": payload_file(b"")}
+    payload |= {path: payload_file(data) for path, data in derived_files(view)}
+    list(closing_files(view, payload))
 
 
 def test_the_cost_of_a_bundle_grows_linearly_with_its_tasks(tmp_path: Path) -> None:
     # All of them are drawn in the same way: as a crowd.
-    calls = [calls_to_make_again(export(crowd(tmp_path / str(n), n)).path) for n in (450, 550, 650)]
+    folders = [export(crowd(tmp_path / str(n), n)).path for n in (450, 550, 650)]
+    calls = [calls_of(partial(make_again, folder)) for folder in folders]
     first, second = calls[1] - calls[0], calls[2] - calls[1]
     assert 0.8 < second / first < 1.2
 
