@@ -203,7 +203,10 @@ class Daemons:
         return not self.config.cgroups()
 
     def kill_jobs(self, nodes: Collection[str]) -> None:
-        """SIGKILL all steps and jobs on some nodes: in rounds, as they may be starting more meanwhile."""
+        """SIGKILL all steps and jobs on some nodes: in rounds, as they may be starting more meanwhile.
+
+        Steps first: one that outlived its job would tell the controller of that job's end.
+        """
         daemons = (daemon.process for daemon in [*self.all(), self.guard])
         spared = {process.pid for process in daemons if process is not None} | {os.getpid()}
         doomed: set[Process] = set()
@@ -211,7 +214,7 @@ class Daemons:
             doomed = job_processes(self.config, nodes, spared)
             if not doomed:
                 return
-            killed(doomed)
+            killed(sorted(doomed, key=lambda process: not _is_step(process)))
         raise ClusterError(f"still running after SIGKILL: {doomed}")
 
     def _environment(self) -> dict[str, str]:
@@ -234,6 +237,10 @@ def await_answer(daemon: Daemon, is_answering: Callable[[], bool], timeout_s: fl
         return
     what = "ended" if daemon.process is None else f"does not answer within {timeout_s:g} s"
     raise ClusterError(f"{daemon.name} {what}; it said last:\n{daemon.last_words()}")
+
+
+def _is_step(process: Process) -> bool:
+    return Path(process.executable).name.startswith("slurmstepd")  # Debian's is called slurmstepd-wlm
 
 
 def _long(options: Mapping[str, object]) -> list[str]:
