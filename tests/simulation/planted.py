@@ -128,7 +128,7 @@ PLANTED: Final = (
                 "elif False:",
             ),
         ],
-        first=12,
+        first=13,
     ),
     Planted(
         "a cluster that cannot be asked counts as one that has no such job",
@@ -141,7 +141,7 @@ PLANTED: Final = (
                 "        except BackendError:\n            found = {}\n",
             )
         ],
-        first=15,
+        first=5,
     ),
     Planted(
         "a job is lost when one answer lacks it",
@@ -188,6 +188,7 @@ PLANTED: Final = (
                 "jobs=[]",
             )
         ],
+        first=1,
     ),
     Planted(
         "attempts of a cancelled run are withdrawn without a search",
