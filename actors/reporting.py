@@ -26,6 +26,8 @@ from matterstack.storage.layout import Root
 _P = ParamSpec("_P")
 logger: Final = logging.getLogger(__name__)
 
+STATISTICS_S: Final = 10.0
+"""How old the statistics in a report may become at most, while commands are run."""
 REMOVAL_S: Final = 2.0
 
 
@@ -53,11 +55,15 @@ class Reporter:
     """Writes the report of one backend: at once when its state has changed, and its statistics now and then.
 
     It outlives the backend's actor, so that an outage is not forgotten in a crash.
+
+    Attributes:
+        statistics_s: how old the statistics may become, while commands are run.
     """
 
     root: Root
     runtime: Runtime
     report: BackendReport
+    statistics_s: float = STATISTICS_S
     _changed: trio.Event = attrs.field(factory=trio.Event)
     _stirred: trio.Event = attrs.field(factory=trio.Event)
 
@@ -78,7 +84,7 @@ class Reporter:
     async def _wait(self) -> None:
         with trio.move_on_after(self.runtime.heartbeat_s):
             await self._stirred.wait()
-            with trio.move_on_after(self.runtime.statistics_s):
+            with trio.move_on_after(self.statistics_s):
                 await self._changed.wait()
 
     # ---- what is told ----
@@ -137,7 +143,7 @@ class CommitReporter:
                 self._committed = trio.Event()
                 now = attrs.evolve(self.report, written_at=self.runtime.now())
                 await files.do(write_commits, self.root, now)
-                await trio.sleep(self.runtime.statistics_s)
+                await trio.sleep(max(STATISTICS_S, self.runtime.report_pause_s))
                 with trio.move_on_after(self.runtime.heartbeat_s):
                     await self._committed.wait()
         finally:

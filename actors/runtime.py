@@ -31,7 +31,7 @@ class Runtime:
             microseconds).
         look_anyway_s: how often runs are looked for without such a sign: a lease that became free is none.
         heartbeat_s: how old what the engine says of itself may become while nothing changes.
-        statistics_s: how old the statistics in it may become while they change.
+        report_pause_s: how long it keeps mere statistics of itself back, at least.
     """
 
     clock: Callable[[], datetime] = wall_clock
@@ -39,7 +39,7 @@ class Runtime:
     look_interval_s: float = 0.2
     look_anyway_s: float = 2.0
     heartbeat_s: float = HEARTBEAT_S
-    statistics_s: float = 10.0
+    report_pause_s: float = 0.0
     journal: RunBlocking = attrs.field(factory=lambda: WorkerThreads(1))
     store: RunBlocking = attrs.field(factory=lambda: WorkerThreads(1))
     files: RunBlocking = attrs.field(factory=lambda: WorkerThreads(4))

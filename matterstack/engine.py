@@ -24,7 +24,7 @@ from matterstack.actors.journal import JournalActor
 from matterstack.actors.mailbox import Mailbox
 from matterstack.actors.planner import Planner, ProcessPlanner
 from matterstack.actors.protocol import CommandReady, RunMessage
-from matterstack.actors.reporting import CommitReporter, Reporter
+from matterstack.actors.reporting import STATISTICS_S, CommitReporter, Reporter
 from matterstack.actors.run import Role, RunActor
 from matterstack.actors.runtime import Runtime
 from matterstack.actors.services import BackendHandle, Services
@@ -288,7 +288,8 @@ class Engine:
             handle = BackendHandle(backend, Mailbox(f"backend {name}"))
             attending: dict[RunId, Mailbox[RunMessage]] = {}
             blank = blank_report(name, definition, self.number)
-            reporter = Reporter(self.root, self.runtime, blank)
+            fresh_s = max(min(STATISTICS_S, backend.poll_interval_s), self.runtime.report_pause_s)
+            reporter = Reporter(self.root, self.runtime, blank, statistics_s=fresh_s)
 
             async def taken(waiting: Waiting, cap: int) -> int:
                 return await self._read(seats_taken, self.root, name, waiting, cap)
