@@ -11,7 +11,7 @@ import attrs
 
 from matterstack.actors.seats import Seats
 from matterstack.core.ids import RunId, Token
-from matterstack.core.seats import Turns, Want
+from matterstack.core.run.seats import Turns, Want
 from matterstack.storage.claims import Waiting
 
 

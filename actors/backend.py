@@ -24,8 +24,8 @@ from matterstack.actors.reporting import Reporter
 from matterstack.backends.base import Backend, LiveJob, PreparedAttempt, SubmitReport
 from matterstack.core.errors import BackendError
 from matterstack.core.ids import JobId, RunId, Token
-from matterstack.core.messages import Observed
 from matterstack.core.polling import SLOW_S, next_interval_s
+from matterstack.core.run.messages import Observed
 from matterstack.core.states import ENDED_JOBS
 from matterstack.storage.claims import Waiting
 from matterstack.storage.crash_points import crash_point

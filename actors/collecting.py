@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from matterstack.actors.services import Services
 from matterstack.core.errors import InvariantError
-from matterstack.core.messages import Collected
-from matterstack.core.run_state import TaskState
+from matterstack.core.run.messages import Collected
+from matterstack.core.run.state import TaskState
 from matterstack.storage.layout import RunFolder
 from matterstack.storage.outputs import collect_outputs
 

@@ -9,10 +9,10 @@ from matterstack.actors import protocol as p
 from matterstack.actors.mailbox import Mailbox
 from matterstack.actors.planning import PlanningAction, planning_request, structured_answer
 from matterstack.actors.services import Services
-from matterstack.core.decide_planning import wants_analysis, wants_plan
 from matterstack.core.errors import CampaignError
-from matterstack.core.model import Workflow
-from matterstack.core.run_state import RunState
+from matterstack.core.model.workflow import Workflow
+from matterstack.core.run.decide_planning import wants_analysis, wants_plan
+from matterstack.core.run.state import RunState
 
 
 @attrs.define

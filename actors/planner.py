@@ -18,7 +18,7 @@ import trio
 
 from matterstack.actors.disk_room import wait_for_room
 from matterstack.actors.runtime import Runtime
-from matterstack.campaign_process import ANSWER_VARIABLE
+from matterstack.campaign.process import ANSWER_VARIABLE
 from matterstack.core.errors import CampaignError
 from matterstack.storage.confine import ConfinementError, confined
 
@@ -90,7 +90,7 @@ class ProcessPlanner:
     async def _start(self, request: PlanningRequest, writing: int, log: int) -> trio.Process:
         return await trio.lowlevel.open_process(
             # -B: no __pycache__ in a user's folder, least of all by a preview.
-            [sys.executable, "-B", "-m", "matterstack.campaign_process"],
+            [sys.executable, "-B", "-m", "matterstack.campaign.process"],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,

@@ -7,8 +7,8 @@ from typing import Any, Literal, TypeAlias
 
 from matterstack.actors.planner import PlanningRequest
 from matterstack.core.ids import TaskId
-from matterstack.core.model import Workflow
-from matterstack.core.run_state import RunState, TaskState
+from matterstack.core.model.workflow import Workflow
+from matterstack.core.run.state import RunState, TaskState
 from matterstack.core.states import ENDED_TASKS
 from matterstack.storage.codec import CONVERTER
 from matterstack.storage.layout import Root, RunFolder, Workspace

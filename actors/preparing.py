@@ -11,11 +11,11 @@ import attrs
 from matterstack.actors.disk_room import wait_for_room
 from matterstack.actors.services import Services
 from matterstack.backends.base import Backend, LiveJob, PreparedAttempt, Question
-from matterstack.core.asked_again import why_again
 from matterstack.core.errors import InvariantError, StagingError, StoreError
 from matterstack.core.ids import TaskId, Token
 from matterstack.core.operators import ASKED
-from matterstack.core.run_state import AttemptState, RunState
+from matterstack.core.run.asked_again import why_again
+from matterstack.core.run.state import AttemptState, RunState
 from matterstack.storage.codec import CONVERTER
 from matterstack.storage.layout import AttemptFolder, RunFolder, Workspace
 from matterstack.storage.staging import Copy, Staging, stage

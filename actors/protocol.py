@@ -10,7 +10,7 @@ import attrs
 from matterstack.actors.mailbox import Mailbox
 from matterstack.backends.base import LiveJob, PreparedAttempt, SubmitReport
 from matterstack.core.ids import BackendName, JobId, RunId, Token
-from matterstack.core.messages import Collected, Observed
+from matterstack.core.run.messages import Collected, Observed
 from matterstack.storage.commands import StoredCommand
 
 # ---- to a run ----

@@ -1,6 +1,6 @@
 """The run actor: the only writer of its run.
 
-A message leads to facts (`matterstack.core.decide`); the facts become durable; only then does anything
+A message leads to facts (`matterstack.core.run.decide`); the facts become durable; only then does anything
 happen outside, or does anybody get an answer.  What the actor holds in memory is a cache of the store: a
 new actor built from the store finds every effect that was intended and not confirmed, and goes on.
 """
@@ -24,11 +24,6 @@ from matterstack.actors.mailbox import Mailbox
 from matterstack.actors.preparing import live_job, prepared_attempt, stage_all
 from matterstack.actors.services import BackendHandle, Services
 from matterstack.actors.submissions import Submissions
-from matterstack.core import facts as f
-from matterstack.core import messages as m
-from matterstack.core.apply import Touched, apply
-from matterstack.core.decide import decide
-from matterstack.core.decide_jobs import room_of
 from matterstack.core.errors import (
     CapReachedError,
     InvariantError,
@@ -37,7 +32,12 @@ from matterstack.core.errors import (
     RefusedError,
 )
 from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token
-from matterstack.core.run_state import RunState
+from matterstack.core.run import facts as f
+from matterstack.core.run import messages as m
+from matterstack.core.run.apply import Touched, apply
+from matterstack.core.run.decide import decide
+from matterstack.core.run.decide_jobs import room_of
+from matterstack.core.run.state import RunState
 from matterstack.storage.claims import claimed_backends
 from matterstack.storage.commands import StoredCommand
 from matterstack.storage.crash_points import crash_point
@@ -172,7 +172,7 @@ class RunActor:
                 case _:
                     inputs.extend((report, None) for report in self._reports(message))
         if self._pauses and not self._submissions.may_land:
-            inputs.extend((command.request, command.id) for command in self._pauses)
+            inputs.extend((command.command, command.id) for command in self._pauses)
             self._pauses.clear()
         await self._commit(inputs, granted)
 
@@ -180,12 +180,12 @@ class RunActor:
         if command.id in self._answered:
             return
         self._answered.add(command.id)
-        if isinstance(command.request, m.Pause) and self._submissions.may_land:
+        if isinstance(command.command, m.Pause) and self._submissions.may_land:
             # Acknowledged means: nothing is submitted any more.  A submission that is under way, or of
             # which nobody knows whether it is, is waited for; no other one is begun (see `_may_not_submit`).
             self._pauses.append(command)
             return
-        yield command.request, command.id
+        yield command.command, command.id
 
     def _reports(self, message: p.RunMessage) -> Iterable[m.Message]:
         match message:

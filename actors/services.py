@@ -16,8 +16,8 @@ from matterstack.actors.runtime import Runtime
 from matterstack.backends.base import Backend
 from matterstack.core.errors import ActorEndedError, MailboxFullError
 from matterstack.core.ids import BackendName, RunId
-from matterstack.core.model import Workflow
-from matterstack.core.run_state import RunState
+from matterstack.core.model.workflow import Workflow
+from matterstack.core.run.state import RunState
 from matterstack.storage.layout import Root
 
 

@@ -10,7 +10,7 @@ import trio
 
 from matterstack.actors.runtime import Runtime
 from matterstack.core.ids import RunId
-from matterstack.core.run_state import RunState
+from matterstack.core.run.state import RunState
 from matterstack.core.states import TaskStatus
 from matterstack.storage.files import json_bytes, replace_derived
 from matterstack.storage.layout import Root, RunFolder

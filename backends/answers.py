@@ -11,19 +11,15 @@ import attrs
 
 from matterstack.backends.base import LiveJob, Question
 from matterstack.backends.questions import ask, deadline, question_of, request_of
-from matterstack.core.errors import InvariantError
-from matterstack.core.fields import Problem, shown_name
-from matterstack.core.ids import JobId, Token, UtcTime
-from matterstack.core.manifests import (
+from matterstack.core.documents.fields import Problem, shown_name
+from matterstack.core.documents.manifests import (
     ExperimentManifest,
     GateManifest,
     HumanOperatorManifest,
     OperatorManifest,
     read_manifest,
 )
-from matterstack.core.messages import Observed
-from matterstack.core.operators import REJECTED, SENT_BACK
-from matterstack.core.responses import (
+from matterstack.core.documents.responses import (
     Answer,
     Answered,
     Declined,
@@ -34,8 +30,12 @@ from matterstack.core.responses import (
     read_acknowledgement,
     read_response,
 )
+from matterstack.core.errors import InvariantError
+from matterstack.core.ids import JobId, Token, UtcTime
+from matterstack.core.model.workflow_check import unsafe_name
+from matterstack.core.operators import REJECTED, SENT_BACK
+from matterstack.core.run.messages import Observed
 from matterstack.core.states import ENDED_JOBS, JobState
-from matterstack.core.workflow_check import unsafe_name
 from matterstack.storage import operator_files as files
 from matterstack.storage.confine import Confined, ConfinementError, confined
 from matterstack.storage.files import chunks, json_bytes, write_all

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import attrs
 
 from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token, UtcTime
-from matterstack.core.messages import Observed
-from matterstack.core.resources import Limits, Resources
+from matterstack.core.model.resources import Limits, Resources
+from matterstack.core.run.messages import Observed
 from matterstack.core.states import JobState
 from matterstack.storage.backend_reports import CommandStatistics
 
@@ -39,7 +39,7 @@ class Question:
 class PreparedAttempt:
     """An attempt whose intent is durable; its folder is written before it is submitted.
 
-    ``batch`` and ``index``: see `matterstack.core.facts.AttemptPrepared`.  ``question``: None for a job.
+    ``batch`` and ``index``: see `matterstack.core.run.facts.AttemptPrepared`.  ``question``: None for a job.
     """
 
     run_id: RunId

@@ -8,7 +8,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from matterstack.core.ids import Token, UtcTime
-from matterstack.core.messages import Observed
+from matterstack.core.run.messages import Observed
 from matterstack.core.states import JobState
 from matterstack.storage.small_files import read_small
 

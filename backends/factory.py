@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from matterstack.backends.base import Backend
-from matterstack.core.config import BackendConfig, LocalBackendConfig, SlurmBackendConfig
+from matterstack.core.documents.config import BackendConfig, LocalBackendConfig, SlurmBackendConfig
 from matterstack.core.ids import BackendName
 from matterstack.storage.layout import Root
 from matterstack.storage.threads import WorkerThreads
 
 if TYPE_CHECKING:
-    from matterstack.backends.slurm.ssh.site import SshSite
+    from matterstack.backends.slurm.ssh.ssh_site import SshSite
 
 # Each kind of backend is imported where one is made: an engine that needs none of a kind starts without it.
 
@@ -48,7 +48,7 @@ def _site(name: BackendName, config: SlurmBackendConfig, root: Root) -> SshSite 
         return None
     from matterstack.backends.slurm.ssh.connection import Connection
     from matterstack.backends.slurm.ssh.root_id import root_id
-    from matterstack.backends.slurm.ssh.site import SshSite
+    from matterstack.backends.slurm.ssh.ssh_site import SshSite
 
     return SshSite(
         name=name,

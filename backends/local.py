@@ -31,10 +31,10 @@ from matterstack.backends.processes import (
 )
 from matterstack.backends.script import LOCK_DESCRIPTOR, JobScript, LocalClock, render
 from matterstack.backends.submit_lock import SubmitLock
-from matterstack.core.config import LocalBackendConfig
+from matterstack.core.documents.config import LocalBackendConfig
 from matterstack.core.ids import BackendName, JobId, Token
-from matterstack.core.messages import Observed
-from matterstack.core.resources import Limits
+from matterstack.core.model.resources import Limits
+from matterstack.core.run.messages import Observed
 from matterstack.core.states import JobState
 from matterstack.storage.confine import confined
 from matterstack.storage.crash_points import crash_point

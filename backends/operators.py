@@ -41,16 +41,16 @@ from matterstack.backends.questions import (
     request_of,
     withdraw,
 )
-from matterstack.core.errors import BackendError, InvariantError
-from matterstack.core.ids import BackendName, JobId, Token, utc_moment, utc_text
-from matterstack.core.manifests import (
+from matterstack.core.documents.manifests import (
     ManifestError,
     ManualHPCManifest,
     read_manifest,
 )
-from matterstack.core.messages import Observed
+from matterstack.core.errors import BackendError, InvariantError
+from matterstack.core.ids import BackendName, JobId, Token, utc_moment, utc_text
+from matterstack.core.model.resources import Limits
 from matterstack.core.operators import ASKED
-from matterstack.core.resources import Limits
+from matterstack.core.run.messages import Observed
 from matterstack.storage.layout import operator_folder
 from matterstack.storage.threads import RunBlocking
 

@@ -7,10 +7,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from matterstack.backends.base import LiveJob, PreparedAttempt, Question
-from matterstack.core.documents import Request
+from matterstack.core.documents.manifests import ExperimentManifest, OperatorManifest, read_manifest
+from matterstack.core.documents.operator_documents import Request
 from matterstack.core.errors import InvariantError
 from matterstack.core.ids import JobId, Token, UtcTime, utc_moment, utc_text
-from matterstack.core.manifests import ExperimentManifest, OperatorManifest, read_manifest
 from matterstack.storage import operator_files as files
 from matterstack.storage.confine import confined
 from matterstack.storage.layout import operator_folder

@@ -27,15 +27,15 @@ from rich.table import Table
 from matterstack.actors.runtime import Runtime
 from matterstack.backends.base import PreparedAttempt
 from matterstack.backends.local import LocalBackend
-from matterstack.control import create_run
-from matterstack.core.config import LocalBackendConfig
+from matterstack.core.documents.config import LocalBackendConfig
 from matterstack.core.ids import BackendName, RunId, TaskId, attempt_token, utc_moment
-from matterstack.core.resources import Resources
+from matterstack.core.model.resources import Resources
 from matterstack.core.states import RunStatus
 from matterstack.engine import open_engine
 from matterstack.storage.layout import Root
 from matterstack.storage.queries import require_run
 from matterstack.storage.reader import open_reader
+from matterstack.usecases.runs import create_run
 
 AT_ONCE: Final = 8
 LEAST_RATIO: Final = 0.2

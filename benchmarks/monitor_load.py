@@ -34,11 +34,11 @@ from rich.console import Console
 from rich.table import Table
 
 from matterstack.actors.runtime import Runtime
-from matterstack.control import create_run
 from matterstack.core.ids import RunId, utc_moment
 from matterstack.storage.layout import Root
 from matterstack.storage.queries import event_lines, last_seq
 from matterstack.storage.schema import open_database
+from matterstack.usecases.runs import create_run
 
 MOST_FALL: Final = 0.10
 PATIENCE_S: Final = 120.0

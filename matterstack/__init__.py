@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from matterstack import aio as aio
     from matterstack.client import connect as connect
     from matterstack.core.errors import MatterStackError as MatterStackError
-    from matterstack.core.model import Campaign as Campaign
-    from matterstack.core.model import Result as Result
-    from matterstack.core.model import Results as Results
-    from matterstack.core.model import Task as Task
-    from matterstack.core.model import Workflow as Workflow
-    from matterstack.core.resources import Growth as Growth
-    from matterstack.core.resources import Resources as Resources
+    from matterstack.core.model.resources import Growth as Growth
+    from matterstack.core.model.resources import Resources as Resources
+    from matterstack.core.model.workflow import Campaign as Campaign
+    from matterstack.core.model.workflow import Result as Result
+    from matterstack.core.model.workflow import Results as Results
+    from matterstack.core.model.workflow import Task as Task
+    from matterstack.core.model.workflow import Workflow as Workflow
     from matterstack.embed.opening import open_engine as open_engine
 
 __all__ = [
@@ -37,14 +37,14 @@ __version__ = "0.1.0"
 
 # Loaded by those who use it: a campaign.py does not need trio, and `matterstack --help` none of it.
 _LATER = {
-    "Campaign": "matterstack.core.model",
-    "Growth": "matterstack.core.resources",
+    "Campaign": "matterstack.core.model.workflow",
+    "Growth": "matterstack.core.model.resources",
     "MatterStackError": "matterstack.core.errors",
-    "Resources": "matterstack.core.resources",
-    "Result": "matterstack.core.model",
-    "Results": "matterstack.core.model",
-    "Task": "matterstack.core.model",
-    "Workflow": "matterstack.core.model",
+    "Resources": "matterstack.core.model.resources",
+    "Result": "matterstack.core.model.workflow",
+    "Results": "matterstack.core.model.workflow",
+    "Task": "matterstack.core.model.workflow",
+    "Workflow": "matterstack.core.model.workflow",
     "aio": "matterstack.aio",
     "connect": "matterstack.client",
     "open_engine": "matterstack.embed.opening",

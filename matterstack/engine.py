@@ -32,23 +32,23 @@ from matterstack.actors.summary import SummaryWriter
 from matterstack.actors.supervisor import FOREVER, GiveUp, RestartPolicy, root_cause, supervise
 from matterstack.backends.base import Backend
 from matterstack.backends.factory import make_backend
-from matterstack.core.apply import Touched, apply
-from matterstack.core.decide import decide
 from matterstack.core.errors import (
     BackendError,
     LeaseLostError,
     MailboxFullError,
     StoreError,
 )
-from matterstack.core.facts import Fact
 from matterstack.core.ids import BackendName, RunId, UtcTime
 from matterstack.core.log_context import about_backend, about_run, log_place
-from matterstack.core.messages import Collected, Fail, Message, Settle
-from matterstack.core.model import Workflow
+from matterstack.core.model.resources import Limits
+from matterstack.core.model.workflow import Workflow
+from matterstack.core.model.workflow_check import check_limits
 from matterstack.core.operators import ASKED
-from matterstack.core.resources import Limits
-from matterstack.core.run_state import RunState
-from matterstack.core.workflow_check import check_limits
+from matterstack.core.run.apply import Touched, apply
+from matterstack.core.run.decide import decide
+from matterstack.core.run.facts import Fact
+from matterstack.core.run.messages import Collected, Fail, Message, Settle
+from matterstack.core.run.state import RunState
 from matterstack.storage.backend_reports import blank_report, definition_of
 from matterstack.storage.claims import Waiting, seats_taken
 from matterstack.storage.commands import open_commands

@@ -20,13 +20,13 @@ import pytest
 import trio
 
 from matterstack.backends.base import LiveJob, PreparedAttempt
-from matterstack.backends.slurm import commands
+from matterstack.backends.slurm import programs
 from matterstack.backends.slurm.backend import SlurmBackend
 from matterstack.backends.slurm.states import STATES, job_state, state_word
-from matterstack.core.config import SlurmBackendConfig
+from matterstack.core.documents.config import SlurmBackendConfig
 from matterstack.core.ids import BackendName, JobId, RunId, TaskId, attempt_token
-from matterstack.core.messages import Observed
-from matterstack.core.resources import Resources
+from matterstack.core.model.resources import Resources
+from matterstack.core.run.messages import Observed
 from matterstack.core.states import ENDED_JOBS, JobState
 from tests.support.campaigns import Diary, write_tasks
 from tests.support.command import PATIENCE_S, CommandLine, command_line_in
@@ -348,7 +348,7 @@ class _Stage:
         accounted = {name: case.accounted for name, case in ENDS.items() if case.accounted is not None}
         return seen, at_last, await self.look(alone, accounted)
 
-    def backend(self, run: commands.RunCommand = commands.run) -> SlurmBackend:
+    def backend(self, run: programs.RunCommand = programs.run) -> SlurmBackend:
         """A backend of its own."""
         config = SlurmBackendConfig.model_validate(CLUSTER_CONFIG)
         return SlurmBackend(BackendName("cluster"), config, self.top / "locks" / "submit", run=run)
@@ -449,9 +449,9 @@ class _Stage:
 
 async def _without_squeue(
     argv: Sequence[str], *, timeout_s: float, inherit: int | None = None, stdin: str = ""
-) -> commands.Finished:
+) -> programs.Finished:
     """As after MinJobAge: squeue answers, and knows of no job."""
-    done = await commands.run(argv, timeout_s=timeout_s, inherit=inherit, stdin=stdin)
+    done = await programs.run(argv, timeout_s=timeout_s, inherit=inherit, stdin=stdin)
     if argv[0] != "squeue":
         return done
     return attrs.evolve(done, stdout=done.stdout.partition("\n")[0] + "\n")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from matterstack import Result, Results, Task, Workflow
+from matterstack.core.model.workflow_check import check_workflow
 from matterstack.core.states import TaskStatus
-from matterstack.core.workflow_check import check_workflow
 from tests.battery_workspace import (
     MATERIALS,
     SLUG,

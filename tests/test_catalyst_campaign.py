@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from matterstack import Result, Results, Task, Workflow
-from matterstack.core.fields import field_problems
-from matterstack.core.manifests import GateManifest, HumanOperatorManifest, read_manifest
+from matterstack.core.documents.fields import field_problems
+from matterstack.core.documents.manifests import GateManifest, HumanOperatorManifest, read_manifest
+from matterstack.core.model.workflow_check import check_workflow
 from matterstack.core.states import TaskStatus
-from matterstack.core.workflow_check import check_workflow
 from tests.catalyst_workspace import PUBLISHED, WORKSPACE, module
 
 campaign_module = module("campaign")

@@ -11,12 +11,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from matterstack.core import responses as r
-from matterstack.core.documents import DirectHPCManifest, ExperimentAcknowledgement, GivenResources
-from matterstack.core.manifests import OPERATOR_MANIFESTS, ManifestError, OperatorManifest, read_manifest
-from matterstack.core.resources import Growth, Resources
-from matterstack.core.schemas import SCHEMAS, schema_of
-from matterstack.core.strict_json import MOST_BYTES, DocumentError, parse_document
+from matterstack.core.documents import responses as r
+from matterstack.core.documents.manifests import (
+    OPERATOR_MANIFESTS,
+    ManifestError,
+    OperatorManifest,
+    read_manifest,
+)
+from matterstack.core.documents.operator_documents import (
+    DirectHPCManifest,
+    ExperimentAcknowledgement,
+    GivenResources,
+)
+from matterstack.core.documents.schemas import SCHEMAS, schema_of
+from matterstack.core.documents.strict_json import MOST_BYTES, DocumentError, parse_document
+from matterstack.core.model.resources import Growth, Resources
 from matterstack.storage.codec import CONVERTER
 from tests.support.campaigns import write_tasks
 from tests.support.command import CommandLine

@@ -11,9 +11,9 @@ import trio
 
 from matterstack.actors.supervisor import RestartPolicy
 from matterstack.backends.base import PreparedAttempt
-from matterstack.core import facts as f
 from matterstack.core.ids import RunId
-from matterstack.core.messages import Cancel, Pause
+from matterstack.core.run import facts as f
+from matterstack.core.run.messages import Cancel, Pause
 from matterstack.core.states import RunStatus
 from tests.support.engine import World, flat, make_world, on_virtual_clock
 from tests.support.fake_backend import Behaviour, FakeJob

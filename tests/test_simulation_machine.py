@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from matterstack.core.ids import RunId
-from matterstack.core.messages import Cancel, Pause, Request, Resume, Retry
+from matterstack.core.run.messages import Cancel, Command, Pause, Resume, Retry
 from matterstack.core.states import ENDED_RUNS, RunStatus
 from matterstack.storage.commands import command_outcome
 from tests.simulation.mortal import Doom
@@ -41,7 +41,7 @@ class ModelRun:
         is_cancelled: it was CANCELLED, and stays so.
     """
 
-    asked: tuple[str, Request, RunStatus] | None = None
+    asked: tuple[str, Command, RunStatus] | None = None
     paused_with: int | None = None
     is_ending: bool = False
     is_cancelled: bool = False
@@ -77,7 +77,7 @@ class RunsAgainstModel(RuleBasedStateMachine):
     def retry(self, which: int, wait_s: float) -> None:
         self._ask(which, Retry(by="eva"), wait_s)
 
-    def _ask(self, which: int, request: Request, wait_s: float) -> None:
+    def _ask(self, which: int, request: Command, wait_s: float) -> None:
         run_id = self.stage.world.runs[which % len(self.stage.world.runs)]
         run = self.model[run_id]
         if run.asked is None:
@@ -202,7 +202,7 @@ class RunsAgainstModel(RuleBasedStateMachine):
             self.stage.close()
 
 
-def _may_be_accepted(request: Request, before: RunStatus, *, is_ending: bool) -> set[bool]:
+def _may_be_accepted(request: Command, before: RunStatus, *, is_ending: bool) -> set[bool]:
     """Which answers are right for a request to a run that stood so when it was made."""
     if isinstance(request, Pause | Resume) and is_ending:
         return {False}

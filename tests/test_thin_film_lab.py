@@ -13,10 +13,10 @@ import pytest
 import threadpoolctl  # type: ignore[import-untyped]
 
 from matterstack import Result, Task
-from matterstack.core.documents import ExperimentAcknowledgement, Request
-from matterstack.core.fields import Problem
-from matterstack.core.manifests import read_manifest
-from matterstack.core.responses import Answered, Declined, Unusable, read_response
+from matterstack.core.documents.fields import Problem
+from matterstack.core.documents.manifests import read_manifest
+from matterstack.core.documents.operator_documents import ExperimentAcknowledgement, Request
+from matterstack.core.documents.responses import Answered, Declined, Unusable, read_response
 from matterstack.core.states import TaskStatus
 from tests.thin_film_workspace import (
     BOUNDS,

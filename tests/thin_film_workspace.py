@@ -13,10 +13,10 @@ from typing import Any, Final
 import attrs
 
 from matterstack import Result, Results, Task, Workflow
-from matterstack.core.manifests import ExperimentManifest, read_manifest
-from matterstack.core.responses import Answered, read_response
+from matterstack.core.documents.manifests import ExperimentManifest, read_manifest
+from matterstack.core.documents.responses import Answered, read_response
+from matterstack.core.model.workflow_check import check_workflow
 from matterstack.core.states import TaskStatus
-from matterstack.core.workflow_check import check_workflow
 from tests.support.campaign_e2e import Life, begun, lived
 from tests.support.command import CommandLine
 from tests.support.polling import wait_until

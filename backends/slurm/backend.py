@@ -8,20 +8,20 @@ from pathlib import Path
 import trio
 
 from matterstack.backends.base import Health, LiveJob, PreparedAttempt, SubmitReport
-from matterstack.backends.slurm import commands
+from matterstack.backends.slurm import programs
 from matterstack.backends.slurm.arrays import MOST_AT_ONCE, merged
 from matterstack.backends.slurm.following import Following
 from matterstack.backends.slurm.partitions import read_limits
-from matterstack.backends.slurm.questions import Questions
+from matterstack.backends.slurm.queries import Questions
 from matterstack.backends.slurm.search import Search
-from matterstack.backends.slurm.site import LocalSite, Order, Site
+from matterstack.backends.slurm.site import LocalSite, Site, SubmissionOrder
 from matterstack.backends.slurm.site_limits import SubmitLimit, read_submit_limit
 from matterstack.backends.slurm.submission import Submission
 from matterstack.backends.submit_lock import SubmitLock
-from matterstack.core.config import SlurmBackendConfig
+from matterstack.core.documents.config import SlurmBackendConfig
 from matterstack.core.ids import BackendName, JobId, Token
-from matterstack.core.messages import Observed
-from matterstack.core.resources import Limits
+from matterstack.core.model.resources import Limits
+from matterstack.core.run.messages import Observed
 from matterstack.core.states import JobState
 from matterstack.storage.threads import RunBlocking, WorkerThreads
 
@@ -35,7 +35,7 @@ class SlurmBackend:
         config: SlurmBackendConfig,
         lock_file: Path,
         *,
-        run: commands.RunCommand = commands.run,
+        run: programs.RunCommand = programs.run,
         blocking: RunBlocking | None = None,
         site: Site | None = None,
     ) -> None:
@@ -47,7 +47,7 @@ class SlurmBackend:
         self._config = config
         blocking = blocking or WorkerThreads(2, abandon_on_cancel=True)
         lock = SubmitLock(lock_file, wait_s=config.command_timeout_s + 30)
-        self._site: Site = site or LocalSite(commands.Counted(run), lock)
+        self._site: Site = site or LocalSite(programs.Counted(run), lock)
         self._submit_limit: SubmitLimit | None = None
         self._questions = Questions(self._site.run, config.command_timeout_s, self._site.account)
         self._search = Search(name, self._site, self._questions, blocking)
@@ -68,7 +68,7 @@ class SlurmBackend:
         """The job script of an attempt, with its ``#SBATCH`` lines."""
         return self._submission.script(attempt)
 
-    def orders(self, batch: Sequence[PreparedAttempt]) -> list[Order]:
+    def orders(self, batch: Sequence[PreparedAttempt]) -> list[SubmissionOrder]:
         """What `submit` would do; for people who want to see it before."""
         return self._submission.orders(batch)
 

@@ -13,7 +13,7 @@ from matterstack.backends.slurm.output import AccountedJob, QueuedJob
 from matterstack.backends.slurm.owners import may_stand_in
 from matterstack.backends.slurm.states import job_state, state_word
 from matterstack.core.ids import JobId, Token
-from matterstack.core.messages import Observed
+from matterstack.core.run.messages import Observed
 from matterstack.core.states import ENDED_JOBS, JobState
 
 

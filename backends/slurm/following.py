@@ -24,12 +24,12 @@ from matterstack.backends.slurm.endings import (
 )
 from matterstack.backends.slurm.output import AccountedJob, QueuedJob, is_job_id
 from matterstack.backends.slurm.owners import is_named_for, is_of_another_attempt
-from matterstack.backends.slurm.questions import Questions
+from matterstack.backends.slurm.queries import Questions
 from matterstack.backends.slurm.site import Site
 from matterstack.backends.slurm.states import job_state, state_word
 from matterstack.core.errors import BackendError
 from matterstack.core.ids import BackendName, JobId, Token
-from matterstack.core.messages import Observed
+from matterstack.core.run.messages import Observed
 from matterstack.core.states import JobState
 from matterstack.storage.threads import RunBlocking
 

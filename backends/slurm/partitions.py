@@ -15,11 +15,11 @@ from typing import Final, Protocol
 import attrs
 import trio
 
-from matterstack.backends.slurm.options import defaults
-from matterstack.core.config import SlurmBackendConfig
+from matterstack.backends.slurm.sbatch_options import defaults
+from matterstack.core.documents.config import SlurmBackendConfig
 from matterstack.core.errors import BackendError
-from matterstack.core.partitions import Admission, NodeKind, Partition
-from matterstack.core.resources import LEFT_TO_CONFIG, Limits
+from matterstack.core.model.partitions import Admission, NodeKind, Partition
+from matterstack.core.model.resources import LEFT_TO_CONFIG, Limits
 
 SINFO_FORMAT: Final = "%R|%D|%c|%m|%G|%f"
 """Partition, number of nodes, and of each node: cpus, memory in MiB, generic resources, features."""
@@ -36,7 +36,7 @@ _LIFTED_BY_FLAG: Final[Mapping[str, str]] = {
 
 
 class Ask(Protocol):
-    """Runs a command of Slurm; see `matterstack.backends.slurm.questions.Questions.ask`."""
+    """Runs a command of Slurm; see `matterstack.backends.slurm.queries.Questions.ask`."""
 
     async def __call__(self, argv: Sequence[str]) -> str:
         """What it printed; raises BackendError."""

@@ -15,7 +15,7 @@ from matterstack.backends.slurm.arrays import element_of, merged
 from matterstack.backends.slurm.endings import accounted_ending, queued_ending
 from matterstack.backends.slurm.output import AccountedJob, QueuedJob, is_job_id
 from matterstack.backends.slurm.owners import is_of_another_attempt
-from matterstack.backends.slurm.questions import Questions
+from matterstack.backends.slurm.queries import Questions
 from matterstack.backends.slurm.site import Site
 from matterstack.backends.slurm.states import job_state
 from matterstack.core.ids import BackendName, JobId, Token

@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from matterstack.backends.base import PreparedAttempt
-from matterstack.backends.slurm import commands
+from matterstack.backends.slurm import programs
 from matterstack.backends.submit_lock import SubmitLock
 from matterstack.core.errors import BackendError
 from matterstack.core.ids import Token
@@ -51,7 +51,7 @@ def _user_name(number: int) -> str:
 
 
 @attrs.frozen(kw_only=True)
-class Order:
+class SubmissionOrder:
     """One sbatch.
 
     Attributes:
@@ -95,8 +95,8 @@ class Site(Protocol):
 
     async def run(
         self, argv: Sequence[str], *, timeout_s: float, inherit: int | None = None, stdin: str = ""
-    ) -> commands.Finished:
-        """See `commands.run`."""
+    ) -> programs.Finished:
+        """See `programs.run`."""
 
     async def account(self) -> Account:
         """Whose jobs these are."""
@@ -108,10 +108,10 @@ class Site(Protocol):
     async def bring(self, folders: Sequence[Path]) -> None:
         """Bring what was staged in these folders to where jobs find it."""
 
-    async def push(self, orders: Sequence[Order]) -> None:
+    async def push(self, orders: Sequence[SubmissionOrder]) -> None:
         """The same, with the orders themselves."""
 
-    async def submit(self, order: Order, *, timeout_s: float) -> commands.Finished:
+    async def submit(self, order: SubmissionOrder, *, timeout_s: float) -> programs.Finished:
         """Run sbatch, at most once and to its end, whatever becomes of this process or of the connection.
 
         Its order was pushed.
@@ -140,7 +140,7 @@ class Site(Protocol):
 class LocalSite:
     """A cluster whose commands run on this machine, and whose nodes see its folders."""
 
-    _run: commands.Counted
+    _run: programs.Counted
     _lock: SubmitLock
 
     @property
@@ -163,8 +163,8 @@ class LocalSite:
 
     async def run(
         self, argv: Sequence[str], *, timeout_s: float, inherit: int | None = None, stdin: str = ""
-    ) -> commands.Finished:
-        """See `commands.run`."""
+    ) -> programs.Finished:
+        """See `programs.run`."""
         return await self._run(argv, timeout_s=timeout_s, inherit=inherit, stdin=stdin)
 
     async def account(self) -> Account:
@@ -179,10 +179,10 @@ class LocalSite:
     async def bring(self, folders: Sequence[Path]) -> None:
         """All is there already."""
 
-    async def push(self, orders: Sequence[Order]) -> None:
+    async def push(self, orders: Sequence[SubmissionOrder]) -> None:
         """All is there already."""
 
-    async def submit(self, order: Order, *, timeout_s: float) -> commands.Finished:
+    async def submit(self, order: SubmissionOrder, *, timeout_s: float) -> programs.Finished:
         """Run sbatch as a child that inherits the submit lock."""
         async with self._lock.shared_async() as descriptor:
             crash_point("before_submit")

@@ -12,11 +12,11 @@ import trio
 from matterstack.backends.base import PreparedAttempt, SubmitReport
 from matterstack.backends.script import JobScript, quoted, render
 from matterstack.backends.slurm.arrays import array_script, index_list, submissions
-from matterstack.backends.slurm.options import directives, reserved_options, sbatch_options
 from matterstack.backends.slurm.output import parse_sbatch
+from matterstack.backends.slurm.sbatch_options import directives, reserved_options, sbatch_options
 from matterstack.backends.slurm.search import Search
-from matterstack.backends.slurm.site import Order, Site
-from matterstack.core.config import SlurmBackendConfig
+from matterstack.backends.slurm.site import Site, SubmissionOrder
+from matterstack.core.documents.config import SlurmBackendConfig
 from matterstack.core.errors import BackendError
 from matterstack.core.ids import JobId
 
@@ -27,7 +27,7 @@ _FIND_JOB_ID: Final = (
     "MATTERSTACK_JOB_ID=${MATTERSTACK_JOB_ID:-$SLURM_JOB_ID}",
 )
 
-_Purse: TypeAlias = tuple[object, ...]
+_LimitKey: TypeAlias = tuple[object, ...]
 
 
 @attrs.define
@@ -66,7 +66,7 @@ class Submission:
     async def submit(self, batch: Sequence[PreparedAttempt]) -> SubmitReport:
         """Run sbatch for each attempt, or for all attempts of a batch at once; a few at a time."""
         report = SubmitReport()
-        used_up: dict[_Purse, str] = {}
+        used_up: dict[_LimitKey, str] = {}
         for attempt in batch:
             if reserved := reserved_options(attempt.resources):
                 reason = f"resources.extra: {', '.join(reserved)} cannot be set by a campaign"
@@ -81,9 +81,9 @@ class Submission:
 
         async def submit_in_turn() -> None:
             for order in waiting:
-                purse = _purse(order.attempts[0])
-                if purse in used_up:  # the next question would get the same answer
-                    report.deferred.update(dict.fromkeys(order.tokens, used_up[purse]))
+                limit_key = _limit_key(order.attempts[0])
+                if limit_key in used_up:  # the next question would get the same answer
+                    report.deferred.update(dict.fromkeys(order.tokens, used_up[limit_key]))
                     continue
                 part = await self._submit(order)
                 report.accepted.update(part.accepted)
@@ -91,14 +91,14 @@ class Submission:
                 report.unresolved.update(part.unresolved)
                 report.deferred.update(part.deferred)
                 for reason in part.deferred.values():
-                    used_up[purse] = reason
+                    used_up[limit_key] = reason
 
         async with trio.open_nursery() as nursery:
             for _ in range(min(SUBMISSIONS_AT_ONCE, len(batch))):
                 nursery.start_soon(submit_in_turn)
         return report
 
-    async def _submit(self, order: Order) -> SubmitReport:
+    async def _submit(self, order: SubmissionOrder) -> SubmitReport:
         tokens = order.tokens
         async with self._at_once:
             try:
@@ -117,7 +117,7 @@ class Submission:
             return SubmitReport(deferred=dict.fromkeys(tokens, f"sbatch: {outcome.complaint}"))
         return SubmitReport(unresolved=dict.fromkeys(tokens, f"sbatch: {outcome.complaint}"))
 
-    async def _after_being_turned_away(self, order: Order, reason: str) -> SubmitReport:
+    async def _after_being_turned_away(self, order: SubmissionOrder, reason: str) -> SubmitReport:
         """There is no room now, unless sbatch came again before its end."""
         try:
             found = await self._search.find(order.attempts)
@@ -126,12 +126,12 @@ class Submission:
         missing = [token for token in order.tokens if token not in found]
         return SubmitReport(accepted=dict(found), deferred=dict.fromkeys(missing, reason))
 
-    def orders(self, batch: Sequence[PreparedAttempt]) -> list[Order]:
+    def orders(self, batch: Sequence[PreparedAttempt]) -> list[SubmissionOrder]:
         """What sbatch is to be run for, each with its command line."""
         # In the order of the batch, which is that of the priorities: a queue serves the older job first.
         return [self._order(group) for group in submissions(batch)]
 
-    def _order(self, group: Sequence[PreparedAttempt]) -> Order:
+    def _order(self, group: Sequence[PreparedAttempt]) -> SubmissionOrder:
         there = [attrs.evolve(attempt, folder=self._site.folder(attempt.folder)) for attempt in group]
         first = there[0]
         options = sbatch_options(first.resources, self._config)
@@ -151,10 +151,12 @@ class Submission:
             f"--chdir={first.folder}",
             *which,
         )
-        return Order(name=first.batch or first.token, attempts=tuple(group), argv=argv, script=script)
+        return SubmissionOrder(
+            name=first.batch or first.token, attempts=tuple(group), argv=argv, script=script
+        )
 
 
-def _purse(attempt: PreparedAttempt) -> _Purse:
+def _limit_key(attempt: PreparedAttempt) -> _LimitKey:
     """What a job counts for: limits of others do not touch it."""
     wanted = attempt.resources
     return (wanted.partition, wanted.account, wanted.qos, tuple(sorted(wanted.extra.items())))

@@ -12,11 +12,11 @@ from rich.text import Text
 from matterstack.cli.followed_runs import all_ended, relevant
 from matterstack.cli.waiting import changes
 from matterstack.cli.wording import counts_text, done_and_total, elapsed_s, elapsed_text, stage_title
-from matterstack.colours import style_of
 from matterstack.core.ids import RunId
 from matterstack.core.states import RunStatus
 from matterstack.storage.queries import RunSummary
 from matterstack.storage.reader import Reader
+from matterstack.watch.colours import style_of
 
 
 def heading(summary: RunSummary) -> Text:

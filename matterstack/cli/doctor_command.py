@@ -6,7 +6,7 @@ import os
 
 import asyncclick as click
 
-from matterstack.cli.options import current_root, json_option
+from matterstack.cli.shared_options import current_root, json_option
 
 
 @click.command(short_help="Say what works here, and what to do.")
@@ -33,15 +33,15 @@ async def doctor(context: click.Context, submit: bool, wait_s: float, as_json: b
 
     from matterstack.cli.printing import print_json, print_table
     from matterstack.core.errors import NotFoundError
-    from matterstack.doctor.examination import Patient, examine_all
+    from matterstack.doctor.examination import Scope, examine_all
     from matterstack.storage.layout import ROOT_VARIABLE
 
     try:
-        patient = Patient(root=current_root(context), submit=submit, wait_s=wait_s)
+        scope = Scope(root=current_root(context), submit=submit, wait_s=wait_s)
     except NotFoundError as error:
         named = bool(context.find_root().params.get("root") or os.environ.get(ROOT_VARIABLE))
-        patient = Patient(root=None, no_root=error, was_named=named)
-    findings = await examine_all(patient)
+        scope = Scope(root=None, no_root=error, was_named=named)
+    findings = await examine_all(scope)
     problems = [finding for finding in findings if not finding.ok]
     if as_json:
         print_json([attrs.asdict(finding) for finding in findings])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncclick as click
 
-from matterstack.cli.options import RUN_ID, current_root, json_option
+from matterstack.cli.shared_options import RUN_ID, current_root, json_option
 from matterstack.core.ids import RunId
 from matterstack.storage.layout import Root
 

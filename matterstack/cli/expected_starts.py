@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 import trio
 
-from matterstack.backends.slurm.commands import run
+from matterstack.backends.slurm.programs import run
 from matterstack.core.errors import BackendError
 from matterstack.core.ids import JobId, UtcTime, utc_text
 from matterstack.core.states import JobState

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import asyncclick as click
 
-from matterstack.cli.options import RUN_ID, current_root, json_option
+from matterstack.cli.shared_options import RUN_ID, current_root, json_option
 from matterstack.core.ids import RunId
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Final
 
 import asyncclick as click
 
-from matterstack.cli.options import json_option
+from matterstack.cli.shared_options import json_option
 from matterstack.core.errors import RefusedError, StoreError
 
 TEMPLATE: Final = "quickstart"

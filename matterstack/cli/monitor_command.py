@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import asyncclick as click
 
 from matterstack.cli.log_options import LogOptions, log_options
-from matterstack.cli.options import current_root, json_option
+from matterstack.cli.shared_options import current_root, json_option
 from matterstack.core.errors import UsageError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import asyncclick as click
 
-from matterstack.colours import style_of
+from matterstack.watch.colours import style_of
 
 PIPE_WIDTH: Final = 240
 """Columns of a table that no terminal shows: wide enough that nothing is cut."""

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncclick as click
 import attrs
 
-from matterstack.cli.options import RUN_ID, current_root, json_option
+from matterstack.cli.shared_options import RUN_ID, current_root, json_option
 from matterstack.core.errors import NotFoundError, UsageError
 from matterstack.core.ids import RunId, TaskId
 from matterstack.core.operators import REJECTED
 
 if TYPE_CHECKING:
-    from matterstack.answering import OpenQuestion
-    from matterstack.core.run_state import TaskState
+    from matterstack.core.run.state import TaskState
     from matterstack.storage.reader import Reader
+    from matterstack.usecases.questions import OpenQuestion
 
 PATIENCE_S: Final = 10.0
 """How long an engine is given to take the answer."""
@@ -58,12 +58,12 @@ async def respond(
     """Show what TASK of a run asks, and answer it: in a terminal field by field, else with the options."""
     import trio
 
-    from matterstack.answering import hand_over, hand_over_text, open_question
-    from matterstack.cli.asking import show, usage
     from matterstack.cli.printing import print_json
+    from matterstack.cli.question_dialog import show, usage
     from matterstack.storage.queries import require_run
     from matterstack.storage.reader import open_reader
     from matterstack.storage.snapshot import load_run
+    from matterstack.usecases.questions import hand_over, hand_over_text, open_question
 
     root = current_root(context)
     given = [bool(settings), file is not None, decision is not None, failure is not None]
@@ -96,7 +96,7 @@ async def respond(
 
 
 def _content(file: Path) -> bytes:
-    from matterstack.core.strict_json import MOST_BYTES
+    from matterstack.core.documents.strict_json import MOST_BYTES
 
     try:
         with file.open("rb") as opened:
@@ -112,8 +112,8 @@ async def _document(
     failure: str | None,
     comment: str | None,
 ) -> dict[str, Any]:
-    from matterstack.answering import document_of
-    from matterstack.cli.asking import ask
+    from matterstack.cli.question_dialog import ask
+    from matterstack.usecases.questions import document_of
 
     if decision is not None:
         _require(question, "gate", f"--{decision.replace('_', '-')}")
@@ -137,7 +137,7 @@ async def _document(
 
 
 def _require(question: OpenQuestion, operator: str, option: str) -> None:
-    from matterstack.cli.asking import usage
+    from matterstack.cli.question_dialog import usage
 
     if question.operator != operator:
         raise UsageError(

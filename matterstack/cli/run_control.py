@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import asyncclick as click
 
-from matterstack.cli.options import RUN_ID, current_root, json_option
+from matterstack.cli.shared_options import RUN_ID, current_root, json_option
 from matterstack.core.ids import RunId, TaskId
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ run_argument = click.argument("run_id", type=RUN_ID)
 @click.pass_context
 async def pause(context: click.Context, run_id: RunId, reason: str, as_json: bool) -> None:
     """Submit no new jobs; jobs that run are still followed."""
-    from matterstack.control import user_name
-    from matterstack.core.messages import Pause
+    from matterstack.core.run.messages import Pause
+    from matterstack.usecases.runs import user_name
 
     await _ask(context, run_id, Pause(by=user_name(), reason=reason), as_json)
 
@@ -36,8 +36,8 @@ async def pause(context: click.Context, run_id: RunId, reason: str, as_json: boo
 @click.pass_context
 async def resume(context: click.Context, run_id: RunId, as_json: bool) -> None:
     """Go on after a pause."""
-    from matterstack.control import user_name
-    from matterstack.core.messages import Resume
+    from matterstack.core.run.messages import Resume
+    from matterstack.usecases.runs import user_name
 
     await _ask(context, run_id, Resume(by=user_name()), as_json)
 
@@ -49,8 +49,8 @@ async def resume(context: click.Context, run_id: RunId, as_json: bool) -> None:
 @click.pass_context
 async def cancel(context: click.Context, run_id: RunId, reason: str, as_json: bool) -> None:
     """End the run's jobs, then the run, for ever.  Returns when none of its jobs is left."""
-    from matterstack.control import user_name
-    from matterstack.core.messages import Cancel
+    from matterstack.core.run.messages import Cancel
+    from matterstack.usecases.runs import user_name
 
     await _ask(context, run_id, Cancel(by=user_name(), reason=reason), as_json)
 
@@ -62,8 +62,8 @@ async def cancel(context: click.Context, run_id: RunId, reason: str, as_json: bo
 @click.pass_context
 async def retry(context: click.Context, run_id: RunId, task_ids: tuple[str, ...], as_json: bool) -> None:
     """Give failed tasks new attempts: those named, or all that keep the run from completing."""
-    from matterstack.control import user_name
-    from matterstack.core.messages import Retry
+    from matterstack.core.run.messages import Retry
+    from matterstack.usecases.runs import user_name
 
     chosen = tuple(TaskId(task_id) for task_id in task_ids)
     await _ask(context, run_id, Retry(by=user_name(), tasks=chosen), as_json)
@@ -79,8 +79,8 @@ async def rerun(
     context: click.Context, run_id: RunId, task_ids: tuple[str, ...], recursive: bool, as_json: bool
 ) -> None:
     """Give ended tasks new attempts, also those that succeeded; reopens a COMPLETED or FAILED run."""
-    from matterstack.control import user_name
-    from matterstack.core.messages import Rerun
+    from matterstack.core.run.messages import Rerun
+    from matterstack.usecases.runs import user_name
 
     chosen = tuple(TaskId(task_id) for task_id in task_ids)
     await _ask(context, run_id, Rerun(by=user_name(), tasks=chosen, recursive=recursive), as_json)
@@ -90,15 +90,15 @@ async def _ask(context: click.Context, run_id: RunId, request: object, as_json: 
     from matterstack.actors.runtime import Runtime
     from matterstack.cli.printing import print_json
     from matterstack.cli.waiting import wait_until_cancelled
-    from matterstack.control import ask_run
-    from matterstack.core.messages import Cancel, Pause, Rerun, Resume, Retry
+    from matterstack.core.run.messages import Cancel, Pause, Rerun, Resume, Retry
     from matterstack.storage.queries import require_run
     from matterstack.storage.reader import open_reader
+    from matterstack.usecases.runs import send_command
 
     if not isinstance(request, Pause | Resume | Cancel | Retry | Rerun):
         raise TypeError(type(request).__name__)
     root = current_root(context)
-    answer = await ask_run(root, run_id, request, Runtime(), partial(_say_whom_it_waits_for, run_id))
+    answer = await send_command(root, run_id, request, Runtime(), partial(_say_whom_it_waits_for, run_id))
     async with open_reader(root) as reader:
         if isinstance(request, Cancel):
             await wait_until_cancelled(reader, run_id)

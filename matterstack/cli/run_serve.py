@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import asyncclick as click
 
 from matterstack.cli.log_options import LogOptions, log_options
-from matterstack.cli.options import RUN_ID, current_root, json_option
+from matterstack.cli.shared_options import RUN_ID, current_root, json_option
 from matterstack.core.errors import UsageError
 from matterstack.core.ids import RunId
 
@@ -34,7 +34,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     >>> parse_settings(["params.n=5", "default_backend=cluster"])
     {'params': {'n': 5}, 'default_backend': 'cluster'}
     """
-    from matterstack.core.config import merge, nested
+    from matterstack.core.documents.config import merge, nested
     from matterstack.core.json_rules import json_problem
 
     merged: dict[str, Any] = {}
@@ -72,7 +72,7 @@ async def run_init(
     """
     from matterstack.actors.runtime import Runtime
     from matterstack.cli.printing import print_json
-    from matterstack.control import config_of_new_run
+    from matterstack.usecases.runs import config_of_new_run
 
     root = current_root(context)
     if show_script:
@@ -80,7 +80,7 @@ async def run_init(
         return
     # Of a run whose jobs all stay on this machine the engine says the same at once.
     if config_of_new_run(root, slug, parse_settings(settings)).uses_slurm:
-        from matterstack.preview import check_first_plan
+        from matterstack.usecases.preview import check_first_plan
 
         for warning in await check_first_plan(root, slug, parse_settings(settings), Runtime()):
             click.echo(f"Warning: {warning}", err=True)
@@ -95,7 +95,7 @@ async def _show_script(root: Root, slug: str, settings: Sequence[str], as_json: 
     from matterstack.actors.runtime import Runtime
     from matterstack.cli import show_script
     from matterstack.cli.printing import print_json
-    from matterstack.preview import preview
+    from matterstack.usecases.preview import preview
 
     shown = await preview(root, slug, parse_settings(settings), Runtime())
     for warning in shown.warnings:
@@ -108,7 +108,7 @@ async def _show_script(root: Root, slug: str, settings: Sequence[str], as_json: 
 
 async def _create(root: Root, slug: str, settings: Sequence[str]) -> RunId:
     from matterstack.actors.runtime import Runtime
-    from matterstack.control import create_run
+    from matterstack.usecases.runs import create_run
 
     runtime = Runtime()
     return await runtime.files(create_run, root, slug, parse_settings(settings), runtime)

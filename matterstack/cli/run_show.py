@@ -16,7 +16,7 @@ from matterstack.cli.evidence_command import (
     show_imported,
     tasks_of_imported,
 )
-from matterstack.cli.options import RUN_ID, current_root, json_option
+from matterstack.cli.shared_options import RUN_ID, current_root, json_option
 from matterstack.core.errors import NotFoundError, RefusedError
 from matterstack.core.ids import RunId, TaskId
 

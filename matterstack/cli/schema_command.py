@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncclick as click
 
-from matterstack.cli.options import json_option
+from matterstack.cli.shared_options import json_option
 
 
 @click.command(short_help="Print a JSON schema.")
@@ -14,8 +14,8 @@ from matterstack.cli.options import json_option
 async def schema(name: str | None, lists: bool, as_json: bool) -> None:
     """Print the JSON schema NAME of what an operator is given, or of an answer to it."""
     from matterstack.cli.printing import print_json
+    from matterstack.core.documents.schemas import SCHEMAS, schema_of
     from matterstack.core.errors import NotFoundError, UsageError
-    from matterstack.core.schemas import SCHEMAS, schema_of
 
     hint = "list them with: matterstack schema --list"
     if lists == (name is not None):

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import asyncclick as click
 
-from matterstack.cli.options import current_root, json_option
+from matterstack.cli.shared_options import current_root, json_option
 from matterstack.core.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
-    from matterstack.selftest import Report
+    from matterstack.doctor.selftest import Report
 
 
 @click.command("self-test", short_help="Run a small campaign, and check it.")
@@ -38,7 +38,7 @@ async def self_test(context: click.Context, backend: str | None, timeout_s: floa
 
     from matterstack.cli.logs import log_to_file
     from matterstack.cli.signals import stop_on_signals
-    from matterstack.selftest import SelfTest
+    from matterstack.doctor.selftest import SelfTest
 
     name, config, below = "local", {"type": "local"}, Path(tempfile.gettempdir())
     if backend is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncclick as click
 
 if TYPE_CHECKING:
-    from matterstack.preview import Preview, ShownTask, Submission
+    from matterstack.usecases.preview import Preview, ShownTask, Submission
 
 MOST_SCRIPTS: Final = 8
 MOST_NAMES: Final = 6

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import asyncclick as click
 
-from matterstack.cli.options import RUN_ID, current_root, json_option
+from matterstack.cli.shared_options import RUN_ID, current_root, json_option
 
 if TYPE_CHECKING:
     from matterstack.client import Site

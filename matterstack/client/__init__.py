@@ -8,8 +8,8 @@ Lost connections are made again, from the event on that was read last: none is s
 For programs on asyncio, `matterstack.aio.connect` is the same.
 """
 
+from matterstack.client.address import Site
 from matterstack.client.handle import Client, connect
 from matterstack.client.link import Connection, Event, Link, open_link
-from matterstack.client.site import Site
 
 __all__ = ["Client", "Connection", "Event", "Link", "Site", "connect", "open_link"]

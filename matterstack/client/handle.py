@@ -9,8 +9,8 @@ from typing import Any, Self
 
 import attrs
 
+from matterstack.client.address import Site
 from matterstack.client.link import Connection, Event, Link, open_link
-from matterstack.client.site import Site
 from matterstack.core.errors import UsageError
 from matterstack.embed.calls import Calls
 from matterstack.storage.layout import require_run_id
@@ -90,23 +90,23 @@ class Client:
 
     async def pause(self, run_id: str, *, reason: str = "") -> None:
         """Submit no new jobs of a run.  Returns when that is so."""
-        await self._order("pause", run_id, reason=reason)
+        await self._send_command("pause", run_id, reason=reason)
 
     async def resume(self, run_id: str) -> None:
         """Go on with a run."""
-        await self._order("resume", run_id)
+        await self._send_command("resume", run_id)
 
     async def cancel(self, run_id: str, *, reason: str = "") -> None:
         """End a run's jobs, then the run.  Returns when that was taken up."""
-        await self._order("cancel", run_id, reason=reason)
+        await self._send_command("cancel", run_id, reason=reason)
 
     async def retry(self, run_id: str, tasks: Sequence[str] = ()) -> None:
         """Give failed tasks new attempts: those named, or all."""
-        await self._order("retry", run_id, tasks=list(tasks))
+        await self._send_command("retry", run_id, tasks=list(tasks))
 
     async def rerun(self, run_id: str, tasks: Sequence[str], *, recursive: bool = False) -> None:
         """Give ended tasks new attempts."""
-        await self._order("rerun", run_id, tasks=list(tasks), recursive=recursive)
+        await self._send_command("rerun", run_id, tasks=list(tasks), recursive=recursive)
 
     async def respond(self, run_id: str, task: str, answer: Mapping[str, Any], *, attempt: int) -> None:
         """Answer what a task asks (see `questions`): which time it is asked must be said.
@@ -115,10 +115,10 @@ class Client:
             UsageError: it cannot be used, and why; nothing was written.
             RefusedError: the task waits for no answer (any more), or has one.
         """
-        await self._order("respond", run_id, task=task, attempt=attempt, answer=dict(answer))
+        await self._send_command("respond", run_id, task=task, attempt=attempt, answer=dict(answer))
 
-    async def _order(self, command: str, run_id: str, **fields: object) -> None:
-        await self._calls(self._link.order, command, run_id, fields)
+    async def _send_command(self, command: str, run_id: str, **fields: object) -> None:
+        await self._calls(self._link.send_command, command, run_id, fields)
 
 
 @asynccontextmanager

@@ -13,10 +13,10 @@ import attrs
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
-from matterstack.client.site import Site
+from matterstack.actors.nurseries import open_plain_nursery
+from matterstack.client.address import Site
 from matterstack.core.errors import MatterStackError, MonitorError, UsageError, error_of
 from matterstack.embed.calls import TrioCalls
-from matterstack.nurseries import open_plain_nursery
 
 SIGN_OF_LIFE_S: Final = 20.0
 """How often the monitor is asked for one, and how long it is waited for."""
@@ -86,7 +86,7 @@ class Link:
                 raise self.error or MonitorError(f"{self.site.name}: the stream has ended") from None
         return self._kept
 
-    async def order(self, command: str, run_id: str, fields: dict[str, object]) -> None:
+    async def send_command(self, command: str, run_id: str, fields: dict[str, object]) -> None:
         """Over a connection of its own: replies must not wait for events that nobody reads.
 
         Raises:

@@ -8,7 +8,7 @@ from functools import partial
 import attrs
 
 from matterstack.backends.slurm.ssh.connection import Connection
-from matterstack.core.config import RunConfig, SlurmBackendConfig
+from matterstack.core.documents.config import RunConfig, SlurmBackendConfig
 from matterstack.core.errors import NotFoundError
 from matterstack.doctor.findings import CHECK_S, Check, Finding, examine, in_thread
 from matterstack.doctor.machine import configs, no_root, one_host, room, root_folder, versions
@@ -22,7 +22,7 @@ CLUSTER_ACTION = "ask the cluster's administrators: its commands do not come to 
 
 
 @attrs.frozen(kw_only=True)
-class Patient:
+class Scope:
     """What is examined.
 
     Attributes:
@@ -40,18 +40,18 @@ class Patient:
     wait_s: float = 120.0
 
 
-async def examine_all(patient: Patient) -> list[Finding]:
+async def examine_all(scope: Scope) -> list[Finding]:
     """Everything at once; ends within about a minute (and ``wait_s``), whatever does not answer."""
     usable: dict[str, RunConfig] = {}
 
     async def read_configs() -> list[Finding]:
-        found, read = await in_thread(lambda: configs(patient.root))
+        found, read = await in_thread(lambda: configs(scope.root))
         usable.update(read)
         return found
 
     first = await examine([Check("config", read_configs, STORAGE_ACTION)])
     needed = frozenset(config.default_backend for config in usable.values())
-    others = await examine([*_here(patient), *_clusters(patient, slurm_backends(usable), needed)])
+    others = await examine([*_here(scope), *_clusters(scope, slurm_backends(usable), needed)])
     return [*versions(), *others[: _root_count(others)], *first, *others[_root_count(others) :]]
 
 
@@ -61,13 +61,13 @@ def _root_count(findings: list[Finding]) -> int:
     return sum(finding.check in about_root for finding in findings)
 
 
-def _here(patient: Patient) -> list[Check]:
-    root = patient.root
+def _here(scope: Scope) -> list[Check]:
+    root = scope.root
     if root is None:
-        error = patient.no_root or NotFoundError("no root here")
+        error = scope.no_root or NotFoundError("no root here")
 
         async def tell() -> list[Finding]:
-            return no_root(str(error), error.hint, was_named=patient.was_named)
+            return no_root(str(error), error.hint, was_named=scope.was_named)
 
         return [Check("root", tell, STORAGE_ACTION)]
     return [
@@ -94,14 +94,14 @@ def slurm_backends(usable: Mapping[str, RunConfig]) -> dict[str, SlurmBackendCon
 
 
 def _clusters(
-    patient: Patient, backends: Mapping[str, SlurmBackendConfig], needed: frozenset[str]
+    scope: Scope, backends: Mapping[str, SlurmBackendConfig], needed: frozenset[str]
 ) -> list[Check]:
     here = {label: backend for label, backend in backends.items() if backend.ssh is None}
     defaults = frozenset(label for label in here if label.partition(" of ")[0] in needed)
     # A machine whose clusters are all behind ssh is not expected to have one of its own.
     checks = [_cluster_check(Cluster(None, here, defaults))] if here or not backends else []
-    if patient.submit and patient.root is not None:
-        cluster, private, wait_s = Cluster(None, {}), patient.root.private, patient.wait_s
+    if scope.submit and scope.root is not None:
+        cluster, private, wait_s = Cluster(None, {}), scope.root.private, scope.wait_s
         for label, backend in sorted((here or {"slurm": SlurmBackendConfig(type="slurm")}).items()):
             ask = partial(submit_test_job, cluster, label, backend, private, wait_s)
             name = f"shared folder ({label})"

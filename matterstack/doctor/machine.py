@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Final
 
 import matterstack
-from matterstack.control import effective_config, site_config_file
-from matterstack.core.config import RunConfig
+from matterstack.core.documents.config import RunConfig
 from matterstack.core.errors import ConfigError
 from matterstack.doctor.findings import Finding
 from matterstack.storage.filesystems import file_system_type, is_network
 from matterstack.storage.layout import Root, Workspace
 from matterstack.storage.leases import foreign_holder
 from matterstack.storage.schema import journal_mode, open_database
+from matterstack.usecases.runs import effective_config, site_config_file
 
 LEAST_FREE_BYTES: Final = 1 << 30
 LEAST_FREE_INODES: Final = 10_000

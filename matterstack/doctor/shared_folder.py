@@ -12,12 +12,12 @@ from typing import Final
 import attrs
 import trio
 
-from matterstack.backends.slurm.options import sbatch_options
 from matterstack.backends.slurm.output import parse_sbatch
+from matterstack.backends.slurm.sbatch_options import sbatch_options
 from matterstack.backends.slurm.states import job_state
-from matterstack.core.config import SlurmBackendConfig
+from matterstack.core.documents.config import SlurmBackendConfig
 from matterstack.core.errors import BackendError
-from matterstack.core.resources import Resources
+from matterstack.core.model.resources import Resources
 from matterstack.core.states import ENDED_JOBS
 from matterstack.doctor.findings import Finding, in_thread
 from matterstack.doctor.slurm import Cluster, answers, skew_finding

@@ -10,14 +10,14 @@ from typing import Final
 import attrs
 import trio
 
-from matterstack.backends.slurm import commands
+from matterstack.backends.slurm import programs
 from matterstack.backends.slurm.partitions import Submitter, read_limits, read_partitions, this_user
 from matterstack.backends.slurm.ssh import shell
 from matterstack.backends.slurm.ssh.connection import Connection
-from matterstack.core.config import SlurmBackendConfig
+from matterstack.core.documents.config import SlurmBackendConfig
 from matterstack.core.errors import BackendError
-from matterstack.core.partitions import NodeKind, Partition
-from matterstack.core.resources import Limits, Resources, beyond_limits, closed_now
+from matterstack.core.model.partitions import NodeKind, Partition
+from matterstack.core.model.resources import Limits, Resources, beyond_limits, closed_now
 from matterstack.doctor.findings import COMMAND_S, Finding
 
 MOST_SKEW_S: Final = 5.0
@@ -54,12 +54,12 @@ class Cluster:
         """Whose jobs they would be, where that is known."""
         return this_user() if self.connection is None else None
 
-    async def run(self, *argv: str) -> commands.Finished:
+    async def run(self, *argv: str) -> programs.Finished:
         """Run a command there."""
         if self.connection is None:
-            return await commands.run(argv, timeout_s=COMMAND_S)
+            return await programs.run(argv, timeout_s=COMMAND_S)
         reply = await self.connection.bash(shell.RUN, *argv, timeout_s=COMMAND_S, what=argv[0])
-        return commands.Finished(reply.exit_code or 0, reply.stdout.decode(errors="replace"), reply.stderr)
+        return programs.Finished(reply.exit_code or 0, reply.stdout.decode(errors="replace"), reply.stderr)
 
     async def ask(self, argv: Sequence[str]) -> str:
         """What it printed; raises BackendError."""
@@ -237,7 +237,7 @@ def _duration(seconds: int) -> str:
     return f"{days} d {clock}" if days else clock
 
 
-def _about_munge(done: commands.Finished) -> str:
+def _about_munge(done: programs.Finished) -> str:
     """What a command complained of that could not prove who asks; empty when that is not its trouble."""
     said = (part.strip() for part in done.complaint.split(";"))
     return next((part for part in said if part.startswith("Munge ")), "")
@@ -249,7 +249,7 @@ async def _accounting(cluster: Cluster) -> list[Finding]:
     try:
         done = await cluster.run("sacct", "--allocations", "--parsable2", "--noheader", "--format=JobID")
     except BackendError as error:
-        done = commands.Finished(1, "", str(error))
+        done = programs.Finished(1, "", str(error))
     took_s = trio.current_time() - asked
     if "accounting storage is disabled" in done.stderr:
         told = "the cluster keeps none; how jobs ended is read from their folders"

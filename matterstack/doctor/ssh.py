@@ -8,7 +8,7 @@ from typing import Final
 import trio
 
 from matterstack.backends.slurm.ssh.connection import Connection
-from matterstack.core.config import SshConfig
+from matterstack.core.documents.config import SshConfig
 from matterstack.core.errors import BackendError
 from matterstack.doctor.findings import COMMAND_S, Finding
 from matterstack.doctor.machine import LEAST_FREE_BYTES, size_text

@@ -11,8 +11,8 @@ from typing import Any, Final, Generic, ParamSpec, Self, TypeVar
 import attrs
 import trio
 
+from matterstack.actors.nurseries import open_plain_nursery
 from matterstack.core.errors import ClosedError, UsageError
-from matterstack.nurseries import open_plain_nursery
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

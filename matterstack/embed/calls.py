@@ -8,8 +8,8 @@ from typing import ParamSpec, Protocol, TypeVar
 import attrs
 import trio
 
+from matterstack.actors.nurseries import plain_errors
 from matterstack.core.errors import ClosedError, UsageError
-from matterstack.nurseries import plain_errors
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from matterstack.control import user_name
 from matterstack.core.errors import UsageError
 from matterstack.core.ids import RunId, TaskId
-from matterstack.core.messages import Cancel, Pause, Request, Rerun, Resume, Retry
-from matterstack.core.model import Campaign
+from matterstack.core.model.workflow import Campaign
+from matterstack.core.run.messages import Cancel, Command, Pause, Rerun, Resume, Retry
 from matterstack.embed.calls import Calls
 from matterstack.embed.service import Event, Json, Service
 from matterstack.storage.queries import RunSummary
+from matterstack.usecases.runs import user_name
 
 if TYPE_CHECKING:
     from matterstack.evidence.export import Bundle
@@ -176,8 +176,8 @@ class Run:
         where = Path(output) if output is not None else None
         return await self._calls(self._service.export, self.id, where)
 
-    async def _ask(self, request: Request) -> None:
-        await self._calls(self._service.ask, self.id, request)
+    async def _ask(self, command: Command) -> None:
+        await self._calls(self._service.ask, self.id, command)
 
 
 @attrs.define(eq=False)

@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from matterstack import engine as core
+from matterstack.actors.nurseries import open_plain_nursery, plain_errors
 from matterstack.actors.runtime import Runtime
 from matterstack.core.errors import NotFoundError, UsageError
 from matterstack.embed.calls import Calls, TrioCalls
@@ -18,7 +19,6 @@ from matterstack.embed.handles import Engine, require_seq
 from matterstack.embed.hook import Hook, OnEvent, require_hook
 from matterstack.embed.pulse import Pulse
 from matterstack.embed.service import Service
-from matterstack.nurseries import open_plain_nursery, plain_errors
 from matterstack.storage.layout import Root
 from matterstack.storage.reader import open_reader
 

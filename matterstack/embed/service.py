@@ -16,20 +16,18 @@ import attrs
 
 from matterstack.actors.planner import PlanningRequest, ProcessPlanner
 from matterstack.actors.runtime import Runtime
-from matterstack.answering import hand_over, open_question
-from matterstack.control import ask_run, create_run, effective_config
-from matterstack.core.config import merge, nested
+from matterstack.campaign.pickled import PickledCampaign, pickled
+from matterstack.core.documents.config import merge, nested
 from matterstack.core.errors import ConfigError, NotFoundError, RefusedError, StoreError, UsageError
 from matterstack.core.ids import RunId, TaskId, utc_text
 from matterstack.core.json_rules import json_problem
-from matterstack.core.messages import Request
 from matterstack.core.operators import ASKING
-from matterstack.core.run_state import RunState
+from matterstack.core.run.messages import Command
+from matterstack.core.run.state import RunState
 from matterstack.core.states import ENDED_RUNS, RunStatus, TaskStatus
 from matterstack.embed.pulse import Pulse
 from matterstack.explain.frontier import get_run_frontier
 from matterstack.explain.load import load_situation
-from matterstack.pickled_campaign import PickledCampaign, pickled
 from matterstack.storage.files import write_durable
 from matterstack.storage.layout import Root, require_run_id
 from matterstack.storage.queries import (
@@ -43,6 +41,8 @@ from matterstack.storage.queries import (
 )
 from matterstack.storage.reader import Reader
 from matterstack.storage.snapshot import load_run
+from matterstack.usecases.questions import hand_over, open_question
+from matterstack.usecases.runs import create_run, effective_config, send_command
 
 if TYPE_CHECKING:
     from matterstack.evidence.export import Bundle
@@ -161,9 +161,9 @@ class Service:
         causes = [cause.as_json() for cause in get_run_frontier(situation).causes]
         return {"run_id": run_id, "status": situation.run.status.value, "causes": causes}
 
-    async def ask(self, run_id: RunId, request: Request) -> None:
+    async def ask(self, run_id: RunId, command: Command) -> None:
         """Ask it for something; returns when that is durable and answered."""
-        await ask_run(self.root, run_id, request, self.runtime)
+        await send_command(self.root, run_id, command, self.runtime)
 
     async def questions(self, run_id: RunId) -> list[Json]:
         """What it asks people and instruments now."""

@@ -21,8 +21,8 @@ import trio
 
 from matterstack.core.errors import RefusedError, StoreError
 from matterstack.core.ids import RunId
+from matterstack.evidence.confined_reading import opened
 from matterstack.evidence.export import COPY_BELOW_BYTES, Bundle, OnProgress, build_evidence_bundle
-from matterstack.evidence.reading import opened
 from matterstack.evidence.survey import SURVEY, OutputRecord, UnclaimedRecord, parse_survey
 from matterstack.evidence.verify import verify_bundle
 from matterstack.storage.confine import confined

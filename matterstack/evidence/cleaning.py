@@ -16,7 +16,7 @@ import attrs
 
 from matterstack.core.errors import RefusedError, StoreError
 from matterstack.core.ids import RunId, TaskId
-from matterstack.core.workflow_check import RESERVED_NAMES
+from matterstack.core.model.workflow_check import RESERVED_NAMES
 from matterstack.evidence.history import History, read_history
 from matterstack.evidence.survey import SURVEY, parse_survey
 from matterstack.evidence.unclaimed import RESULT, unclaimed_names

@@ -13,15 +13,15 @@ from typing import Final
 
 from matterstack.evidence.crate.document import CRATE, crate_bytes
 from matterstack.evidence.crate.files import WORKFLOW, PayloadFile
-from matterstack.evidence.drawing import NARROW_IN, WIDE_IN
+from matterstack.evidence.figures import NARROW_IN, WIDE_IN
 from matterstack.evidence.gathering.sources import CAMPAIGN_OBJECT
 from matterstack.evidence.graph.picture import GRAPH, graph_svg
 from matterstack.evidence.manifest import MANIFEST, SEAL, manifest_bytes
+from matterstack.evidence.presentation import View
 from matterstack.evidence.report.pages import REPORT_HTML, REPORT_MD, Pictures, report_html, report_md
 from matterstack.evidence.survey import SURVEY, Survey, survey_bytes
 from matterstack.evidence.tables import config_json, tasks_csv, workflow_json
 from matterstack.evidence.timeline import TIMELINE, timeline_svg
-from matterstack.evidence.view import View
 
 EVENTS: Final = "events.jsonl"
 TASKS: Final = "tasks.csv"

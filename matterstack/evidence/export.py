@@ -19,6 +19,7 @@ import trio
 from matterstack.core.errors import RefusedError, StoreError
 from matterstack.core.ids import RunId
 from matterstack.core.states import RunStatus
+from matterstack.evidence.confined_reading import opened
 from matterstack.evidence.contents import (
     EVENTS,
     FOREIGN,
@@ -36,10 +37,9 @@ from matterstack.evidence.gathering.gather import gather
 from matterstack.evidence.hashes import HashCache
 from matterstack.evidence.history import History, read_history
 from matterstack.evidence.manifest import MANIFEST, UNLISTED, parse_manifest
-from matterstack.evidence.reading import opened
+from matterstack.evidence.presentation import View
 from matterstack.evidence.survey import SURVEY, ForeignRecord, Survey, portable
 from matterstack.evidence.swap import built_path, recover, swap_in
-from matterstack.evidence.view import View
 from matterstack.storage.confine import Confined, confined
 from matterstack.storage.files import chunks, write_all
 from matterstack.storage.layout import Root

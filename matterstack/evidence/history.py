@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import attrs
 
-from matterstack.core import facts as f
-from matterstack.core.apply import Touched, apply, new_run
 from matterstack.core.errors import InvariantError, NotFoundError
-from matterstack.core.facts import OutputFile
 from matterstack.core.ids import RunId, TaskId, UtcTime
-from matterstack.core.run_state import AttemptState, RunState
+from matterstack.core.run import facts as f
+from matterstack.core.run.apply import Touched, apply, new_run
+from matterstack.core.run.facts import OutputFile
+from matterstack.core.run.state import AttemptState, RunState
 from matterstack.storage.codec import dumps
 from matterstack.storage.fact_codec import decode_fact
 from matterstack.storage.schema import readable_rows

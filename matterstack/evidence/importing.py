@@ -20,14 +20,14 @@ import attrs
 
 from matterstack.core.errors import NotFoundError, RefusedError, StoreError, UsageError
 from matterstack.core.ids import RUN_ID_PATTERN, RunId
-from matterstack.core.run_state import AttemptState
+from matterstack.core.run.state import AttemptState
+from matterstack.evidence.confined_reading import sha256_of
 from matterstack.evidence.contents import EVENTS
 from matterstack.evidence.history import History, fold_events, parse_lines
 from matterstack.evidence.imported import IMPORTED
-from matterstack.evidence.reading import sha256_of
+from matterstack.evidence.presentation import View
 from matterstack.evidence.survey import SURVEY, parse_survey, shown
 from matterstack.evidence.verify import verify_bundle
-from matterstack.evidence.view import View
 from matterstack.storage.codec import CONVERTER
 from matterstack.storage.confine import confined
 from matterstack.storage.files import CHUNK_BYTES, write_all

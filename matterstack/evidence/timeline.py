@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from matterstack.core.ids import UtcTime
-from matterstack.core.run_state import AttemptState
+from matterstack.core.run.state import AttemptState
 from matterstack.core.states import JobState
-from matterstack.evidence.drawing import COLORS, GRID, INK, legend_points, shortened, svg
 from matterstack.evidence.durations import seconds_between
-from matterstack.evidence.view import View
+from matterstack.evidence.figures import COLORS, GRID, INK, legend_points, shortened, svg
+from matterstack.evidence.presentation import View
 
 TIMELINE: Final = "timeline.svg"
 MOST_NAMED: Final = 60

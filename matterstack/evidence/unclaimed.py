@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from matterstack.core.model import Task
+from matterstack.core.model.workflow import Task
 from matterstack.storage.confine import Confined
 from matterstack.storage.outputs import matching_outputs
 

@@ -17,8 +17,9 @@ from typing import Any, Final
 import attrs
 
 from matterstack.core.errors import NotFoundError
-from matterstack.core.facts import Event
-from matterstack.core.history import HistoryChecker
+from matterstack.core.run.facts import Event
+from matterstack.core.run.history import HistoryChecker
+from matterstack.evidence.confined_reading import opened, sha256_of
 from matterstack.evidence.contents import (
     CONFIG,
     EVENTS,
@@ -36,7 +37,7 @@ from matterstack.evidence.crate.graph import file_id
 from matterstack.evidence.gathering.sources import campaign_object_sha256
 from matterstack.evidence.history import History, LineError, fold_events, parse_lines, read_history
 from matterstack.evidence.manifest import MANIFEST, SEAL, UNLISTED, manifest_bytes, parse_manifest
-from matterstack.evidence.reading import opened, sha256_of
+from matterstack.evidence.presentation import View
 from matterstack.evidence.report.pages import REPORT_HTML, REPORT_MD
 from matterstack.evidence.survey import (
     IN_ORDER,
@@ -47,7 +48,6 @@ from matterstack.evidence.survey import (
     UnclaimedRecord,
     parse_survey,
 )
-from matterstack.evidence.view import View
 from matterstack.storage.confine import Confined, confined
 from matterstack.storage.fact_codec import decode_fact
 from matterstack.storage.files import chunks
@@ -55,7 +55,7 @@ from matterstack.storage.layout import Root
 from matterstack.storage.schema import open_database, translated_errors
 
 _RULES: Final = frozenset({"fold", "paused", "ended", "live"})
-"""Rules of `matterstack.core.history` that the events of one run obey; the others need those of all runs."""
+"""Rules of `matterstack.core.run.history` that one run's events obey; the others need those of all runs."""
 _STATUS_WORDS: Final = ("matterstack-status", "matterstack-is-complete", "matterstack-seq")
 
 

@@ -14,7 +14,7 @@ from matterstack.explain.causes import Cause, Kind
 from matterstack.explain.rules import OTHERS, Key, TaskRules, failure, is_hard_failure, run_causes
 from matterstack.explain.situation import UNFINISHED, Situation, TaskView
 from matterstack.explain.wording import worded
-from matterstack.explain.wording.telling import Group
+from matterstack.explain.wording.cause_text import Group
 
 MOST_ALIKE: Final = 50
 """How many causes of one kind are told apart; the others of that kind are one cause.

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from matterstack.monitor.requests import Request
+from matterstack.monitor.http_requests import Request
 
 TOKEN_BYTES: Final = 32
 MOST_LINKS: Final = 16

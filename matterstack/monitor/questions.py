@@ -6,13 +6,13 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from matterstack.answering import OpenQuestion, hand_over, open_question
 from matterstack.core.errors import NotFoundError, RefusedError, StoreError
 from matterstack.core.ids import RunId, TaskId
 from matterstack.core.operators import ASKED
 from matterstack.storage.layout import Root
 from matterstack.storage.queries import require_run
 from matterstack.storage.snapshot import load_run
+from matterstack.usecases.questions import OpenQuestion, hand_over, open_question
 
 MOST_QUESTIONS: Final = 50
 

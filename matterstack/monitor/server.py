@@ -17,15 +17,14 @@ import trio
 from trio_websocket import wrap_server_stream
 
 from matterstack.actors.runtime import Runtime
-from matterstack.control import ask_run, user_name
 from matterstack.core.errors import MatterStackError, NotFoundError, UsageError
 from matterstack.core.ids import RunId
 from matterstack.monitor.access import Access, Refusal
-from matterstack.monitor.documents import Documents
+from matterstack.monitor.commands import SentCommand, SentRespond
+from matterstack.monitor.endpoints import Documents
 from matterstack.monitor.feed import Feed
-from matterstack.monitor.orders import Order, RespondOrder
-from matterstack.monitor.requests import BadRequestError, Request, read_request
-from matterstack.monitor.responses import (
+from matterstack.monitor.http_requests import BadRequestError, Request, read_request
+from matterstack.monitor.http_responses import (
     Response,
     error_response,
     redirect,
@@ -36,6 +35,7 @@ from matterstack.monitor.session import Session
 from matterstack.monitor.wire import Wire
 from matterstack.storage.layout import Root, require_run_id
 from matterstack.storage.reader import open_reader
+from matterstack.usecases.runs import send_command, user_name
 
 logger: Final = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Monitor:
         with trio.CancelScope() as patience, self._knocking(patience):
             request = await self._admitted(stream)
         if patience.cancelled_caught:
-            await send_response(stream, error_response(503, "busy", "too many others knock"))
+            await send_response(stream, error_response(503, "busy", "too many connections at once"))
         elif request is not None:
             await self._serve(request, stream)
 
@@ -185,11 +185,11 @@ class Monitor:
                 await Session(websocket, wire, self.feed, self._carry_out, after, run).serve()
             nursery.cancel_scope.cancel()
 
-    async def _carry_out(self, order: Order) -> None:
-        if isinstance(order, RespondOrder):
-            await self._documents.take_answer(order)
+    async def _carry_out(self, command: SentCommand) -> None:
+        if isinstance(command, SentRespond):
+            await self._documents.take_answer(command)
             return
-        await ask_run(self.root, order.run_id, order.request(user_name()), Runtime())
+        await send_command(self.root, command.run_id, command.as_command(user_name()), Runtime())
 
 
 def _bound_buffer(stream: trio.abc.Stream) -> None:

@@ -13,8 +13,8 @@ from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from matterstack.core.errors import MatterStackError, UsageError
 from matterstack.core.ids import RunId
+from matterstack.monitor.commands import BadCommandError, SentCommand, parse_command
 from matterstack.monitor.feed import Feed, FellBehindError
-from matterstack.monitor.orders import BadOrderError, Order, parse_order
 from matterstack.monitor.wire import SEND_TIMEOUT_S, StalledError, Wire
 
 logger: Final = logging.getLogger(__name__)
@@ -28,9 +28,9 @@ PING_INTERVAL_S: Final = 20.0
 GOING_AWAY: Final = 1001
 CLOSE_TIMEOUT_S: Final = 5.0
 FAREWELL_S: Final = 0.2
-ORDERS_AT_ONCE: Final = 8
+COMMANDS_AT_ONCE: Final = 8
 
-CarryOut = Callable[[Order], Awaitable[None]]
+CarryOut = Callable[[SentCommand], Awaitable[None]]
 """Carries a command out; raises `MatterStackError` where that is refused."""
 
 
@@ -44,7 +44,7 @@ class Session:
     _carry_out: CarryOut
     _after: int | None
     _run: RunId | None
-    _orders: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(ORDERS_AT_ONCE))
+    _orders: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(COMMANDS_AT_ONCE))
 
     async def serve(self) -> None:
         """Serve it until it goes."""
@@ -114,26 +114,26 @@ class Session:
         while True:
             message = await self._socket.get_message()
             try:
-                order = parse_order(message)
-            except BadOrderError as error:
+                command = parse_command(message)
+            except BadCommandError as error:
                 await self._reply(error.reply_to, error)
                 continue
             seat = object()
             try:
                 self._orders.acquire_on_behalf_of_nowait(seat)
             except trio.WouldBlock:
-                busy = UsageError(f"{ORDERS_AT_ONCE} commands are being carried out; wait for a reply")
-                await self._reply(order.id, busy)
+                busy = UsageError(f"{COMMANDS_AT_ONCE} commands are being carried out; wait for a reply")
+                await self._reply(command.id, busy)
                 continue
-            nursery.start_soon(self._obey, order, seat)
+            nursery.start_soon(self._obey, command, seat)
 
-    async def _obey(self, order: Order, seat: object) -> None:
+    async def _obey(self, command: SentCommand, seat: object) -> None:
         try:
-            await self._carry_out(order)
+            await self._carry_out(command)
         except MatterStackError as error:
-            await self._reply(order.id, error)
+            await self._reply(command.id, error)
         else:
-            await self._reply(order.id, None)
+            await self._reply(command.id, None)
         finally:
             self._orders.release_on_behalf_of(seat)
 

@@ -1,7 +1,7 @@
 """Prove that a store is what it promises to be: history, snapshot and files against each other.
 
-Changes nothing that it checks.  The history's own rules are those of `matterstack.core.history`; here come
-the rules that need more than the facts:
+Changes nothing that it checks.  The history's own rules are those of `matterstack.core.run.history`; here
+come the rules that need more than the facts:
 
     database  SQLite finds its file intact
     snapshot  the rows of runs, tasks and attempts are what the facts give, at the end and on the way
@@ -20,14 +20,14 @@ from typing import Any, Final
 
 import attrs
 
-from matterstack.core.apply import Touched
-from matterstack.core.facts import FACT_TYPES, Event, OutputFile
-from matterstack.core.history import HistoryChecker, Problem
 from matterstack.core.ids import RunId
-from matterstack.core.model import Task
+from matterstack.core.model.resources import Resources
+from matterstack.core.model.workflow import Task
 from matterstack.core.operators import ASKED
-from matterstack.core.resources import Resources
-from matterstack.core.run_state import AttemptState, RunState, TaskState
+from matterstack.core.run.apply import Touched
+from matterstack.core.run.facts import FACT_TYPES, Event, OutputFile
+from matterstack.core.run.history import HistoryChecker, Problem
+from matterstack.core.run.state import AttemptState, RunState, TaskState
 from matterstack.storage.codec import decode, encode
 from matterstack.storage.fact_codec import decode_fact
 from matterstack.storage.layout import Root, RunFolder

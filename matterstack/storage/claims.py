@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import attrs
 
 from matterstack.core.ids import BackendName, RunId, UtcTime
-from matterstack.core.seats import Claim, shares
+from matterstack.core.run.seats import Claim, shares
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import is_held
 

@@ -11,10 +11,10 @@ from typing import Any, Final
 import attrs
 
 from matterstack.core.ids import RunId, UtcTime
-from matterstack.core.messages import Cancel, Pause, Request, Rerun, Resume, Retry
+from matterstack.core.run.messages import Cancel, Command, Pause, Rerun, Resume, Retry
 from matterstack.storage.codec import dumps
 
-_TYPES: Final[Mapping[str, type[Request]]] = {
+_TYPES: Final[Mapping[str, type[Command]]] = {
     "pause": Pause,
     "resume": Resume,
     "cancel": Cancel,
@@ -26,32 +26,32 @@ _NAMES: Final = {kind: name for name, kind in _TYPES.items()}
 
 @attrs.frozen
 class StoredCommand:
-    """A request with the id under which its outcome is recorded."""
+    """A command with the id under which its outcome is recorded."""
 
     id: str
     run_id: RunId
-    request: Request
+    command: Command
 
 
 def insert_command(
-    connection: sqlite3.Connection, run_id: RunId, request: Request, at: UtcTime, command_id: str = ""
+    connection: sqlite3.Connection, run_id: RunId, command: Command, at: UtcTime, command_id: str = ""
 ) -> StoredCommand:
-    """Make a request durable.  The same ``command_id`` twice is one command."""
+    """Make a command durable.  The same ``command_id`` twice is one command."""
     command_id = command_id or uuid.uuid4().hex
-    data = attrs.asdict(request)
+    data = attrs.asdict(command)
     by = data.pop("by")
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.execute(
             "INSERT OR IGNORE INTO commands (id, run_id, type, data, by, created_at) VALUES (?,?,?,?,?,?)",
-            (command_id, run_id, _NAMES[type(request)], dumps(data), by, at),
+            (command_id, run_id, _NAMES[type(command)], dumps(data), by, at),
         )
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    return StoredCommand(command_id, run_id, request)
+    return StoredCommand(command_id, run_id, command)
 
 
 def withdraw_command(connection: sqlite3.Connection, command_id: str) -> bool:

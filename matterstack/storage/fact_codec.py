@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from matterstack.core.facts import FACT_TYPES, Fact
+from matterstack.core.run.facts import FACT_TYPES, Fact
 from matterstack.storage.codec import CONVERTER, encode
 
 

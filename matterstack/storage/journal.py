@@ -10,12 +10,12 @@ from typing import Any
 
 import attrs
 
-from matterstack.core.apply import Touched
-from matterstack.core.decide_jobs import wanted_seats
 from matterstack.core.errors import CapReachedError, LeaseLostError, MatterStackError, NotFoundError
-from matterstack.core.facts import AttemptPrepared, Fact, JobEnded, SubmissionRefused, SubmissionWithdrawn
 from matterstack.core.ids import BackendName, RunId, UtcTime
-from matterstack.core.run_state import RunState
+from matterstack.core.run.apply import Touched
+from matterstack.core.run.decide_jobs import wanted_seats
+from matterstack.core.run.facts import AttemptPrepared, Fact, JobEnded, SubmissionRefused, SubmissionWithdrawn
+from matterstack.core.run.state import RunState
 from matterstack.storage.claims import Waiting, drop_claims, left_to_others, make_claim, serve_claims
 from matterstack.storage.codec import dumps
 from matterstack.storage.crash_points import crash_point

@@ -15,8 +15,8 @@ from typing import Final
 
 import attrs
 
-from matterstack.core.documents import Request
-from matterstack.core.strict_json import MOST_BYTES
+from matterstack.core.documents.operator_documents import Request
+from matterstack.core.documents.strict_json import MOST_BYTES
 from matterstack.storage.confine import Confined, ConfinementError
 from matterstack.storage.files import chunks, json_bytes
 

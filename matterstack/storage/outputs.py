@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import attrs
 
-from matterstack.core.facts import OutputFile
 from matterstack.core.json_rules import json_problem
-from matterstack.core.patterns import matches
-from matterstack.core.workflow_check import RESERVED_NAMES
+from matterstack.core.model.patterns import matches
+from matterstack.core.model.workflow_check import RESERVED_NAMES
+from matterstack.core.run.facts import OutputFile
 from matterstack.storage.confine import Confined, ConfinementError, confined
 from matterstack.storage.files import hash_and_sync
 from matterstack.storage.small_files import read_small

@@ -10,8 +10,8 @@ from typing import Any, Final
 import attrs
 
 from matterstack.core.errors import NotFoundError
-from matterstack.core.facts import Event
 from matterstack.core.ids import RunId, TaskId, UtcTime
+from matterstack.core.run.facts import Event
 from matterstack.core.states import RunStatus, TaskStatus
 from matterstack.storage.fact_codec import decode_fact
 

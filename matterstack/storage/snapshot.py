@@ -6,12 +6,12 @@ import json
 import sqlite3
 from typing import Any, Final
 
-from matterstack.core.apply import index_task, insert_live, insert_task
-from matterstack.core.facts import OutputFile
 from matterstack.core.ids import RunId
-from matterstack.core.model import Task
-from matterstack.core.resources import Resources
-from matterstack.core.run_state import AttemptState, RunState, TaskState
+from matterstack.core.model.resources import Resources
+from matterstack.core.model.workflow import Task
+from matterstack.core.run.apply import index_task, insert_live, insert_task
+from matterstack.core.run.facts import OutputFile
+from matterstack.core.run.state import AttemptState, RunState, TaskState
 from matterstack.core.states import JobState, Phase, RunStatus, TaskStatus
 from matterstack.storage.codec import decode, dumps, encode
 from matterstack.storage.schema import readable_rows

@@ -14,7 +14,7 @@ from matterstack.watch.run_screen import run_body
 from matterstack.watch.runs_screen import runs_body
 from matterstack.watch.text import clean, fit, wrapped
 from matterstack.watch.text_screens import explain_body, log_body, task_body
-from matterstack.watch.view import Order, Screen, View
+from matterstack.watch.view import Screen, SentCommand, View
 
 _BODIES: Final = {
     Screen.RUNS: runs_body,
@@ -72,9 +72,9 @@ def _foot(scene: Scene) -> list[Text]:
     return [*told, *_keys(view, width)]
 
 
-def _name(known: Known, order: Order) -> str:
-    run = known.runs.get(order.run_id)
-    return clean(f"{run['workspace']} {order.run_id}" if run is not None else order.run_id)
+def _name(known: Known, command: SentCommand) -> str:
+    run = known.runs.get(command.run_id)
+    return clean(f"{run['workspace']} {command.run_id}" if run is not None else command.run_id)
 
 
 def _keys(view: View, width: int) -> list[Text]:

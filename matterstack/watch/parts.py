@@ -9,9 +9,9 @@ from typing import Any, Final
 import attrs
 from rich.text import Text
 
-from matterstack.colours import style_of
 from matterstack.core.states import ENDED_TASKS, TaskStatus
 from matterstack.explain.words import count
+from matterstack.watch.colours import style_of
 from matterstack.watch.known import Json, Known, is_open, live_jobs, run_path
 from matterstack.watch.tasks import ATTENTION
 from matterstack.watch.text import clean, clock, fit, wrapped

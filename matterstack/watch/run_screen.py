@@ -8,11 +8,11 @@ from typing import Final
 
 from rich.text import Text
 
-from matterstack.colours import style_of
 from matterstack.core.ids import utc_moment
 from matterstack.core.operators import COMPUTE
 from matterstack.core.states import JobState
 from matterstack.explain.words import duration
+from matterstack.watch.colours import style_of
 from matterstack.watch.known import Json, is_ending, is_open, run_path, why_not
 from matterstack.watch.parts import (
     FAINT,

@@ -8,9 +8,9 @@ from typing import Final
 import attrs
 from rich.text import Text
 
-from matterstack.colours import style_of
 from matterstack.core.states import RunStatus
 from matterstack.explain.words import count
+from matterstack.watch.colours import style_of
 from matterstack.watch.known import Json, is_ending, is_open, live_jobs, run_path, why_not
 from matterstack.watch.parts import (
     FAINT,

@@ -20,7 +20,7 @@ from matterstack.watch.known import Known, Stream
 from matterstack.watch.parts import Scene
 from matterstack.watch.reading import Documents, known_at_first
 from matterstack.watch.terminal import Terminal
-from matterstack.watch.view import Order, Quit, View, press, run_of
+from matterstack.watch.view import Quit, SentCommand, View, press, run_of
 
 FRAME_S: Final = 0.25
 """Between two pictures of what happens; what a key does is drawn at once."""
@@ -118,22 +118,22 @@ class _Watching:
         self._view, action = press(self._view, self._known, key, page_rows(height))
         if isinstance(action, Quit):
             nursery.cancel_scope.cancel()
-        elif isinstance(action, Order):
+        elif isinstance(action, SentCommand):
             nursery.start_soon(self._carry_out, action)
         self._documents.ask_again()
         self._draw_now()
 
-    async def _carry_out(self, order: Order) -> None:
-        run = self._known.runs.get(order.run_id)
-        name = order.run_id if run is None else f"{run['workspace']} {order.run_id}"
-        self._say(f"asking {name} to {order.command}…")
+    async def _carry_out(self, command: SentCommand) -> None:
+        run = self._known.runs.get(command.run_id)
+        name = command.run_id if run is None else f"{run['workspace']} {command.run_id}"
+        self._say(f"asking {name} to {command.command}…")
         try:
-            await self._link.order(order.command, order.run_id, {})
+            await self._link.send_command(command.command, command.run_id, {})
         except MatterStackError as error:
             hint = f" ({error.hint})" if error.hint else ""
-            self._say(f"{name} was not {_NOT_DONE[order.command]}: {error}{hint}")
+            self._say(f"{name} was not {_NOT_DONE[command.command]}: {error}{hint}")
         else:
-            self._say(f"{name} {_DONE[order.command]}")
+            self._say(f"{name} {_DONE[command.command]}")
 
     def _say(self, notice: str) -> None:
         self._view = attrs.evolve(self._view, notice=notice)

@@ -1,7 +1,7 @@
 """The tasks of one run, kept up to date by its events alone: an event costs what its own edges cost.
 
-They begin as the monitor's document of a run has them, and say of every task what `matterstack.core.apply`
-says.  Nothing here is asked of anybody.
+They begin as the monitor's document of a run has them, and say of every task what
+`matterstack.core.run.apply` says.  Nothing here is asked of anybody.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from rich.text import Text
 
-from matterstack.colours import style_of
 from matterstack.core.ids import UtcTime, utc_text
 from matterstack.explain.words import count, duration, seconds_between
+from matterstack.watch.colours import style_of
 from matterstack.watch.known import log_path, run_path
 from matterstack.watch.parts import (
     FAINT,

@@ -30,14 +30,14 @@ class Quit:
 
 
 @attrs.frozen
-class Order:
+class SentCommand:
     """Ask the monitor for something."""
 
     command: str
     run_id: str
 
 
-Action: TypeAlias = Quit | Order
+Action: TypeAlias = Quit | SentCommand
 
 FILTERS: Final[Sequence[tuple[str, frozenset[TaskStatus]]]] = (
     ("all", frozenset(ATTENTION)),
@@ -74,7 +74,7 @@ class View:
     scroll: int = 0
     stream: str = "stdout"
     back: tuple[Screen, ...] = ()
-    asked: Order | None = None
+    asked: SentCommand | None = None
     notice: str = ""
 
 
@@ -136,8 +136,8 @@ def press(view: View, known: Known, key: str, rows: int) -> tuple[View, Action |
     """
     view = attrs.evolve(view, notice="")
     if view.asked is not None:
-        order = view.asked
-        return attrs.evolve(view, asked=None), order if key in {"y", "Y"} else None
+        command = view.asked
+        return attrs.evolve(view, asked=None), command if key in {"y", "Y"} else None
     if key == "q":
         return view, Quit()
     if key in COMMANDS:
@@ -160,7 +160,7 @@ def _ask(view: View, known: Known, command: str) -> View:
         return view
     if (problem := refusal(run, command)) is not None:
         return attrs.evolve(view, notice=problem)
-    return attrs.evolve(view, asked=Order(command, run_id))
+    return attrs.evolve(view, asked=SentCommand(command, run_id))
 
 
 def _open(view: View, screen: Screen) -> View:

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import trio
 
-from matterstack.core import facts as f
+from matterstack.core.run import facts as f
 from matterstack.core.states import RunStatus
 from tests.support.engine import World, flat
 from tests.support.fake_backend import Behaviour

@@ -6,8 +6,8 @@ import pytest
 import trio
 
 from matterstack.actors.supervisor import RestartPolicy
-from matterstack.core import facts as f
-from matterstack.core.messages import Cancel, Pause
+from matterstack.core.run import facts as f
+from matterstack.core.run.messages import Cancel, Pause
 from matterstack.core.states import RunStatus, TaskStatus
 from tests.support.engine import World, flat
 from tests.support.fake_backend import Behaviour

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import trio
 
-from matterstack.control import ask_run
-from matterstack.core import facts as f
 from matterstack.core.errors import IllegalTransitionError, NotFoundError, RefusedError
 from matterstack.core.ids import RunId, TaskId
-from matterstack.core.messages import Cancel, Pause, Resume, Retry
+from matterstack.core.run import facts as f
+from matterstack.core.run.messages import Cancel, Pause, Resume, Retry
 from matterstack.core.states import RunStatus
 from matterstack.storage.commands import command_outcome, insert_command
+from matterstack.usecases.runs import send_command
 from tests.support.engine import World, flat
 from tests.support.fake_backend import Behaviour
 
@@ -117,7 +117,7 @@ async def test_a_command_after_the_end_of_the_run_is_refused_and_answered(world:
         await world.until_ended(run)
         await world.until(lambda: run not in engine._served, "the run to be let go")
         with pytest.raises(IllegalTransitionError, match="COMPLETED"):
-            await ask_run(world.root, run, Pause(by="eva"), world.runtime)
+            await send_command(world.root, run, Pause(by="eva"), world.runtime)
     world.check()
 
 
@@ -126,11 +126,11 @@ async def test_asking_a_run_that_an_engine_holds_waits_for_its_outcome(world: Wo
     run = world.create("w", max_hpc_jobs_per_run=1)
     async with world.serving():
         await world.until(world.cluster.live, "a job")
-        answer = await ask_run(world.root, run, Pause(by="eva"), world.runtime)
+        answer = await send_command(world.root, run, Pause(by="eva"), world.runtime)
         assert answer.by_engine
         assert world.status(run) is RunStatus.PAUSED
         with pytest.raises(RefusedError, match="PAUSED"):
-            await ask_run(world.root, run, Pause(by="eva"), world.runtime)
+            await send_command(world.root, run, Pause(by="eva"), world.runtime)
     world.check()
 
 
@@ -139,7 +139,7 @@ async def test_asking_a_run_that_no_engine_holds_carries_the_request_out_right_t
     run = world.create("w")
     async with world.serving():
         await world.until(world.cluster.live, "jobs")
-    answer = await ask_run(world.root, run, Pause(by="eva"), world.runtime)
+    answer = await send_command(world.root, run, Pause(by="eva"), world.runtime)
 
     assert not answer.by_engine
     assert world.status(run) is RunStatus.PAUSED
@@ -154,7 +154,7 @@ async def test_a_pending_run_that_no_engine_holds_is_cancelled_right_there(world
     world.campaign("w", flat(5))
     run = world.create("w")
 
-    answer = await ask_run(world.root, run, Cancel(by="eva", reason="wrong input"), world.runtime)
+    answer = await send_command(world.root, run, Cancel(by="eva", reason="wrong input"), world.runtime)
 
     assert not answer.by_engine
     assert world.status(run) is RunStatus.CANCELLED
@@ -165,7 +165,7 @@ async def test_a_pending_run_that_no_engine_holds_is_cancelled_right_there(world
 
 async def test_a_run_that_is_not_there_can_be_asked_nothing(world: World) -> None:
     with pytest.raises(NotFoundError, match="20260101T000000-aaaaaa"):
-        await ask_run(world.root, RunId("20260101T000000-aaaaaa"), Pause(by="eva"), world.runtime)
+        await send_command(world.root, RunId("20260101T000000-aaaaaa"), Pause(by="eva"), world.runtime)
 
 
 async def test_a_retry_while_the_engine_serves_is_taken_up_again(world: World) -> None:
@@ -174,7 +174,7 @@ async def test_a_retry_while_the_engine_serves_is_taken_up_again(world: World) -
     world.cluster.behave = lambda a: Behaviour(exit_code=a.n == 1 and a.task_id == "t0001")
     async with world.serving():
         await world.until_status(run, RunStatus.FAILED)
-        await ask_run(world.root, run, Retry(by="eva"), world.runtime)
+        await send_command(world.root, run, Retry(by="eva"), world.runtime)
         await world.until_status(run, RunStatus.COMPLETED, within_s=30)
     assert [(job.task_id, job.n) for job in world.cluster.jobs] == [("t0000", 1), ("t0001", 1), ("t0001", 2)]
     world.check()

@@ -10,7 +10,7 @@ import trio
 from matterstack.backends.base import Backend, LiveJob, PreparedAttempt
 from matterstack.core.errors import BackendError
 from matterstack.core.ids import BackendName, RunId, TaskId, Token
-from matterstack.core.resources import Resources
+from matterstack.core.model.resources import Resources
 from matterstack.core.states import JobState
 from tests.support.engine import World
 from tests.support.fake_backend import Behaviour, FakeBackend

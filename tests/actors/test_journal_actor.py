@@ -15,10 +15,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from matterstack.actors.journal import JournalActor
 from matterstack.actors.runtime import Runtime
-from matterstack.core import facts as f
-from matterstack.core.apply import Touched, new_run
 from matterstack.core.errors import ActorEndedError, LeaseLostError, StoreError
 from matterstack.core.ids import RunId, UtcTime
+from matterstack.core.run import facts as f
+from matterstack.core.run.apply import Touched, new_run
 from matterstack.storage.journal import Append, make_append
 from matterstack.storage.schema import open_database
 from tests.support.engine import World, flat

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from matterstack import engine
-from matterstack.control import ask_run
 from matterstack.core.errors import StoreError
-from matterstack.core.messages import Pause
+from matterstack.core.run.messages import Pause
+from matterstack.usecases.runs import send_command
 from tests.support.engine import World, flat
 
 
@@ -50,7 +50,7 @@ async def test_what_cannot_be_carried_out_because_of_another_host_is_not_carried
     with monkeypatch.context() as patch:
         patch.setattr(engine, "file_system_type", on_nfs)
         with pytest.raises(StoreError, match="process 4711 of host login7"):
-            await ask_run(world.root, run, Pause(by="eva"), world.runtime)
+            await send_command(world.root, run, Pause(by="eva"), world.runtime)
 
     await world.serve_until_done(run)
 

@@ -16,9 +16,9 @@ import pytest
 import trio
 
 from matterstack.backends.operators import SETTLE_S, OperatorBackend
-from matterstack.core import facts as f
 from matterstack.core.ids import RunId, TaskId
-from matterstack.core.model import Task, Workflow
+from matterstack.core.model.workflow import Task, Workflow
+from matterstack.core.run import facts as f
 from matterstack.core.states import JobState, RunStatus, TaskStatus
 from tests.support.engine import World, task
 

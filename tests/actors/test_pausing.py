@@ -6,10 +6,10 @@ import pytest
 import trio
 
 from matterstack.backends.base import PreparedAttempt
-from matterstack.core import facts as f
 from matterstack.core.ids import RunId
-from matterstack.core.messages import Pause, Resume
-from matterstack.core.model import Workflow
+from matterstack.core.model.workflow import Workflow
+from matterstack.core.run import facts as f
+from matterstack.core.run.messages import Pause, Resume
 from matterstack.core.states import RunStatus
 from tests.support.engine import World, flat, task
 from tests.support.fake_backend import Behaviour

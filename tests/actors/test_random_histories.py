@@ -16,10 +16,10 @@ import trio
 
 from matterstack.actors.supervisor import RestartPolicy
 from matterstack.backends.base import PreparedAttempt
-from matterstack.core import facts as f
 from matterstack.core.ids import RunId
-from matterstack.core.messages import Cancel, Pause, Resume
-from matterstack.core.model import Workflow
+from matterstack.core.model.workflow import Workflow
+from matterstack.core.run import facts as f
+from matterstack.core.run.messages import Cancel, Pause, Resume
 from matterstack.core.states import ENDED_RUNS, RunStatus
 from tests.support.engine import World, flat, task
 from tests.support.fake_backend import Behaviour

@@ -9,9 +9,9 @@ import trio
 
 from matterstack.actors.protocol import Resolved
 from matterstack.backends.base import PreparedAttempt
-from matterstack.core.facts import SubmissionWithdrawn
 from matterstack.core.ids import BackendName, RunId
-from matterstack.core.model import Workflow
+from matterstack.core.model.workflow import Workflow
+from matterstack.core.run.facts import SubmissionWithdrawn
 from matterstack.core.states import ENDED_RUNS, RunStatus
 from matterstack.engine import Engine
 from tests.support.engine import World, flat, task

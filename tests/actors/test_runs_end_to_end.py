@@ -6,10 +6,10 @@ import pytest
 import trio
 
 from matterstack.backends.base import PreparedAttempt
-from matterstack.core import facts as f
-from matterstack.core import messages as m
 from matterstack.core.ids import TaskId
-from matterstack.core.model import Workflow
+from matterstack.core.model.workflow import Workflow
+from matterstack.core.run import facts as f
+from matterstack.core.run import messages as m
 from matterstack.core.states import FailureKind, JobState, RunStatus, TaskStatus
 from tests.support.engine import World, flat, task
 from tests.support.fake_backend import Behaviour

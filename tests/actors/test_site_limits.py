@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import pytest
 import trio
 
-from matterstack.core import facts as f
-from matterstack.core.model import Workflow
+from matterstack.core.model.workflow import Workflow
+from matterstack.core.run import facts as f
 from matterstack.core.states import RunStatus
 from matterstack.storage.backend_reports import BackendReport, read_reports
 from tests.support.engine import World, flat, task

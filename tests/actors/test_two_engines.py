@@ -7,9 +7,9 @@ from collections import Counter
 import trio
 
 from matterstack.actors.supervisor import root_cause
-from matterstack.core import facts as f
 from matterstack.core.errors import LeaseLostError
 from matterstack.core.ids import RunId
+from matterstack.core.run import facts as f
 from matterstack.core.states import RunStatus
 from matterstack.engine import Engine
 from matterstack.storage.leases import is_held

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import trio
 
-from matterstack.core import facts as f
-from matterstack.core.messages import Pause
-from matterstack.core.model import Workflow
+from matterstack.core.model.workflow import Workflow
+from matterstack.core.run import facts as f
+from matterstack.core.run.messages import Pause
 from matterstack.core.states import RunStatus
 from tests.support.engine import World, task
 from tests.support.fake_backend import Behaviour

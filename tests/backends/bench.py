@@ -25,13 +25,13 @@ from matterstack.backends.exit_record import ExitRecord
 from matterstack.backends.factory import make_backend
 from matterstack.backends.local import LocalBackend
 from matterstack.backends.simulated.cluster import SimulatedCluster, Word
-from matterstack.backends.simulated.commands import SimulatedCommands
+from matterstack.backends.simulated.programs import SimulatedCommands
 from matterstack.backends.slurm.backend import SlurmBackend
 from matterstack.backends.slurm.ssh.root_id import root_id
-from matterstack.core.config import LocalBackendConfig, SlurmBackendConfig
+from matterstack.core.documents.config import LocalBackendConfig, SlurmBackendConfig
 from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token, attempt_token
-from matterstack.core.messages import Observed
-from matterstack.core.resources import Resources
+from matterstack.core.model.resources import Resources
+from matterstack.core.run.messages import Observed
 from matterstack.core.states import ENDED_JOBS, JobState
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import boot_id

@@ -9,10 +9,10 @@ import attrs
 
 from matterstack.backends.base import LiveJob, PreparedAttempt
 from matterstack.backends.slurm.backend import SlurmBackend
-from matterstack.backends.slurm.commands import Finished
-from matterstack.core.config import SlurmBackendConfig
+from matterstack.backends.slurm.programs import Finished
+from matterstack.core.documents.config import SlurmBackendConfig
 from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token, attempt_token
-from matterstack.core.resources import Resources
+from matterstack.core.model.resources import Resources
 from matterstack.storage.threads import run_inline
 
 RUN = RunId("20260102T030405-abcdef")
@@ -39,7 +39,7 @@ class FakeSlurm:
         inherit: int | None = None,  # noqa: ARG002
         stdin: str = "",  # noqa: ARG002
     ) -> Finished:
-        """See `matterstack.backends.slurm.commands.run`."""
+        """See `matterstack.backends.slurm.programs.run`."""
         match argv[0]:
             case "squeue":
                 return _table("squeue", SQUEUE_HEADING, self.squeue)

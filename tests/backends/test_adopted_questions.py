@@ -10,7 +10,7 @@ from matterstack.backends.answer_watch import AnswerWatch
 from matterstack.backends.base import Backend, PreparedAttempt, Question
 from matterstack.backends.operators import OperatorBackend
 from matterstack.core.ids import BackendName, RunId, TaskId, Token, UtcTime
-from matterstack.core.resources import Resources
+from matterstack.core.model.resources import Resources
 from matterstack.storage.layout import operator_folder
 from matterstack.storage.threads import run_inline
 

@@ -10,19 +10,19 @@ from typing import Any
 import pytest
 
 from matterstack.backends.slurm.backend import SlurmBackend
-from matterstack.backends.slurm.commands import Finished
-from matterstack.backends.slurm.options import sbatch_options
 from matterstack.backends.slurm.partitions import (
     Submitter,
     parse_nodes,
     parse_partitions,
     read_partitions,
 )
-from matterstack.core.config import SlurmBackendConfig
+from matterstack.backends.slurm.programs import Finished
+from matterstack.backends.slurm.sbatch_options import sbatch_options
+from matterstack.core.documents.config import SlurmBackendConfig
 from matterstack.core.errors import BackendError
 from matterstack.core.ids import BackendName
-from matterstack.core.partitions import Admission, NodeKind
-from matterstack.core.resources import Limits, Resources, beyond_limits, closed_now
+from matterstack.core.model.partitions import Admission, NodeKind
+from matterstack.core.model.resources import Limits, Resources, beyond_limits, closed_now
 from tests.support.polling import wait_until
 from tests.support.slurm_cluster import SlurmCluster
 

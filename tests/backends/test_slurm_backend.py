@@ -13,7 +13,7 @@ from matterstack.backends.base import LiveJob, SubmitReport
 from matterstack.backends.exit_record import read_claim
 from matterstack.backends.slurm.submission import SUBMISSIONS_AT_ONCE
 from matterstack.core.errors import BackendError
-from matterstack.core.resources import Resources
+from matterstack.core.model.resources import Resources
 from matterstack.core.states import ENDED_JOBS, JobState
 from tests.backends.bench import (
     PATIENCE_S,

@@ -11,7 +11,7 @@ import trio
 
 from matterstack.backends.base import Backend, LiveJob
 from matterstack.core.ids import JobId
-from matterstack.core.messages import Observed
+from matterstack.core.run.messages import Observed
 from matterstack.core.states import JobState
 from tests.backends.bench import live, write_claim, write_record
 from tests.backends.fake_slurm import FakeSlurm, accounted, queued, token

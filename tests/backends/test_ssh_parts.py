@@ -13,15 +13,16 @@ import trio
 from matterstack.backends.base import PreparedAttempt
 from matterstack.backends.factory import make_backend
 from matterstack.backends.slurm.backend import SlurmBackend
-from matterstack.backends.slurm.ssh import files, shell
+from matterstack.backends.slurm.ssh import shell
+from matterstack.backends.slurm.ssh import transfers as files
 from matterstack.backends.slurm.ssh.control_socket import private_folder
-from matterstack.backends.slurm.ssh.homecoming import LOGS_EVERY_S, PATIENCE_S, Homecoming
+from matterstack.backends.slurm.ssh.fetching import LOGS_EVERY_S, PATIENCE_S, OutputFetcher
 from matterstack.backends.slurm.ssh.root_id import root_id
 from matterstack.backends.slurm.ssh.troubles import Troubles
-from matterstack.core.config import SlurmBackendConfig, parse_config
+from matterstack.core.documents.config import SlurmBackendConfig, parse_config
 from matterstack.core.errors import BackendError, ConfigError, StoreError
 from matterstack.core.ids import BackendName, RunId, TaskId, Token
-from matterstack.core.resources import Resources
+from matterstack.core.model.resources import Resources
 from matterstack.storage.layout import Root
 from tests.support.engine import on_virtual_clock
 
@@ -248,15 +249,15 @@ class _Far:
         self.logs.append((trio.current_time(), sorted(folders)))
         await self.fetch([])
 
-    def homecoming(self) -> Homecoming:
-        return Homecoming(self.fetch, self.fetch_logs)
+    def fetcher(self) -> OutputFetcher:
+        return OutputFetcher(self.fetch, self.fetch_logs)
 
 
 @on_virtual_clock
 async def test_a_large_output_keeps_no_other_job_waiting() -> None:
     far = _Far()
     far.takes_s = {A: 3600.0}
-    home = far.homecoming()
+    home = far.fetcher()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(home.serve)
         await trio.testing.wait_all_tasks_blocked()
@@ -277,7 +278,7 @@ async def test_a_large_output_keeps_no_other_job_waiting() -> None:
 async def test_what_cannot_be_fetched_is_told_and_fetched_again() -> None:
     far = _Far()
     far.trouble = BackendError("out")
-    home = far.homecoming()
+    home = far.fetcher()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(home.serve)
         await trio.testing.wait_all_tasks_blocked()
@@ -293,7 +294,7 @@ async def test_what_cannot_be_fetched_is_told_and_fetched_again() -> None:
 @on_virtual_clock
 async def test_logs_of_running_jobs_come_now_and_then_and_those_of_ended_ones_no_more() -> None:
     far = _Far()
-    home = far.homecoming()
+    home = far.fetcher()
     start = trio.current_time()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(home.serve)
@@ -316,7 +317,7 @@ async def test_logs_of_running_jobs_come_now_and_then_and_those_of_ended_ones_no
 async def test_a_copy_that_was_interrupted_is_made_again() -> None:
     far = _Far()
     far.takes_s = {A: 100.0}
-    home = far.homecoming()
+    home = far.fetcher()
     with trio.move_on_after(50):
         await _serve_and_pull(home)
     far.takes_s = {}
@@ -326,7 +327,7 @@ async def test_a_copy_that_was_interrupted_is_made_again() -> None:
     assert await home.pull([A]) == {A}
 
 
-async def _serve_and_pull(home: Homecoming) -> None:
+async def _serve_and_pull(home: OutputFetcher) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(home.serve)
         await trio.testing.wait_all_tasks_blocked()

@@ -8,8 +8,8 @@ from textwrap import dedent
 import pytest
 
 from matterstack.actors.runtime import Runtime
-from matterstack.control import create_run
 from matterstack.storage.layout import Root
+from matterstack.usecases.runs import create_run
 from tests.support.campaigns import Diary, write_tasks, write_workspace
 from tests.support.command import CommandLine
 

@@ -78,7 +78,7 @@ def test_help_needs_none_of_the_heavy_modules() -> None:
     loaded = set(done.stderr.split())
     assert "asyncclick" in loaded
     heavy = {"trio", "pydantic", "rich", "sqlite3", "numpy", "trio_websocket", "ase"}
-    assert not loaded & {*heavy, "matterstack.engine", "matterstack.core.model"}
+    assert not loaded & {*heavy, "matterstack.engine", "matterstack.core.model.workflow"}
 
 
 def test_help_is_asked_for_where_only_commands_stand_before_it(command_line: CommandLine) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from matterstack.core.config import (
+from matterstack.core.documents.config import (
     LocalBackendConfig,
     RunConfig,
     SlurmBackendConfig,

@@ -10,12 +10,12 @@ from collections.abc import Callable
 import attrs
 import pytest
 
-from matterstack.core import messages as m
-from matterstack.core.apply import Touched
 from matterstack.core.ids import JobId, TaskId, Token
-from matterstack.core.model import Task, Workflow
+from matterstack.core.model.workflow import Task, Workflow
+from matterstack.core.model.workflow_check import check_workflow
+from matterstack.core.run import messages as m
+from matterstack.core.run.apply import Touched
 from matterstack.core.states import JobState
-from matterstack.core.workflow_check import check_workflow
 from matterstack.storage.journal import make_append
 from tests.support.counting import calls_of
 from tests.support.states import LOCAL, ToldRun, chain, task

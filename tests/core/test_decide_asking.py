@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from matterstack.core import facts as f
-from matterstack.core import messages as m
-from matterstack.core.config import RunConfig, parse_config
-from matterstack.core.decide_jobs import wanted_seats
+from matterstack.core.documents.config import RunConfig, parse_config
 from matterstack.core.errors import ConfigError
-from matterstack.core.history import HistoryChecker
 from matterstack.core.ids import TaskId
-from matterstack.core.model import Workflow
+from matterstack.core.model.workflow import Workflow
 from matterstack.core.operators import ASKED
+from matterstack.core.run import facts as f
+from matterstack.core.run import messages as m
+from matterstack.core.run.decide_jobs import wanted_seats
+from matterstack.core.run.history import HistoryChecker
 from matterstack.core.states import JobState, RunStatus
 from tests.support.states import LOCAL, RUN_ID, ToldRun, task
 

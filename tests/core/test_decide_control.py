@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from matterstack.core import facts as f
-from matterstack.core import messages as m
 from matterstack.core.errors import IllegalTransitionError, NotFoundError, RefusedError
 from matterstack.core.ids import TaskId
+from matterstack.core.run import facts as f
+from matterstack.core.run import messages as m
 from matterstack.core.states import JobState, Phase, RunStatus
 from tests.support.states import ToldRun, chain, comparable, kinds, task
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from matterstack.core import facts as f
-from matterstack.core import messages as m
-from matterstack.core.decide_jobs import wanted_seats
-from matterstack.core.facts import OutputFile
 from matterstack.core.ids import BackendName, JobId, TaskId, Token, attempt_token
+from matterstack.core.run import facts as f
+from matterstack.core.run import messages as m
+from matterstack.core.run.decide_jobs import wanted_seats
+from matterstack.core.run.facts import OutputFile
 from matterstack.core.states import FailureKind, JobState, TaskStatus
 from tests.support.states import CLUSTER, LOCAL, RUN_ID, ToldRun, chain, comparable, kinds, task
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from matterstack.core import messages as m
-from matterstack.core.decide_planning import wants_analysis, wants_plan
 from matterstack.core.ids import TaskId
-from matterstack.core.model import Workflow
+from matterstack.core.model.workflow import Workflow
+from matterstack.core.run import messages as m
+from matterstack.core.run.decide_planning import wants_analysis, wants_plan
 from matterstack.core.states import Phase, RunStatus
 from tests.support.states import ToldRun, chain, kinds, task
 

@@ -32,5 +32,7 @@ def test_the_examples_of_a_module_are_true(name: str) -> None:
 
 def test_examples_are_found_in_the_core_and_behind_the_links() -> None:
     names = modules_with_examples()
-    assert {"matterstack.core.ids", "matterstack.core.patterns", "matterstack.core.states"} <= set(names)
+    assert {"matterstack.core.ids", "matterstack.core.model.patterns", "matterstack.core.states"} <= set(
+        names
+    )
     assert any(name.startswith("matterstack.backends.") for name in names)

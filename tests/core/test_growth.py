@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from matterstack.core import facts as f
-from matterstack.core import messages as m
 from matterstack.core.ids import TaskId
-from matterstack.core.resources import MOST_GROWN, Growth, Resources
+from matterstack.core.model.resources import MOST_GROWN, Growth, Resources
+from matterstack.core.run import facts as f
+from matterstack.core.run import messages as m
 from matterstack.core.states import JobState
 from matterstack.storage.codec import decode, encode
 from tests.support.states import ToldRun, task

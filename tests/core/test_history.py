@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 import attrs
 import pytest
 
-from matterstack.core import facts as f
-from matterstack.core import messages as m
-from matterstack.core.history import HistoryChecker, Problem
 from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token, UtcTime, attempt_token
-from matterstack.core.model import Workflow
-from matterstack.core.resources import Resources
+from matterstack.core.model.resources import Resources
+from matterstack.core.model.workflow import Workflow
+from matterstack.core.run import facts as f
+from matterstack.core.run import messages as m
+from matterstack.core.run.history import HistoryChecker, Problem
 from matterstack.core.states import FailureKind, JobState
 from tests.support.states import LOCAL, RUN_ID, ToldRun, chain, config, task
 

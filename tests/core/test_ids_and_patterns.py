@@ -21,7 +21,7 @@ from matterstack.core.ids import (
     utc_moment,
     utc_text,
 )
-from matterstack.core.patterns import matches
+from matterstack.core.model.patterns import matches
 
 MOMENTS = st.datetimes(datetime(1970, 1, 2), datetime(9999, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 RUN = RunId("20260101T000000-abcdef")

@@ -9,8 +9,8 @@ import attrs
 import pytest
 
 from matterstack.core.ids import TaskId
-from matterstack.core.model import Result, Results, Task, Workflow
-from matterstack.core.resources import Limits, Resources, beyond_limits
+from matterstack.core.model.resources import Limits, Resources, beyond_limits
+from matterstack.core.model.workflow import Result, Results, Task, Workflow
 from matterstack.core.states import FailureKind, TaskStatus
 
 A = TaskId("a")

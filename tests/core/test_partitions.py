@@ -8,10 +8,10 @@ import pytest
 
 from matterstack.core.errors import CampaignError
 from matterstack.core.ids import TaskId
-from matterstack.core.model import Task, Workflow
-from matterstack.core.partitions import Admission, NodeKind, Partition
-from matterstack.core.resources import Limits, Resources, beyond_limits, closed_now
-from matterstack.core.workflow_check import check_limits
+from matterstack.core.model.partitions import Admission, NodeKind, Partition
+from matterstack.core.model.resources import Limits, Resources, beyond_limits, closed_now
+from matterstack.core.model.workflow import Task, Workflow
+from matterstack.core.model.workflow_check import check_limits
 
 SMALL = NodeKind(count=3, cpus=4, memory_mib=4000, features=frozenset({"intel", "ib"}))
 BIG = NodeKind(count=1, cpus=64, memory_mib=1000, gpus=2, features=frozenset({"amd"}))

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from matterstack.core import messages as m
-from matterstack.core.decide_planning import wants_analysis, wants_plan
 from matterstack.core.errors import IllegalTransitionError, NotFoundError, RefusedError
 from matterstack.core.ids import TaskId
-from matterstack.core.model import Task, Workflow
+from matterstack.core.model.workflow import Task, Workflow
+from matterstack.core.run import messages as m
+from matterstack.core.run.decide_planning import wants_analysis, wants_plan
 from matterstack.core.states import JobState, RunStatus
 from tests.support.states import ToldRun, chain, comparable, kinds, task
 

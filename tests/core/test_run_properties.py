@@ -9,9 +9,9 @@ from typing import TypeVar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from matterstack.core import facts as f
-from matterstack.core import messages as m
-from matterstack.core.decide_planning import wants_analysis, wants_plan
+from matterstack.core.run import facts as f
+from matterstack.core.run import messages as m
+from matterstack.core.run.decide_planning import wants_analysis, wants_plan
 from matterstack.core.states import RunStatus, TaskStatus
 from tests.support.random_runs import PROGRAMS, Step, steps
 from tests.support.states import ToldRun, comparable, derived, kinds, recomputed

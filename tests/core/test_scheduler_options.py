@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from matterstack.core.config import parse_config
+from matterstack.core.documents.config import parse_config
 from matterstack.core.errors import CampaignError, ConfigError
 from matterstack.core.ids import TaskId
-from matterstack.core.model import Task, Workflow
-from matterstack.core.resources import Resources
-from matterstack.core.scheduler_options import (
+from matterstack.core.model.resources import Resources
+from matterstack.core.model.scheduler_options import (
     NAMED,
     RESERVED,
     extra_problems,
     option_meant,
 )
-from matterstack.core.workflow_check import check_workflow
+from matterstack.core.model.workflow import Task, Workflow
+from matterstack.core.model.workflow_check import check_workflow
 from matterstack.storage.codec import decode, encode
 
 SOUND = {

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from matterstack.core.ids import RunId, TaskId
 from matterstack.core.polling import LONGEST_BACKOFF_S, SLOWEST, next_interval_s
-from matterstack.core.retry_rules import failure_kind, may_retry
-from matterstack.core.seats import Turns, Want
+from matterstack.core.run.retry_rules import failure_kind, may_retry
+from matterstack.core.run.seats import Turns, Want
 from matterstack.core.states import FailureKind, JobState
 from tests.support.states import ToldRun, task
 

@@ -9,8 +9,8 @@ import pytest
 from matterstack.core.errors import CampaignError
 from matterstack.core.ids import TaskId
 from matterstack.core.json_rules import DEEPEST
-from matterstack.core.model import Task, Workflow
-from matterstack.core.workflow_check import RESERVED_NAMES, check_workflow, find_cycle, unsafe_name
+from matterstack.core.model.workflow import Task, Workflow
+from matterstack.core.model.workflow_check import RESERVED_NAMES, check_workflow, find_cycle, unsafe_name
 from tests.support.states import chain, task
 
 BACKENDS = ["local", "cluster"]

@@ -15,7 +15,6 @@ from matterstack.actors import journal
 from matterstack.actors.journal import JournalActor
 from matterstack.actors.run import RunActor
 from matterstack.actors.runtime import Runtime
-from matterstack.control import create_run
 from matterstack.core.errors import (
     CampaignError,
     ClosedError,
@@ -29,6 +28,7 @@ from matterstack.core.errors import (
 from matterstack.core.states import RunStatus
 from matterstack.embed.handles import Run
 from matterstack.storage.layout import Root
+from matterstack.usecases.runs import create_run
 from tests.embed.campaigns import Fragile, Rounds, WithALock, WithWhatIsGone
 from tests.embed.conftest import Home
 from tests.embed.hosts import Host, on_both, until

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from matterstack.campaign.pickled import PickledCampaign, pickled, unpickled
 from matterstack.core.errors import CampaignError
-from matterstack.pickled_campaign import PickledCampaign, pickled, unpickled
 from tests.embed import campaigns
 from tests.embed.campaigns import Rounds
 
@@ -46,11 +46,11 @@ def test_a_module_beside_the_host_is_found_from_anywhere(tmp_path: Path) -> None
     (script / "physics.py").write_text("from tests.embed.campaigns import Rounds\nclass Mine(Rounds): pass\n")
     (script / "host.py").write_text(
         "import sys\nfrom pathlib import Path\nfrom physics import Mine\n"
-        "from matterstack.pickled_campaign import pickled\n"
+        "from matterstack.campaign.pickled import pickled\n"
         "kept = pickled(Mine(['x']))\nPath(sys.argv[1]).write_bytes(kept.content)\nprint(kept.sha256)\n"
     )
     (elsewhere / "load.py").write_text(
-        "import sys\nfrom pathlib import Path\nfrom matterstack.pickled_campaign import unpickled\n"
+        "import sys\nfrom pathlib import Path\nfrom matterstack.campaign.pickled import unpickled\n"
         "print(unpickled(Path(sys.argv[1]), sys.argv[2]).lines)\n"
     )
     file, project = tmp_path / "campaign.pickle", str(Path(__file__).parents[2])

@@ -15,11 +15,11 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import matterstack
+from matterstack.actors.nurseries import open_plain_nursery, plain_errors
 from matterstack.core.errors import LeaseLostError, StoreError, UsageError
 from matterstack.core.states import RunStatus
 from matterstack.embed.handles import Run
 from matterstack.embed.pulse import Pulse
-from matterstack.nurseries import open_plain_nursery, plain_errors
 from tests.embed.conftest import Home
 
 

@@ -6,10 +6,10 @@ import json
 from contextlib import closing
 from pathlib import Path
 
-from matterstack.core import messages as m
-from matterstack.core.facts import OutputFile
 from matterstack.core.ids import JobId, TaskId, attempt_token
-from matterstack.core.model import Task, Workflow
+from matterstack.core.model.workflow import Task, Workflow
+from matterstack.core.run import messages as m
+from matterstack.core.run.facts import OutputFile
 from matterstack.core.states import JobState
 from matterstack.storage.layout import Root
 from matterstack.storage.schema import open_database

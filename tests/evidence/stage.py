@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import attrs
 
-from matterstack.core import facts as f
-from matterstack.core import messages as m
-from matterstack.core.facts import OutputFile
 from matterstack.core.ids import JobId, RunId, TaskId
-from matterstack.core.model import Task, Workflow
-from matterstack.core.resources import Resources
+from matterstack.core.model.resources import Resources
+from matterstack.core.model.workflow import Task, Workflow
+from matterstack.core.run import facts as f
+from matterstack.core.run import messages as m
+from matterstack.core.run.facts import OutputFile
 from matterstack.core.states import JobState
 from matterstack.storage.layout import AttemptFolder, Root, RunFolder
 from matterstack.storage.leases import acquire_lease

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from matterstack.core import messages as m
 from matterstack.core.ids import JobId, TaskId
-from matterstack.core.model import Task
+from matterstack.core.model.workflow import Task
 from matterstack.core.operators import ASKED
+from matterstack.core.run import messages as m
 from matterstack.core.states import JobState
 from matterstack.evidence.survey import FileState, parse_survey
 from matterstack.evidence.verify import verify_bundle

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from matterstack.core import messages as m
 from matterstack.core.errors import RefusedError
+from matterstack.core.run import messages as m
 from matterstack.evidence.cleaning import clean_run
 from matterstack.evidence.verify import verify_bundle
 from matterstack.storage.layout import Root

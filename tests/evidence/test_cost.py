@@ -9,8 +9,8 @@ from typing import Final
 
 from matterstack.evidence.contents import closing_files, copied_files, derived_files, payload_file
 from matterstack.evidence.history import fold_events, parse_lines
+from matterstack.evidence.presentation import View
 from matterstack.evidence.survey import parse_survey
-from matterstack.evidence.view import View
 from tests.evidence.bundles import export
 from tests.evidence.crowd import crowd
 from tests.evidence.processes import EXPORT, peak_kib

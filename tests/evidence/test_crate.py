@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import pytest
 
-from matterstack.core import messages as m
 from matterstack.core.ids import TaskId
+from matterstack.core.run import messages as m
 from matterstack.evidence.crate.graph import file_id
 from matterstack.evidence.survey import portable
 from matterstack.evidence.verify import verify_bundle

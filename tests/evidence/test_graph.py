@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from matterstack.core.ids import TaskId
-from matterstack.core.model import Task
-from matterstack.core.run_state import TaskState
+from matterstack.core.model.workflow import Task
+from matterstack.core.run.state import TaskState
 from matterstack.core.states import TaskStatus
-from matterstack.evidence.drawing import NARROW_IN, WIDE_IN
+from matterstack.evidence.figures import NARROW_IN, WIDE_IN
 from matterstack.evidence.graph.frames import MOST_LEVELS, MOST_TASKS, Graph, graph_of_tasks
 from matterstack.evidence.graph.places import PlacedFrame, Places, most_abreast, places_of_graph
 

@@ -10,21 +10,21 @@ from typing import Any, Final
 
 import pytest
 
-from matterstack import origins
 from matterstack.actors.runtime import Runtime
-from matterstack.control import create_run
+from matterstack.campaign import origins
+from matterstack.campaign.origins import MOST_SOURCE_BYTES, installed_software
+from matterstack.campaign.pickled import pickled
 from matterstack.core.errors import StoreError
-from matterstack.core.facts import RunCreated
 from matterstack.core.ids import RunId
+from matterstack.core.run.facts import RunCreated
 from matterstack.evidence.history import read_history
 from matterstack.evidence.survey import FileState
 from matterstack.evidence.verify import verify_bundle
-from matterstack.origins import MOST_SOURCE_BYTES, installed_software
-from matterstack.pickled_campaign import pickled
 from matterstack.storage.confine import Confined
 from matterstack.storage.fact_codec import decode_fact
 from matterstack.storage.layout import Root
 from matterstack.storage.schema import open_database
+from matterstack.usecases.runs import create_run
 from tests.embed.campaigns import Rounds
 from tests.evidence.bundles import content, export
 from tests.evidence.stage import MAKER, SOFTWARE, SOURCES, sha256, told

@@ -11,8 +11,8 @@ from trio.testing import MockClock
 from matterstack.actors import summary
 from matterstack.actors.runtime import Runtime
 from matterstack.actors.summary import SummaryWriter
-from matterstack.core import messages as m
-from matterstack.core.run_document import RunDocument
+from matterstack.core.documents.run_document import RunDocument
+from matterstack.core.run import messages as m
 from matterstack.storage.threads import run_inline
 from tests.support.campaigns import write_tasks
 from tests.support.command import CommandLine

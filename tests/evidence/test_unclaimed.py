@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 import trio
 
-from matterstack.core import messages as m
+from matterstack.core.run import messages as m
 from matterstack.core.states import JobState
 from matterstack.evidence.archive import archive_run
 from matterstack.evidence.cleaning import clean_run

@@ -9,13 +9,13 @@ from random import Random
 
 import pytest
 
-from matterstack.core import messages as m
 from matterstack.core.errors import NotFoundError
+from matterstack.core.run import messages as m
 from matterstack.evidence import contents, verify
 from matterstack.evidence.history import EventRow
 from matterstack.evidence.manifest import MANIFEST, SEAL, UNLISTED, manifest_bytes
+from matterstack.evidence.presentation import View
 from matterstack.evidence.verify import verify_bundle
-from matterstack.evidence.view import View
 from matterstack.storage.codec import dumps
 from matterstack.storage.layout import Root
 from tests.evidence.bundles import content, export

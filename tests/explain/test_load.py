@@ -14,11 +14,11 @@ import attrs
 import pytest
 from hypothesis import given, settings
 
-from matterstack.core import messages as m
 from matterstack.core.errors import NotFoundError
 from matterstack.core.ids import BackendName, RunId, TaskId, UtcTime
-from matterstack.core.model import Task, Workflow
-from matterstack.core.resources import Resources
+from matterstack.core.model.resources import Resources
+from matterstack.core.model.workflow import Task, Workflow
+from matterstack.core.run import messages as m
 from matterstack.core.states import JobState, RunStatus, TaskStatus
 from matterstack.explain import load
 from matterstack.explain.frontier import get_run_frontier

@@ -17,8 +17,8 @@ import pytest
 import trio
 from trio_websocket import WebSocketConnection, wrap_client_stream
 
-from matterstack.core import messages as m
 from matterstack.core.ids import RunId
+from matterstack.core.run import messages as m
 from matterstack.monitor.server import Address, Served, open_monitor
 from matterstack.storage.layout import Root
 from matterstack.storage.queries import event_lines

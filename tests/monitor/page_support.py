@@ -13,9 +13,9 @@ from typing import Any, Final
 import attrs
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from matterstack.core import messages as m
 from matterstack.core.ids import RunId
-from matterstack.core.model import Task, Workflow
+from matterstack.core.model.workflow import Task, Workflow
+from matterstack.core.run import messages as m
 from matterstack.core.states import RunStatus
 from matterstack.storage.layout import Root
 from matterstack.storage.queries import event_lines

@@ -11,8 +11,8 @@ import trio.testing
 from trio.testing import MockClock
 
 from matterstack.core.errors import UsageError
-from matterstack.monitor import documents, requests
-from matterstack.monitor.requests import BadRequestError, read_request
+from matterstack.monitor import endpoints, http_requests
+from matterstack.monitor.http_requests import BadRequestError, read_request
 from matterstack.monitor.server import Address, open_monitor
 from tests.monitor.conftest import Place, answer_of
 
@@ -158,7 +158,7 @@ async def test_a_head_that_does_not_end_is_waited_for_only_so_long(autojump_cloc
     with pytest.raises(BadRequestError) as refused:
         await read_request(ours)
     assert refused.value.status == 408
-    assert trio.current_time() - began_at == pytest.approx(requests.HEAD_TIMEOUT_S)
+    assert trio.current_time() - began_at == pytest.approx(http_requests.HEAD_TIMEOUT_S)
 
 
 async def test_so_many_clients_and_no_more(place: Place) -> None:
@@ -194,7 +194,7 @@ async def test_an_error_on_one_connection_is_answered_and_stops_no_other(
 
     async with place.serving():
         with monkeypatch.context() as patched:
-            patched.setattr(documents, "page_file", broken)
+            patched.setattr(endpoints, "page_file", broken)
             answer = await place.ask("/page/main.js")
         assert (answer.status, answer.error) == (500, "internal")
         assert (await place.ask("/api/runs")).status == 200

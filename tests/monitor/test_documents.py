@@ -14,10 +14,10 @@ import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from matterstack.core import messages as m
 from matterstack.core.ids import BackendName, UtcTime
-from matterstack.core.model import Workflow
+from matterstack.core.model.workflow import Workflow
 from matterstack.core.operators import ASKED
+from matterstack.core.run import messages as m
 from matterstack.monitor.pieces import MOST_BYTES, piece_of
 from matterstack.monitor.views import MOST_EVENTS
 from matterstack.storage.backend_reports import CommandStatistics, blank_report, write_report

@@ -13,7 +13,7 @@ from hmac import compare_digest
 import pytest
 import trio
 
-from matterstack.core import messages as m
+from matterstack.core.run import messages as m
 from matterstack.monitor import feed, server
 from tests.monitor.conftest import PATIENCE_S, Place, next_document, next_frame, upgraded
 

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from matterstack.core import messages as m
 from matterstack.core.operators import ASKED
+from matterstack.core.run import messages as m
 from matterstack.core.states import JobState
 from matterstack.storage.fact_codec import encode_fact
 from tests.monitor.page_support import NAUGHTY, PATIENCE_S, Site, chromium, crowd, site_on, visit

@@ -17,10 +17,10 @@ from trio_websocket import ConnectionClosed, WebSocketConnection
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import TextMessage
 
-from matterstack.core import messages as m
+from matterstack.core.run import messages as m
 from matterstack.monitor import feed, wire
 from matterstack.monitor.batches import Told
-from matterstack.monitor.orders import COMMANDS, MOST_BYTES
+from matterstack.monitor.commands import COMMANDS, MOST_BYTES
 from tests.monitor.conftest import OTHER, PATIENCE_S, Place, next_document, next_frame, next_lines, upgraded
 
 

@@ -13,9 +13,9 @@ import attrs
 import trio
 
 from matterstack.backends.simulated.cluster import SimulatedCluster, SimulatedJob, Word
-from matterstack.core import facts as f
 from matterstack.core.ids import RunId, Token
-from matterstack.core.run_state import AttemptState
+from matterstack.core.run import facts as f
+from matterstack.core.run.state import AttemptState
 from matterstack.core.states import ENDED_RUNS, JobState, RunStatus, TaskStatus
 from matterstack.storage.check import check_store
 from matterstack.storage.journal import Append

@@ -15,10 +15,10 @@ import trio
 
 from matterstack.actors.runtime import Runtime
 from matterstack.backends.base import Backend
-from matterstack.backends.simulated.commands import SimulatedCommands
+from matterstack.backends.simulated.programs import SimulatedCommands
 from matterstack.backends.slurm.backend import SlurmBackend
-from matterstack.backends.slurm.commands import Finished
-from matterstack.core.config import SlurmBackendConfig
+from matterstack.backends.slurm.programs import Finished
+from matterstack.core.documents.config import SlurmBackendConfig
 from matterstack.core.errors import MatterStackError
 from matterstack.core.ids import BackendName, RunId
 from matterstack.engine import Engine

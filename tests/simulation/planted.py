@@ -51,8 +51,8 @@ _RUN: Final = "actors/run.py"
 _BACKEND: Final = "actors/backend.py"
 _SLURM: Final = "backends/slurm"
 _JOURNAL: Final = "matterstack/storage/journal.py"
-_STATE: Final = "matterstack/core/run_state.py"
-_JOBS: Final = "matterstack/core/decide_jobs.py"
+_STATE: Final = "matterstack/core/run/state.py"
+_JOBS: Final = "matterstack/core/run/decide_jobs.py"
 
 PLANTED: Final = (
     Planted(
@@ -158,7 +158,7 @@ PLANTED: Final = (
     Planted(
         "a pause is acknowledged while jobs are being submitted",
         "was submitted while .* was PAUSED",
-        [Edit(_RUN, "isinstance(command.request, m.Pause) and self._submissions.may_land", "False")],
+        [Edit(_RUN, "isinstance(command.command, m.Pause) and self._submissions.may_land", "False")],
     ),
     Planted(
         "a run has no cap of its own",
@@ -171,7 +171,7 @@ PLANTED: Final = (
         "is CANCELLED, but has jobs|live at|ended at",
         [
             Edit(
-                "matterstack/core/decide.py",
+                "matterstack/core/run/decide.py",
                 "return _end_now(state) if not state.live and not state.collecting else []",
                 "return _end_now(state)",
             )

@@ -11,8 +11,8 @@ import attrs
 
 from matterstack.backends.simulated.faults import Faults
 from matterstack.core.ids import TaskId
-from matterstack.core.model import Task, Workflow
-from matterstack.core.resources import Growth, Resources
+from matterstack.core.model.resources import Growth, Resources
+from matterstack.core.model.workflow import Task, Workflow
 from matterstack.storage.crash_points import CRASH_POINTS
 
 DAY_S: Final = 86400.0

@@ -21,13 +21,12 @@ from trio.testing import MockClock
 from matterstack.actors.planner import PlanningRequest
 from matterstack.actors.runtime import Runtime
 from matterstack.backends.simulated.cluster import SimulatedCluster
-from matterstack.backends.simulated.commands import SimulatedCommands
-from matterstack.control import create_run
+from matterstack.backends.simulated.programs import SimulatedCommands
 from matterstack.core.ids import RunId, TaskId
-from matterstack.core.messages import Cancel, Pause, Request, Rerun, Resume, Retry
-from matterstack.core.model import Workflow
+from matterstack.core.model.workflow import Workflow
+from matterstack.core.model.workflow_check import check_workflow
+from matterstack.core.run.messages import Cancel, Command, Pause, Rerun, Resume, Retry
 from matterstack.core.states import ENDED_RUNS, RunStatus, TaskStatus
-from matterstack.core.workflow_check import check_workflow
 from matterstack.engine import Engine, open_engine
 from matterstack.storage.codec import CONVERTER
 from matterstack.storage.commands import command_outcome, insert_command
@@ -35,6 +34,7 @@ from matterstack.storage.layout import Root
 from matterstack.storage.leases import is_held
 from matterstack.storage.schema import open_database
 from matterstack.storage.threads import run_inline
+from matterstack.usecases.runs import create_run
 from tests.simulation.judge import BrokenPromiseError, Judge
 from tests.simulation.mortal import Died, Doom, Life, Stir, crashing, living, mortal_engine, mortal_runtime
 from tests.simulation.scenario import AMBUSHES, DAY_S, DOOMS, Action, Crash, Scenario, scenario
@@ -199,7 +199,7 @@ class World:
             kind = self._ambushes.pop()
             self.ask(run_id, Pause(by="sim") if kind == "pause_in_sbatch" else Cancel(by="sim"))
 
-    def _request(self, run_id: RunId, action: Action) -> Request | None:
+    def _request(self, run_id: RunId, action: Action) -> Command | None:
         match action.kind:
             case "pause":
                 return Pause(by="sim")
@@ -223,7 +223,7 @@ class World:
         )
         return [TaskId(task_id) for (task_id,) in rows]
 
-    def ask(self, run_id: RunId, request: Request, *, is_doomed: bool = False) -> str:
+    def ask(self, run_id: RunId, request: Command, *, is_doomed: bool = False) -> str:
         """Ask a run for something, as a person does from another process; returns the command's id."""
         command_id = f"c{self.random.getrandbits(64):x}"
         self.judge.note(f"{type(request).__name__} {run_id}")

@@ -15,17 +15,17 @@ from typing import Any
 import attrs
 import pytest
 
-from matterstack.core import apply as applying
-from matterstack.core import facts as f
-from matterstack.core import messages as m
-from matterstack.core.apply import Touched
 from matterstack.core.errors import DatabaseCorruptError
-from matterstack.core.facts import OutputFile
-from matterstack.core.history import Problem
 from matterstack.core.ids import JobId, RunId, TaskId, UtcTime, attempt_token
-from matterstack.core.model import Workflow
-from matterstack.core.resources import Resources
-from matterstack.core.run_state import RunState
+from matterstack.core.model.resources import Resources
+from matterstack.core.model.workflow import Workflow
+from matterstack.core.run import apply as applying
+from matterstack.core.run import facts as f
+from matterstack.core.run import messages as m
+from matterstack.core.run.apply import Touched
+from matterstack.core.run.facts import OutputFile
+from matterstack.core.run.history import Problem
+from matterstack.core.run.state import RunState
 from matterstack.core.states import JobState, TaskStatus
 from matterstack.storage.check import check_store
 from matterstack.storage.fact_codec import encode_fact

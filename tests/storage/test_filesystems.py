@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from matterstack.core import messages as m
 from matterstack.core.errors import StoreError
-from matterstack.core.model import Workflow
+from matterstack.core.model.workflow import Workflow
+from matterstack.core.run import messages as m
 from matterstack.storage import schema
 from matterstack.storage.filesystems import NETWORK_TYPES, file_system_type, is_network
 from matterstack.storage.layout import Root

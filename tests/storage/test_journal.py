@@ -10,10 +10,10 @@ from typing import Any
 import attrs
 import pytest
 
-from matterstack.core import messages as m
 from matterstack.core.errors import CapReachedError, LeaseLostError, NotFoundError, StoreError
 from matterstack.core.ids import RunId, TaskId
-from matterstack.core.model import Workflow
+from matterstack.core.model.workflow import Workflow
+from matterstack.core.run import messages as m
 from matterstack.core.states import RunStatus
 from matterstack.storage.commands import command_outcome, insert_command, open_commands
 from matterstack.storage.journal import Append, commit
@@ -218,9 +218,9 @@ def test_an_outcome_is_stored_with_the_facts_and_only_once(
     stored.tell(m.Start())
     insert_command(connection, stored.run_id, m.Pause(by="ann", reason="x"), stored.run.now, "c1")
     (command,) = open_commands(connection, stored.run_id)
-    assert command.request == m.Pause(by="ann", reason="x")
+    assert command.command == m.Pause(by="ann", reason="x")
     assert command_outcome(connection, "c1") is None
-    stored.run.tell(command.request)
+    stored.run.tell(command.command)
     stored.commit({"c1": {"ok": True}})
     stored.commit({"c1": {"ok": False}})
     assert command_outcome(connection, "c1") == {"ok": True}
@@ -251,8 +251,8 @@ def test_a_command_comes_back_as_it_was_asked(
     made = insert_command(connection, stored.run_id, request_, stored.run.now)
     (command,) = open_commands(connection)
     assert (command.id, command.run_id) == (made.id, stored.run_id)
-    assert attrs.asdict(command.request) == attrs.asdict(request_)
-    assert type(command.request) is type(request_)
+    assert attrs.asdict(command.command) == attrs.asdict(request_)
+    assert type(command.command) is type(request_)
 
 
 def test_the_same_command_id_twice_is_one_command(connection: sqlite3.Connection, root: Root) -> None:

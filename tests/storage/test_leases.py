@@ -6,9 +6,9 @@ import sqlite3
 
 import pytest
 
-from matterstack.core import messages as m
 from matterstack.core.errors import LeaseLostError, NotFoundError, RefusedError
 from matterstack.core.ids import RunId
+from matterstack.core.run import messages as m
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import (
     Holder,

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from hypothesis import given, settings
 
-from matterstack.core import facts as f
-from matterstack.core import messages as m
-from matterstack.core.facts import FACT_TYPES
 from matterstack.core.ids import RunId, TaskId, Token, UtcTime
-from matterstack.core.model import Task, Workflow
-from matterstack.core.resources import Resources
+from matterstack.core.model.resources import Resources
+from matterstack.core.model.workflow import Task, Workflow
+from matterstack.core.run import facts as f
+from matterstack.core.run import messages as m
+from matterstack.core.run.facts import FACT_TYPES
 from matterstack.core.states import JobState, TaskStatus
 from matterstack.storage.fact_codec import decode_fact, encode_fact
 from matterstack.storage.layout import Root

@@ -17,11 +17,11 @@ import pytest
 
 from matterstack.actors.runtime import Runtime
 from matterstack.cli.run_serve import parse_settings
-from matterstack.control import create_run
 from matterstack.core.ids import RunId
 from matterstack.storage.layout import Root
 from matterstack.storage.queries import event_lines, require_run, task_list
 from matterstack.storage.schema import open_database
+from matterstack.usecases.runs import create_run
 from tests.support.history import assert_history_if_readable
 from tests.support.polling import wait_until
 from tests.support.process import Process, killed

@@ -21,17 +21,16 @@ from matterstack.actors.runtime import Runtime
 from matterstack.actors.supervisor import RestartPolicy
 from matterstack.backends.base import Backend
 from matterstack.backends.operators import OperatorBackend
-from matterstack.control import create_run
-from matterstack.core import facts as f
 from matterstack.core.errors import CampaignError
-from matterstack.core.facts import Event
 from matterstack.core.ids import BackendName, RunId, TaskId, UtcTime, utc_moment
-from matterstack.core.messages import Cancel, Pause, Request, Resume, Retry
-from matterstack.core.model import Task, Workflow
+from matterstack.core.model.workflow import Task, Workflow
+from matterstack.core.model.workflow_check import check_workflow
 from matterstack.core.operators import ASKED
-from matterstack.core.run_state import RunState
+from matterstack.core.run import facts as f
+from matterstack.core.run.facts import Event
+from matterstack.core.run.messages import Cancel, Command, Pause, Resume, Retry
+from matterstack.core.run.state import RunState
 from matterstack.core.states import ENDED_RUNS, RunStatus
-from matterstack.core.workflow_check import check_workflow
 from matterstack.engine import Engine, open_engine
 from matterstack.storage.codec import CONVERTER
 from matterstack.storage.commands import command_outcome, insert_command
@@ -40,6 +39,7 @@ from matterstack.storage.queries import facts_of
 from matterstack.storage.schema import open_database
 from matterstack.storage.snapshot import load_run
 from matterstack.storage.threads import RunBlocking, run_inline
+from matterstack.usecases.runs import create_run
 from tests.support.fake_backend import FakeBackend, FakeCluster
 from tests.support.history import all_events, assert_history
 
@@ -194,7 +194,7 @@ class World:
 
     # ---- asking ----
 
-    def command(self, run_id: RunId, request: Request) -> str:
+    def command(self, run_id: RunId, request: Command) -> str:
         """Put a command into the durable mailbox, as another process would; returns its id."""
         return insert_command(self.connection, run_id, request, self.runtime.now()).id
 
@@ -205,7 +205,7 @@ class World:
         assert outcome is not None
         return outcome
 
-    async def ask(self, run_id: RunId, request: Request) -> dict[str, Any]:
+    async def ask(self, run_id: RunId, request: Command) -> dict[str, Any]:
         """Command, and wait for the outcome."""
         return await self.outcome(self.command(run_id, request))
 

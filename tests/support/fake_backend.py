@@ -18,8 +18,8 @@ import trio
 from matterstack.backends.base import Health, LiveJob, PreparedAttempt, SubmitReport
 from matterstack.core.errors import BackendError
 from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token
-from matterstack.core.messages import Observed
-from matterstack.core.resources import Limits
+from matterstack.core.model.resources import Limits
+from matterstack.core.run.messages import Observed
 from matterstack.core.states import JobState
 
 

@@ -9,10 +9,10 @@ from itertools import pairwise
 
 import attrs
 
-from matterstack.core.apply import fold
 from matterstack.core.errors import DatabaseCorruptError, DatabaseVersionError
-from matterstack.core.facts import Event
-from matterstack.core.run_state import RunState
+from matterstack.core.run.apply import fold
+from matterstack.core.run.facts import Event
+from matterstack.core.run.state import RunState
 from matterstack.storage.check import check_store
 from matterstack.storage.layout import Root
 from matterstack.storage.queries import events_after

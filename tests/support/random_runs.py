@@ -13,13 +13,13 @@ from typing import Any, Final
 import attrs
 from hypothesis import strategies as st
 
-from matterstack.core import facts as f
-from matterstack.core import messages as m
 from matterstack.core.errors import NotFoundError, RefusedError
-from matterstack.core.facts import OutputFile
 from matterstack.core.ids import JobId, TaskId, Token
-from matterstack.core.model import Workflow
-from matterstack.core.run_state import RunState
+from matterstack.core.model.workflow import Workflow
+from matterstack.core.run import facts as f
+from matterstack.core.run import messages as m
+from matterstack.core.run.facts import OutputFile
+from matterstack.core.run.state import RunState
 from matterstack.core.states import FailureKind, JobState
 from tests.support.states import CLUSTER, LOCAL, ToldRun, task
 

@@ -9,13 +9,13 @@ from typing import Any, Final, Self
 
 import attrs
 
-from matterstack.core import facts as f
-from matterstack.core import messages as m
-from matterstack.core.apply import Touched, apply, fold, new_run, ready_key
-from matterstack.core.decide import decide
 from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token, UtcTime, attempt_token, utc_text
-from matterstack.core.model import Task, Workflow
-from matterstack.core.run_state import RunState
+from matterstack.core.model.workflow import Task, Workflow
+from matterstack.core.run import facts as f
+from matterstack.core.run import messages as m
+from matterstack.core.run.apply import Touched, apply, fold, new_run, ready_key
+from matterstack.core.run.decide import decide
+from matterstack.core.run.state import RunState
 from matterstack.core.states import JobState, TaskStatus
 
 RUN_ID: Final = RunId("20260101T000000-abcdef")

@@ -11,12 +11,12 @@ from typing import Any, Self
 
 import attrs
 
-from matterstack.core import facts as f
-from matterstack.core import messages as m
-from matterstack.core.apply import Touched, fold
 from matterstack.core.errors import MatterStackError
 from matterstack.core.ids import RunId
-from matterstack.core.run_state import RunState
+from matterstack.core.run import facts as f
+from matterstack.core.run import messages as m
+from matterstack.core.run.apply import Touched, fold
+from matterstack.core.run.state import RunState
 from matterstack.storage.journal import Append, commit, make_append
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import Lease, acquire_lease

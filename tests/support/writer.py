@@ -8,10 +8,10 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from matterstack.core import messages as m
 from matterstack.core.errors import MatterStackError
 from matterstack.core.ids import JobId, RunId
-from matterstack.core.model import Workflow
+from matterstack.core.model.workflow import Workflow
+from matterstack.core.run import messages as m
 from matterstack.core.states import JobState, Phase, RunStatus
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import acquire_lease

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from matterstack.core import messages as m
+from matterstack.core.run import messages as m
 from tests.monitor.page_support import Site, site_on
 from tests.support.campaigns import Diary, write_tasks
 from tests.support.command import COMMAND, PATIENCE_S, CommandLine

@@ -8,15 +8,15 @@ import attrs
 import pytest
 from rich.cells import cell_len
 
-from matterstack.core import messages as m
 from matterstack.core.ids import RunId
-from matterstack.core.model import Workflow
+from matterstack.core.model.workflow import Workflow
 from matterstack.core.operators import ASKED
+from matterstack.core.run import messages as m
 from matterstack.core.states import JobState
 from matterstack.watch.drawing import draw
 from matterstack.watch.known import Known, Stream, log_path, run_path
 from matterstack.watch.parts import Scene, window
-from matterstack.watch.view import Order, Screen, View, run_of
+from matterstack.watch.view import Screen, SentCommand, View, run_of
 from tests.support.states import RUN_ID, ToldRun, task
 from tests.watch.scenes import NOW, because, known_of, lines_with, look, rows
 
@@ -268,7 +268,7 @@ def test_the_keys_are_named_below(screen: Screen, width: int) -> None:
 
 def test_a_question_names_its_run_and_what_will_happen() -> None:
     known = known_of(busy_run())
-    asked = attrs.evolve(run_of(RUN_ID), asked=Order("cancel", RUN_ID))
+    asked = attrs.evolve(run_of(RUN_ID), asked=SentCommand("cancel", RUN_ID))
     shown = " ".join(look(known, asked).splitlines()[-2:])
     assert f"Cancel demo {RUN_ID} for ever?" in shown
     assert "y: yes, any other key: no" in shown
@@ -300,7 +300,7 @@ def naughty() -> tuple[Known, list[View]]:
         known.take_document(log_path(RUN_ID, "bad", stream), document)
     known.stream = Stream(lost_at="2026-01-01T00:04:00.000000Z", problem=NAUGHTY)
     views = [View(screen=screen, run_id=RUN_ID, task_id="bad") for screen in Screen]
-    asked = [attrs.evolve(view, asked=Order("pause", RUN_ID)) for view in views]
+    asked = [attrs.evolve(view, asked=SentCommand("pause", RUN_ID)) for view in views]
     return known, [*views, *asked, *(attrs.evolve(view, notice=NAUGHTY) for view in views)]
 
 

@@ -11,9 +11,9 @@ import pytest
 import trio
 
 from matterstack.client import Site
-from matterstack.core import messages as m
 from matterstack.core.errors import MonitorError, NotFoundError, UsageError
-from matterstack.core.model import Workflow
+from matterstack.core.model.workflow import Workflow
+from matterstack.core.run import messages as m
 from matterstack.monitor.server import Address, open_monitor
 from matterstack.watch.lines import event_line, watch_in_lines
 from tests.monitor.conftest import OTHER, PATIENCE_S, Place

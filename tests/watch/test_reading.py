@@ -10,8 +10,8 @@ import attrs
 import pytest
 import trio
 
-from matterstack.core import messages as m
 from matterstack.core.errors import MonitorError, NotFoundError
+from matterstack.core.run import messages as m
 from matterstack.watch.known import Known, log_path, run_path
 from matterstack.watch.reading import EXPLAIN_AGE_S, Documents
 from matterstack.watch.view import Screen, View, run_of

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from matterstack.core import messages as m
-from matterstack.core.model import Workflow
+from matterstack.core.model.workflow import Workflow
+from matterstack.core.run import messages as m
 from matterstack.core.states import JobState, TaskStatus
 from matterstack.watch.known import OpenRun
 from matterstack.watch.tasks import ATTENTION, WatchedTasks, status_after

@@ -5,14 +5,14 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from matterstack.core import messages as m
 from matterstack.core.ids import RunId
+from matterstack.core.run import messages as m
 from matterstack.watch.known import Known, log_path, run_path
 from matterstack.watch.view import (
     Action,
-    Order,
     Quit,
     Screen,
+    SentCommand,
     View,
     opened_run,
     press,
@@ -85,9 +85,9 @@ def test_what_changes_a_run_is_done_after_a_yes_and_never_without(
     known = two_runs()
     view = View(screen=screen, run_id=OLD, task_id="a")
     asked, actions = typed(known, view, key)
-    assert (asked.asked, actions) == (Order(command, OLD), [])
-    assert typed(known, asked, "y") == (view, [Order(command, OLD)])
-    assert typed(known, asked, "Y") == (view, [Order(command, OLD)])
+    assert (asked.asked, actions) == (SentCommand(command, OLD), [])
+    assert typed(known, asked, "y") == (view, [SentCommand(command, OLD)])
+    assert typed(known, asked, "Y") == (view, [SentCommand(command, OLD)])
     for other in ("n", "enter", "escape", "q", key):
         assert typed(known, asked, other) == (view, []), other
 
@@ -100,7 +100,7 @@ def test_a_question_stays_about_the_run_that_it_was_asked_for() -> None:
     known.runs[NEW] = {**known.runs[OLD], "run_id": NEW}
     assert newer.state.status.value == "RUNNING"
     assert selected_run(view, known) == NEW
-    assert typed(known, view, "y")[1] == [Order("pause", OLD)]
+    assert typed(known, view, "y")[1] == [SentCommand("pause", OLD)]
 
 
 def test_what_a_run_cannot_be_told_is_said_before_anything_is_asked() -> None:
@@ -113,7 +113,7 @@ def test_what_a_run_cannot_be_told_is_said_before_anything_is_asked() -> None:
     run.tell(m.Pause(by="ann"))
     known = known_of(run)
     assert "only a RUNNING run can be paused" in typed(known, run_of(OLD), "p")[0].notice
-    assert typed(known, run_of(OLD), "r")[0].asked == Order("resume", OLD)
+    assert typed(known, run_of(OLD), "r")[0].asked == SentCommand("resume", OLD)
     run.activate()
     run.tell(m.Cancel(by="ann"), m.Settle())
     known = known_of(run)

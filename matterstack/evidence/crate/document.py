@@ -23,8 +23,8 @@ from matterstack.evidence.crate.graph import (
 from matterstack.evidence.crate.tasks import Tasks, add_tool, step_id, task_id
 from matterstack.evidence.durations import hours_text
 from matterstack.evidence.history import CREATED, Iteration
+from matterstack.evidence.presentation import View
 from matterstack.evidence.survey import shown
-from matterstack.evidence.view import View
 
 CRATE: Final = "ro-crate-metadata.json"
 LICENSE: Final = "The campaign states no licence; ask its authors before you use this further."

@@ -9,6 +9,7 @@ import attrs
 
 from matterstack.evidence.crate.graph import Graph, file_id, local, ref
 from matterstack.evidence.history import AttemptKey
+from matterstack.evidence.presentation import View
 from matterstack.evidence.survey import (
     FileState,
     LogRecord,
@@ -18,7 +19,6 @@ from matterstack.evidence.survey import (
     UsedRecord,
     shown,
 )
-from matterstack.evidence.view import View
 
 WORKFLOW: Final = "workflow.json"
 

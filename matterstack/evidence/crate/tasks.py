@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from matterstack.core.run_state import AttemptState, TaskState
+from matterstack.core.run.state import AttemptState, TaskState
 from matterstack.core.states import JobState, TaskStatus
 from matterstack.evidence.crate.files import Files
 from matterstack.evidence.crate.graph import (
@@ -19,8 +19,8 @@ from matterstack.evidence.crate.graph import (
     ref,
     refs,
 )
+from matterstack.evidence.presentation import View, attempt_word, operator_line
 from matterstack.evidence.survey import shown
-from matterstack.evidence.view import View, attempt_word, operator_line
 from matterstack.storage.codec import CONVERTER
 
 

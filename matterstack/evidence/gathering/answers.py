@@ -6,11 +6,11 @@ import os
 
 import attrs
 
-from matterstack.evidence.asking import answer_names, asked_files
+from matterstack.evidence.confined_reading import opened
 from matterstack.evidence.gathering.attempts import Ended, FoundAttempt
 from matterstack.evidence.gathering.copying import Gathering, copy, failure, take_back, take_logs
 from matterstack.evidence.history import Answer
-from matterstack.evidence.reading import opened
+from matterstack.evidence.question_files import answer_names, asked_files
 from matterstack.evidence.survey import AnswerRecord, FileState
 from matterstack.storage.confine import Confined, confined
 from matterstack.storage.layout import operator_folder

@@ -9,9 +9,10 @@ from typing import Final
 
 import attrs
 
-from matterstack.core.facts import OutputFile
-from matterstack.core.model import Task
-from matterstack.core.run_state import AttemptState
+from matterstack.core.model.workflow import Task
+from matterstack.core.run.facts import OutputFile
+from matterstack.core.run.state import AttemptState
+from matterstack.evidence.confined_reading import opened
 from matterstack.evidence.gathering.copying import (
     Gathering,
     copy,
@@ -23,7 +24,6 @@ from matterstack.evidence.gathering.copying import (
 )
 from matterstack.evidence.gathering.given import UsedKey, read_manifest
 from matterstack.evidence.history import Answer
-from matterstack.evidence.reading import opened
 from matterstack.evidence.survey import (
     AnswerRecord,
     AttemptRecord,

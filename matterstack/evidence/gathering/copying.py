@@ -14,8 +14,8 @@ from pathlib import Path
 
 import attrs
 
+from matterstack.evidence.confined_reading import opened
 from matterstack.evidence.hashes import HashCache
-from matterstack.evidence.reading import opened
 from matterstack.evidence.survey import FileState, LogRecord, portable
 from matterstack.storage.confine import Confined, confined
 from matterstack.storage.files import chunks, write_all

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import attrs
 
-from matterstack.core.run_state import AttemptState
+from matterstack.core.run.state import AttemptState
+from matterstack.evidence.confined_reading import opened
 from matterstack.evidence.gathering.copying import Gathering, copy, failure, take_back
-from matterstack.evidence.reading import opened
 from matterstack.evidence.survey import AttemptRecord, ManifestState, UsedRecord, portable
 from matterstack.storage.confine import Confined, confined
 

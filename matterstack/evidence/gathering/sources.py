@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from matterstack.core.facts import RunCreated
+from matterstack.core.run.facts import RunCreated
+from matterstack.evidence.confined_reading import opened
 from matterstack.evidence.gathering.copying import Gathering, copy, failure, take_back
-from matterstack.evidence.reading import opened
 from matterstack.evidence.survey import FileState, SourceRecord, free_place
 from matterstack.storage.confine import confined
 

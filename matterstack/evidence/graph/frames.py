@@ -14,9 +14,9 @@ from typing import Final
 import attrs
 
 from matterstack.core.ids import TaskId
-from matterstack.core.run_state import TaskState
+from matterstack.core.run.state import TaskState
 from matterstack.core.states import TaskStatus
-from matterstack.evidence.drawing import shortened
+from matterstack.evidence.figures import shortened
 
 MOST_TASKS: Final = 40
 MOST_LEVELS: Final = 40

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Patch
 
 from matterstack.core.states import TaskStatus
-from matterstack.evidence.drawing import COLORS, FAINT, INK, WASH, legend_points, shortened, svg
+from matterstack.evidence.figures import COLORS, FAINT, INK, WASH, legend_points, shortened, svg
 from matterstack.evidence.graph.frames import Box, Frame, Graph, graph_of_tasks
 from matterstack.evidence.graph.places import (
     MARGIN,
@@ -20,7 +20,7 @@ from matterstack.evidence.graph.places import (
     most_abreast,
     places_of_graph,
 )
-from matterstack.evidence.view import View
+from matterstack.evidence.presentation import View
 
 GRAPH: Final = "graph.svg"
 

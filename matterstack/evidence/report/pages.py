@@ -11,8 +11,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from matterstack.core.states import TaskStatus
 from matterstack.evidence.durations import bytes_text, duration_text, seconds_between
-from matterstack.evidence.report.findings import data, data_uri, figures, texts
-from matterstack.evidence.report.resources import cap_rows, usage_rows
+from matterstack.evidence.presentation import View
+from matterstack.evidence.report.campaign_results import data, data_uri, figures, texts
 from matterstack.evidence.report.rows import answers, failures, provenance, task_row
 from matterstack.evidence.report.text import (
     block_text,
@@ -22,8 +22,8 @@ from matterstack.evidence.report.text import (
     page_text,
     time_text,
 )
+from matterstack.evidence.report.usage import cap_rows, usage_rows
 from matterstack.evidence.survey import FileState, shown
-from matterstack.evidence.view import View
 
 REPORT_MD: Final = "report.md"
 REPORT_HTML: Final = "report.html"

@@ -7,12 +7,12 @@ from typing import Final
 
 import attrs
 
-from matterstack.core.run_state import AttemptState, TaskState
+from matterstack.core.run.state import AttemptState, TaskState
 from matterstack.core.states import TaskStatus
 from matterstack.evidence.durations import duration_text
+from matterstack.evidence.presentation import View, attempt_word, operator_line
 from matterstack.evidence.report.text import lines_text
 from matterstack.evidence.survey import LogRecord, OutputRecord, UnclaimedRecord, shown
-from matterstack.evidence.view import View, attempt_word, operator_line
 
 MOST_SHOWN_BYTES: Final = 20_000
 LAST_LINES: Final = 15

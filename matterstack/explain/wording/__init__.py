@@ -8,7 +8,7 @@ from typing import Final
 from matterstack.explain.causes import Cause, Kind
 from matterstack.explain.situation import Situation
 from matterstack.explain.wording import backends, jobs, questions, runs
-from matterstack.explain.wording.telling import Group, Teller
+from matterstack.explain.wording.cause_text import CauseWriter, Group
 
 
 def worded(group: Group, situation: Situation, blocks: int) -> Cause:
@@ -25,7 +25,7 @@ def worded(group: Group, situation: Situation, blocks: int) -> Cause:
     )
 
 
-_TELLERS: Final[Mapping[Kind, Teller]] = {
+_TELLERS: Final[Mapping[Kind, CauseWriter]] = {
     **runs.TELLERS,
     **jobs.TELLERS,
     **questions.TELLERS,

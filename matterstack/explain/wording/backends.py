@@ -7,11 +7,11 @@ from typing import Final
 
 from matterstack.explain.causes import Kind, Need
 from matterstack.explain.situation import Condition, SeatHolder, Situation
-from matterstack.explain.wording.telling import (
+from matterstack.explain.wording.cause_text import (
     MOST_IN_COMMAND,
+    CauseText,
+    CauseWriter,
     Group,
-    Teller,
-    Telling,
     backend_of,
     health_of,
     where_slurm_is,
@@ -21,45 +21,45 @@ from matterstack.explain.words import count
 MOST_SUMMED_UP: Final = 5
 
 
-def _backend_out(group: Group, situation: Situation) -> Telling:
+def _backend_out(group: Group, situation: Situation) -> CauseText:
     health = health_of(group, situation)
     message = (
         f"backend {group.key.backend} does not answer: {health.problem or 'no word from it'}; jobs that run "
         "go on, and so does the run as soon as it answers"
     )
-    return Telling(Need.REPAIR, health.out_since, message, "matterstack doctor")
+    return CauseText(Need.REPAIR, health.out_since, message, "matterstack doctor")
 
 
-def _ssh_out(group: Group, situation: Situation) -> Telling:
+def _ssh_out(group: Group, situation: Situation) -> CauseText:
     backend = backend_of(group, situation)
     problem = backend.health.problem or "no word from it"
     message = f"the login node of backend {backend.name} cannot be used: {problem}; jobs that run go on"
     # Keys, codes and passwords are asked for in a terminal; a network mends itself.
     need = Need.PERSON if "in a terminal" in problem else Need.REPAIR
-    return Telling(need, backend.health.out_since, message, f"ssh {backend.ssh_host}")
+    return CauseText(need, backend.health.out_since, message, f"ssh {backend.ssh_host}")
 
 
-def _accounting_out(group: Group, situation: Situation) -> Telling:
+def _accounting_out(group: Group, situation: Situation) -> CauseText:
     health = health_of(group, situation)
     problem = health.accounting_problem or "no word from it"
     message = (
         f"the accounting of {group.key.backend} does not answer: {problem}; jobs that fail are concluded "
         "when it does"
     )
-    return Telling(Need.REPAIR, health.accounting_out_since, message, "matterstack doctor")
+    return CauseText(Need.REPAIR, health.accounting_out_since, message, "matterstack doctor")
 
 
-def _site_limit(group: Group, situation: Situation) -> Telling:
+def _site_limit(group: Group, situation: Situation) -> CauseText:
     health = health_of(group, situation)
     message = (
         f"backend {group.key.backend} takes no more jobs for now, a limit of the site is used up: "
         f"{health.limit or 'it did not say which'}; submitted again when other jobs have ended"
     )
     action = where_slurm_is("squeue --me", backend_of(group, situation))
-    return Telling(Need.REPAIR, health.limited_since, message, action)
+    return CauseText(Need.REPAIR, health.limited_since, message, action)
 
 
-def _run_cap(_group: Group, situation: Situation) -> Telling:
+def _run_cap(_group: Group, situation: Situation) -> CauseText:
     run = situation.run
     live = situation.live_jobs
     message = (
@@ -69,10 +69,10 @@ def _run_cap(_group: Group, situation: Situation) -> Telling:
     backends = situation.context.backends.values()
     mine = (h.last_at for b in backends for h in b.holders if h.run_id == run.run_id)
     action = f"# for new runs: max_hpc_jobs_per_run in workspaces/{run.workspace}/config.json"
-    return Telling(Need.TIME, max(mine, default=None), message, action)
+    return CauseText(Need.TIME, max(mine, default=None), message, action)
 
 
-def _backend_cap(group: Group, situation: Situation) -> Telling:
+def _backend_cap(group: Group, situation: Situation) -> CauseText:
     backend = backend_of(group, situation)
     mine = situation.run.run_id
     others = sorted(backend.holders, key=lambda h: (-h.seats, h.run_id))
@@ -89,9 +89,9 @@ def _backend_cap(group: Group, situation: Situation) -> Telling:
         ids = unserved if len(unserved) <= MOST_IN_COMMAND else []
         action = " ".join(["matterstack run loop", *ids])
         message += "; a seat is free only when an engine has seen the end of its job"
-        return Telling(Need.PERSON, backend.full_since, message, action)
+        return CauseText(Need.PERSON, backend.full_since, message, action)
     action = f"# for new runs: backends.{backend.name}.max_jobs in config.json"
-    return Telling(Need.TIME, backend.full_since, message, action)
+    return CauseText(Need.TIME, backend.full_since, message, action)
 
 
 def _is_left_alone(holder: SeatHolder) -> bool:
@@ -106,7 +106,7 @@ def _seats_of(holder: SeatHolder, mine: str) -> str:
     return f"{holder.seats} by run {holder.run_id} ({holder.engine})"
 
 
-TELLERS: Final[Mapping[Kind, Teller]] = {
+TELLERS: Final[Mapping[Kind, CauseWriter]] = {
     Kind.SSH_OUT: _ssh_out,
     Kind.BACKEND_OUT: _backend_out,
     Kind.ACCOUNTING_OUT: _accounting_out,

@@ -13,10 +13,10 @@ from matterstack.explain.causes import Kind, Need
 from matterstack.explain.rules import OTHERS
 from matterstack.explain.situation import AttemptView, Situation
 from matterstack.explain.slurm_reasons import reason_in_words
-from matterstack.explain.wording.telling import (
+from matterstack.explain.wording.cause_text import (
+    CauseText,
+    CauseWriter,
     Group,
-    Teller,
-    Telling,
     are,
     attempts_of,
     backend_of,
@@ -28,7 +28,7 @@ from matterstack.explain.wording.telling import (
 from matterstack.explain.words import after, clock, count, duration, job_list, named, seconds_between
 
 
-def _of_job(group: Group, need: Need, situation: Situation) -> Telling:
+def _of_job(group: Group, need: Need, situation: Situation) -> CauseText:
     """A job that Slurm does not start, for the reason in the key."""
     first = attempts_of(group)[0]
     reason = reason_in_words(first.reason, first.raw_state)
@@ -47,7 +47,7 @@ def _of_job(group: Group, need: Need, situation: Situation) -> Telling:
     action = reason.action.format(ids=job_list(ids), id=next(iter(ids), ""))
     if group.key.kind is Kind.JOB_NEVER_STARTS:
         action += f"\n# or give {'it' if one else 'them'} up:\nscancel --state=PENDING {job_list(ids)}"
-    return Telling(need, since, message, where_slurm_is(action, backend_of(group, situation)))
+    return CauseText(need, since, message, where_slurm_is(action, backend_of(group, situation)))
 
 
 def _expected_start(ids: Iterable[JobId], situation: Situation) -> UtcTime | None:
@@ -55,25 +55,25 @@ def _expected_start(ids: Iterable[JobId], situation: Situation) -> UtcTime | Non
     return earliest(sights[job_id].expected_start for job_id in ids if job_id in sights)
 
 
-def _held(group: Group, situation: Situation) -> Telling:
+def _held(group: Group, situation: Situation) -> CauseText:
     return _of_job(group, Need.PERSON, situation)
 
 
-def _pending(group: Group, situation: Situation) -> Telling:
+def _pending(group: Group, situation: Situation) -> CauseText:
     return _of_job(group, Need.TIME, situation)
 
 
-def _suspended(group: Group, situation: Situation) -> Telling:
+def _suspended(group: Group, situation: Situation) -> CauseText:
     ids = jobs_of(group)
     was = "was" if len(ids) == 1 else "were"
     message = f"{named(ids, 'job')} ({tasks_of(group)}) {was} suspended on {group.key.backend}"
     since = earliest(attempt.started_at for attempt in attempts_of(group))
     resume = where_slurm_is(f"scontrol resume {job_list(ids)}", backend_of(group, situation))
     action = f"{resume}\n# if that is refused, ask the administrators of the cluster"
-    return Telling(Need.PERSON, since, message, action)
+    return CauseText(Need.PERSON, since, message, action)
 
 
-def _running(group: Group, situation: Situation) -> Telling:
+def _running(group: Group, situation: Situation) -> CauseText:
     now = situation.context.now
     attempts = sorted(attempts_of(group), key=lambda a: a.started_at or a.prepared_at)
     oldest = attempts[0]
@@ -87,7 +87,7 @@ def _running(group: Group, situation: Situation) -> Telling:
         longest += f" for {duration(seconds_between(oldest.started_at, now))}"
         longest += _walltime_left(oldest.started_at, oldest.walltime_s, now)
     where = f" on {nodes}" if (nodes := _nodes(oldest, situation)) else ""
-    return Telling(Need.NOTHING, oldest.started_at, f"{told}: {longest} (job {oldest.job_id}{where})")
+    return CauseText(Need.NOTHING, oldest.started_at, f"{told}: {longest} (job {oldest.job_id}{where})")
 
 
 def _walltime_left(started_at: UtcTime, walltime_s: int | None, now: UtcTime) -> str:
@@ -109,27 +109,27 @@ def _nodes(attempt: AttemptView, situation: Situation) -> str:
     return sight.nodes if sight is not None else ""
 
 
-def _submitting(group: Group, situation: Situation) -> Telling:
+def _submitting(group: Group, situation: Situation) -> CauseText:
     message = f"{tasks_of(group)} {are(len(group.tasks))} about to be submitted to {group.key.backend}"
     since = earliest(attempt.prepared_at for attempt in attempts_of(group) if attempt.is_live)
-    return Telling(Need.NOTHING, since or situation.run.updated_at, message)
+    return CauseText(Need.NOTHING, since or situation.run.updated_at, message)
 
 
-def _collecting(group: Group, _situation: Situation) -> Telling:
+def _collecting(group: Group, _situation: Situation) -> CauseText:
     message = f"the outputs of {tasks_of(group)} are to be looked at: {count(len(group.tasks), 'job')} ended"
-    return Telling(Need.NOTHING, earliest(a.ended_at for a in attempts_of(group)), message)
+    return CauseText(Need.NOTHING, earliest(a.ended_at for a in attempts_of(group)), message)
 
 
-def _retry_waiting(group: Group, _situation: Situation) -> Telling:
+def _retry_waiting(group: Group, _situation: Situation) -> CauseText:
     first = group.tasks[0]
     which = f"try {first.tries + 1} of {first.retries + 1}" if len(group.tasks) == 1 else "another try"
     waits = "waits" if len(group.tasks) == 1 else "wait"
     why = first.reason.removeprefix("tried again ")
     message = f"{tasks_of(group)} {waits} for {which} {why}"
-    return Telling(Need.TIME, earliest(a.ended_at for a in attempts_of(group)), message)
+    return CauseText(Need.TIME, earliest(a.ended_at for a in attempts_of(group)), message)
 
 
-def _unclear(group: Group, situation: Situation) -> Telling:
+def _unclear(group: Group, situation: Situation) -> CauseText:
     unclear = [
         task
         for task in group.tasks
@@ -142,10 +142,10 @@ def _unclear(group: Group, situation: Situation) -> Telling:
         f"nobody knows yet whether {named(names)} {'was' if len(names) == 1 else 'were'} submitted to "
         f"{group.key.backend}: {whose} looks for the job there, and submits anew only when there is none"
     )
-    return Telling(Need.TIME, since, message)
+    return CauseText(Need.TIME, since, message)
 
 
-TELLERS: Final[Mapping[Kind, Teller]] = {
+TELLERS: Final[Mapping[Kind, CauseWriter]] = {
     Kind.JOB_HELD: _held,
     Kind.JOB_NEVER_STARTS: _held,
     Kind.JOB_SUSPENDED: _suspended,

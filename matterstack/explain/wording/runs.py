@@ -8,26 +8,33 @@ from typing import Final
 from matterstack.core.states import RunStatus
 from matterstack.explain.causes import Kind, Need
 from matterstack.explain.situation import Condition, RunView, Situation
-from matterstack.explain.wording.telling import MOST_IN_COMMAND, Group, Teller, Telling, are, earliest
+from matterstack.explain.wording.cause_text import (
+    MOST_IN_COMMAND,
+    CauseText,
+    CauseWriter,
+    Group,
+    are,
+    earliest,
+)
 from matterstack.explain.words import count, duration, named
 
 
-def _full_disk(_group: Group, situation: Situation) -> Telling:
+def _full_disk(_group: Group, situation: Situation) -> CauseText:
     where = situation.context.full_disk
     message = f"the disk is full ({where}): nothing can be written, so nothing is begun; nothing is lost"
-    return Telling(Need.PERSON, None, message, f"df -h {situation.context.root}")
+    return CauseText(Need.PERSON, None, message, f"df -h {situation.context.root}")
 
 
-def _paused(_group: Group, situation: Situation) -> Telling:
+def _paused(_group: Group, situation: Situation) -> CauseText:
     run = situation.run
     live = situation.live_jobs
     served = situation.context.engine.condition.serves
     followed = f"; {count(live, 'job')} of it {are(live)} followed meanwhile" if live and served else ""
     message = f"the run is {run.status_reason or 'paused'}{followed}"
-    return Telling(Need.PERSON, run.since, message, f"matterstack run resume {run.run_id}")
+    return CauseText(Need.PERSON, run.since, message, f"matterstack run resume {run.run_id}")
 
 
-def _no_engine(_group: Group, situation: Situation) -> Telling:
+def _no_engine(_group: Group, situation: Situation) -> CauseText:
     run, engine = situation.run, situation.context.engine
     was = "; it has not begun" if run.status is RunStatus.PENDING else ""
     if engine.condition is Condition.DEAD:
@@ -35,40 +42,40 @@ def _no_engine(_group: Group, situation: Situation) -> Telling:
     live = situation.live_jobs
     jobs = f"; {count(live, 'job')} of it may still be at work, and will be found again" if live else ""
     message = f"no engine serves the run{was}{jobs}"
-    return Telling(Need.PERSON, run.updated_at, message, f"matterstack run loop {run.run_id}")
+    return CauseText(Need.PERSON, run.updated_at, message, f"matterstack run loop {run.run_id}")
 
 
-def _lease_held(_group: Group, situation: Situation) -> Telling:
+def _lease_held(_group: Group, situation: Situation) -> CauseText:
     run, engine = situation.run, situation.context.engine
     if engine.condition is Condition.STOPPED:
         message = (
             f"the engine that serves the run ({engine}) lives, but was stopped (Ctrl-Z or SIGSTOP does that)"
         )
-        return Telling(Need.PERSON, run.updated_at, message, f"kill -CONT {engine.pid}")
+        return CauseText(Need.PERSON, run.updated_at, message, f"kill -CONT {engine.pid}")
     message = (
         f"an engine on another machine ({engine}) holds the run, and from here nobody can tell whether it "
         "lives; no other engine takes the run up"
     )
     action = f"# if that machine is dead, or its engine is:\nmatterstack check --break-lease {run.run_id}"
-    return Telling(Need.PERSON, run.updated_at, message, action)
+    return CauseText(Need.PERSON, run.updated_at, message, action)
 
 
-def _command_waiting(_group: Group, situation: Situation) -> Telling:
+def _command_waiting(_group: Group, situation: Situation) -> CauseText:
     command, engine = situation.context.command, situation.context.engine
     if command is None:
-        return Telling(Need.TIME, None, "a command waits to be carried out")
+        return CauseText(Need.TIME, None, "a command waits to be carried out")
     message = (
         f"the {command.type} that {command.by} asked for is not carried out yet: the engine ({engine}) first "
         "waits for submissions that are under way"
     )
-    return Telling(Need.TIME, command.at, message)
+    return CauseText(Need.TIME, command.at, message)
 
 
-def _planning_failed(_group: Group, situation: Situation) -> Telling:
+def _planning_failed(_group: Group, situation: Situation) -> CauseText:
     run = situation.run
     action = f"tail {run.planning_log}\n{_mending(run)}"
     message = f"the campaign could not plan: {run.status_reason}"
-    return Telling(Need.PERSON, run.since or run.updated_at, message, action)
+    return CauseText(Need.PERSON, run.since or run.updated_at, message, action)
 
 
 def _mending(run: RunView) -> str:
@@ -87,32 +94,32 @@ def _planner(run: RunView) -> str:
     return f"the campaign {run.campaign_class}" if run.campaign_class else "campaign.py"
 
 
-def _run_failed(_group: Group, situation: Situation) -> Telling:
+def _run_failed(_group: Group, situation: Situation) -> CauseText:
     run = situation.run
     action = f"matterstack run retry {run.run_id}"
-    return Telling(Need.PERSON, run.since or run.updated_at, f"the run FAILED: {run.status_reason}", action)
+    return CauseText(Need.PERSON, run.since or run.updated_at, f"the run FAILED: {run.status_reason}", action)
 
 
-def _ending(_group: Group, situation: Situation) -> Telling:
+def _ending(_group: Group, situation: Situation) -> CauseText:
     run = situation.run
     live = situation.live_jobs
     left = f"{count(live, 'job')} of it {are(live)} being ended" if live else "no job is left"
     why = (
         f"being {run.ending_reason}" if run.ending is RunStatus.CANCELLED else f"failing: {run.ending_reason}"
     )
-    return Telling(Need.NOTHING, run.since, f"the run is {why}; {left}")
+    return CauseText(Need.NOTHING, run.since, f"the run is {why}; {left}")
 
 
-def _planning(_group: Group, situation: Situation) -> Telling:
+def _planning(_group: Group, situation: Situation) -> CauseText:
     run = situation.run
     message = f"{_planner(run)} is planning iteration {run.iteration + 1}; {_patience(situation)}"
-    return Telling(Need.NOTHING, run.updated_at, message, f"tail {run.planning_log}")
+    return CauseText(Need.NOTHING, run.updated_at, message, f"tail {run.planning_log}")
 
 
-def _analysis(_group: Group, situation: Situation) -> Telling:
+def _analysis(_group: Group, situation: Situation) -> CauseText:
     run = situation.run
     message = f"{_planner(run)} is analyzing iteration {run.iteration}; {_patience(situation)}"
-    return Telling(Need.NOTHING, run.updated_at, message, f"tail {run.planning_log}")
+    return CauseText(Need.NOTHING, run.updated_at, message, f"tail {run.planning_log}")
 
 
 def _patience(situation: Situation) -> str:
@@ -120,20 +127,20 @@ def _patience(situation: Situation) -> str:
     return f"it may take {limit} (planning_timeout_s)"
 
 
-def _completed(_group: Group, situation: Situation) -> Telling:
+def _completed(_group: Group, situation: Situation) -> CauseText:
     run = situation.run
     message = f"the run COMPLETED after {count(run.iteration, 'iteration')}: the campaign's goal is met"
-    return Telling(Need.NOTHING, run.since or run.updated_at, message)
+    return CauseText(Need.NOTHING, run.since or run.updated_at, message)
 
 
-def _cancelled(_group: Group, situation: Situation) -> Telling:
+def _cancelled(_group: Group, situation: Situation) -> CauseText:
     run = situation.run
     message = f"the run was {run.status_reason or 'cancelled'}; that is for ever"
     action = f"# a new run of the same campaign:\nmatterstack run init {run.workspace}"
-    return Telling(Need.NOTHING, run.since or run.updated_at, message, action)
+    return CauseText(Need.NOTHING, run.since or run.updated_at, message, action)
 
 
-def _task_failed(group: Group, situation: Situation) -> Telling:
+def _task_failed(group: Group, situation: Situation) -> CauseText:
     run, tasks = situation.run, group.tasks
     names = [task.task_id for task in tasks]
     since = earliest(task.attempt.ended_at for task in tasks if task.attempt is not None)
@@ -143,18 +150,18 @@ def _task_failed(group: Group, situation: Situation) -> Telling:
     ran = any(task.attempt is not None and task.attempt.started_at is not None for task in tasks)
     alike = {task.reason for task in tasks}
     reason = tasks[0].reason if len(alike) == 1 else f"for {len(alike)} different reasons"
-    return Telling(
+    return CauseText(
         Need.PERSON, since, f"{named(names)} failed: {reason}", f"{log}\n{retry}" if ran else retry
     )
 
 
-def _waits_in_vain(group: Group, situation: Situation) -> Telling:
+def _waits_in_vain(group: Group, situation: Situation) -> CauseText:
     names = [task.task_id for task in group.tasks]
     message = f"{named(names)} waits for tasks that have ended without success"
-    return Telling(Need.PERSON, None, message, f"matterstack run retry {situation.run.run_id}")
+    return CauseText(Need.PERSON, None, message, f"matterstack run retry {situation.run.run_id}")
 
 
-TELLERS: Final[Mapping[Kind, Teller]] = {
+TELLERS: Final[Mapping[Kind, CauseWriter]] = {
     Kind.DISK_FULL: _full_disk,
     Kind.PAUSED: _paused,
     Kind.NO_ENGINE: _no_engine,

@@ -1,5 +1,5 @@
 // The tasks of one run, kept up to date by its events alone: an event costs what its own edges cost.
-// It says of every task what matterstack/core/apply.py says.
+// It says of every task what matterstack/core/run/apply.py says.
 
 export const TASK_STATES = ["WAITING", "READY", "ACTIVE", "SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED"];
 export const ENDED_TASKS = new Set(["SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED"]);

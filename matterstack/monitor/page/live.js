@@ -176,12 +176,12 @@ export class Live {
   }
 
   /** Send a command; resolves when it was carried out, and rejects with the reason when it was not. */
-  async command(order) {
+  async command(command) {
     if (this.#socket?.readyState !== WebSocket.OPEN) throw new Error("not connected: nothing was sent");
     this.#lastOrder += 1;
     const id = this.#lastOrder;
     const reply = new Promise((resolve, reject) => this.#orders.set(id, { resolve, reject }));
-    this.#socket.send(JSON.stringify({ id, ...order }));
+    this.#socket.send(JSON.stringify({ id, ...command }));
     const { ok, error } = await reply;
     if (!ok) throw new Error(error.hint ? `${error.message} (${error.hint})` : error.message);
   }

@@ -1,0 +1,289 @@
+"""Where a monitor is, and how to get there."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any, Final, Self
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import attrs
+import h11
+import trio
+from trio_websocket import (
+    ConnectionClosed,
+    ConnectionRejected,
+    HandshakeError,
+    WebSocketConnection,
+    wrap_client_stream,
+)
+
+from matterstack.actors.nurseries import open_plain_nursery
+from matterstack.core.errors import MatterStackError, MonitorError, UsageError, error_of
+
+CONNECT_TIMEOUT_S: Final = 15.0
+ANSWER_TIMEOUT_S: Final = 60.0
+CLOSE_TIMEOUT_S: Final = 1.0
+LAST_WORDS_S: Final = 0.2
+MOST_BYTES: Final = 256 << 20
+"""The largest document that is read: far above what the monitor makes."""
+READ_BYTES: Final = 1 << 16
+REFUSALS: Final = frozenset({401, 403, 404, 421})
+"""HTTP statuses that stay what they are, however often one asks."""
+
+_TcpStream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+
+
+@attrs.define(eq=False)
+class _Watched(trio.abc.Stream):
+    """A stream of which it is known when it has ended."""
+
+    _stream: _TcpStream
+    ended: trio.Event = attrs.field(factory=trio.Event)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        try:
+            data = await self._stream.receive_some(max_bytes)
+        except trio.BrokenResourceError:
+            self.ended.set()
+            raise
+        if not data:
+            self.ended.set()
+        return data
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+@attrs.frozen
+class Site:
+    """Where a monitor is.
+
+    Attributes:
+        cookie: what lets this client in instead of the token, where it came with a link.
+    """
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None
+    token: str
+    cookie: str = ""
+
+    @classmethod
+    def parse(cls, url: str, token: str, tls: ssl.SSLContext | None) -> Self:
+        """Read an address.
+
+        Raises:
+            UsageError: it is none, or the token can be none.
+        """
+        no_address = UsageError(f"{url!r} is no address of a monitor", hint="such as http://127.0.0.1:8765")
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise no_address from None
+        if parts.scheme not in {"http", "https", "ws", "wss"} or not parts.hostname:
+            raise no_address
+        token = token.strip()  # as it comes out of its file
+        if not token.isascii() or not token.isprintable() or " " in token or not token:
+            raise UsageError("that is no token", hint="it is in the file that `matterstack monitor` names")
+        is_secure = parts.scheme in {"https", "wss"}
+        try:
+            port = parts.port or (443 if is_secure else 80)
+        except ValueError:
+            raise UsageError(f"{url!r}: its port is none") from None
+        return cls(parts.hostname, port, (tls or ssl.create_default_context()) if is_secure else None, token)
+
+    @classmethod
+    def parse_link(cls, link: str) -> Self:
+        """Read an address with a token in it, as ``matterstack monitor`` prints it; see `with_link`.
+
+        Raises:
+            UsageError: it is none, or there is no token in it.
+        """
+        address, _, query = link.partition("?")
+        token = dict(parse_qsl(query.partition("#")[0])).get("token", "")
+        site = cls.parse(address, token or "none", None)
+        if not token:
+            hint = "copy the whole link that `matterstack monitor` printed, with ?token=... at its end"
+            raise UsageError(f"{address}: the token is missing", hint=hint)
+        return site
+
+    @property
+    def name(self) -> str:
+        """Host and port, as people and headers have them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def _credentials(self) -> list[tuple[bytes, bytes]]:
+        if self.cookie:
+            return [(b"Cookie", self.cookie.encode())]
+        return [(b"Authorization", f"Bearer {self.token}".encode())]
+
+    async def with_link(self) -> Self:
+        """The same for who has a link, as ``matterstack monitor`` prints it: what is in it as a token may be
+        a code that lets in once, and is traded for a cookie as a browser does it.
+
+        Raises:
+            MonitorError: the monitor does not answer, does not know the token, or the link was used before.
+        """
+        status, headers, body = await self._get(f"/?{urlencode({'token': self.token})}", [])
+        if status == HTTPStatus.UNAUTHORIZED:
+            text = f"{self.name} does not know this token, or the link was used before"
+            hint = "take the token from the file that `matterstack monitor` names, in place of the link's"
+            raise MonitorError(text, hint=hint, is_final=True)
+        if status >= HTTPStatus.BAD_REQUEST:
+            raise self._told(status, body)
+        cookie = headers.get("set-cookie", "").partition(";")[0]
+        if not cookie:
+            raise self.stranger()
+        return attrs.evolve(self, cookie=cookie)
+
+    # ---- websockets ----
+
+    @asynccontextmanager
+    async def connected(self, query: str) -> AsyncIterator[WebSocketConnection]:
+        """A websocket that has said hello.
+
+        Raises:
+            MonitorError: for good (`is_final`), or for now.
+            UsageError: what is asked for makes no sense.
+        """
+        try:
+            async with open_plain_nursery() as nursery, await self._stream() as stream:
+                socket = await self._shake_hands(nursery, stream, f"/events?{query}")
+                yield socket
+                with trio.move_on_after(CLOSE_TIMEOUT_S):
+                    await socket.aclose()
+                nursery.cancel_scope.cancel()
+        except ConnectionRejected as rejected:
+            raise self._rejection(rejected.status_code, rejected.body or b"") from None
+
+    async def _stream(self) -> _TcpStream:
+        try:
+            with trio.fail_after(CONNECT_TIMEOUT_S):
+                stream = await trio.open_tcp_stream(self.host, self.port)
+        except OSError as error:
+            hint = "it is started with `matterstack monitor`; from elsewhere it takes a tunnel"
+            raise MonitorError(f"{self.name} cannot be reached: {error}", hint=hint) from error
+        except trio.TooSlowError:
+            raise MonitorError(f"{self.name} gave no answer within {CONNECT_TIMEOUT_S:g} s") from None
+        # The websocket library leaves a stream that breaks to the garbage collector: this one is closed here.
+        return stream if self.tls is None else trio.SSLStream(stream, self.tls, server_hostname=self.host)
+
+    async def _shake_hands(self, nursery: trio.Nursery, stream: _TcpStream, path: str) -> WebSocketConnection:
+        watched = _Watched(stream)
+        try:
+            with trio.fail_after(CONNECT_TIMEOUT_S):
+                async with open_plain_nursery() as watch:
+                    watch.start_soon(self._notice_the_end, watched)
+                    socket = await wrap_client_stream(
+                        nursery,
+                        watched,  # type: ignore[arg-type]  # any stream does
+                        self.name,
+                        path,
+                        extra_headers=self._credentials,
+                    )
+                    watch.cancel_scope.cancel()
+                return socket
+        except (HandshakeError, ConnectionClosed, trio.BrokenResourceError, ssl.SSLError) as error:
+            raise MonitorError(f"{self.name} did not let this client in: {error}") from error
+        except trio.TooSlowError:
+            raise MonitorError(f"{self.name} gave no answer within {CONNECT_TIMEOUT_S:g} s") from None
+
+    async def _notice_the_end(self, stream: _Watched) -> None:
+        """The websocket library waits on when the other side closes instead of answering, as tunnels do."""
+        await stream.ended.wait()
+        await trio.sleep(LAST_WORDS_S)  # what came before the end is still being read
+        raise MonitorError(f"{self.name} closed the connection without an answer")
+
+    # ---- documents ----
+
+    async def document(self, path: str) -> Any:  # noqa: ANN401  JSON
+        """What the monitor answers to a GET.
+
+        Raises:
+            MonitorError: it does not answer, or not as a monitor does.
+            MatterStackError: what it answers with; of the same class and code as where it happened.
+        """
+        status, _, body = await self._get(path, self._credentials)
+        if status != HTTPStatus.OK:
+            raise self._told(status, body)
+        return self.parsed(body)
+
+    async def _get(
+        self, path: str, credentials: Sequence[tuple[bytes, bytes]]
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        try:
+            with trio.fail_after(ANSWER_TIMEOUT_S):
+                async with await self._stream() as stream:
+                    return await self._exchange(stream, path, credentials)
+        except (trio.BrokenResourceError, h11.RemoteProtocolError, ssl.SSLError) as error:
+            raise MonitorError(f"{self.name} gave no answer to {path}: {error}") from error
+        except trio.TooSlowError:
+            raise MonitorError(f"{self.name} gave no answer within {ANSWER_TIMEOUT_S:g} s") from None
+
+    async def _exchange(
+        self, stream: _TcpStream, path: str, credentials: Sequence[tuple[bytes, bytes]]
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        http = h11.Connection(h11.CLIENT)
+        headers = [(b"Host", self.name.encode()), (b"Connection", b"close"), *credentials]
+        request = h11.Request(method="GET", target=path, headers=headers)
+        await stream.send_all(http.send(request) + http.send(h11.EndOfMessage()))
+        status, told, body = 0, dict[str, str](), bytearray()
+        while True:
+            event = http.next_event()
+            if event is h11.NEED_DATA:
+                http.receive_data(bytes(await stream.receive_some(READ_BYTES)))
+            elif isinstance(event, h11.Response):
+                status = event.status_code
+                told = {name.decode("ascii"): value.decode("latin-1") for name, value in event.headers}
+            elif isinstance(event, h11.Data):
+                body += event.data
+                if len(body) > MOST_BYTES:
+                    raise MonitorError(f"{self.name}: its answer has more than {MOST_BYTES} bytes")
+            elif isinstance(event, h11.EndOfMessage):
+                return status, told, bytes(body)
+
+    def parsed(self, message: str | bytes) -> Any:  # noqa: ANN401  JSON
+        """What the monitor sent.
+
+        Raises:
+            MonitorError: no monitor sends such a thing.
+        """
+        try:
+            return json.loads(message)
+        except (ValueError, RecursionError):
+            raise self.stranger() from None
+
+    def stranger(self) -> MonitorError:
+        """There is something else than a monitor."""
+        return MonitorError(f"{self.name} does not answer as a monitor does", is_final=True)
+
+    def _rejection(self, status: int, body: bytes) -> MatterStackError:
+        told = self._told(status, body)
+        if isinstance(told, UsageError):
+            return told
+        text = f"{self.name} did not let this client in: {told}"
+        return MonitorError(text, hint=told.hint, is_final=status in REFUSALS)
+
+    def _told(self, status: int, body: bytes) -> MatterStackError:
+        try:
+            told = error_of(json.loads(body)["error"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return MonitorError(
+                f"{self.name} answered with HTTP status {status}", is_final=status in REFUSALS
+            )
+        if status in REFUSALS - {404}:
+            return MonitorError(
+                f"{self.name} did not let this client in: {told}", hint=told.hint, is_final=True
+            )
+        return told

@@ -1,0 +1,33 @@
+"""``run.json``: what a run's folder says of it, for people and scripts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from matterstack.core.documents.fields import STRICT
+from matterstack.core.documents.operator_documents import Utc
+from matterstack.core.ids import RUN_ID_PATTERN
+from matterstack.core.states import RunStatus, TaskStatus
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class RunDocument(BaseModel):
+    """The same object that ``run status --json`` begins with; replaced at each change, at most once a second.
+
+    Attributes:
+        tasks: how many there are in each status, over all iterations.
+        updated_at: when the last event happened that it takes into account.
+    """
+
+    model_config = STRICT
+    run_id: Annotated[str, Field(pattern=f"^{RUN_ID_PATTERN.pattern}$")]
+    workspace: str
+    status: RunStatus
+    status_reason: str
+    iteration: Count
+    tasks: dict[TaskStatus, Count]
+    created_at: Utc
+    updated_at: Utc

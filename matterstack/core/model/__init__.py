@@ -1,0 +1,1 @@
+"""The model of a campaign: what a scientist writes, and how it is checked."""

@@ -1,0 +1,1 @@
+"""A run: its facts, its state, and the decisions about it.  Pure."""

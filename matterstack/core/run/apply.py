@@ -1,0 +1,395 @@
+"""Apply facts to a run's state.
+
+Deterministic: the same facts always give the same state.  `Touched` says which rows of the snapshot a
+fact changed, so that the store writes those and no others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import attrs
+from sortedcontainers import SortedSet
+
+from matterstack.core.errors import InvariantError
+from matterstack.core.ids import RunId, TaskId, Token, UtcTime
+from matterstack.core.operators import ASKED
+from matterstack.core.run import facts as f
+from matterstack.core.run.state import AttemptState, ReadyKey, RunState, TaskState
+from matterstack.core.states import (
+    JOB_TRANSITIONS,
+    RUN_TRANSITIONS,
+    TASK_TRANSITIONS,
+    JobState,
+    Phase,
+    RunStatus,
+    TaskStatus,
+    require_transition,
+)
+
+
+@attrs.define
+class Touched:
+    """What changed since the last write: the run's own row, tasks, attempts.
+
+    ``planned`` and ``prepared`` are those among them that are new: all of their row is to be written, and
+    of the others only what can change.
+    """
+
+    run: bool = False
+    planned: set[TaskId] = attrs.field(factory=set)
+    tasks: dict[TaskId, None] = attrs.field(factory=dict)
+    prepared: set[Token] = attrs.field(factory=set)
+    attempts: dict[Token, AttemptState] = attrs.field(factory=dict)
+
+
+def new_run(run_id: RunId, created: f.RunCreated, at: UtcTime) -> RunState:
+    """Make the state that the first fact of a run gives."""
+    return RunState(
+        run_id=run_id, workspace=created.workspace, config=created.config, created_at=at, updated_at=at
+    )
+
+
+def fold(run_id: RunId, events: Iterable[tuple[UtcTime, f.Fact]]) -> RunState:
+    """Rebuild a run's state from all its facts, the oldest first.
+
+    Raises:
+        InvariantError: the first fact is no `RunCreated`, or there is none.
+    """
+    iterator = iter(events)
+    at, first = next(iterator, (None, None))
+    if at is None or not isinstance(first, f.RunCreated):
+        raise InvariantError(f"run {run_id}: the first fact must be RunCreated, not {type(first).__name__}")
+    state = new_run(run_id, first, at)
+    touched = Touched()
+    for at, fact in iterator:
+        apply(state, fact, at, touched)
+    return state
+
+
+def apply(state: RunState, fact: f.Fact, at: UtcTime, touched: Touched) -> None:
+    """Change ``state`` as the fact says, and note in ``touched`` what changed.
+
+    Raises:
+        IllegalTransitionError: the fact contradicts the tables in `matterstack.core.states`.
+        InvariantError: the fact speaks of something that is not there.
+    """
+    _HANDLERS[type(fact)](state, fact, at, touched)
+    state.updated_at = at
+
+
+# ---- the run ----
+
+
+def _become(state: RunState, status: RunStatus, reason: str, touched: Touched) -> None:
+    require_transition(f"run {state.run_id}", RUN_TRANSITIONS, state.status, status)
+    state.status = status
+    state.status_reason = reason
+    touched.run = True
+
+
+def _created(state: RunState, fact: f.RunCreated, _at: UtcTime, _touched: Touched) -> None:
+    raise InvariantError(f"run {state.run_id} was created twice (by {fact.workspace})")
+
+
+def _started(state: RunState, _fact: f.RunStarted, _at: UtcTime, touched: Touched) -> None:
+    _become(state, RunStatus.RUNNING, "", touched)
+
+
+def _paused(state: RunState, fact: f.RunPaused, _at: UtcTime, touched: Touched) -> None:
+    reason = f"paused by {fact.by}" + (f": {fact.reason}" if fact.reason else "")
+    _become(state, RunStatus.PAUSED, reason, touched)
+
+
+def _resumed(state: RunState, _fact: f.RunResumed, _at: UtcTime, touched: Touched) -> None:
+    _become(state, RunStatus.RUNNING, "", touched)
+
+
+def _cancel_requested(state: RunState, fact: f.RunCancelRequested, _at: UtcTime, touched: Touched) -> None:
+    state.ending = RunStatus.CANCELLED
+    state.ending_reason = f"cancelled by {fact.by}" + (f": {fact.reason}" if fact.reason else "")
+    state.status_reason = f"being {state.ending_reason}"
+    touched.run = True
+
+
+def _failure_requested(state: RunState, fact: f.RunFailureRequested, _at: UtcTime, touched: Touched) -> None:
+    state.ending = RunStatus.FAILED
+    state.ending_reason = fact.reason
+    state.status_reason = f"ending its jobs, because: {fact.reason}"
+    touched.run = True
+
+
+def _cancelled(state: RunState, fact: f.RunCancelled, _at: UtcTime, touched: Touched) -> None:
+    _become(state, RunStatus.CANCELLED, fact.reason, touched)
+    state.ending = None
+
+
+def _failed(state: RunState, fact: f.RunFailed, _at: UtcTime, touched: Touched) -> None:
+    _become(state, RunStatus.FAILED, fact.reason, touched)
+    state.ending = None
+
+
+def _completed(state: RunState, _fact: f.RunCompleted, _at: UtcTime, touched: Touched) -> None:
+    _become(state, RunStatus.COMPLETED, "", touched)
+
+
+def _reopened(state: RunState, _fact: f.RunReopened, _at: UtcTime, touched: Touched) -> None:
+    _become(state, RunStatus.RUNNING, "", touched)
+
+
+# ---- planning ----
+
+
+def _iteration_planned(state: RunState, fact: f.IterationPlanned, _at: UtcTime, touched: Touched) -> None:
+    state.iteration = fact.iteration
+    state.stage_names.append(fact.name)
+    state.phase = Phase.EXECUTING
+    state.base_state = state.campaign_state
+    touched.run = True
+
+
+def _iteration_analyzed(state: RunState, fact: f.IterationAnalyzed, _at: UtcTime, touched: Touched) -> None:
+    state.phase = Phase.PLANNING
+    state.campaign_state = fact.state
+    touched.run = True
+
+
+def _task_planned(state: RunState, fact: f.TaskPlanned, _at: UtcTime, touched: Touched) -> None:
+    task = TaskState(task=fact.task, position=fact.position, iteration=state.iteration)
+    insert_task(state, task)
+    if task.unmet == 0:
+        _set_task(state, task, TaskStatus.READY, touched)
+    touched.tasks[fact.task.id] = None
+    touched.planned.add(fact.task.id)
+
+
+def insert_task(state: RunState, task: TaskState) -> None:
+    """Put a task into the indexes of the state, in the status that it has."""
+    for dependency in task.task.dependencies():
+        state.dependents.setdefault(dependency, []).append(task.task.id)
+        known = state.tasks.get(dependency)
+        if known is None or not known.satisfies_dependents:
+            task.unmet += 1
+    if task.satisfies_dependents:
+        # Tasks that were planned before the one they depend on counted it as missing.
+        for dependent in state.dependents.get(task.task.id, ()):
+            state.tasks[dependent].unmet -= 1
+    state.tasks[task.task.id] = task
+    state.counts[task.status] += 1
+
+
+# ---- tasks ----
+
+
+def _task(state: RunState, task_id: TaskId) -> TaskState:
+    try:
+        return state.tasks[task_id]
+    except KeyError:
+        raise InvariantError(f"run {state.run_id} has no task {task_id}") from None
+
+
+def ready_key(task: TaskState) -> ReadyKey:
+    """Sort key in the frontier: highest priority first, then in planned order."""
+    return (-task.task.priority, task.position, task.task.id)
+
+
+def index_task(state: RunState, task: TaskState) -> None:
+    """Enter a task into the indexes that belong to its status."""
+    if task.status is TaskStatus.READY:
+        state.ready.setdefault(state.backend_of(task.task), SortedSet()).add(ready_key(task))
+    elif task.is_hard_failure:
+        state.hard_failures[task.task.id] = None
+
+
+def _set_task(state: RunState, task: TaskState, status: TaskStatus, touched: Touched) -> None:
+    task_id = task.task.id
+    require_transition(f"task {task_id}", TASK_TRANSITIONS, task.status, status)
+    satisfied_before = task.satisfies_dependents
+    if task.status is TaskStatus.READY:
+        state.ready[state.backend_of(task.task)].discard(ready_key(task))
+    state.hard_failures.pop(task_id, None)
+    state.collecting.pop(task_id, None)
+    state.counts[task.status] -= 1
+    task.status = status
+    state.counts[status] += 1
+    index_task(state, task)
+    touched.tasks[task_id] = None
+    if task.satisfies_dependents != satisfied_before:
+        _tell_dependents(state, task, touched)
+
+
+def _tell_dependents(state: RunState, task: TaskState, touched: Touched) -> None:
+    step = -1 if task.satisfies_dependents else 1
+    for dependent_id in state.dependents.get(task.task.id, ()):
+        dependent = state.tasks.get(dependent_id)
+        if dependent is None:
+            continue
+        dependent.unmet += step
+        if dependent.unmet == 0 and dependent.status is TaskStatus.WAITING:
+            _set_task(state, dependent, TaskStatus.READY, touched)
+        elif dependent.unmet and dependent.status is TaskStatus.READY:
+            _set_task(state, dependent, TaskStatus.WAITING, touched)
+
+
+def _task_reopened(state: RunState, fact: f.TaskReopened, _at: UtcTime, touched: Touched) -> None:
+    task = _task(state, fact.task_id)
+    task.reason, task.outputs, task.data, task.tries = fact.reason, (), None, 0
+    if state.phase is Phase.PLANNING:
+        # Its result may change: the last iteration is analyzed once more, from what it was planned from.
+        state.phase = Phase.EXECUTING
+        state.campaign_state = state.base_state
+        touched.run = True
+    _set_task(state, task, TaskStatus.WAITING, touched)
+    if task.unmet == 0:
+        _set_task(state, task, TaskStatus.READY, touched)
+
+
+def _task_succeeded(state: RunState, fact: f.TaskSucceeded, _at: UtcTime, touched: Touched) -> None:
+    task = _task(state, fact.task_id)
+    task.reason, task.outputs, task.data = "", fact.outputs, fact.data
+    _set_task(state, task, TaskStatus.SUCCEEDED, touched)
+
+
+def _task_failed(state: RunState, fact: f.TaskFailed, _at: UtcTime, touched: Touched) -> None:
+    task = _task(state, fact.task_id)
+    task.reason, task.outputs, task.data = fact.reason, fact.outputs, fact.data
+    _set_task(state, task, TaskStatus.FAILED, touched)
+
+
+def _task_retried(state: RunState, fact: f.TaskRetried, _at: UtcTime, touched: Touched) -> None:
+    task = _task(state, fact.task_id)
+    task.reason = f"tried again after {fact.kind}: {fact.reason}"
+    _set_task(state, task, TaskStatus.READY, touched)
+    if task.unmet:
+        # A person reopened a task that it depends on while it was ACTIVE.
+        _set_task(state, task, TaskStatus.WAITING, touched)
+
+
+def _task_cancelled(state: RunState, fact: f.TaskCancelled, _at: UtcTime, touched: Touched) -> None:
+    task = _task(state, fact.task_id)
+    task.reason = fact.reason
+    _set_task(state, task, TaskStatus.CANCELLED, touched)
+
+
+def _task_skipped(state: RunState, fact: f.TaskSkipped, _at: UtcTime, touched: Touched) -> None:
+    task = _task(state, fact.task_id)
+    task.reason = fact.reason
+    _set_task(state, task, TaskStatus.SKIPPED, touched)
+
+
+# ---- attempts ----
+
+
+def _prepared(state: RunState, fact: f.AttemptPrepared, at: UtcTime, touched: Touched) -> None:
+    task = _task(state, fact.task_id)
+    if fact.n != len(task.attempts) + 1:
+        raise InvariantError(
+            f"task {fact.task_id}: attempt {fact.n} was prepared after {len(task.attempts)} attempts"
+        )
+    attempt = AttemptState(
+        task_id=fact.task_id,
+        n=fact.n,
+        token=fact.token,
+        backend=fact.backend,
+        resources=fact.resources,
+        prepared_at=at,
+        batch=fact.batch,
+        index=fact.index,
+    )
+    task.attempts.append(attempt)
+    task.tries += 1
+    task.reason = ""
+    _set_task(state, task, TaskStatus.ACTIVE, touched)
+    insert_live(state, attempt)
+    touched.attempts[fact.token] = attempt
+    touched.prepared.add(fact.token)
+
+
+def insert_live(state: RunState, attempt: AttemptState) -> None:
+    """Enter an attempt that has not ended."""
+    state.live[attempt.token] = attempt
+    state.asking += attempt.backend == ASKED
+
+
+def _live(state: RunState, token: Token, touched: Touched) -> AttemptState:
+    try:
+        attempt = state.live[token]
+    except KeyError:
+        raise InvariantError(f"run {state.run_id} has no live attempt {token}") from None
+    touched.attempts[token] = attempt
+    return attempt
+
+
+def _end(state: RunState, attempt: AttemptState, job_state: JobState, reason: str, at: UtcTime) -> None:
+    if attempt.state is not None:
+        require_transition(f"job {attempt.job_id}", JOB_TRANSITIONS, attempt.state, job_state)
+    attempt.state, attempt.reason, attempt.ended_at = job_state, reason, at
+    del state.live[attempt.token]
+    state.asking -= attempt.backend == ASKED
+
+
+def _refused(state: RunState, fact: f.SubmissionRefused, at: UtcTime, touched: Touched) -> None:
+    attempt = _live(state, fact.token, touched)
+    _end(state, attempt, JobState.COMPLETED_ERROR, fact.reason, at)
+
+
+def _withdrawn(state: RunState, fact: f.SubmissionWithdrawn, at: UtcTime, touched: Touched) -> None:
+    attempt = _live(state, fact.token, touched)
+    _end(state, attempt, JobState.CANCELLED, fact.reason, at)
+
+
+def _accepted(state: RunState, fact: f.JobAccepted, at: UtcTime, touched: Touched) -> None:
+    attempt = _live(state, fact.token, touched)
+    if attempt.job_id is not None:
+        raise InvariantError(f"attempt {fact.token} has job {attempt.job_id} and was given {fact.job_id}")
+    attempt.job_id, attempt.state, attempt.submitted_at = fact.job_id, fact.state, at
+    if fact.state is JobState.RUNNING:
+        attempt.started_at = at
+    attempt.manifest_sha256 = fact.manifest_sha256
+
+
+def _job_changed(state: RunState, fact: f.JobStateChanged, at: UtcTime, touched: Touched) -> None:
+    attempt = _live(state, fact.token, touched)
+    if attempt.state is not None and attempt.state is not fact.state:
+        require_transition(f"job {attempt.job_id}", JOB_TRANSITIONS, attempt.state, fact.state)
+    if fact.state is JobState.RUNNING and attempt.started_at is None:
+        attempt.started_at = at
+    attempt.state, attempt.raw_state, attempt.reason = fact.state, fact.raw_state, fact.reason
+
+
+def _job_ended(state: RunState, fact: f.JobEnded, at: UtcTime, touched: Touched) -> None:
+    attempt = _live(state, fact.token, touched)
+    _end(state, attempt, fact.state, fact.reason, fact.ended_at or at)
+    attempt.raw_state, attempt.exit_code, attempt.host = fact.raw_state, fact.exit_code, fact.host
+    attempt.started_at = fact.started_at or attempt.started_at
+    state.collecting[attempt.task_id] = None
+
+
+_HANDLERS: Final[Mapping[type[f.Fact], Callable[[RunState, Any, UtcTime, Touched], None]]] = {
+    f.RunCreated: _created,
+    f.RunStarted: _started,
+    f.RunPaused: _paused,
+    f.RunResumed: _resumed,
+    f.RunCancelRequested: _cancel_requested,
+    f.RunFailureRequested: _failure_requested,
+    f.RunCancelled: _cancelled,
+    f.RunFailed: _failed,
+    f.RunCompleted: _completed,
+    f.RunReopened: _reopened,
+    f.IterationPlanned: _iteration_planned,
+    f.TaskPlanned: _task_planned,
+    f.IterationAnalyzed: _iteration_analyzed,
+    f.TaskReopened: _task_reopened,
+    f.TaskSucceeded: _task_succeeded,
+    f.TaskFailed: _task_failed,
+    f.TaskRetried: _task_retried,
+    f.TaskCancelled: _task_cancelled,
+    f.TaskSkipped: _task_skipped,
+    f.AttemptPrepared: _prepared,
+    f.SubmissionRefused: _refused,
+    f.SubmissionWithdrawn: _withdrawn,
+    f.JobAccepted: _accepted,
+    f.JobStateChanged: _job_changed,
+    f.JobEnded: _job_ended,
+}

@@ -1,0 +1,98 @@
+"""Decide what a message means for a run: the facts that follow from it.
+
+Pure: nothing here reads a clock, waits, or touches anything outside of its arguments.  The caller makes
+the facts durable, applies them, and only then acts and answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from matterstack.core.run import facts as f
+from matterstack.core.run import messages as m
+from matterstack.core.run.decide_control import (
+    decide_cancel,
+    decide_fail,
+    decide_pause,
+    decide_rerun,
+    decide_resume,
+    decide_retry,
+    decide_start,
+)
+from matterstack.core.run.decide_jobs import (
+    decide_accepted,
+    decide_collected,
+    decide_observed,
+    decide_prepare,
+    decide_refused,
+    decide_withdrawn,
+)
+from matterstack.core.run.decide_planning import decide_analyzed, decide_planned, decide_planning_failed
+from matterstack.core.run.state import RunState
+from matterstack.core.states import RunStatus, TaskStatus
+
+MOST_FAILURES_NAMED: Final = 3
+
+
+def decide(state: RunState, message: m.Message) -> list[f.Fact]:
+    """Return the facts that a message leads to; none when it changes nothing.
+
+    Raises:
+        RefusedError: the request is not possible in this state; nothing changes.
+        NotFoundError: the request names a task that is not there.
+    """
+    return _DECISIONS[type(message)](state, message)
+
+
+def decide_settle(state: RunState, _message: m.Settle) -> list[f.Fact]:
+    """Conclude the end of the run, when nothing is left that could advance it."""
+    if state.has_ended:
+        return []
+    if state.ending is not None:
+        return _end_now(state) if not state.live and not state.collecting else []
+    if state.status is RunStatus.RUNNING and state.open_count == 0 and state.hard_failures:
+        return [f.RunFailed(reason=_failure_summary(state))]
+    return []
+
+
+def _end_now(state: RunState) -> list[f.Fact]:
+    ended: list[f.Fact] = [
+        f.TaskCancelled(task_id=task_id, reason=state.ending_reason)
+        for task_id, task in state.tasks.items()
+        if task.status in {TaskStatus.WAITING, TaskStatus.READY, TaskStatus.ACTIVE}
+    ]
+    if state.ending is RunStatus.CANCELLED:
+        return [*ended, f.RunCancelled(reason=state.ending_reason)]
+    return [*ended, f.RunFailed(reason=state.ending_reason)]
+
+
+def _failure_summary(state: RunState) -> str:
+    failed = list(state.hard_failures)
+    named = [
+        f"task {task_id} failed: {state.tasks[task_id].reason}" for task_id in failed[:MOST_FAILURES_NAMED]
+    ]
+    if len(failed) > len(named):
+        named.append(f"{len(failed) - len(named)} more tasks failed")
+    return "; ".join(named)
+
+
+_DECISIONS: Final[Mapping[type[m.Message], Callable[[RunState, Any], list[f.Fact]]]] = {
+    m.Start: decide_start,
+    m.Pause: decide_pause,
+    m.Resume: decide_resume,
+    m.Cancel: decide_cancel,
+    m.Retry: decide_retry,
+    m.Rerun: decide_rerun,
+    m.Fail: decide_fail,
+    m.Planned: decide_planned,
+    m.Analyzed: decide_analyzed,
+    m.PlanningFailed: decide_planning_failed,
+    m.Prepare: decide_prepare,
+    m.Accepted: decide_accepted,
+    m.Refused: decide_refused,
+    m.Withdrawn: decide_withdrawn,
+    m.Observed: decide_observed,
+    m.Collected: decide_collected,
+    m.Settle: decide_settle,
+}

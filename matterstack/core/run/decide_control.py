@@ -1,0 +1,191 @@
+"""Decisions about what people ask for: start, pause, resume, cancel, retry, rerun."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from matterstack.core.errors import IllegalTransitionError, NotFoundError, RefusedError
+from matterstack.core.ids import TaskId
+from matterstack.core.run import facts as f
+from matterstack.core.run import messages as m
+from matterstack.core.run.retry_rules import failed_dependency
+from matterstack.core.run.state import RunState
+from matterstack.core.states import ENDED_TASKS, RUN_TRANSITIONS, RunStatus, TaskStatus
+
+_SKIPPED = frozenset({TaskStatus.SKIPPED})
+_WHY_NOT_PAUSED = {
+    RunStatus.PENDING: "it has not begun, and submits nothing before an engine serves it",
+    RunStatus.PAUSED: "it is paused already; to go on: matterstack run resume {run_id}",
+}
+
+
+def _require(state: RunState, status: RunStatus, hint: str = "") -> None:
+    what = f"run {state.run_id}"
+    if state.ending is not None:
+        raise IllegalTransitionError(f"{what} is {state.status_reason}; it", state.status, status, hint=hint)
+    if status not in RUN_TRANSITIONS[state.status]:
+        raise IllegalTransitionError(what, state.status, status, hint=hint)
+
+
+def decide_start(state: RunState, _message: m.Start) -> list[f.Fact]:
+    """A PENDING run starts; any other goes on as it is."""
+    return [f.RunStarted()] if state.status is RunStatus.PENDING and state.ending is None else []
+
+
+def decide_pause(state: RunState, message: m.Pause) -> list[f.Fact]:
+    """Only a RUNNING run can be paused."""
+    hint = _WHY_NOT_PAUSED.get(state.status, "only a RUNNING run can be paused")
+    _require(state, RunStatus.PAUSED, hint=hint.format(run_id=state.run_id))
+    return [f.RunPaused(by=message.by, reason=message.reason)]
+
+
+def decide_resume(state: RunState, message: m.Resume) -> list[f.Fact]:
+    """Only a PAUSED run can be resumed."""
+    hint = "only a PAUSED run can be resumed"
+    _require(state, RunStatus.RUNNING, hint=hint)
+    if state.status is not RunStatus.PAUSED:
+        raise IllegalTransitionError(f"run {state.run_id}", state.status, RunStatus.RUNNING, hint=hint)
+    return [f.RunResumed(by=message.by)]
+
+
+def decide_cancel(state: RunState, message: m.Cancel) -> list[f.Fact]:
+    """Cancelling a run that is being cancelled already changes nothing."""
+    if state.ending is RunStatus.CANCELLED:
+        return []
+    if not state.has_ended and state.ending is RunStatus.FAILED:
+        return [f.RunCancelRequested(by=message.by, reason=message.reason)]
+    if state.has_ended:
+        raise IllegalTransitionError(
+            f"run {state.run_id}",
+            state.status,
+            RunStatus.CANCELLED,
+            hint="it has ended: none of its jobs is left",
+        )
+    return [f.RunCancelRequested(by=message.by, reason=message.reason)]
+
+
+def decide_fail(state: RunState, message: m.Fail) -> list[f.Fact]:
+    """A run that cannot be served any longer ends, but a cancellation goes on as one."""
+    if state.has_ended or state.ending is not None:
+        return []
+    return [f.RunFailureRequested(reason=message.reason)]
+
+
+def decide_retry(state: RunState, message: m.Retry) -> list[f.Fact]:
+    """Reopen failed tasks, tasks that were skipped because of them, and all that the run's end cancelled.
+
+    The cancelled ones did not fail: they go on with the run, whichever failed tasks are named.
+    """
+    reopens = state.status is RunStatus.FAILED
+    if not reopens and (state.has_ended or state.ending is not None):
+        raise IllegalTransitionError(
+            f"run {state.run_id}", state.status, RunStatus.RUNNING, hint="only a FAILED run can be retried"
+        )
+    chosen = _chosen(state, message)
+    if not reopens and not chosen:
+        raise RefusedError(f"run {state.run_id} is {state.status} and has no failed task to retry")
+    run_fact: list[f.Fact] = [f.RunReopened(by=message.by)] if reopens else []
+    tasks = _that_can_run(state, message.tasks, [*chosen, *_behind(state, chosen, _SKIPPED)])
+    return [*run_fact, *(f.TaskReopened(task_id=task_id, by=message.by) for task_id in tasks)]
+
+
+def _chosen(state: RunState, message: m.Retry) -> list[TaskId]:
+    cancelled = (t for t, task in state.tasks.items() if task.status is TaskStatus.CANCELLED)
+    if not message.tasks:
+        return [*state.hard_failures, *cancelled]
+    for task_id in message.tasks:
+        task = state.tasks.get(task_id)
+        if task is None:
+            raise NotFoundError(f"run {state.run_id} has no task {task_id!r}")
+        if task.status not in {TaskStatus.FAILED, TaskStatus.CANCELLED}:
+            raise IllegalTransitionError(
+                f"task {task_id}", task.status, TaskStatus.READY, hint="only failed tasks can be retried"
+            )
+    return list(dict.fromkeys((*message.tasks, *cancelled)))
+
+
+def decide_rerun(state: RunState, message: m.Rerun) -> list[f.Fact]:
+    """Reopen ended tasks, whatever their end was, and tasks that were skipped because of them.
+
+    Their earlier attempts stay as they were.  A COMPLETED or FAILED run is reopened with them.
+    """
+    if state.ending is not None:
+        _require(state, RunStatus.RUNNING, hint="nothing can be rerun while the run is being ended")
+    if state.status is RunStatus.CANCELLED:
+        _require(state, RunStatus.RUNNING, hint="nothing reopens a cancelled run")
+    chosen = _ended(state, message.tasks)
+    if message.recursive:
+        _refuse_active_behind(state, chosen)
+    behind = _behind(state, chosen, ENDED_TASKS if message.recursive else _SKIPPED)
+    cancelled = [t for t, task in state.tasks.items() if task.status is TaskStatus.CANCELLED]
+    tasks = _that_can_run(state, chosen, [*chosen, *behind, *cancelled])
+    run_fact: list[f.Fact] = [f.RunReopened(by=message.by)] if state.has_ended else []
+    return [*run_fact, *(f.TaskReopened(task_id=task_id, by=message.by) for task_id in tasks)]
+
+
+def _ended(state: RunState, task_ids: Sequence[TaskId]) -> list[TaskId]:
+    for task_id in task_ids:
+        task = state.tasks.get(task_id)
+        if task is None:
+            raise NotFoundError(f"run {state.run_id} has no task {task_id!r}")
+        if task.status not in ENDED_TASKS:
+            raise IllegalTransitionError(
+                f"task {task_id}",
+                task.status,
+                TaskStatus.READY,
+                hint="only tasks that have ended can be rerun",
+            )
+    if not task_ids:
+        raise RefusedError("name the tasks to run again")
+    return list(dict.fromkeys(task_ids))
+
+
+def _refuse_active_behind(state: RunState, task_ids: Sequence[TaskId]) -> None:
+    for task_id in _behind(state, task_ids, frozenset({TaskStatus.ACTIVE})):
+        raise IllegalTransitionError(
+            f"task {task_id}, which depends on what is to be rerun,",
+            TaskStatus.ACTIVE,
+            TaskStatus.WAITING,
+            hint="wait until it has ended, or rerun without --recursive",
+        )
+
+
+def _behind(state: RunState, sources: Sequence[TaskId], wanted: frozenset[TaskStatus]) -> list[TaskId]:
+    """Tasks in a wanted status that depend on these, directly or not, the nearest ones first."""
+    seen = set(sources)
+    queue = deque(sources)
+    found: list[TaskId] = []
+    while queue:
+        for dependent in state.dependents.get(queue.popleft(), ()):
+            if dependent not in seen:
+                seen.add(dependent)
+                queue.append(dependent)
+                if state.tasks[dependent].status in wanted:
+                    found.append(dependent)
+    return found
+
+
+def _that_can_run(state: RunState, named: Sequence[TaskId], candidates: Sequence[TaskId]) -> list[TaskId]:
+    """Leave out what another failure holds back as well: it would wait for ever, and its run with it.
+
+    Raises:
+        RefusedError: that goes for a task which a person named.
+    """
+    left = dict.fromkeys(candidates)
+    queue = list(left)
+    while queue:
+        task_id = queue.pop()
+        if task_id not in left:
+            continue
+        culprit = failed_dependency(state, state.tasks[task_id], left)
+        if culprit is None:
+            continue
+        if task_id in named:
+            raise RefusedError(
+                f"task {task_id} depends on task {culprit}, which is {state.tasks[culprit].status}",
+                hint=f"name {culprit} instead, or as well",
+            )
+        del left[task_id]
+        queue.extend(state.dependents.get(task_id, ()))
+    return list(left)

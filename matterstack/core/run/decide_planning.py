@@ -1,0 +1,85 @@
+"""Decisions about what a campaign planned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matterstack.core.model.workflow import Task
+from matterstack.core.run import facts as f
+from matterstack.core.run import messages as m
+from matterstack.core.run.state import RunState
+from matterstack.core.states import Phase, RunStatus, TaskStatus
+
+
+def wants_plan(state: RunState) -> bool:
+    """Whether ``plan`` is to be called now; a task that a person reopened is waited for."""
+    return state.may_submit and state.phase is Phase.PLANNING and _all_is_settled(state)
+
+
+def wants_analysis(state: RunState) -> bool:
+    """Whether ``analyze`` is to be called now: all tasks have ended, and none of them in vain."""
+    return state.may_submit and state.phase is Phase.EXECUTING and _all_is_settled(state)
+
+
+def _all_is_settled(state: RunState) -> bool:
+    return state.open_count == 0 and not state.hard_failures
+
+
+def decide_planned(state: RunState, message: m.Planned) -> list[f.Fact]:
+    """Take a plan in, unless it comes too late.
+
+    That is when the run was cancelled or planned meanwhile, or a person reopened a task: the plan knows
+    nothing of its new result, and a run must not complete while one of its jobs runs.
+    """
+    late = message.iteration != state.iteration + 1 or state.phase is not Phase.PLANNING
+    if state.has_ended or state.ending is not None or late or not _all_is_settled(state):
+        return []
+    if message.workflow is None:
+        # A paused run must not complete behind the back of the person who paused it.
+        return [f.RunCompleted()] if state.status is RunStatus.RUNNING else []
+    tasks = message.workflow.tasks
+    first = len(state.tasks)
+    planned = f.IterationPlanned(
+        iteration=message.iteration, task_count=len(tasks), name=message.workflow.name
+    )
+    return [planned, *(f.TaskPlanned(position=first + i, task=task) for i, task in enumerate(tasks)),
+            *_skipped_from_the_start(state, tasks)]  # fmt: skip
+
+
+def _skipped_from_the_start(state: RunState, tasks: Sequence[Task]) -> list[f.Fact]:
+    """Tasks that wait for one of an earlier iteration that will never succeed (it may fail by its rules)."""
+    never = {
+        task_id
+        for task_id, task in state.tasks.items()
+        if task.status in {TaskStatus.FAILED, TaskStatus.SKIPPED} and not task.satisfies_dependents
+    }
+    skipped: list[f.Fact] = []
+    more = bool(never)
+    while more:
+        more = False
+        for task in tasks:
+            culprit = next((d for d in task.dependencies() if d in never), None)
+            if culprit is not None and task.id not in never:
+                never.add(task.id)
+                reason = f"task {culprit}, which it depends on, did not succeed"
+                skipped.append(f.TaskSkipped(task_id=task.id, because=culprit, reason=reason))
+                more = True
+    return skipped
+
+
+def decide_analyzed(state: RunState, message: m.Analyzed) -> list[f.Fact]:
+    """Take an analysis in, unless something changed while it was made."""
+    late = message.iteration != state.iteration or state.phase is not Phase.EXECUTING
+    if state.has_ended or state.ending is not None or late or not _all_is_settled(state):
+        return []
+    return [f.IterationAnalyzed(iteration=message.iteration, state=message.state)]
+
+
+def decide_planning_failed(state: RunState, message: m.PlanningFailed) -> list[f.Fact]:
+    """A campaign that cannot plan ends its run; `run retry` asks it once more.
+
+    With a task open (a person reopened it meanwhile) the answer is out of date like any other.
+    """
+    if state.has_ended or state.ending is not None or state.open_count:
+        return []
+    return [f.RunFailed(reason=message.reason)]

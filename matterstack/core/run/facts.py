@@ -1,0 +1,303 @@
+"""Facts: everything that has ever changed a run, in the past tense.
+
+A run's state is the fold of its facts (`matterstack.core.run.apply`).  A fact is small: its cost is that of
+its own fields, never that of the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+import attrs
+
+from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token, UtcTime
+from matterstack.core.model.resources import Resources
+from matterstack.core.model.workflow import Task
+from matterstack.core.states import FailureKind, JobState
+
+
+@attrs.frozen(kw_only=True)
+class RunCreated:
+    """A run was made from a workspace; ``config`` is frozen from here on.
+
+    ``by``: who made it.  ``software``: versions of what was installed, by name.  ``sources``: SHA-256 of the
+    workspace's files, by path; copies of them are in the run's folder.
+    """
+
+    workspace: str
+    config: Mapping[str, Any]
+    by: str = ""
+    software: Mapping[str, str] = attrs.field(factory=dict)
+    sources: Mapping[str, str] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class RunStarted:
+    """An engine took the PENDING run up."""
+
+
+@attrs.frozen(kw_only=True)
+class RunPaused:
+    """No new job is submitted from here on; running jobs are followed."""
+
+    by: str
+    reason: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class RunResumed:
+    """Work goes on."""
+
+    by: str
+
+
+@attrs.frozen(kw_only=True)
+class RunCancelRequested:
+    """The run is going to be CANCELLED as soon as none of its jobs is left."""
+
+    by: str
+    reason: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class RunFailureRequested:
+    """The run is going to be FAILED as soon as none of its jobs is left."""
+
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class RunCancelled:
+    """None of its jobs is left.  For ever."""
+
+    reason: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class RunFailed:
+    """The run cannot go on."""
+
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class RunCompleted:
+    """The campaign's plan said that the goal is met."""
+
+
+@attrs.frozen(kw_only=True)
+class RunReopened:
+    """A person asked for more attempts of an ended run."""
+
+    by: str
+
+
+@attrs.frozen(kw_only=True)
+class IterationPlanned:
+    """``plan`` returned a workflow; its tasks follow as `TaskPlanned`."""
+
+    iteration: int
+    task_count: int
+    name: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class TaskPlanned:
+    """A task belongs to the run from here on."""
+
+    position: int
+    task: Task
+
+
+@attrs.frozen(kw_only=True)
+class IterationAnalyzed:
+    """``analyze`` returned the state for the next plan."""
+
+    iteration: int
+    state: Mapping[str, Any]
+
+
+@attrs.frozen(kw_only=True)
+class TaskReopened:
+    """An ended task gets new attempts.  ``reason``: what a gate that sent it back had to say."""
+
+    task_id: TaskId
+    by: str
+    reason: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class AttemptPrepared:
+    """A seat is taken, and a job with this token is about to be submitted.
+
+    Attempts with the same ``batch`` are submitted together, as one job array of that name; ``index`` is the
+    attempt's place in it.
+    """
+
+    task_id: TaskId
+    n: int
+    token: Token
+    backend: BackendName
+    resources: Resources
+    batch: Token | None = None
+    index: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class SubmissionRefused:
+    """The backend would not take the job; there is none."""
+
+    token: Token
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class SubmissionWithdrawn:
+    """The prepared attempt was given up before there was a job."""
+
+    token: Token
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class JobAccepted:
+    """The backend gave the job an id.  ``state`` is RUNNING where there is no queue.
+
+    ``adopted``: the job was found, by an engine that did not know whether it had been submitted.
+    """
+
+    token: Token
+    job_id: JobId
+    state: JobState = JobState.QUEUED
+    manifest_sha256: str | None = None
+    adopted: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class JobStateChanged:
+    """A live job was seen in another state, or waits for another reason.
+
+    ``by`` and ``sha256``: of the file that says so, where a person or an instrument wrote it.
+    """
+
+    token: Token
+    state: JobState
+    raw_state: str = ""
+    reason: str = ""
+    by: str = ""
+    sha256: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class JobEnded:
+    """The job is over; its seat is free.
+
+    ``by`` and ``sha256``: of the answer that ended it, where a person or an instrument wrote one.
+    """
+
+    token: Token
+    state: JobState
+    raw_state: str = ""
+    reason: str = ""
+    exit_code: int | None = None
+    host: str | None = None
+    started_at: UtcTime | None = None
+    ended_at: UtcTime | None = None
+    by: str = ""
+    sha256: str = ""
+
+
+@attrs.frozen
+class OutputFile:
+    """A file that a task left behind; ``path`` is relative to the attempt's folder."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+@attrs.frozen(kw_only=True)
+class TaskSucceeded:
+    """The last attempt ended well, and its declared outputs are there and on the disk."""
+
+    task_id: TaskId
+    outputs: tuple[OutputFile, ...] = ()
+    data: Any = None
+
+
+@attrs.frozen(kw_only=True)
+class TaskFailed:
+    """No attempt is left to try."""
+
+    task_id: TaskId
+    reason: str
+    outputs: tuple[OutputFile, ...] = ()
+    data: Any = None
+
+
+@attrs.frozen(kw_only=True)
+class TaskRetried:
+    """The last attempt failed for a reason that the task wants tried again."""
+
+    task_id: TaskId
+    kind: FailureKind
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class TaskCancelled:
+    """The run is ending, so the task does too."""
+
+    task_id: TaskId
+    reason: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class TaskSkipped:
+    """A task that this one depends on did not succeed."""
+
+    task_id: TaskId
+    because: TaskId
+    reason: str
+
+
+Fact: TypeAlias = (
+    RunCreated
+    | RunStarted
+    | RunPaused
+    | RunResumed
+    | RunCancelRequested
+    | RunFailureRequested
+    | RunCancelled
+    | RunFailed
+    | RunCompleted
+    | RunReopened
+    | IterationPlanned
+    | TaskPlanned
+    | IterationAnalyzed
+    | TaskReopened
+    | AttemptPrepared
+    | SubmissionRefused
+    | SubmissionWithdrawn
+    | JobAccepted
+    | JobStateChanged
+    | JobEnded
+    | TaskSucceeded
+    | TaskFailed
+    | TaskRetried
+    | TaskCancelled
+    | TaskSkipped
+)
+
+FACT_TYPES: Final[Mapping[str, type[Fact]]] = {kind.__name__: kind for kind in Fact.__args__}
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """A fact in its place: ``seq`` counts over all runs of a root, without gaps."""
+
+    seq: int
+    run_id: RunId
+    at: UtcTime
+    fact: Fact

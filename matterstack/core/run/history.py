@@ -1,0 +1,246 @@
+"""The rules that every history obeys, checked over all facts of a store.
+
+Pure: the events go in, in the order of their sequence numbers, and what contradicts a rule comes out: of
+each rule the first fact of each run that breaks it.  The rules are those that people rely on:
+
+    gap      sequence numbers count without gaps
+    fold     every fact follows from those before it: legal transitions, one job and one end per attempt
+    cap      an attempt is prepared only while its run and its backend have a free seat
+    paused   nothing is prepared, and no job is started, between a pause and the resume
+    ended    nothing happens to a run after its end, unless a person reopens it; CANCELLED is for ever
+    live     a task or a run that has ended has left no attempt live
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import attrs
+
+from matterstack.core.errors import MatterStackError
+from matterstack.core.ids import BackendName, RunId, TaskId, Token
+from matterstack.core.operators import ASKED
+from matterstack.core.run import facts as f
+from matterstack.core.run.apply import Touched, apply, new_run
+from matterstack.core.run.state import AttemptState, RunState
+from matterstack.core.states import ENDED_JOBS, ENDED_RUNS, Phase, RunStatus
+
+_FOREIGN = (MatterStackError, LookupError, ValueError, TypeError, AttributeError)
+"""What comes of facts that no decision ever made."""
+_TASK_ENDS = (f.TaskSucceeded, f.TaskFailed, f.TaskRetried, f.TaskCancelled, f.TaskSkipped)
+_RUN_ENDS = (f.RunCompleted, f.RunFailed, f.RunCancelled)
+
+
+@attrs.frozen
+class Problem:
+    """A rule that does not hold.
+
+    Attributes:
+        run_id: of the run; None where it concerns the whole store.
+        seq: sequence number of the first fact that breaks the rule; None where no single one does.
+    """
+
+    run_id: RunId | None
+    seq: int | None
+    rule: str
+    problem: str
+
+
+@attrs.define
+class HistoryChecker:
+    """Folds a history and checks it on the way.  O(facts), and what the states of all runs take.
+
+    Attributes:
+        states: what the facts so far give; a run whose history cannot be folded is left out.
+        broken: the runs that are left out.
+        touched: what the last event changed.
+    """
+
+    states: dict[RunId, RunState] = attrs.field(factory=dict)
+    broken: set[RunId] = attrs.field(factory=set)
+    touched: Touched = attrs.field(factory=Touched)
+    _live: Counter[BackendName] = attrs.field(factory=Counter)
+    _tokens: set[Token] = attrs.field(factory=set)
+    _reported: set[tuple[RunId | None, str]] = attrs.field(factory=set)
+    _last_seq: int = 0
+
+    def check(self, event: f.Event) -> Iterator[Problem]:
+        """Take the next event in."""
+        yield from self._first(self._check_seq(event.seq))
+        if event.run_id not in self.broken:
+            yield from self._first(self._check_fact(event))
+
+    def cannot_read(self, seq: int, run_id: RunId, problem: str) -> Iterator[Problem]:
+        """Take note of an event whose fact is none that this version knows."""
+        yield from self._first(self._check_seq(seq))
+        if run_id not in self.broken:
+            self._leave_out(run_id)
+            yield from self._first(iter([Problem(run_id, seq, "fold", problem)]))
+
+    def _first(self, problems: Iterator[Problem]) -> Iterator[Problem]:
+        for problem in problems:
+            key = (problem.run_id, problem.rule)
+            if key not in self._reported:
+                self._reported.add(key)
+                yield problem
+
+    def _check_seq(self, seq: int) -> Iterator[Problem]:
+        first, last = self._last_seq + 1, seq - 1
+        self._last_seq = seq
+        if last >= first:
+            missing = f"number {first} is" if first == last else f"numbers {first} to {last} are"
+            yield Problem(None, seq, "gap", f"the events before this one are incomplete: {missing} missing")
+
+    def _check_fact(self, event: f.Event) -> Iterator[Problem]:
+        state = self.states.get(event.run_id)
+        try:
+            if state is not None:
+                yield from _check_before(state, event)
+                self._refuse_contradiction(state, event.fact)
+            ending = None if state is None else _attempt_of(state, event.fact)
+            state = self._apply(state, event)
+            yield from self._count_seats(state, event, ending)
+        except _FOREIGN as error:
+            self._leave_out(event.run_id)
+            text = str(error) if isinstance(error, MatterStackError | ValueError) else repr(error)
+            yield Problem(event.run_id, event.seq, "fold", f"{_name(event)} cannot be: {text}")
+
+    def _refuse_contradiction(self, state: RunState, fact: f.Fact) -> None:
+        what = _contradiction(state, fact)
+        if isinstance(fact, f.AttemptPrepared) and fact.token in self._tokens:
+            what = f"its token {fact.token} is that of an earlier attempt"
+        if what is not None:
+            raise ValueError(what)
+
+    def _apply(self, state: RunState | None, event: f.Event) -> RunState:
+        if state is None:
+            if not isinstance(event.fact, f.RunCreated):
+                raise ValueError("the first fact of a run must be RunCreated")
+            self.touched = Touched(run=True)
+            self.states[event.run_id] = state = new_run(event.run_id, event.fact, event.at)
+            return state
+        self.touched = Touched()
+        apply(state, event.fact, event.at, self.touched)
+        return state
+
+    def _leave_out(self, run_id: RunId) -> None:
+        self.broken.add(run_id)
+        state = self.states.pop(run_id, None)
+        for attempt in state.live.values() if state else ():
+            self._live[attempt.backend] -= 1
+
+    def _count_seats(self, state: RunState, event: f.Event, ending: AttemptState | None) -> Iterator[Problem]:
+        if ending is not None and ending.token not in state.live:
+            self._live[ending.backend] -= 1
+        if not isinstance(event.fact, f.AttemptPrepared):
+            return
+        self._live[event.fact.backend] += 1
+        self._tokens.add(event.fact.token)
+        yield from self._check_caps(state, event, event.fact.backend)
+
+    def _check_caps(self, state: RunState, event: f.Event, backend: BackendName) -> Iterator[Problem]:
+        if backend == ASKED:
+            return
+        own, shared = len(state.live) - state.asking, self._live[backend]
+        if own > state.job_cap:
+            text = f"{_name(event)} is live attempt {own} of its run, which may have {state.job_cap}"
+            yield Problem(state.run_id, event.seq, "cap", text)
+        if shared > state.backend_cap(backend):
+            most = state.backend_cap(backend)
+            text = f"{_name(event)} is live attempt {shared} of backend {backend}, which may have {most}"
+            yield Problem(state.run_id, event.seq, "cap", text)
+
+
+def _check_before(state: RunState, event: f.Event) -> Iterator[Problem]:
+    fact = event.fact
+    if state.has_ended and not isinstance(fact, f.RunReopened):
+        text = f"{_name(event)} came after the run was {state.status}"
+        yield Problem(state.run_id, event.seq, "ended", text)
+    starts = isinstance(fact, f.AttemptPrepared) or (isinstance(fact, f.JobAccepted) and not fact.adopted)
+    if state.status is RunStatus.PAUSED and starts:
+        yield Problem(state.run_id, event.seq, "paused", f"{_name(event)} came while the run was paused")
+    if state.ending is not None and isinstance(fact, f.AttemptPrepared):
+        yield Problem(state.run_id, event.seq, "ended", f"{_name(event)} came while the run was being ended")
+    left = _left_live(state, fact)
+    if left is not None:
+        yield Problem(state.run_id, event.seq, "live", f"{_name(event)} came while attempt {left} was live")
+
+
+def _left_live(state: RunState, fact: f.Fact) -> Token | None:
+    """An attempt that should have ended before this."""
+    if isinstance(fact, _RUN_ENDS):
+        return next(iter(state.live), None)
+    if isinstance(fact, _TASK_ENDS) and fact.task_id in state.tasks:
+        last = state.tasks[fact.task_id].last_attempt
+        return last.token if last is not None and last.ended_at is None else None
+    return None
+
+
+def _contradiction(state: RunState, fact: f.Fact) -> str | None:
+    """What a fact says that the tables of transitions do not rule out, and no decision ever says."""
+    return (
+        _run_contradiction(state, fact) or _plan_contradiction(state, fact) or _job_contradiction(state, fact)
+    )
+
+
+def _run_contradiction(state: RunState, fact: f.Fact) -> str | None:
+    status = state.status
+    match fact:
+        case f.RunStarted() if status is not RunStatus.PENDING:
+            return f"the run was {status}"
+        case f.RunResumed() if status is not RunStatus.PAUSED:
+            return f"the run was {status}"
+        case f.RunReopened() if status not in ENDED_RUNS:
+            return f"the run was {status}"
+        case f.AttemptPrepared() | f.IterationPlanned() if status is RunStatus.PENDING:
+            return "the run had not started"
+        case _ if isinstance(fact, _RUN_ENDS) and state.open_count and not state.has_ended:
+            return f"{state.open_count} of its tasks had not ended"
+    return None
+
+
+def _plan_contradiction(state: RunState, fact: f.Fact) -> str | None:
+    match fact:
+        case f.IterationPlanned(iteration=number) if number != state.iteration + 1:
+            return f"iteration {number} was planned after iteration {state.iteration}"
+        case f.IterationPlanned() | f.RunCompleted() if state.phase is not Phase.PLANNING:
+            return f"iteration {state.iteration} had not been analyzed"
+        case f.IterationAnalyzed() if state.phase is not Phase.EXECUTING:
+            return f"iteration {state.iteration} had been analyzed"
+        case f.IterationAnalyzed(iteration=number) if number != state.iteration:
+            return f"iteration {number} was analyzed after iteration {state.iteration} was planned"
+        case f.IterationAnalyzed() if state.open_count:
+            return f"{state.open_count} tasks had not ended"
+        case f.TaskPlanned(task=task) if task.id in state.tasks:
+            return "the run has this task already"
+        case f.TaskPlanned() if state.phase is not Phase.EXECUTING:
+            return "no iteration was being planned"
+        case f.TaskPlanned(position=place) if place != len(state.tasks):
+            return f"it is task {place}, after {len(state.tasks)} tasks"
+    return None
+
+
+def _job_contradiction(state: RunState, fact: f.Fact) -> str | None:
+    match fact:
+        case f.JobEnded(state=job_state) if job_state not in ENDED_JOBS:
+            return f"a job that is {job_state} has not ended"
+        case f.JobAccepted(state=job_state) | f.JobStateChanged(state=job_state) if job_state in ENDED_JOBS:
+            return f"a job that is {job_state} has ended"
+        case f.JobEnded(token=token) | f.JobStateChanged(token=token):
+            attempt = state.live.get(token)
+            if attempt is not None and attempt.job_id is None:
+                return "the attempt has no job"
+    return None
+
+
+def _attempt_of(state: RunState, fact: f.Fact) -> AttemptState | None:
+    token: Token | None = getattr(fact, "token", None)
+    return None if token is None else state.live.get(token)
+
+
+def _name(event: f.Event) -> str:
+    fact = event.fact
+    planned = fact.task.id if isinstance(fact, f.TaskPlanned) else None
+    what: TaskId | Token | None = planned or getattr(fact, "task_id", None) or getattr(fact, "token", None)
+    return type(fact).__name__ + (f" of {what}" if what else "")

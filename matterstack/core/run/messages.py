@@ -1,0 +1,188 @@
+"""What a run can be told: the input of `matterstack.core.run.decide`.  Imperatives, or reports of effects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import attrs
+
+from matterstack.core.ids import BackendName, JobId, TaskId, Token, UtcTime
+from matterstack.core.model.workflow import Workflow
+from matterstack.core.run.facts import OutputFile
+from matterstack.core.states import JobState
+
+# ---- what people ask for ----
+
+
+@attrs.frozen(kw_only=True)
+class Pause:
+    """Submit no new job; follow those that run."""
+
+    by: str
+    reason: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Resume:
+    """Go on after a pause."""
+
+    by: str
+
+
+@attrs.frozen(kw_only=True)
+class Cancel:
+    """End all jobs, then the run.  Irreversible."""
+
+    by: str
+    reason: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Retry:
+    """Give failed tasks (all of them, when none is named) new attempts."""
+
+    by: str
+    tasks: Sequence[TaskId] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Rerun:
+    """Give ended tasks new attempts, also those that succeeded; ``recursive``: their dependents too."""
+
+    by: str
+    tasks: Sequence[TaskId]
+    recursive: bool = False
+
+
+Command: TypeAlias = Pause | Resume | Cancel | Retry | Rerun
+
+# ---- what the runtime reports ----
+
+
+@attrs.frozen(kw_only=True)
+class Start:
+    """An engine serves this run now."""
+
+
+@attrs.frozen(kw_only=True)
+class Fail:
+    """The run cannot be served any longer: end its jobs, then the run."""
+
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class Planned:
+    """``plan`` returned; None means that the goal is met."""
+
+    iteration: int
+    workflow: Workflow | None
+
+
+@attrs.frozen(kw_only=True)
+class Analyzed:
+    """``analyze`` returned the next state."""
+
+    iteration: int
+    state: Mapping[str, Any]
+
+
+@attrs.frozen(kw_only=True)
+class PlanningFailed:
+    """``get_campaign``, ``plan`` or ``analyze`` failed."""
+
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class Prepare:
+    """Take seats for the first ready tasks of a backend, at most so many.
+
+    ``batch_limit``: most jobs that the backend takes in one submission; 1 where it takes each by itself.
+    """
+
+    backend: BackendName
+    seats: int
+    batch_limit: int = 1
+
+
+@attrs.frozen(kw_only=True)
+class Accepted:
+    """The backend took the job of a prepared attempt, or was found to have it (``adopted``)."""
+
+    token: Token
+    job_id: JobId
+    state: JobState = JobState.QUEUED
+    manifest_sha256: str | None = None
+    adopted: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Refused:
+    """The backend, or the preparation of the attempt's folder, said no."""
+
+    token: Token
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class Withdrawn:
+    """There is no job for this prepared attempt, and there will be none."""
+
+    token: Token
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class Observed:
+    """The backend saw the job in this state.
+
+    ``by`` and ``sha256``: of the file that says so, where somebody outside wrote it.
+    """
+
+    token: Token
+    state: JobState
+    raw_state: str = ""
+    reason: str = ""
+    exit_code: int | None = None
+    host: str | None = None
+    started_at: UtcTime | None = None
+    ended_at: UtcTime | None = None
+    by: str = ""
+    sha256: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Collected:
+    """The outputs of a task's last attempt were looked at.
+
+    ``problem`` says what is missing or broken; the outputs that are there are listed all the same.
+    """
+
+    token: Token
+    outputs: tuple[OutputFile, ...] = ()
+    data: Any = None
+    problem: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Settle:
+    """Conclude what follows by itself from the state, such as the end of the run."""
+
+
+Message: TypeAlias = (
+    Command
+    | Start
+    | Fail
+    | Planned
+    | Analyzed
+    | PlanningFailed
+    | Prepare
+    | Accepted
+    | Refused
+    | Withdrawn
+    | Observed
+    | Collected
+    | Settle
+)

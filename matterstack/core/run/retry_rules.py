@@ -1,0 +1,69 @@
+"""Why an attempt failed, and whether its task is tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from typing import Final
+
+from matterstack.core.ids import TaskId
+from matterstack.core.model.resources import Resources
+from matterstack.core.run.state import RunState, TaskState
+from matterstack.core.states import FailureKind, JobState, TaskStatus
+
+_KINDS: Final[Mapping[str, FailureKind]] = {
+    "TIMEOUT": FailureKind.TIMEOUT,
+    "DEADLINE": FailureKind.TIMEOUT,
+    "OUT_OF_MEMORY": FailureKind.OUT_OF_MEMORY,
+    "NODE_FAIL": FailureKind.NODE_FAIL,
+    "BOOT_FAIL": FailureKind.NODE_FAIL,
+    "PREEMPTED": FailureKind.PREEMPTED,
+}
+
+_IN_VAIN: Final = frozenset({TaskStatus.FAILED, TaskStatus.SKIPPED, TaskStatus.CANCELLED})
+
+
+def failure_kind(state: JobState, raw_state: str) -> FailureKind:
+    """Name the kind of a failure.
+
+    >>> failure_kind(JobState.COMPLETED_ERROR, "TIMEOUT")
+    <FailureKind.TIMEOUT: 'timeout'>
+    """
+    if state is JobState.LOST:
+        return FailureKind.LOST
+    return _KINDS.get(raw_state, FailureKind.ERROR)
+
+
+def may_retry(state: RunState, task: TaskState, kind: FailureKind) -> bool:
+    """Whether a task that failed in this way has a try left.
+
+    Not when a task that it depends on has failed meanwhile (a person had that one run again): it would wait
+    for ever.
+    """
+    return (
+        kind in task.task.retry_on
+        and task.tries <= task.task.retries
+        and failed_dependency(state, task) is None
+    )
+
+
+def failed_dependency(state: RunState, task: TaskState, reopened: Container[TaskId] = ()) -> TaskId | None:
+    """A task that this one waits for in vain; those that are about to be reopened are none."""
+    for task_id in task.task.dependencies():
+        other = state.tasks[task_id]
+        if task_id not in reopened and other.status in _IN_VAIN and not other.satisfies_dependents:
+            return task_id
+    return None
+
+
+def resources_of_next(task: TaskState) -> Resources:
+    """What the next attempt asks for: more of what the last one lacked, where the task wants that.
+
+    The first attempt after a person reopened the task starts from what the campaign planned.
+    """
+    last = task.last_attempt
+    if last is None or last.state is None or task.tries == 0:
+        return task.task.resources
+    kind = failure_kind(last.state, last.raw_state)
+    return last.resources.grown(
+        walltime=kind is FailureKind.TIMEOUT, memory=kind is FailureKind.OUT_OF_MEMORY
+    )

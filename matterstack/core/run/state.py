@@ -1,0 +1,189 @@
+"""The state of one run in memory: its tasks, their attempts, and the frontier.
+
+The frontier (which tasks are ready, in which order) is kept up to date edge by edge, so that a fact
+costs what its own edges cost, with 10 tasks or with 10,000.  Only `matterstack.core.run.apply` changes it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import attrs
+from sortedcontainers import SortedSet
+
+from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token, UtcTime
+from matterstack.core.model.resources import Resources
+from matterstack.core.model.workflow import Task
+from matterstack.core.operators import ASKED, COMPUTE, NO_CAP
+from matterstack.core.run.facts import OutputFile
+from matterstack.core.states import ENDED_RUNS, JobState, Phase, RunStatus, TaskStatus
+
+
+@attrs.define(kw_only=True)
+class AttemptState:
+    """One try of a task.  It is live, and holds its seat, until ``ended_at`` is set."""
+
+    task_id: TaskId
+    n: int
+    token: Token
+    backend: BackendName
+    resources: Resources
+    prepared_at: UtcTime
+    batch: Token | None = None
+    index: int = 0
+    job_id: JobId | None = None
+    state: JobState | None = None
+    raw_state: str = ""
+    reason: str = ""
+    exit_code: int | None = None
+    host: str | None = None
+    submitted_at: UtcTime | None = None
+    started_at: UtcTime | None = None
+    ended_at: UtcTime | None = None
+    manifest_sha256: str | None = None
+
+
+@attrs.define(kw_only=True)
+class TaskState:
+    """A task with all its attempts.
+
+    Attributes:
+        position: order in which the campaign planned it, over all iterations.
+        unmet: number of dependencies that have not been satisfied.
+        tries: attempts since it was planned, or reopened by a person.
+    """
+
+    task: Task
+    position: int
+    iteration: int
+    status: TaskStatus = TaskStatus.WAITING
+    reason: str = ""
+    unmet: int = 0
+    tries: int = 0
+    attempts: list[AttemptState] = attrs.field(factory=list)
+    outputs: tuple[OutputFile, ...] = ()
+    data: Any = None
+
+    @property
+    def satisfies_dependents(self) -> bool:
+        """Whether tasks that depend on this one may go on."""
+        # What is behind a gate that was closed does not go on, whether the run may fail of it or not.
+        may_fail = self.task.allow_failure and self.task.operator != "gate"
+        return self.status is TaskStatus.SUCCEEDED or (self.status is TaskStatus.FAILED and may_fail)
+
+    @property
+    def is_hard_failure(self) -> bool:
+        """Whether this task alone keeps the run from completing."""
+        return self.status is TaskStatus.FAILED and not self.task.allow_failure
+
+    @property
+    def last_attempt(self) -> AttemptState | None:
+        """The newest attempt, if there was any."""
+        return self.attempts[-1] if self.attempts else None
+
+
+ReadyKey = tuple[int, int, TaskId]
+
+
+@attrs.define(kw_only=True)
+class RunState:
+    """Everything that decisions about a run need.
+
+    Attributes:
+        campaign_state: what the next ``analyze`` or ``plan`` is given.
+        base_state: what the iteration in hand was planned from (needed to analyze it once more).
+        ending: CANCELLED or FAILED once that was asked for and jobs are still to be ended.
+        stage_names: label of each iteration, the first one first.
+        live: attempts that hold a seat, and those of operators that wait for an answer.
+        asking: how many of them wait for an answer; no cap counts these.
+        collecting: ACTIVE tasks whose last job has ended, and whose outputs are to be collected.
+    """
+
+    run_id: RunId
+    workspace: str
+    config: Mapping[str, Any]
+    created_at: UtcTime
+    updated_at: UtcTime
+    status: RunStatus = RunStatus.PENDING
+    status_reason: str = ""
+    phase: Phase = Phase.PLANNING
+    iteration: int = 0
+    stage_names: list[str | None] = attrs.field(factory=list)
+    campaign_state: Mapping[str, Any] = attrs.field(factory=dict)
+    base_state: Mapping[str, Any] = attrs.field(factory=dict)
+    ending: RunStatus | None = None
+    ending_reason: str = ""
+    tasks: dict[TaskId, TaskState] = attrs.field(factory=dict)
+    dependents: dict[TaskId, list[TaskId]] = attrs.field(factory=dict)
+    ready: dict[BackendName, SortedSet[ReadyKey]] = attrs.field(factory=dict)
+    live: dict[Token, AttemptState] = attrs.field(factory=dict)
+    asking: int = 0
+    collecting: dict[TaskId, None] = attrs.field(factory=dict)
+    hard_failures: dict[TaskId, None] = attrs.field(factory=dict)
+    counts: Counter[TaskStatus] = attrs.field(factory=Counter)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the run is COMPLETED, FAILED or CANCELLED."""
+        return self.status in ENDED_RUNS
+
+    @property
+    def may_submit(self) -> bool:
+        """Whether new jobs may be submitted at all."""
+        return self.status is RunStatus.RUNNING and self.ending is None
+
+    @property
+    def open_count(self) -> int:
+        """How many tasks have not ended."""
+        counts = self.counts
+        return counts[TaskStatus.WAITING] + counts[TaskStatus.READY] + counts[TaskStatus.ACTIVE]
+
+    @property
+    def job_cap(self) -> int:
+        """Most live jobs of this run."""
+        return int(self.config["max_hpc_jobs_per_run"])
+
+    @property
+    def priority(self) -> int:
+        """Weight of this run when seats are shared out."""
+        return int(self.config["priority"])
+
+    def backend_of(self, task: Task) -> BackendName:
+        """Name of the backend that runs a task."""
+        if task.operator != COMPUTE:
+            return ASKED
+        return self.job_backend_of(task)
+
+    def job_backend_of(self, task: Task) -> BackendName:
+        """Name of the backend of its job, also where a person submits that by hand."""
+        return BackendName(task.backend or self.config["default_backend"])
+
+    def backend_cap(self, backend: BackendName) -> int:
+        """Most live jobs of the backend, over all runs, as this run's config has it."""
+        if backend == ASKED:
+            return NO_CAP
+        return int(self.config["backends"][backend]["max_jobs"])
+
+    def backend_config(self, backend: BackendName) -> Mapping[str, Any]:
+        """What defines the backend."""
+        if backend == ASKED:
+            return {"type": ASKED, "max_jobs": NO_CAP, "backends": self.config["backends"]}
+        config: Mapping[str, Any] = self.config["backends"][backend]
+        return config
+
+    def ready_count(self, backend: BackendName) -> int:
+        """How many tasks are ready for a backend."""
+        return len(self.ready.get(backend, ()))
+
+    def first_ready(self, backend: BackendName, most: int) -> list[TaskState]:
+        """The next tasks for a backend: highest priority first, then in planned order."""
+        keys: Sequence[ReadyKey] = list(islice(self.ready.get(backend, ()), max(most, 0)))
+        return [self.tasks[task_id] for _, _, task_id in keys]
+
+    def attempts(self) -> Iterator[AttemptState]:
+        """All attempts of all tasks."""
+        for task in self.tasks.values():
+            yield from task.attempts

@@ -1,0 +1,181 @@
+"""What the report, the tables and the crate say, worked out once from the history and the survey."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import cached_property
+
+import attrs
+
+from matterstack.core.run.state import AttemptState, TaskState
+from matterstack.core.states import ENDED_RUNS, JobState, RunStatus, TaskStatus
+from matterstack.evidence.durations import seconds_between
+from matterstack.evidence.history import AttemptKey, History
+from matterstack.evidence.survey import (
+    AnswerRecord,
+    AttemptRecord,
+    FileState,
+    OutputRecord,
+    Survey,
+    UnclaimedRecord,
+)
+
+Content = Callable[[str], bytes]
+"""Reads a file of the bundle."""
+
+
+@attrs.frozen(kw_only=True)
+class Usage:
+    """What was used, in seconds; of attempts whose start and end are known."""
+
+    core_s: float = 0.0
+    gpu_s: float = 0.0
+    waiting_s: float = 0.0
+    running_s: float = 0.0
+    attempts: int = 0
+    unknown: int = 0
+    """Attempts that ended after a job was accepted, but of which it is not known how long they ran."""
+
+
+@attrs.define(slots=False)
+class View:
+    """A run as a bundle shows it."""
+
+    history: History
+    survey: Survey
+    content: Content
+
+    @property
+    def status(self) -> RunStatus:
+        """Status of the run as of the last event."""
+        return self.history.state.status
+
+    @cached_property
+    def missing(self) -> list[str]:
+        """Why this is not the whole story, in words; empty when it is."""
+        state = self.history.state
+        reasons: list[str] = []
+        if state.status in ENDED_RUNS and state.status is not RunStatus.COMPLETED:
+            reasons.append(f"the run has {state.status}: {state.status_reason or 'no reason was given'}")
+        elif state.status is not RunStatus.COMPLETED:
+            reasons.append(f"the run is {state.status} and has not come to its end")
+        if state.open_count:
+            reasons.append(f"{state.open_count} of its {len(state.tasks)} tasks have not ended")
+        return reasons + self.survey.problems()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run met its goal, and every file that the store knows is there as it was."""
+        return not self.missing
+
+    @cached_property
+    def records(self) -> Mapping[AttemptKey, AttemptRecord]:
+        """What was found of each attempt that has ended."""
+        return {(record.task_id, record.n): record for record in self.survey.attempts}
+
+    @cached_property
+    def outputs(self) -> Mapping[AttemptKey, list[OutputRecord]]:
+        """What was found of the outputs of each attempt."""
+        found: dict[AttemptKey, list[OutputRecord]] = {}
+        for output in self.survey.outputs:
+            found.setdefault((output.task_id, output.n), []).append(output)
+        return found
+
+    @cached_property
+    def unclaimed(self) -> Mapping[AttemptKey, list[UnclaimedRecord]]:
+        """What was found of what each attempt left that was not enough."""
+        found: dict[AttemptKey, list[UnclaimedRecord]] = {}
+        for output in self.survey.unclaimed:
+            found.setdefault((output.task_id, output.n), []).append(output)
+        return found
+
+    @cached_property
+    def answers(self) -> Mapping[AttemptKey, AnswerRecord]:
+        """What was found of the answer to each attempt that asked for one."""
+        return {(answer.task_id, answer.n): answer for answer in self.survey.answers}
+
+    @cached_property
+    def usage(self) -> Usage:
+        """Sum over all attempts."""
+        core = gpu = waiting = running = 0.0
+        unknown = count = 0
+        for attempt in self.history.attempts():
+            count += 1
+            ran = self.running_s(attempt)
+            waiting += self.waiting_s(attempt) or 0.0
+            if ran is None:
+                unknown += attempt.job_id is not None and attempt.ended_at is not None
+                continue
+            running += ran
+            core += ran * cores_of(attempt)
+            gpu += ran * attempt.resources.gpus
+        return Usage(
+            core_s=core, gpu_s=gpu, waiting_s=waiting, running_s=running, attempts=count, unknown=unknown
+        )
+
+    def running_s(self, attempt: AttemptState) -> float | None:
+        """How long an attempt ran, until the last event where it still does."""
+        if attempt.started_at is None:
+            return None
+        return seconds_between(attempt.started_at, attempt.ended_at or self.history.as_of)
+
+    def waiting_s(self, attempt: AttemptState) -> float | None:
+        """From the intent to submit an attempt to its start (or to its end, when it never started)."""
+        until = attempt.started_at or attempt.ended_at or self.history.as_of
+        return seconds_between(attempt.prepared_at, until)
+
+    @cached_property
+    def job_states(self) -> Counter[str]:
+        """How many attempts are in which state."""
+        return Counter(attempt_word(attempt) for attempt in self.history.attempts())
+
+    def outcome(self, attempt: AttemptState) -> str:
+        """Why an attempt was not enough; empty when it was, or when it has not ended."""
+        return self.history.outcomes.get((attempt.task_id, attempt.n), "") or (
+            attempt.reason if attempt.state is not JobState.COMPLETED_OK and attempt.ended_at else ""
+        )
+
+    @cached_property
+    def failures(self) -> list[TaskState]:
+        """Tasks that did not succeed and never will."""
+        bad = {TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.SKIPPED}
+        return [task for task in self.history.state.tasks.values() if task.status in bad]
+
+    @cached_property
+    def makers(self) -> Mapping[str, OutputRecord]:
+        """An output by ``TASK/PATH``, as tasks that use it name it."""
+        return {f"{output.task_id}/{output.path}": output for output in self.survey.outputs}
+
+    def figures(self, most_bytes: int) -> list[OutputRecord]:
+        """Pictures that the campaign made itself and that no later attempt replaced."""
+        return [
+            output
+            for output in self.survey.outputs
+            if output.state is FileState.COPIED
+            and output.bytes <= most_bytes
+            and output.path.lower().endswith((".svg", ".png", ".jpg", ".jpeg"))
+            and output.n == len(self.history.state.tasks[output.task_id].attempts)
+        ]
+
+
+def cores_of(attempt: AttemptState) -> int:
+    """How many cores an attempt held."""
+    resources = attempt.resources
+    return resources.cpus * (resources.ntasks or resources.nodes)
+
+
+def attempt_word(attempt: AttemptState) -> str:
+    """State of an attempt in one word."""
+    return attempt.state.value if attempt.state is not None else ("ENDED" if attempt.ended_at else "PREPARED")
+
+
+def command_line(task: TaskState) -> str:
+    """The command as one would type it."""
+    return shlex.join(task.task.command)
+
+
+def operator_line(task: TaskState) -> str:
+    """What a task did: its command, or who was asked."""
+    return command_line(task) or f"({task.task.operator})"

@@ -1,0 +1,152 @@
+"""What a client may ask for over its websocket, checked before anything happens."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+
+from matterstack.core.documents.config import describe
+from matterstack.core.errors import UsageError
+from matterstack.core.ids import RunId, TaskId
+from matterstack.core.run.messages import Cancel, Command, Pause, Rerun, Resume, Retry
+from matterstack.storage.layout import require_run_id
+
+MOST_BYTES: Final = 64 * 1024
+
+_Id = Annotated[str | int, Field(description="comes back with the reply")]
+_Reason = Annotated[str, StringConstraints(max_length=2000)]
+_Tasks = Annotated[tuple[str, ...], Field(max_length=10_000)]
+
+
+class _SentCommand(BaseModel):
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, strict=True)
+    id: _Id
+    run: str
+
+    @property
+    def run_id(self) -> RunId:
+        """Of the run that it is about."""
+        return require_run_id(self.run)
+
+
+class SentPause(_SentCommand):
+    """Submit no new jobs."""
+
+    command: Literal["pause"]
+    reason: _Reason = ""
+
+    def as_command(self, by: str) -> Command:
+        """As the run's actor takes it."""
+        return Pause(by=by, reason=self.reason)
+
+
+class SentResume(_SentCommand):
+    """Go on."""
+
+    command: Literal["resume"]
+
+    def as_command(self, by: str) -> Command:
+        """As the run's actor takes it."""
+        return Resume(by=by)
+
+
+class SentCancel(_SentCommand):
+    """End the jobs, then the run."""
+
+    command: Literal["cancel"]
+    reason: _Reason = ""
+
+    def as_command(self, by: str) -> Command:
+        """As the run's actor takes it."""
+        return Cancel(by=by, reason=self.reason)
+
+
+class SentRetry(_SentCommand):
+    """Give failed tasks new attempts."""
+
+    command: Literal["retry"]
+    tasks: _Tasks = Field(default=(), strict=False)
+
+    def as_command(self, by: str) -> Command:
+        """As the run's actor takes it."""
+        return Retry(by=by, tasks=tuple(TaskId(task) for task in self.tasks))
+
+
+class SentRerun(_SentCommand):
+    """Give ended tasks new attempts."""
+
+    command: Literal["rerun"]
+    tasks: _Tasks = Field(min_length=1, strict=False)
+    recursive: bool = False
+
+    def as_command(self, by: str) -> Command:
+        """As the run's actor takes it."""
+        return Rerun(by=by, tasks=tuple(TaskId(task) for task in self.tasks), recursive=self.recursive)
+
+
+class SentRespond(_SentCommand):
+    """Answer what a task asks.
+
+    Attributes:
+        attempt: which time it was asked.
+        answer: the document that the operator takes.
+    """
+
+    command: Literal["respond"]
+    task: Annotated[str, StringConstraints(max_length=200)]
+    attempt: int
+    answer: dict[str, Any]
+
+
+SentRunCommand = SentPause | SentResume | SentCancel | SentRetry | SentRerun
+SentCommand = SentRunCommand | SentRespond
+COMMANDS: Final = ("pause", "resume", "cancel", "retry", "rerun", "respond")
+_COMMAND: Final[TypeAdapter[SentCommand]] = TypeAdapter(
+    Annotated[SentCommand, Field(discriminator="command")]
+)
+
+
+class BadCommandError(UsageError):
+    """A message that is no command.  ``reply_to``: its id, where it has a usable one."""
+
+    def __init__(self, message: str, reply_to: str | int | None = None) -> None:
+        super().__init__(message)
+        self.reply_to = reply_to
+
+
+def parse_command(message: str | bytes) -> SentCommand:
+    """Read one message of a client.
+
+    Raises:
+        BadCommandError: naming the field, and what is expected.
+    """
+    if isinstance(message, bytes):
+        raise BadCommandError("a command is a text frame, and this was a binary one")
+    if len(message.encode(errors="replace")) > MOST_BYTES:
+        raise BadCommandError(f"a message has at most {MOST_BYTES} bytes")
+    try:
+        document = json.loads(message)
+    except (ValueError, RecursionError) as error:
+        raise BadCommandError(f"not valid JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise BadCommandError(f"a command is a JSON object, not {type(document).__name__}")
+    reply_to = _usable_id(document.get("id"))
+    if document.get("command") not in COMMANDS:
+        given = str(document.get("command"))[:50]
+        raise BadCommandError(f"command: there is no {given!r} (there are: {', '.join(COMMANDS)})", reply_to)
+    document.setdefault("id", None)
+    try:
+        command = _COMMAND.validate_python(document)
+        _ = command.run_id
+    except ValidationError as error:
+        raise BadCommandError(describe(error).replace(f"{document['command']}.", ""), reply_to) from None
+    except UsageError as error:
+        raise BadCommandError(f"run: {error}", reply_to) from None
+    return command
+
+
+def _usable_id(value: Any) -> str | int | None:  # noqa: ANN401
+    is_usable = isinstance(value, str | int) and not isinstance(value, bool) and len(str(value)) <= 100
+    return value if is_usable else None
