@@ -33,8 +33,8 @@ from matterstack.core.model.resources import Resources
 from matterstack.core.states import RunStatus
 from matterstack.engine import open_engine
 from matterstack.storage.layout import Root
-from matterstack.storage.queries import require_run
-from matterstack.storage.reader import open_reader
+from matterstack.storage.read.reader import open_reader
+from matterstack.storage.read.runs import require_run
 from matterstack.usecases.runs import create_run
 
 AT_ONCE: Final = 8

@@ -36,7 +36,7 @@ from rich.table import Table
 from matterstack.actors.runtime import Runtime
 from matterstack.core.ids import RunId, utc_moment
 from matterstack.storage.layout import Root
-from matterstack.storage.queries import event_lines, last_seq
+from matterstack.storage.read.events import event_lines, last_seq
 from matterstack.storage.schema import open_database
 from matterstack.usecases.runs import create_run
 

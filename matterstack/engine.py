@@ -58,7 +58,8 @@ from matterstack.storage.filesystems import file_system_type, is_network
 from matterstack.storage.journal import make_append
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import Lease, acquire_lease, foreign_holder, lease_holder
-from matterstack.storage.queries import data_version, runs_to_serve, runs_with_jobs
+from matterstack.storage.read.changes import Changes, Pace, data_version
+from matterstack.storage.read.runs import runs_to_serve, runs_with_jobs
 from matterstack.storage.schema import journal_mode, open_database, translated_errors
 from matterstack.storage.snapshot import load_run
 
@@ -118,23 +119,20 @@ class Engine:
         Args:
             until_done: return when none of them is left (also not with another engine).
         """
-        seen: int | None = None
-        looked_at = swept_at = changed_at = -math.inf
-        while True:
-            version = await self._read(data_version)
-            now = trio.current_time()
-            if version != seen:
-                changed_at = now
-            if version != seen or now - looked_at >= self.runtime.look_anyway_s:
-                seen, looked_at = version, now
-                unfinished = await wait_for_room("the engine", partial(self._look, run_ids))
-                if until_done and not unfinished and not self._is_driving():
-                    return
-            if run_ids is not None and now - swept_at >= SWEEP_INTERVAL_S:
-                swept_at = now
+        interval_s = self.runtime.look_interval_s
+        pace = Pace(interval_s=interval_s, quiet_after_s=QUIET_AFTER_S, quiet_s=interval_s * QUIET_FACTOR)
+        # A lease that became free shows in no commit, so runs are looked for without such a sign, too.
+        anyway_s = self.runtime.look_anyway_s
+        if run_ids is not None:
+            anyway_s = min(anyway_s, SWEEP_INTERVAL_S)
+        swept_at = -math.inf
+        async for _ in Changes(partial(self._read, data_version), pace, at_least_every_s=anyway_s):
+            unfinished = await wait_for_room("the engine", partial(self._look, run_ids))
+            if until_done and not unfinished and not self._is_driving():
+                return
+            if run_ids is not None and trio.current_time() - swept_at >= SWEEP_INTERVAL_S:
+                swept_at = trio.current_time()
                 await wait_for_room("the engine", partial(self._sweep, run_ids))
-            is_quiet = now - changed_at >= QUIET_AFTER_S
-            await trio.sleep(self.runtime.look_interval_s * (QUIET_FACTOR if is_quiet else 1))
 
     def _is_driving(self) -> bool:
         return any(served.role is Role.DRIVE for served in self._served.values())

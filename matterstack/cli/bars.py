@@ -10,12 +10,11 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.text import Text
 
 from matterstack.cli.followed_runs import all_ended, relevant
-from matterstack.cli.waiting import changes
 from matterstack.cli.wording import counts_text, done_and_total, elapsed_s, elapsed_text, stage_title
 from matterstack.core.ids import RunId
 from matterstack.core.states import RunStatus
-from matterstack.storage.queries import RunSummary
-from matterstack.storage.reader import Reader
+from matterstack.storage.read.reader import Reader
+from matterstack.storage.read.runs import RunSummary
 from matterstack.watch.colours import style_of
 
 
@@ -79,7 +78,7 @@ async def follow_with_bars(reader: Reader, run_ids: Sequence[RunId] | None, *, t
     console = Console(highlight=False)
     with _Bars(*_columns(), console=console, auto_refresh=False, transient=transient) as bars:
         shown: dict[object, TaskID] = {}
-        async for _ in changes(reader, at_least_every_s=1.0):
+        async for _ in reader.changes(at_least_every_s=1.0):
             bars.summaries = await relevant(reader, run_ids, shown)
             bars.rows = max(1, console.height - 3)
             for summary in bars.summaries:

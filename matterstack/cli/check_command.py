@@ -76,7 +76,7 @@ def _first_of_each_kind(problems: Sequence[Problem]) -> list[Problem]:
 async def _break_lease(context: click.Context, run_id: RunId, as_json: bool) -> None:
     from matterstack.cli.printing import print_json
     from matterstack.storage.leases import break_lease
-    from matterstack.storage.reader import open_reader
+    from matterstack.storage.read.reader import open_reader
 
     root = current_root(context)
     async with open_reader(root) as reader:

@@ -18,7 +18,7 @@ from matterstack.storage.layout import Root
 if TYPE_CHECKING:
     from matterstack.evidence.export import OnProgress
     from matterstack.evidence.importing import Imported
-    from matterstack.storage.queries import RunSummary
+    from matterstack.storage.read.runs import RunSummary
 
 MIB = 1 << 20
 _FOLDER = click.Path(path_type=Path)

@@ -42,7 +42,7 @@ async def explain(context: click.Context, run_id: RunId, as_json: bool) -> None:
     from matterstack.core.ids import utc_text
     from matterstack.explain.frontier import get_run_frontier
     from matterstack.explain.load import load_on_full_disk, load_situation
-    from matterstack.storage.reader import open_reader
+    from matterstack.storage.read.reader import open_reader
 
     root, now = current_root(context), utc_text(datetime.now(UTC))
     try:

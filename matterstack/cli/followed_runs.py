@@ -9,8 +9,8 @@ import attrs
 from matterstack.core.ids import RunId
 from matterstack.core.states import ENDED_RUNS, RunStatus, TaskStatus
 from matterstack.storage.leases import is_held
-from matterstack.storage.queries import RunSummary, run_summaries, runs_with_jobs
-from matterstack.storage.reader import Reader
+from matterstack.storage.read.reader import Reader
+from matterstack.storage.read.runs import RunSummary, run_summaries, runs_with_jobs
 
 
 async def relevant(

@@ -10,10 +10,9 @@ import asyncclick as click
 import trio
 
 from matterstack.cli.followed_runs import all_ended, relevant
-from matterstack.cli.waiting import changes
 from matterstack.cli.wording import plain_line
 from matterstack.core.ids import RunId
-from matterstack.storage.reader import Reader
+from matterstack.storage.read.reader import Reader
 
 PLAIN_INTERVAL_S: Final = 1.0
 
@@ -36,7 +35,7 @@ async def _follow_with_lines(reader: Reader, run_ids: Sequence[RunId] | None) ->
     shown: set[object] = set()
     last: dict[RunId, tuple[object, ...]] = {}
     said_at: dict[RunId, float] = {}
-    async for _ in changes(reader, at_least_every_s=PLAIN_INTERVAL_S):
+    async for _ in reader.changes(at_least_every_s=PLAIN_INTERVAL_S):
         summaries = await relevant(reader, run_ids, shown)
         now = trio.current_time()
         for summary in summaries:

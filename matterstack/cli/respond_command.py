@@ -17,7 +17,7 @@ from matterstack.core.operators import REJECTED
 
 if TYPE_CHECKING:
     from matterstack.core.run.state import TaskState
-    from matterstack.storage.reader import Reader
+    from matterstack.storage.read.reader import Reader
     from matterstack.usecases.questions import OpenQuestion
 
 PATIENCE_S: Final = 10.0
@@ -60,8 +60,8 @@ async def respond(
 
     from matterstack.cli.printing import print_json
     from matterstack.cli.question_dialog import show, usage
-    from matterstack.storage.queries import require_run
-    from matterstack.storage.reader import open_reader
+    from matterstack.storage.read.reader import open_reader
+    from matterstack.storage.read.runs import require_run
     from matterstack.storage.snapshot import load_run
     from matterstack.usecases.questions import hand_over, hand_over_text, open_question
 
@@ -160,13 +160,12 @@ async def _wait(reader: Reader, question: OpenQuestion) -> _Outcome:
     """What became of the task, as far as an engine has got to it after a while."""
     import trio
 
-    from matterstack.cli.waiting import changes
     from matterstack.storage.leases import is_held
     from matterstack.storage.snapshot import load_run
 
     outcome = _Outcome("ACTIVE", "")
     with trio.move_on_after(PATIENCE_S):
-        async for _ in changes(reader):
+        async for _ in reader.changes():
             state = await reader.read(load_run, question.run_id)
             if state is not None:
                 outcome = _outcome(question, state.tasks[question.task_id])

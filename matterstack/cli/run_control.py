@@ -91,8 +91,8 @@ async def _ask(context: click.Context, run_id: RunId, request: object, as_json: 
     from matterstack.cli.printing import print_json
     from matterstack.cli.waiting import wait_until_cancelled
     from matterstack.core.run.messages import Cancel, Pause, Rerun, Resume, Retry
-    from matterstack.storage.queries import require_run
-    from matterstack.storage.reader import open_reader
+    from matterstack.storage.read.reader import open_reader
+    from matterstack.storage.read.runs import require_run
     from matterstack.usecases.runs import send_command
 
     if not isinstance(request, Pause | Resume | Cancel | Retry | Rerun):

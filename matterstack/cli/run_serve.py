@@ -16,7 +16,7 @@ from matterstack.core.ids import RunId
 
 if TYPE_CHECKING:
     from matterstack.storage.layout import Root
-    from matterstack.storage.queries import RunSummary
+    from matterstack.storage.read.runs import RunSummary
 
 set_option = click.option(
     "--set",
@@ -138,8 +138,8 @@ async def run_loop(
     """
     from matterstack.cli.monitor_command import monitored
     from matterstack.cli.printing import print_json
-    from matterstack.storage.queries import require_run, run_summaries, runs_to_serve
-    from matterstack.storage.reader import open_reader
+    from matterstack.storage.read.reader import open_reader
+    from matterstack.storage.read.runs import require_run, run_summaries, runs_to_serve
 
     root = current_root(context)
     async with open_reader(root) as reader:
@@ -175,8 +175,9 @@ async def run_start(
     from matterstack.cli.bars import print_summary
     from matterstack.cli.printing import print_json, print_state
     from matterstack.core.states import ENDED_RUNS
-    from matterstack.storage.queries import campaign_state, newest_outputs, require_run
-    from matterstack.storage.reader import open_reader
+    from matterstack.storage.read.reader import open_reader
+    from matterstack.storage.read.runs import campaign_state, require_run
+    from matterstack.storage.read.tasks import newest_outputs
 
     root = current_root(context)
     run_id = await _create(root, slug, settings)
@@ -225,9 +226,9 @@ async def _serve(
     from matterstack.cli.logs import log_to_file
     from matterstack.cli.progress import follow_runs
     from matterstack.cli.signals import STOP_WITHIN_S, stop_on_signals
-    from matterstack.cli.waiting import LOOK_INTERVAL_S
     from matterstack.engine import open_engine
-    from matterstack.storage.reader import open_reader
+    from matterstack.storage.read.changes import USUAL
+    from matterstack.storage.read.reader import open_reader
 
     with log_to_file(root.engine_log, log):
         async with trio.open_nursery() as outside:  # of the engine: they also watch over its stop
@@ -241,6 +242,6 @@ async def _serve(
                     nursery.start_soon(partial(follow_runs, reader, run_ids, transient=transient))
                 await engine.serve(run_ids, until_done=until_done)
                 if show and run_ids is not None:
-                    await trio.sleep(2 * LOOK_INTERVAL_S)  # the display catches up with the last change
+                    await trio.sleep(2 * USUAL.interval_s)  # the display catches up with the last change
                 nursery.cancel_scope.cancel()
             outside.cancel_scope.cancel()

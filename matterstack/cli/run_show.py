@@ -30,8 +30,8 @@ async def list_runs(context: click.Context, as_json: bool) -> None:
     """List all runs, the newest last; then those that were imported from elsewhere."""
     from matterstack.cli.printing import print_json, print_table
     from matterstack.core.states import TaskStatus
-    from matterstack.storage.queries import run_summaries
-    from matterstack.storage.reader import open_reader
+    from matterstack.storage.read.reader import open_reader
+    from matterstack.storage.read.runs import run_summaries
 
     root = current_root(context)
     async with open_reader(root) as reader:
@@ -73,8 +73,8 @@ async def status(context: click.Context, run_id: RunId, follow: bool, as_json: b
     from matterstack.cli.progress import follow_runs
     from matterstack.core.states import ENDED_RUNS
     from matterstack.storage.backend_reports import by_backend, read_reports, troubles
-    from matterstack.storage.queries import require_run
-    from matterstack.storage.reader import open_reader
+    from matterstack.storage.read.reader import open_reader
+    from matterstack.storage.read.runs import require_run
 
     root = current_root(context)
     async with open_reader(root) as reader:
@@ -105,8 +105,9 @@ async def status(context: click.Context, run_id: RunId, follow: bool, as_json: b
 async def tasks(context: click.Context, run_id: RunId, as_json: bool) -> None:
     """List the tasks of a run with their last attempt (--json: with all attempts)."""
     from matterstack.cli.printing import print_json, print_table
-    from matterstack.storage.queries import require_run, task_list
-    from matterstack.storage.reader import open_reader
+    from matterstack.storage.read.reader import open_reader
+    from matterstack.storage.read.runs import require_run
+    from matterstack.storage.read.tasks import task_list
 
     root = current_root(context)
     async with open_reader(root) as reader:
@@ -160,8 +161,9 @@ async def logs(
 ) -> None:
     """Print what a task's command printed."""
     from matterstack.cli.printing import print_json
-    from matterstack.storage.queries import last_attempt_number, require_run
-    from matterstack.storage.reader import open_reader
+    from matterstack.storage.read.reader import open_reader
+    from matterstack.storage.read.runs import require_run
+    from matterstack.storage.read.tasks import last_attempt_number
 
     root = current_root(context)
     async with open_reader(root) as reader:
@@ -186,13 +188,12 @@ async def logs(
 async def _follow_log(
     context: click.Context, run_id: RunId, task_id: TaskId, number: int, path: Path
 ) -> None:
-    from matterstack.cli.waiting import changes
-    from matterstack.storage.queries import attempt_has_ended
-    from matterstack.storage.reader import open_reader
+    from matterstack.storage.read.reader import open_reader
+    from matterstack.storage.read.tasks import attempt_has_ended
 
     position = 0
     async with open_reader(current_root(context)) as reader:
-        async for _ in changes(reader, at_least_every_s=0.2):
+        async for _ in reader.changes(at_least_every_s=0.2):
             ended = await reader.read(attempt_has_ended, run_id, task_id, number)
             position = _print_from(path, position)
             if ended:
@@ -241,14 +242,14 @@ def _added_to(path: Path, position: int) -> Iterator[bytes]:
 @click.pass_context
 async def events(context: click.Context, run_id: RunId, after: int, follow: bool, _as_json: bool) -> None:
     """Print the run's history as JSON lines."""
-    from matterstack.cli.waiting import changes
     from matterstack.core.states import ENDED_RUNS
-    from matterstack.storage.queries import event_lines, require_run
-    from matterstack.storage.reader import open_reader
+    from matterstack.storage.read.events import event_lines
+    from matterstack.storage.read.reader import open_reader
+    from matterstack.storage.read.runs import require_run
 
     root = current_root(context)
     async with open_reader(root) as reader:
-        async for _ in changes(reader):
+        async for _ in reader.changes():
             try:
                 summary = await reader.read(require_run, run_id)
             except NotFoundError:

@@ -7,7 +7,7 @@ from typing import Final
 
 from matterstack.core.ids import utc_moment
 from matterstack.core.states import ENDED_RUNS, ENDED_TASKS, TaskStatus
-from matterstack.storage.queries import RunSummary, Stage
+from matterstack.storage.read.runs import RunSummary, Stage
 
 MOST_NAME_LENGTH: Final = 40
 

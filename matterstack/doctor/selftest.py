@@ -21,8 +21,8 @@ from matterstack.core.states import ENDED_RUNS, RunStatus
 from matterstack.engine import Engine, open_engine
 from matterstack.storage.check import check_store
 from matterstack.storage.layout import Root
-from matterstack.storage.queries import RunSummary, campaign_state, require_run
-from matterstack.storage.reader import open_reader
+from matterstack.storage.read.reader import open_reader
+from matterstack.storage.read.runs import RunSummary, campaign_state, require_run
 from matterstack.usecases.runs import create_run, send_command
 
 CAMPAIGN: Final = "quickstart"

@@ -18,7 +18,7 @@ from matterstack.core.model.workflow import Campaign
 from matterstack.core.run.messages import Cancel, Command, Pause, Rerun, Resume, Retry
 from matterstack.embed.calls import Calls
 from matterstack.embed.service import Event, Json, Service
-from matterstack.storage.queries import RunSummary
+from matterstack.storage.read.runs import RunSummary
 from matterstack.usecases.runs import user_name
 
 if TYPE_CHECKING:

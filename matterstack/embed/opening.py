@@ -17,13 +17,15 @@ from matterstack.core.errors import NotFoundError, UsageError
 from matterstack.embed.calls import Calls, TrioCalls
 from matterstack.embed.handles import Engine, require_seq
 from matterstack.embed.hook import Hook, OnEvent, require_hook
-from matterstack.embed.pulse import Pulse
 from matterstack.embed.service import Service
 from matterstack.storage.layout import Root
-from matterstack.storage.reader import open_reader
+from matterstack.storage.read.changes import Pace, StoreWatcher
+from matterstack.storage.read.reader import open_reader
 
 LOOK_ANYWAY_S: Final = 0.5
 """How soon a run that was attached is taken up."""
+PACE: Final = Pace(interval_s=0.04, quiet_s=0.04)
+"""How soon a host hears of an event."""
 
 
 @attrs.frozen
@@ -127,9 +129,9 @@ class _Keeper:
     async def _keep(self) -> None:
         runtime = Runtime(look_anyway_s=LOOK_ANYWAY_S)
         async with open_reader(self.root) as reader, open_plain_nursery() as nursery:
-            pulse = Pulse(reader)
-            nursery.start_soon(pulse.serve)
-            self._service = Service(self.root, runtime, reader, pulse, self.after)
+            watcher = StoreWatcher(reader.version, PACE)
+            nursery.start_soon(watcher.serve)
+            self._service = Service(self.root, runtime, reader, watcher, self.after)
             async with (
                 core.open_engine(self.root, runtime=runtime) as engine,
                 open_plain_nursery() as serving,

@@ -25,21 +25,15 @@ from matterstack.core.operators import ASKING
 from matterstack.core.run.messages import Command
 from matterstack.core.run.state import RunState
 from matterstack.core.states import ENDED_RUNS, RunStatus, TaskStatus
-from matterstack.embed.pulse import Pulse
 from matterstack.explain.frontier import get_run_frontier
 from matterstack.explain.load import load_situation
 from matterstack.storage.files import write_durable
 from matterstack.storage.layout import Root, require_run_id
-from matterstack.storage.queries import (
-    RunSummary,
-    campaign_state,
-    event_lines,
-    last_seq,
-    require_run,
-    run_summaries,
-    task_list,
-)
-from matterstack.storage.reader import Reader
+from matterstack.storage.read.changes import StoreWatcher
+from matterstack.storage.read.events import event_lines, last_seq
+from matterstack.storage.read.reader import Reader
+from matterstack.storage.read.runs import RunSummary, campaign_state, require_run, run_summaries
+from matterstack.storage.read.tasks import task_list
 from matterstack.storage.snapshot import load_run
 from matterstack.usecases.questions import hand_over, open_question
 from matterstack.usecases.runs import create_run, effective_config, send_command
@@ -66,7 +60,7 @@ class Service:
     root: Root
     runtime: Runtime
     _reader: Reader
-    _pulse: Pulse
+    _watcher: StoreWatcher
     _hook_from: int | None = None
     served: list[RunId] = attrs.field(factory=list)
     heard: dict[RunId, int] = attrs.field(factory=dict)
@@ -96,7 +90,7 @@ class Service:
         run_id = await self.runtime.files(make)
         # Nothing can be cancelled between these two: a run that the store has is served.
         self._serve(run_id, heard=0)
-        await self._pulse.first(partial(self._has_begun, run_id))
+        await self._watcher.first(partial(self._has_begun, run_id))
         return run_id
 
     async def _has_begun(self, run_id: RunId) -> bool | None:
@@ -196,7 +190,7 @@ class Service:
             summary = await self.summary(run_id)
             return summary if summary.status in ENDED_RUNS else None
 
-        return await self._pulse.first(look)
+        return await self._watcher.first(look)
 
     async def events(self, run_id: RunId, after: int) -> Sequence[Event]:
         """Its next events, at least one; none when it has ended and there are no more.
@@ -211,7 +205,7 @@ class Service:
                 raise UsageError(f"after: there is no event {after} (the newest has seq {newest})")
             return [line for _, line in lines] if lines or has_ended else None
 
-        return await self._pulse.first(look)
+        return await self._watcher.first(look)
 
     # ---- all that is served ----
 
@@ -221,7 +215,7 @@ class Service:
         async def look() -> bool | None:
             return bool(await self.unheard()) or None
 
-        await self._pulse.first(look)
+        await self._watcher.first(look)
 
     async def unheard(self) -> Sequence[Event]:
         """The next of these events; none when all were taken."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import attrs
 
-from matterstack.core.errors import InvariantError, NotFoundError
+from matterstack.core.errors import InvariantError
 from matterstack.core.ids import RunId, TaskId, UtcTime
 from matterstack.core.run import facts as f
 from matterstack.core.run.apply import Touched, apply, new_run
@@ -21,14 +21,12 @@ from matterstack.core.run.facts import OutputFile
 from matterstack.core.run.state import AttemptState, RunState
 from matterstack.storage.codec import dumps
 from matterstack.storage.fact_codec import decode_fact
+from matterstack.storage.read.events import EventRow, event_rows, require_events
+from matterstack.storage.read.transactions import one_moment
 from matterstack.storage.schema import readable_rows
 
 AttemptKey = tuple[TaskId, int]
 CREATED: Final = "created"
-_EVENTS: Final = """
-    SELECT seq, run_id, at, type, data FROM events
-    WHERE run_id = ? AND (? IS NULL OR seq <= ?) ORDER BY seq
-"""
 
 
 @attrs.define(kw_only=True)
@@ -103,22 +101,6 @@ class History:
         return self.state.attempts()
 
 
-@attrs.frozen
-class EventRow:
-    """An event as the store holds it; ``data`` is JSON text."""
-
-    seq: int
-    run_id: RunId
-    at: UtcTime
-    type: str
-    data: str
-
-    def line(self) -> bytes:
-        """The event as a line of ``events.jsonl``; the same object that ``run events`` prints."""
-        head = dumps({"seq": self.seq, "at": self.at, "run": self.run_id, "type": self.type})
-        return f'{head[:-1]},"data":{self.data}}}\n'.encode()
-
-
 def read_history(
     connection: sqlite3.Connection, run_id: RunId, up_to: int | None = None
 ) -> tuple[History, bytes]:
@@ -133,19 +115,14 @@ def read_history(
     lines = bytearray()
 
     def rows() -> Iterator[EventRow]:
-        for values in connection.execute(_EVENTS, (run_id, up_to, up_to)):
-            row = EventRow(*values)
+        for row in event_rows(connection, run_id, up_to):
             lines.extend(row.line())
             yield row
 
-    connection.execute("BEGIN")
-    try:
-        if connection.execute("SELECT 1 FROM events WHERE run_id = ?", (run_id,)).fetchone() is None:
-            raise NotFoundError(f"no run {run_id}", hint="list them with: matterstack run list")
+    with one_moment(connection):
+        require_events(connection, run_id)
         with readable_rows(connection, f"the history of run {run_id}"):
             history = fold_events(rows())
-    finally:
-        connection.execute("COMMIT")
     return history, bytes(lines)
 
 

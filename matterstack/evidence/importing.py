@@ -32,7 +32,7 @@ from matterstack.storage.codec import CONVERTER
 from matterstack.storage.confine import confined
 from matterstack.storage.files import CHUNK_BYTES, write_all
 from matterstack.storage.layout import Root
-from matterstack.storage.queries import RunSummary, Stage
+from matterstack.storage.read.runs import RunSummary, Stage
 from matterstack.storage.schema import disk_full
 
 _TOPS: Final = frozenset({"evidence", "outputs"})

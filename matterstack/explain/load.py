@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +12,7 @@ from urllib.parse import quote
 
 import attrs
 
-from matterstack.core.errors import DiskFullError, NotFoundError
+from matterstack.core.errors import DiskFullError
 from matterstack.core.ids import BackendName, RunId, TaskId, UtcTime
 from matterstack.core.states import JobState, Phase, RunStatus, TaskStatus
 from matterstack.explain.situation import (
@@ -33,7 +32,17 @@ from matterstack.explain.situation import (
 from matterstack.storage.backend_reports import BackendReport, definition_of, read_reports
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import Holder, is_held, this_process
-from matterstack.storage.schema import SCHEMA_VERSION, readable_rows, translated_errors
+from matterstack.storage.read.events import last_event_of
+from matterstack.storage.read.transactions import one_moment
+from matterstack.storage.read.unfinished import (
+    newest_attempts,
+    oldest_open_command,
+    run_row,
+    seat_holders,
+    task_counts,
+    unsucceeded_tasks,
+)
+from matterstack.storage.schema import SCHEMA_VERSION, readable_rows, schema_version, translated_errors
 
 ROOM_BYTES: Final = 256 << 10
 """With less room than this, the next commit may fail."""
@@ -45,14 +54,6 @@ _END_OF: Final[Mapping[str, tuple[str, ...]]] = {
     RunStatus.CANCELLED: ("RunCancelled",),
 }
 _ASKED: Final = ("RunCancelRequested", "RunFailureRequested")
-_RUN_COLUMNS: Final = (
-    "workspace", "config", "status", "status_reason", "phase", "iteration", "ending", "ending_reason",
-    "created_at", "lease_host", "lease_boot_id", "lease_pid",
-)  # fmt: skip
-_ATTEMPT_COLUMNS: Final = (
-    "backend", "prepared_at", "job_id", "state", "raw_state", "reason",
-    "submitted_at", "started_at", "ended_at", "resources",
-)  # fmt: skip
 
 
 @attrs.frozen
@@ -112,8 +113,7 @@ def load_on_full_disk(root: Root, run_id: RunId, now: UtcTime, error: DiskFullEr
         raise error
     uri = f"file:{quote(str(root.database))}?immutable=1"
     with translated_errors(root.database), closing(sqlite3.connect(uri, uri=True)) as connection:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version != SCHEMA_VERSION:
+        if schema_version(connection) != SCHEMA_VERSION:
             raise error
         with readable_rows(connection, "what was asked"):
             return load_situation(connection, root, run_id, now)
@@ -123,39 +123,28 @@ def load_on_full_disk(root: Root, run_id: RunId, now: UtcTime, error: DiskFullEr
 
 
 def _read(connection: sqlite3.Connection, root: Root, run_id: RunId) -> _Stored:
-    connection.execute("BEGIN")
-    try:
-        row = connection.execute(
-            f"SELECT {', '.join(_RUN_COLUMNS)} FROM runs WHERE run_id = ?",  # noqa: S608  only our own names
-            (run_id,),
-        ).fetchone()
-        if row is None:
-            raise NotFoundError(f"no run {run_id}", hint="list them with: matterstack run list")
-        r = dict(zip(_RUN_COLUMNS, row, strict=True))
-        config = json.loads(r["config"])
+    with one_moment(connection):
+        row = run_row(connection, run_id)
         return _Stored(
-            run=_run(connection, root, run_id, r, config),
-            config=config,
-            tasks=_tasks(connection, run_id, config["default_backend"]),
+            run=_run(connection, root, run_id, row),
+            config=row["config"],
+            tasks=_tasks(connection, run_id, row["config"]["default_backend"]),
             seats=_seats(connection),
-            holder=_holder(r["lease_host"], r["lease_boot_id"], r["lease_pid"]),
+            holder=_holder(row),
             command=_command(connection, run_id),
         )
-    finally:
-        connection.execute("COMMIT")
 
 
-def _holder(host: str | None, boot_id: str, pid: int) -> Holder | None:
-    return Holder(host, boot_id, pid) if host is not None else None
+def _holder(row: Mapping[str, Any]) -> Holder | None:
+    if row["lease_host"] is None:
+        return None
+    return Holder(row["lease_host"], row["lease_boot_id"], row["lease_pid"])
 
 
-def _run(
-    connection: sqlite3.Connection, root: Root, run_id: RunId, r: Mapping[str, Any], config: Mapping[str, Any]
-) -> RunView:
+def _run(connection: sqlite3.Connection, root: Root, run_id: RunId, r: Mapping[str, Any]) -> RunView:
     status = RunStatus(r["status"])
-    counts = dict(
-        connection.execute("SELECT status, count(*) FROM tasks WHERE run_id = ? GROUP BY status", (run_id,))
-    )
+    config = r["config"]
+    counts = task_counts(connection, run_id)
     total = sum(counts.values())
     types = _ASKED if r["ending"] else _END_OF.get(status, ())
     return RunView(
@@ -168,8 +157,8 @@ def _run(
         ending=RunStatus(r["ending"]) if r["ending"] else None,
         ending_reason=r["ending_reason"],
         created_at=r["created_at"],
-        updated_at=_last(connection, run_id)[0] or r["created_at"],
-        since=_last(connection, run_id, types)[0] if types else None,
+        updated_at=last_event_of(connection, run_id)[0] or r["created_at"],
+        since=last_event_of(connection, run_id, types)[0] if types else None,
         was_given_up=status is RunStatus.FAILED and _was_given_up(connection, run_id),
         tasks=total,
         done=total - sum(counts.get(open_status, 0) for open_status in UNFINISHED),
@@ -180,96 +169,53 @@ def _run(
     )
 
 
-def _last(
-    connection: sqlite3.Connection, run_id: RunId, types: Sequence[str] = ()
-) -> tuple[UtcTime | None, str]:
-    """When the last event (of these types) was, and its type.  Looks back from the end."""
-    where = f"AND type IN ({', '.join('?' * len(types))})" if types else ""
-    row = connection.execute(
-        f"SELECT at, type FROM events WHERE run_id = ? {where} ORDER BY seq DESC LIMIT 1",  # noqa: S608
-        (run_id, *types),
-    ).fetchone()
-    return (UtcTime(row[0]), row[1]) if row is not None else (None, "")
-
-
 def _was_given_up(connection: sqlite3.Connection, run_id: RunId) -> bool:
-    return _last(connection, run_id, ("RunFailureRequested", "RunReopened"))[1] == "RunFailureRequested"
+    last = last_event_of(connection, run_id, ("RunFailureRequested", "RunReopened"))
+    return last[1] == "RunFailureRequested"
 
 
 def _tasks(connection: sqlite3.Connection, run_id: RunId, default_backend: BackendName) -> list[TaskView]:
-    attempts = _newest_attempts(connection, run_id)
-    rows = connection.execute(
-        "SELECT task_id, status, reason, tries, task FROM tasks "
-        "WHERE run_id = ? AND status != 'SUCCEEDED' ORDER BY position",
-        (run_id,),
-    )
+    attempts = newest_attempts(connection, run_id)
     return [
-        _task(TaskId(task_id), TaskStatus(status), reason, tries, json.loads(task), default_backend, attempts)
-        for task_id, status, reason, tries, task in rows
+        _task(row, default_backend, attempts.get(row["task_id"]))
+        for row in unsucceeded_tasks(connection, run_id)
     ]
 
 
-def _task(
-    task_id: TaskId,
-    status: TaskStatus,
-    reason: str,
-    tries: int,
-    task: Mapping[str, Any],
-    default_backend: BackendName,
-    attempts: Mapping[TaskId, AttemptView],
-) -> TaskView:
+def _task(row: Mapping[str, Any], default_backend: BackendName, attempt: dict[str, Any] | None) -> TaskView:
+    task = row["task"]
     sources = (source.partition("/")[0] for source in task["inputs"].values())
     return TaskView(
-        task_id=task_id,
-        status=status,
+        task_id=TaskId(row["task_id"]),
+        status=TaskStatus(row["status"]),
         backend=task["backend"] or default_backend,
         operator=task["operator"],
         needs=tuple(dict.fromkeys((*task["depends_on"], *sources))),
-        reason=reason,
-        tries=tries,
+        reason=row["reason"],
+        tries=row["tries"],
         retries=task["retries"],
         allow_failure=task["allow_failure"],
-        attempt=attempts.get(task_id),
+        attempt=_attempt(attempt) if attempt is not None else None,
     )
 
 
-def _newest_attempts(connection: sqlite3.Connection, run_id: RunId) -> dict[TaskId, AttemptView]:
-    # SQLite takes the other columns from the row that has the maximum: sqlite.org/lang_select.html
-    rows = connection.execute(
-        f"SELECT a.task_id, max(a.n), {', '.join('a.' + c for c in _ATTEMPT_COLUMNS)} "  # noqa: S608
-        "FROM attempts a JOIN tasks t ON t.run_id = a.run_id AND t.task_id = a.task_id "
-        "WHERE a.run_id = ? AND t.status != 'SUCCEEDED' GROUP BY a.task_id",
-        (run_id,),
-    )
-    return {task_id: _attempt(n, dict(zip(_ATTEMPT_COLUMNS, row, strict=True))) for task_id, n, *row in rows}
-
-
-def _attempt(n: int, a: dict[str, Any]) -> AttemptView:
-    resources = a.pop("resources")
-    a["state"] = JobState(a["state"]) if a["state"] else None
-    walltime_s = json.loads(resources)["walltime_s"] if a["state"] is JobState.RUNNING else None
-    return AttemptView(n=n, walltime_s=walltime_s, **a)
+def _attempt(row: dict[str, Any]) -> AttemptView:
+    resources = row.pop("resources")
+    state = JobState(row.pop("state")) if row["state"] else row.pop("state")
+    walltime_s = resources["walltime_s"] if state is JobState.RUNNING else None
+    return AttemptView(state=state, walltime_s=walltime_s, **row)
 
 
 def _seats(connection: sqlite3.Connection) -> list[_Seats]:
-    rows = connection.execute(
-        "SELECT a.backend, a.run_id, count(*), max(a.prepared_at), "
-        "r.lease_host, r.lease_boot_id, r.lease_pid "
-        "FROM attempts a JOIN runs r USING (run_id) WHERE a.ended_at IS NULL GROUP BY a.backend, a.run_id"
-    )
     return [
-        _Seats(backend, run_id, seats, last_at, _holder(*lease))
-        for backend, run_id, seats, last_at, *lease in rows
+        _Seats(row["backend"], row["run_id"], row["seats"], row["last_at"], _holder(row))
+        for row in seat_holders(connection)
     ]
 
 
 def _command(connection: sqlite3.Connection, run_id: RunId) -> OpenCommand | None:
-    row = connection.execute(
-        "SELECT type, by, created_at FROM commands WHERE run_id = ? AND outcome IS NULL "
-        "ORDER BY created_at, rowid LIMIT 1",
-        (run_id,),
-    ).fetchone()
-    return OpenCommand(*row) if row is not None else None
+    row = oldest_open_command(connection, run_id)
+    return OpenCommand(row[0], row[1], UtcTime(row[2])) if row is not None else None
 
 
 # ---- around it ----

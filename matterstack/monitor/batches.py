@@ -12,10 +12,10 @@ import attrs
 from wsproto.frame_protocol import FrameProtocol
 
 from matterstack.core.ids import RunId
+from matterstack.storage.read.events import event_texts
 
 MOST_BYTES: Final = 256 * 1024
 """How large a batch becomes: every client that reads slowly holds one of its own."""
-_AS_JSON: Final = "json_object('seq', seq, 'at', at, 'run', run_id, 'type', type, 'data', json(data))"
 
 
 @attrs.frozen
@@ -81,15 +81,10 @@ class Batch:
 
 def read_batch(connection: sqlite3.Connection, after: int, run: RunId | None, most: int) -> Batch:
     """The next events of the store, or of one run: at most so many, and hardly more than `MOST_BYTES`."""
-    where = "AND run_id = ?" if run is not None else ""
-    rows = connection.execute(
-        f"SELECT seq, run_id, {_AS_JSON} FROM events WHERE seq > ? {where} ORDER BY seq LIMIT ?",  # noqa: S608
-        (after, run, most) if run is not None else (after, most),
-    )
     frames = FrameProtocol(client=False, extensions=[])
     events: list[Told] = []
     size = 0
-    for seq, of, text in rows:
+    for seq, of, text in event_texts(connection, after, run, most):
         events.append(Told(seq, of, bytes(frames.send_data(text, fin=True))))
         size += len(events[-1].frame)
         if size >= MOST_BYTES:

@@ -20,7 +20,7 @@ from matterstack.monitor.metrics import exposition, figures_of
 from matterstack.monitor.questions import answer_question, questions_view
 from matterstack.monitor.views import events_view, explain_view, log_view, run_view, runs_view
 from matterstack.storage.layout import Root, require_run_id
-from matterstack.storage.reader import Reader
+from matterstack.storage.read.reader import Reader
 
 PAGE_FILES: Final = {
     ".html": "text/html; charset=utf-8",

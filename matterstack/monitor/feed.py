@@ -14,8 +14,9 @@ import trio
 from matterstack.core.ids import RunId
 from matterstack.monitor import batches
 from matterstack.monitor.batches import Batch, read_batch
-from matterstack.storage.queries import data_version, last_seq
-from matterstack.storage.reader import Reader
+from matterstack.storage.read.changes import Changes, Pace
+from matterstack.storage.read.events import last_seq
+from matterstack.storage.read.reader import Reader
 
 LOOK_INTERVAL_S: Final = 0.04
 """How often the store is asked for news, while anybody listens: a third of what an event may take."""
@@ -49,20 +50,20 @@ class Feed:
 
     async def serve(self) -> None:
         """Tell listeners what is new until cancelled."""
-        seen: int | None = None
-        while True:
-            if not self._listeners:
-                self._seq, seen, self._wanted = math.inf, None, trio.Event()
-                await self._wanted.wait()
-            version = await self._reader.read(data_version)
-            interval_s = LOOK_INTERVAL_S
-            if version != seen and self._listeners:
-                seen = version
-                await self._tell_news()
-                self._looked.set()
-                self._looked = trio.Event()
-                interval_s = max(interval_s, REST_S * len(self._listeners))
-            await trio.sleep(interval_s)
+        pace = Pace(interval_s=LOOK_INTERVAL_S, quiet_s=LOOK_INTERVAL_S)
+        async for _ in Changes(self._reader.version, pace, wanted=self._somebody_listens):
+            await self._tell_news()
+            self._looked.set()
+            self._looked = trio.Event()
+            await trio.sleep(max(0.0, REST_S * len(self._listeners) - LOOK_INTERVAL_S))
+
+    async def _somebody_listens(self) -> bool:
+        """Wait until somebody does; whether nobody did."""
+        if self._listeners:
+            return False
+        self._seq, self._wanted = math.inf, trio.Event()
+        await self._wanted.wait()
+        return True
 
     async def _tell_news(self) -> None:
         while math.isfinite(self._seq):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
@@ -26,7 +25,7 @@ from matterstack.core.states import RunStatus, TaskStatus
 from matterstack.storage.backend_reports import BackendReport, read_reports
 from matterstack.storage.commit_reports import BOUNDS_S, CommitReport, read_commits
 from matterstack.storage.layout import Root
-from matterstack.storage.queries import last_seq
+from matterstack.storage.read.totals import read_totals
 
 OPENMETRICS: Final = "application/openmetrics-text"
 _Name = TypeVar("_Name", bound=str)
@@ -56,39 +55,16 @@ class Figures:
 
 def figures_of(connection: sqlite3.Connection, root: Root, clients: int) -> Figures:
     """Read them.  Blocking."""
-    connection.execute("BEGIN")
-    try:
-        runs = dict(connection.execute("SELECT status, count(*) FROM runs GROUP BY status").fetchall())
-        tasks = dict(connection.execute("SELECT status, count(*) FROM tasks GROUP BY status").fetchall())
-        jobs = dict(
-            connection.execute(
-                "SELECT backend, count(*) FROM attempts WHERE ended_at IS NULL GROUP BY backend"
-            ).fetchall()
-        )
-        # Those of runs that have ended bind nobody any more, unless a job is still there.
-        configs = [
-            config
-            for (config,) in connection.execute(
-                "SELECT config FROM runs WHERE status IN ('PENDING', 'RUNNING', 'PAUSED')"
-            )
-        ]
-        seq = last_seq(connection)
-    finally:
-        connection.execute("COMMIT")
-    seats: dict[BackendName, int] = {}
-    for config in configs:
-        for name, backend in json.loads(config).get("backends", {}).items():
-            seats[name] = max(seats.get(name, 0), backend.get("max_jobs", 0))
-    questions = jobs.pop(ASKED, 0)
+    totals = read_totals(connection)
     return Figures(
-        runs={status: runs.get(status, 0) for status in RunStatus},
-        tasks={status: tasks.get(status, 0) for status in TaskStatus},
-        jobs={name: jobs.get(name, 0) for name in sorted({*seats, *jobs})},
-        seats=seats,
-        questions=questions,
+        runs=totals.runs,
+        tasks=totals.tasks,
+        jobs={name: totals.live.get(name, 0) for name in sorted({*totals.seats, *totals.live} - {ASKED})},
+        seats=totals.seats,
+        questions=totals.live.get(ASKED, 0),
         reports=read_reports(root),
         commits=read_commits(root),
-        seq=seq,
+        seq=totals.seq,
         clients=clients,
     )
 

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from matterstack.core.errors import NotFoundError, RefusedError, StoreError
 from matterstack.core.ids import RunId, TaskId
-from matterstack.core.operators import ASKED
 from matterstack.storage.layout import Root
-from matterstack.storage.queries import require_run
+from matterstack.storage.read.runs import require_run
+from matterstack.storage.read.tasks import asking_tasks
 from matterstack.storage.snapshot import load_run
 from matterstack.usecases.questions import OpenQuestion, hand_over, open_question
 
@@ -24,14 +24,7 @@ def questions_view(connection: sqlite3.Connection, root: Root, run_id: RunId) ->
         NotFoundError: there is no such run.
     """
     require_run(connection, run_id)
-    asking = [
-        TaskId(task_id)
-        for (task_id,) in connection.execute(
-            "SELECT a.task_id FROM attempts a JOIN tasks t USING (run_id, task_id) "
-            "WHERE a.run_id = ? AND a.backend = ? AND a.ended_at IS NULL ORDER BY t.position",
-            (run_id, ASKED),
-        )
-    ]
+    asking = asking_tasks(connection, run_id)
     # To load a run of ten thousand tasks takes its time: not where nothing is asked.
     questions = _open(connection, root, run_id, asking[:MOST_QUESTIONS]) if asking else []
     return {"questions": [_as_json(question) for question in questions], "count": len(asking)}

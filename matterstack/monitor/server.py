@@ -34,7 +34,7 @@ from matterstack.monitor.secret import keep_token
 from matterstack.monitor.session import Session
 from matterstack.monitor.wire import Wire
 from matterstack.storage.layout import Root, require_run_id
-from matterstack.storage.reader import open_reader
+from matterstack.storage.read.reader import open_reader
 from matterstack.usecases.runs import send_command, user_name
 
 logger: Final = logging.getLogger(__name__)

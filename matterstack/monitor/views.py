@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,20 +13,13 @@ from matterstack.explain.frontier import get_run_frontier
 from matterstack.explain.load import load_situation
 from matterstack.monitor.pieces import MOST_BYTES, piece_of
 from matterstack.storage.layout import Root
-from matterstack.storage.queries import (
-    RunSummary,
-    last_attempt_number,
-    last_seq,
-    require_run,
-    run_summaries,
-)
+from matterstack.storage.read.events import last_events, last_seq
+from matterstack.storage.read.runs import RunSummary, configs, live_attempts, require_run, run_summaries
+from matterstack.storage.read.tasks import last_attempt_number, task_count, task_graph
+from matterstack.storage.read.transactions import one_moment
 
 MOST_TASKS: Final = 20_000
 MOST_EVENTS: Final = 200
-_ATTEMPT_KEYS: Final = (
-    "n", "token", "backend", "job_id", "state", "raw_state", "reason", "exit_code", "host",
-    "prepared_at", "submitted_at", "started_at", "ended_at",
-)  # fmt: skip
 
 Json = dict[str, Any]
 
@@ -40,12 +32,12 @@ def runs_view(connection: sqlite3.Connection, run_ids: Sequence[RunId] | None = 
     """
     seq = last_seq(connection)
     summaries = run_summaries(connection, run_ids)
-    configs = dict(connection.execute("SELECT run_id, config FROM runs"))
-    jobs = _live_jobs(connection)
+    settings = configs(connection)
+    jobs = live_attempts(connection)
     return {
         "seq": seq,
         "jobs": {backend: sum(of_runs.values()) for backend, of_runs in jobs.items()},
-        "runs": [_run(summary, configs[summary.run_id], jobs) for summary in reversed(summaries)],
+        "runs": [_run(summary, settings[summary.run_id], jobs) for summary in reversed(summaries)],
     }
 
 
@@ -55,58 +47,13 @@ def run_view(connection: sqlite3.Connection, run_id: RunId) -> Json:
     Raises:
         NotFoundError: there is no such run.
     """
-    connection.execute("BEGIN")
-    try:
+    with one_moment(connection):
         seq = last_seq(connection)
-        tasks = _tasks(connection, run_id, _attempts(connection, run_id))
-        (count,) = connection.execute("SELECT count(*) FROM tasks WHERE run_id = ?", (run_id,)).fetchone()
-    finally:
-        connection.execute("COMMIT")
+        tasks = task_graph(connection, run_id, MOST_TASKS)
+        count = task_count(connection, run_id)
     # Not older than ``seq``: what is told of the run after that changes nothing once more.
     (run,) = runs_view(connection, [require_run(connection, run_id).run_id])["runs"]
     return {"seq": seq, "run": run, "tasks": tasks, "left_out": count - len(tasks)}
-
-
-def _tasks(
-    connection: sqlite3.Connection, run_id: RunId, attempts: Mapping[TaskId, Sequence[Json]]
-) -> list[Json]:
-    # Only what is needed is taken out of a task's JSON: its params may be large.
-    rows = connection.execute(
-        "SELECT task_id, iteration, status, reason, json_extract(task, '$.depends_on'), "
-        "json_extract(task, '$.inputs'), json_extract(task, '$.allow_failure'), "
-        "json_extract(task, '$.operator') "
-        "FROM tasks WHERE run_id = ? ORDER BY position LIMIT ?",
-        (run_id, MOST_TASKS),
-    )
-    return [
-        {
-            "task_id": task_id,
-            "iteration": iteration,
-            "status": status,
-            "reason": reason,
-            "depends_on": _dependencies(json.loads(depends_on or "[]"), json.loads(inputs or "{}")),
-            "may_fail": bool(allow_failure) and operator != "gate",
-            "operator": operator,
-            "attempts": attempts.get(task_id, []),
-        }
-        for task_id, iteration, status, reason, depends_on, inputs, allow_failure, operator in rows
-    ]
-
-
-def _dependencies(depends_on: Sequence[str], inputs: Mapping[str, str]) -> list[str]:
-    sources = (source.partition("/")[0] for source in inputs.values())
-    return list(dict.fromkeys((*depends_on, *sources)))
-
-
-def _attempts(connection: sqlite3.Connection, run_id: RunId) -> dict[TaskId, list[Json]]:
-    found: dict[TaskId, list[Json]] = {}
-    for task_id, *values in connection.execute(
-        f"SELECT task_id, {', '.join(_ATTEMPT_KEYS)} FROM attempts WHERE run_id = ? ORDER BY task_id, n",  # noqa: S608
-        (run_id,),
-    ):
-        pairs = zip(_ATTEMPT_KEYS, values, strict=True)
-        found.setdefault(task_id, []).append({k: v for k, v in pairs if v is not None and v != ""})
-    return found
 
 
 def events_view(connection: sqlite3.Connection, run_id: RunId, before: int | None) -> Json:
@@ -116,15 +63,7 @@ def events_view(connection: sqlite3.Connection, run_id: RunId, before: int | Non
         NotFoundError: there is no such run.
     """
     require_run(connection, run_id)
-    rows = connection.execute(
-        "SELECT seq, at, run_id, type, data FROM events WHERE run_id = ? AND seq < ? "
-        "ORDER BY seq DESC LIMIT ?",
-        (run_id, before if before is not None else last_seq(connection) + 1, MOST_EVENTS),
-    ).fetchall()
-    events = [
-        {"seq": seq, "at": at, "run": run, "type": kind, "data": json.loads(data)}
-        for seq, at, run, kind, data in reversed(rows)
-    ]
+    events = last_events(connection, run_id, before, MOST_EVENTS)
     return {"events": events, "is_all": len(events) < MOST_EVENTS}
 
 
@@ -165,17 +104,7 @@ def _number(text: str | None, otherwise: int) -> int:
     return int(text)
 
 
-def _live_jobs(connection: sqlite3.Connection) -> dict[BackendName, dict[RunId, int]]:
-    """How many seats of each backend each run has."""
-    jobs: dict[BackendName, dict[RunId, int]] = {}
-    for backend, run_id, count in connection.execute(
-        "SELECT backend, run_id, count(*) FROM attempts WHERE ended_at IS NULL GROUP BY backend, run_id"
-    ):
-        jobs.setdefault(backend, {})[run_id] = count
-    return jobs
-
-
-def _run(summary: RunSummary, config: str, jobs: Mapping[BackendName, Mapping[RunId, int]]) -> Json:
+def _run(summary: RunSummary, settings: Json, jobs: Mapping[BackendName, Mapping[RunId, int]]) -> Json:
     stages = [
         {
             "iteration": stage.iteration,
@@ -185,7 +114,6 @@ def _run(summary: RunSummary, config: str, jobs: Mapping[BackendName, Mapping[Ru
         }
         for stage in summary.stages
     ]
-    settings = json.loads(config)
     backends = {
         name: {
             "max_jobs": backend.get("max_jobs"),

@@ -161,7 +161,7 @@ def open_database(path: Path, *, file_system: str | None = None) -> sqlite3.Conn
         )
         try:
             # First of all: setting the journal mode would write into a newer version's file.
-            _refuse_newer(_version(connection), path)
+            _refuse_newer(schema_version(connection), path)
             kind = file_system_type(path) if file_system is None else file_system
             _configure(connection, journal_mode(kind))
             _migrate(connection, path)
@@ -195,12 +195,12 @@ def _set_journal(connection: sqlite3.Connection, journal: str) -> None:
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    if _version(connection) == SCHEMA_VERSION:
+    if schema_version(connection) == SCHEMA_VERSION:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
         # Read again: another process may have migrated while this one waited for the lock.
-        version = _version(connection)
+        version = schema_version(connection)
         _refuse_newer(version, path)
         for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
             for statement in script.split(";"):
@@ -231,7 +231,8 @@ def _refuse_emptied(path: Path) -> None:
         raise corrupt(path, "it is empty, though runs were served here")
 
 
-def _version(connection: sqlite3.Connection) -> int:
+def schema_version(connection: sqlite3.Connection) -> int:
+    """Which migration a store has come to."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 

@@ -8,6 +8,7 @@ import pwd
 import shutil
 import sqlite3
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +18,14 @@ import trio
 from matterstack.actors.runtime import Runtime
 from matterstack.campaign.origins import record_origins
 from matterstack.campaign.pickled import PickledCampaign
-from matterstack.core.errors import CampaignError, ConfigError, MatterStackError, StoreError, error_of
+from matterstack.core.errors import (
+    CampaignError,
+    ConfigError,
+    InvariantError,
+    MatterStackError,
+    StoreError,
+    error_of,
+)
 from matterstack.core.ids import SLUG_PATTERN, RunId, new_run_id
 from matterstack.core.run.apply import Touched, new_run
 from matterstack.core.run.facts import RunCreated
@@ -28,14 +36,16 @@ from matterstack.storage.files import json_bytes, write_durable
 from matterstack.storage.journal import Append, commit, make_append
 from matterstack.storage.layout import Root, RunFolder, Workspace
 from matterstack.storage.leases import Holder, is_held, lease_holder, this_process
-from matterstack.storage.queries import require_run
+from matterstack.storage.read.changes import Changes, data_version
+from matterstack.storage.read.runs import require_run
 from matterstack.storage.schema import open_database, translated_errors
 
 if TYPE_CHECKING:
     from matterstack.core.documents.config import RunConfig
 
 SITE_CONFIG: Final = "~/.config/matterstack/config.json"
-OUTCOME_INTERVAL_S: Final = 0.1
+ENGINE_INTERVAL_S: Final = 0.3
+"""How often it is looked whether the engine that is to carry out a command still lives."""
 PATIENCE_S: Final = 3.0
 
 
@@ -225,7 +235,9 @@ async def send_command(
     try:
         stored = await runtime.store(_insert, connection, root, run_id, command, runtime)
         patience = trio.current_time() + PATIENCE_S
-        while True:
+        version = partial(runtime.store, data_version, connection)
+        # That the engine has died shows in no commit, so it is looked for without such a sign, too.
+        async for _ in Changes(version, at_least_every_s=ENGINE_INTERVAL_S):
             outcome = await runtime.store(command_outcome, connection, stored.id)
             if outcome is not None:
                 _raise_refusal(outcome)
@@ -250,7 +262,7 @@ async def send_command(
             elif holder is not None and on_wait is not None and trio.current_time() >= patience:
                 on_wait(holder)
                 on_wait = None
-            await trio.sleep(OUTCOME_INTERVAL_S)
+        raise InvariantError("changes of the store have no end")
     finally:
         with trio.CancelScope(shield=True):
             await runtime.store(connection.close)

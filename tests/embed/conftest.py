@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from matterstack.storage.layout import Root
-from matterstack.storage.queries import event_lines
+from matterstack.storage.read.events import event_lines
 from matterstack.storage.schema import open_database
 from tests.embed.hosts import PATIENCE_S
 from tests.support.campaigns import Diary, write_tasks

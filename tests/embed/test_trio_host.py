@@ -19,7 +19,7 @@ from matterstack.actors.nurseries import open_plain_nursery, plain_errors
 from matterstack.core.errors import LeaseLostError, StoreError, UsageError
 from matterstack.core.states import RunStatus
 from matterstack.embed.handles import Run
-from matterstack.embed.pulse import Pulse
+from matterstack.storage.read.changes import StoreWatcher
 from tests.embed.conftest import Home
 
 
@@ -87,13 +87,13 @@ async def test_nobody_asks_the_store_while_nobody_waits_and_no_change_is_slept_t
     version, asked = 1, 0
 
     class Reader:
-        async def read(self, *_: object) -> int:
+        async def read(self) -> int:
             nonlocal asked
             asked += 1
             await trio.lowlevel.checkpoint()
             return version
 
-    pulse = Pulse(Reader())  # type: ignore[arg-type]
+    watcher = StoreWatcher(Reader().read)
     found: list[int] = []
 
     async def look() -> int | None:
@@ -101,10 +101,10 @@ async def test_nobody_asks_the_store_while_nobody_waits_and_no_change_is_slept_t
         return version if version > 1 else None
 
     async def wait() -> None:
-        found.append(await pulse.first(look))
+        found.append(await watcher.first(look))
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(pulse.serve)
+        nursery.start_soon(watcher.serve)
         await wait_all_tasks_blocked()
         assert asked == 0
         nursery.start_soon(wait)
@@ -122,13 +122,13 @@ async def test_a_change_while_somebody_looks_is_not_slept_through() -> None:
     version, asked = 1, trio.Event()
 
     class Reader:
-        async def read(self, *_: object) -> int:
+        async def read(self) -> int:
             await trio.lowlevel.checkpoint()
             if version == 2:
                 asked.set()
             return version
 
-    pulse = Pulse(Reader())  # type: ignore[arg-type]
+    watcher = StoreWatcher(Reader().read)
 
     async def never() -> int | None:
         await trio.lowlevel.checkpoint()
@@ -142,10 +142,10 @@ async def test_a_change_while_somebody_looks_is_not_slept_through() -> None:
         return seen if seen == 2 else None
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(pulse.serve)
-        nursery.start_soon(pulse.first, never)
+        nursery.start_soon(watcher.serve)
+        nursery.start_soon(watcher.first, never)
         with trio.fail_after(10):
-            assert await pulse.first(look) == 2
+            assert await watcher.first(look) == 2
         nursery.cancel_scope.cancel()
 
 

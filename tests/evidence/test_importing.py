@@ -19,7 +19,8 @@ from matterstack.evidence.importing import (
 )
 from matterstack.evidence.verify import verify_bundle
 from matterstack.storage.layout import Root
-from matterstack.storage.queries import event_lines, task_list
+from matterstack.storage.read.events import event_lines
+from matterstack.storage.read.tasks import task_list
 from matterstack.storage.schema import open_database
 from tests.evidence.bundles import content
 from tests.evidence.stage import STORIES, told

@@ -12,12 +12,12 @@ import pytest
 from matterstack.core.errors import NotFoundError
 from matterstack.core.run import messages as m
 from matterstack.evidence import contents, verify
-from matterstack.evidence.history import EventRow
 from matterstack.evidence.manifest import MANIFEST, SEAL, UNLISTED, manifest_bytes
 from matterstack.evidence.presentation import View
 from matterstack.evidence.verify import verify_bundle
 from matterstack.storage.codec import dumps
 from matterstack.storage.layout import Root
+from matterstack.storage.read.events import EventRow
 from tests.evidence.bundles import content, export
 from tests.evidence.stage import half_done, sha256, stage, told
 from tests.support.states import RUN_ID

@@ -21,7 +21,7 @@ from matterstack.core.ids import RunId
 from matterstack.core.run import messages as m
 from matterstack.monitor.server import Address, Served, open_monitor
 from matterstack.storage.layout import Root
-from matterstack.storage.queries import event_lines
+from matterstack.storage.read.events import event_lines
 from matterstack.storage.schema import open_database
 from tests.support.stored import StoredRun, new_root
 

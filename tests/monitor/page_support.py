@@ -18,7 +18,7 @@ from matterstack.core.model.workflow import Task, Workflow
 from matterstack.core.run import messages as m
 from matterstack.core.states import RunStatus
 from matterstack.storage.layout import Root
-from matterstack.storage.queries import event_lines
+from matterstack.storage.read.events import event_lines
 from matterstack.storage.schema import open_database
 from tests.support.command import CommandLine, Running
 from tests.support.polling import wait_until

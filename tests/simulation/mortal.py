@@ -25,7 +25,7 @@ from matterstack.engine import Engine
 from matterstack.storage import crash_points
 from matterstack.storage.journal import Append, commit
 from matterstack.storage.leases import Lease
-from matterstack.storage.queries import data_version
+from matterstack.storage.read.changes import data_version
 from tests.simulation.scenario import Crash
 
 _P = ParamSpec("_P")

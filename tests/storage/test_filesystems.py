@@ -18,7 +18,8 @@ from matterstack.core.run import messages as m
 from matterstack.storage import schema
 from matterstack.storage.filesystems import NETWORK_TYPES, file_system_type, is_network
 from matterstack.storage.layout import Root
-from matterstack.storage.queries import data_version, run_summaries
+from matterstack.storage.read.changes import data_version
+from matterstack.storage.read.runs import run_summaries
 from matterstack.storage.schema import journal_mode, open_database
 from tests.support.states import LOCAL, task
 from tests.support.stored import StoredRun, assert_snapshot_is_fold

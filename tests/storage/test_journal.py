@@ -19,7 +19,7 @@ from matterstack.storage.commands import command_outcome, insert_command, open_c
 from matterstack.storage.journal import Append, commit
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import acquire_lease
-from matterstack.storage.queries import events_after, facts_of
+from matterstack.storage.read.events import events_after, facts_of
 from matterstack.storage.schema import open_database
 from tests.support.states import CLUSTER, LOCAL, config, kinds, task
 from tests.support.stored import StoredRun, assert_snapshot_is_fold, dump

@@ -13,7 +13,8 @@ import pytest
 from matterstack.core.errors import DatabaseCorruptError, DatabaseVersionError, StoreError
 from matterstack.storage import schema
 from matterstack.storage.layout import Root
-from matterstack.storage.queries import data_version, run_summaries
+from matterstack.storage.read.changes import data_version
+from matterstack.storage.read.runs import run_summaries
 from matterstack.storage.schema import SCHEMA_VERSION, open_database
 from tests.support.stored import StoredRun, assert_snapshot_is_fold
 

@@ -19,7 +19,9 @@ from matterstack.actors.runtime import Runtime
 from matterstack.cli.run_serve import parse_settings
 from matterstack.core.ids import RunId
 from matterstack.storage.layout import Root
-from matterstack.storage.queries import event_lines, require_run, task_list
+from matterstack.storage.read.events import event_lines
+from matterstack.storage.read.runs import require_run
+from matterstack.storage.read.tasks import task_list
 from matterstack.storage.schema import open_database
 from matterstack.usecases.runs import create_run
 from tests.support.history import assert_history_if_readable

@@ -35,7 +35,7 @@ from matterstack.engine import Engine, open_engine
 from matterstack.storage.codec import CONVERTER
 from matterstack.storage.commands import command_outcome, insert_command
 from matterstack.storage.layout import Root
-from matterstack.storage.queries import facts_of
+from matterstack.storage.read.events import facts_of
 from matterstack.storage.schema import open_database
 from matterstack.storage.snapshot import load_run
 from matterstack.storage.threads import RunBlocking, run_inline

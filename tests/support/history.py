@@ -15,7 +15,7 @@ from matterstack.core.run.facts import Event
 from matterstack.core.run.state import RunState
 from matterstack.storage.check import check_store
 from matterstack.storage.layout import Root
-from matterstack.storage.queries import events_after
+from matterstack.storage.read.events import events_after
 from matterstack.storage.schema import open_database
 from matterstack.storage.snapshot import load_run
 

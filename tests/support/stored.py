@@ -20,7 +20,7 @@ from matterstack.core.run.state import RunState
 from matterstack.storage.journal import Append, commit, make_append
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import Lease, acquire_lease
-from matterstack.storage.queries import facts_of
+from matterstack.storage.read.events import facts_of
 from matterstack.storage.schema import open_database
 from matterstack.storage.snapshot import load_run
 from tests.support.states import RUN_ID, ToldRun, comparable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from matterstack.storage.layout import Root
+from matterstack.storage.read.changes import USUAL, Changes, Pace, data_version
 from matterstack.storage.schema import open_database, readable_rows, translated_errors
 
 _P = ParamSpec("_P")
@@ -28,7 +29,7 @@ class Reader:
     async def read(
         self, query: Callable[Concatenate[sqlite3.Connection, _P], _T], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
-        """Run a query of `matterstack.storage.queries`.
+        """Run a query of `matterstack.storage.read`.
 
         Raises:
             StoreError: the store cannot be read, or holds what was never written into it.
@@ -39,6 +40,14 @@ class Reader:
                 return query(self._connection, *args, **kwargs)
 
         return await trio.to_thread.run_sync(ask, limiter=self._limiter)
+
+    def version(self) -> Awaitable[int]:
+        """What differs whenever another connection has committed."""
+        return self.read(data_version)
+
+    def changes(self, pace: Pace = USUAL, *, at_least_every_s: float | None = None) -> Changes:
+        """Come back at once, then whenever another process has committed, or so much time has passed."""
+        return Changes(self.version, pace, at_least_every_s=at_least_every_s)
 
 
 @asynccontextmanager

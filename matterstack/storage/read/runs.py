@@ -1,0 +1,143 @@
+"""Runs, as the store has them: summaries of them, and which are to be served."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Final
+
+import attrs
+
+from matterstack.core.errors import NotFoundError
+from matterstack.core.ids import BackendName, RunId, UtcTime
+from matterstack.core.states import RunStatus, TaskStatus
+from matterstack.storage.read.transactions import one_moment
+
+_SUMMARY: Final = """
+    SELECT r.run_id, r.workspace, r.status, r.status_reason, r.iteration, r.stage_names, r.created_at,
+           coalesce(
+               (SELECT at FROM events e WHERE e.run_id = r.run_id ORDER BY seq DESC LIMIT 1), r.created_at)
+    FROM runs r
+"""
+
+
+@attrs.frozen
+class Stage:
+    """Progress of one iteration; ``jobs``: how many of its tasks hold a seat at this moment."""
+
+    iteration: int
+    name: str | None
+    tasks: dict[TaskStatus, int]
+    jobs: int
+
+
+@attrs.frozen
+class RunSummary:
+    """One run at a glance."""
+
+    run_id: RunId
+    workspace: str
+    status: RunStatus
+    status_reason: str
+    iteration: int
+    stages: tuple[Stage, ...]
+    created_at: UtcTime
+    updated_at: UtcTime
+
+    def count(self, status: TaskStatus) -> int:
+        """Number of tasks in a status, over all iterations."""
+        return sum(stage.tasks.get(status, 0) for stage in self.stages)
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that ``run status --json`` prints."""
+        return {
+            "run_id": self.run_id,
+            "workspace": self.workspace,
+            "status": self.status.value,
+            "status_reason": self.status_reason,
+            "iteration": self.iteration,
+            "tasks": {status.value: self.count(status) for status in TaskStatus},
+            "created_at": self.created_at,
+            "updated_at": self.updated_at,
+        }
+
+
+def require_run(connection: sqlite3.Connection, run_id: RunId) -> RunSummary:
+    """Summarize one run.
+
+    Raises:
+        NotFoundError: there is no such run.
+    """
+    for summary in run_summaries(connection, [run_id]):
+        return summary
+    raise NotFoundError(f"no run {run_id}", hint="list them with: matterstack run list")
+
+
+def run_summaries(connection: sqlite3.Connection, run_ids: Sequence[RunId] | None = None) -> list[RunSummary]:
+    """Summarize runs, the oldest first: those named, or all."""
+    where = ""
+    values: tuple[RunId, ...] = ()
+    if run_ids is not None:
+        where, values = f"WHERE r.run_id IN ({', '.join('?' * len(run_ids))})", tuple(run_ids)
+    with one_moment(connection):
+        rows = connection.execute(f"{_SUMMARY} {where} ORDER BY r.run_id", values).fetchall()
+        return [_summary(connection, row) for row in rows]
+
+
+def _summary(connection: sqlite3.Connection, row: tuple[Any, ...]) -> RunSummary:
+    run_id, workspace, status, reason, iteration, names, created_at, updated_at = row
+    counts: dict[int, dict[TaskStatus, int]] = {}
+    for number, task_status, count in connection.execute(
+        "SELECT iteration, status, count(*) FROM tasks WHERE run_id = ? GROUP BY iteration, status", (run_id,)
+    ):
+        counts.setdefault(number, {})[TaskStatus(task_status)] = count
+    jobs = dict(
+        connection.execute(
+            "SELECT t.iteration, count(*) FROM attempts a JOIN tasks t USING (run_id, task_id) "
+            "WHERE a.ended_at IS NULL AND a.run_id = ? GROUP BY t.iteration",
+            (run_id,),
+        )
+    )
+    stages = tuple(
+        Stage(number, name, counts.get(number, {}), jobs.get(number, 0))
+        for number, name in enumerate(json.loads(names), start=1)
+    )
+    return RunSummary(run_id, workspace, RunStatus(status), reason, iteration, stages, created_at, updated_at)
+
+
+def runs_to_serve(connection: sqlite3.Connection) -> list[RunId]:
+    """Runs that have not ended, the oldest first."""
+    rows = connection.execute(
+        "SELECT run_id FROM runs WHERE status IN ('PENDING', 'RUNNING', 'PAUSED') ORDER BY run_id"
+    )
+    return [RunId(run_id) for (run_id,) in rows]
+
+
+def campaign_state(connection: sqlite3.Connection, run_id: RunId) -> dict[str, Any]:
+    """What the last ``analyze`` of a run returned; empty before that."""
+    row = connection.execute("SELECT campaign_state FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+    state: dict[str, Any] = json.loads(row[0]) if row is not None else {}
+    return state
+
+
+def runs_with_jobs(connection: sqlite3.Connection) -> list[RunId]:
+    """Runs of which an attempt is live, the oldest first: they hold seats of backends."""
+    rows = connection.execute("SELECT DISTINCT run_id FROM attempts WHERE ended_at IS NULL ORDER BY run_id")
+    return [RunId(run_id) for (run_id,) in rows]
+
+
+def configs(connection: sqlite3.Connection) -> dict[RunId, dict[str, Any]]:
+    """The frozen config of each run."""
+    rows = connection.execute("SELECT run_id, config FROM runs")
+    return {RunId(run_id): json.loads(config) for run_id, config in rows}
+
+
+def live_attempts(connection: sqlite3.Connection) -> dict[BackendName, dict[RunId, int]]:
+    """How many attempts each run has on each backend that have not ended: the seats that it takes there."""
+    found: dict[BackendName, dict[RunId, int]] = {}
+    for backend, run_id, count in connection.execute(
+        "SELECT backend, run_id, count(*) FROM attempts WHERE ended_at IS NULL GROUP BY backend, run_id"
+    ):
+        found.setdefault(backend, {})[run_id] = count
+    return found

@@ -1,0 +1,155 @@
+"""Tasks of a run and their attempts, as the store has them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from matterstack.core.errors import NotFoundError
+from matterstack.core.ids import RunId, TaskId
+from matterstack.core.operators import ASKED
+from matterstack.storage.read.transactions import one_moment
+
+Json = dict[str, Any]
+
+_SHOWN_KEYS: Final = (
+    "n", "token", "backend", "job_id", "state", "raw_state", "reason", "exit_code", "host",
+    "prepared_at", "submitted_at", "started_at", "ended_at",
+)  # fmt: skip
+
+
+def task_list(connection: sqlite3.Connection, run_id: RunId) -> list[dict[str, Any]]:
+    """The objects that ``run tasks --json`` prints."""
+    with one_moment(connection):
+        attempts: dict[str, list[dict[str, Any]]] = {}
+        keys = (
+            "n", "token", "backend", "job_id", "state", "raw_state", "reason", "exit_code", "host",
+            "submitted_at", "started_at", "ended_at", "resources",
+        )  # fmt: skip
+        for task_id, *values in connection.execute(
+            f"SELECT task_id, {', '.join(keys)} FROM attempts WHERE run_id = ? ORDER BY task_id, n",  # noqa: S608
+            (run_id,),
+        ):
+            attempt = dict(zip(keys, values, strict=True))
+            attempt["resources"] = json.loads(attempt["resources"])
+            attempts.setdefault(task_id, []).append(attempt)
+        return [
+            {
+                "task_id": task_id,
+                "iteration": iteration,
+                "status": status,
+                "reason": reason,
+                "attempts": attempts.get(task_id, []),
+            }
+            for task_id, iteration, status, reason in connection.execute(
+                "SELECT task_id, iteration, status, reason FROM tasks WHERE run_id = ? ORDER BY position",
+                (run_id,),
+            )
+        ]
+
+
+def last_attempt_number(connection: sqlite3.Connection, run_id: RunId, task_id: TaskId) -> int:
+    """Number of the newest attempt of a task; 0 when there was none.
+
+    Raises:
+        NotFoundError: the run has no such task.
+    """
+    known = connection.execute(
+        "SELECT 1 FROM tasks WHERE run_id = ? AND task_id = ?", (run_id, task_id)
+    ).fetchone()
+    if known is None:
+        raise NotFoundError(
+            f"run {run_id} has no task {task_id!r}", hint=f"list them with: matterstack run tasks {run_id}"
+        )
+    row = connection.execute(
+        "SELECT max(n) FROM attempts WHERE run_id = ? AND task_id = ?", (run_id, task_id)
+    ).fetchone()
+    return int(row[0] or 0)
+
+
+def attempt_has_ended(connection: sqlite3.Connection, run_id: RunId, task_id: TaskId, n: int) -> bool:
+    """Whether an attempt is over."""
+    row = connection.execute(
+        "SELECT ended_at FROM attempts WHERE run_id = ? AND task_id = ? AND n = ?", (run_id, task_id, n)
+    ).fetchone()
+    return row is not None and row[0] is not None
+
+
+def newest_outputs(connection: sqlite3.Connection, run_id: RunId, most: int) -> list[tuple[TaskId, int, str]]:
+    """Output files of the last iteration's tasks: task, attempt, path in the attempt's folder."""
+    rows = connection.execute(
+        """
+        SELECT t.task_id, t.outputs,
+               (SELECT max(n) FROM attempts a WHERE a.run_id = t.run_id AND a.task_id = t.task_id)
+        FROM tasks t
+        WHERE t.run_id = ? AND t.status = 'SUCCEEDED'
+          AND t.iteration = (SELECT max(iteration) FROM tasks WHERE run_id = t.run_id)
+        ORDER BY t.position DESC
+        """,
+        (run_id,),
+    )
+    found: list[tuple[TaskId, int, str]] = []
+    for task_id, outputs, n in rows:
+        found.extend((task_id, n, output["path"]) for output in json.loads(outputs))
+        if len(found) >= most:
+            break
+    return found[:most]
+
+
+def task_count(connection: sqlite3.Connection, run_id: RunId) -> int:
+    """How many tasks a run has."""
+    return int(connection.execute("SELECT count(*) FROM tasks WHERE run_id = ?", (run_id,)).fetchone()[0])
+
+
+def task_graph(connection: sqlite3.Connection, run_id: RunId, most: int) -> list[Json]:
+    """The first tasks of a run, with what each depends on, and its attempts without what is empty in them."""
+    attempts = _shown_attempts(connection, run_id)
+    # Only what is needed is taken out of a task's JSON: its params may be large.
+    rows = connection.execute(
+        "SELECT task_id, iteration, status, reason, json_extract(task, '$.depends_on'), "
+        "json_extract(task, '$.inputs'), json_extract(task, '$.allow_failure'), "
+        "json_extract(task, '$.operator') "
+        "FROM tasks WHERE run_id = ? ORDER BY position LIMIT ?",
+        (run_id, most),
+    )
+    return [
+        {
+            "task_id": task_id,
+            "iteration": iteration,
+            "status": status,
+            "reason": reason,
+            "depends_on": _dependencies(json.loads(depends_on or "[]"), json.loads(inputs or "{}")),
+            "may_fail": bool(allow_failure) and operator != "gate",
+            "operator": operator,
+            "attempts": attempts.get(task_id, []),
+        }
+        for task_id, iteration, status, reason, depends_on, inputs, allow_failure, operator in rows
+    ]
+
+
+def _dependencies(depends_on: Sequence[str], inputs: Mapping[str, str]) -> list[str]:
+    sources = (source.partition("/")[0] for source in inputs.values())
+    return list(dict.fromkeys((*depends_on, *sources)))
+
+
+def _shown_attempts(connection: sqlite3.Connection, run_id: RunId) -> dict[TaskId, list[Json]]:
+    found: dict[TaskId, list[Json]] = {}
+    for task_id, *values in connection.execute(
+        f"SELECT task_id, {', '.join(_SHOWN_KEYS)} FROM attempts WHERE run_id = ? ORDER BY task_id, n",  # noqa: S608
+        (run_id,),
+    ):
+        pairs = zip(_SHOWN_KEYS, values, strict=True)
+        found.setdefault(task_id, []).append({k: v for k, v in pairs if v is not None and v != ""})
+    return found
+
+
+def asking_tasks(connection: sqlite3.Connection, run_id: RunId) -> list[TaskId]:
+    """Tasks of a run that wait for an answer, in the order of its tasks."""
+    rows = connection.execute(
+        "SELECT a.task_id FROM attempts a JOIN tasks t USING (run_id, task_id) "
+        "WHERE a.run_id = ? AND a.backend = ? AND a.ended_at IS NULL ORDER BY t.position",
+        (run_id, ASKED),
+    )
+    return [TaskId(task_id) for (task_id,) in rows]
