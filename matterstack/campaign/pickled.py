@@ -10,18 +10,26 @@ import hashlib
 import io
 import json
 import os
+import pickle
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from types import ModuleType
+from typing import IO, Any, Final
 
 import attrs
 
+from matterstack.campaign.moved_names import MOVES, where_it_is, where_module_is
 from matterstack.core.errors import CampaignError
 from matterstack.core.model.workflow import Campaign
 
 METHODS: Final = ("plan", "analyze")
+TABLES: Final = "moves"
+"""How many tables of moved names there were when it was made; 0.2.0 did not say."""
+_IMPORTS_A_MODULE: Final = ("cloudpickle.cloudpickle", "subimport")
+"""What cloudpickle calls with the name of a module: pickle itself knows nothing of modules."""
 _NO_DATA: Final = (
     "a campaign is called in other processes, also after a restart: keep data in it, and open files, locks "
     "and connections inside plan() and analyze()"
@@ -71,7 +79,7 @@ def pickled(campaign: object) -> PickledCampaign:
             f"the campaign {kind} cannot be pickled{_culprit(campaign)}: {type(error).__name__}: {error}",
             hint=_NO_DATA,
         ) from error
-    header = {"class": kind, "python": _python(), "path": _import_path()}
+    header = {"class": kind, "python": _python(), "path": _import_path(), TABLES: len(MOVES)}
     return PickledCampaign(kind, json.dumps(header).encode() + b"\n" + body, _source_of(type(campaign)))
 
 
@@ -97,7 +105,7 @@ def unpickled(path: Path, sha256: str) -> Campaign:
     # The engine's own modules come first: those of the host are only what else there is.
     sys.path.extend(folder for folder in header["path"] if folder not in sys.path)
     try:
-        return _loaded(body)
+        return _loaded(body, header.get(TABLES, 0))
     except Exception as error:
         raise CampaignError(
             f"{path}: the campaign {header['class']} cannot be loaded: {type(error).__name__}: {error}; its "
@@ -119,11 +127,25 @@ def _dumped(value: object) -> bytes:
     return buffer.getvalue()
 
 
-def _loaded(body: bytes) -> Campaign:
-    import pickle
-
-    campaign: Campaign = pickle.loads(body)  # noqa: S301  its hash stands in the store
+def _loaded(body: bytes, tables: int) -> Campaign:
+    campaign: Campaign = _Unpickler(io.BytesIO(body), tables).load()
     return campaign
+
+
+class _Unpickler(pickle.Unpickler):
+    """Finds names of the package where they are now; the hash of what it reads stands in the store."""
+
+    def __init__(self, body: IO[bytes], tables: int) -> None:
+        super().__init__(body)
+        self._tables = tables
+
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401  as pickle has it
+        if (module, name) == _IMPORTS_A_MODULE:
+            return self._module
+        return super().find_class(*where_it_is(module, name, self._tables))
+
+    def _module(self, name: str) -> ModuleType:
+        return import_module(where_module_is(name, self._tables))
 
 
 def _source_of(kind: type) -> str:
