@@ -33,7 +33,7 @@ __all__ = [
     "open_engine",
 ]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Loaded by those who use it: a campaign.py does not need trio, and `matterstack --help` none of it.
 _LATER = {
