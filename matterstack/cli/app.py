@@ -6,6 +6,7 @@ import asyncclick as click
 
 import matterstack
 from matterstack.cli.check_command import check
+from matterstack.cli.completion import propose_folders
 from matterstack.cli.doctor_command import doctor
 from matterstack.cli.evidence_command import archive, clean, evidence, export_evidence, import_run
 from matterstack.cli.explain_command import explain
@@ -24,7 +25,10 @@ CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 @click.group(context_settings=CONTEXT)
 @click.option(
-    "--root", metavar="DIR", help="Folder with workspaces/ in it (default: found upwards from here)."
+    "--root",
+    metavar="DIR",
+    shell_complete=propose_folders,
+    help="Folder with workspaces/ in it (default: found upwards from here).",
 )
 @click.version_option(matterstack.__version__, prog_name="matterstack")
 async def main(root: str | None) -> None:

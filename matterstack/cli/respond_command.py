@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncclick as click
 import attrs
 
+from matterstack.cli.completion import propose_tasks
 from matterstack.cli.shared_options import RUN_ID, current_root, json_option
 from matterstack.core.errors import NotFoundError, UsageError
 from matterstack.core.ids import RunId, TaskId
@@ -34,7 +35,7 @@ class _Outcome:
 
 @click.command(short_help="Answer what a task asks.")
 @click.argument("run_id", type=RUN_ID)
-@click.argument("task_id", metavar="TASK")
+@click.argument("task_id", metavar="TASK", shell_complete=propose_tasks)
 @click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="A field of the answer.")
 @click.option("--file", "file", type=click.Path(path_type=Path), help="The whole answer, as JSON.")
 @click.option("--approve", "decision", flag_value="approve", help="Let the graph go on.")

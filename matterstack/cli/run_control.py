@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import asyncclick as click
 
+from matterstack.cli.completion import propose_tasks
 from matterstack.cli.shared_options import RUN_ID, current_root, json_option
 from matterstack.core.ids import RunId, TaskId
 
@@ -57,7 +58,7 @@ async def cancel(context: click.Context, run_id: RunId, reason: str, as_json: bo
 
 @click.command(short_help="Give failed tasks new attempts.")
 @run_argument
-@click.argument("task_ids", metavar="[TASK]...", nargs=-1)
+@click.argument("task_ids", metavar="[TASK]...", nargs=-1, shell_complete=propose_tasks)
 @json_option
 @click.pass_context
 async def retry(context: click.Context, run_id: RunId, task_ids: tuple[str, ...], as_json: bool) -> None:
@@ -71,7 +72,7 @@ async def retry(context: click.Context, run_id: RunId, task_ids: tuple[str, ...]
 
 @click.command(short_help="Give ended tasks new attempts.")
 @run_argument
-@click.argument("task_ids", metavar="TASK...", nargs=-1, required=True)
+@click.argument("task_ids", metavar="TASK...", nargs=-1, required=True, shell_complete=propose_tasks)
 @click.option("--recursive", is_flag=True, help="Also all tasks that depend on them.")
 @json_option
 @click.pass_context

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncclick as click
 
+from matterstack.cli.completion import propose_workspaces
 from matterstack.cli.log_options import LogOptions, log_options
 from matterstack.cli.shared_options import RUN_ID, current_root, json_option
 from matterstack.core.errors import UsageError
@@ -25,7 +26,7 @@ set_option = click.option(
     multiple=True,
     help="Set a config key by its dotted path, such as --set params.n=5 (may be repeated).",
 )
-slug_argument = click.argument("slug", metavar="WORKSPACE")
+slug_argument = click.argument("slug", metavar="WORKSPACE", shell_complete=propose_workspaces)
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:

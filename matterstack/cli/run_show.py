@@ -10,6 +10,7 @@ from pathlib import Path
 
 import asyncclick as click
 
+from matterstack.cli.completion import propose_tasks
 from matterstack.cli.evidence_command import (
     list_imported,
     print_events_of_imported,
@@ -144,7 +145,7 @@ async def tasks(context: click.Context, run_id: RunId, as_json: bool) -> None:
 
 @click.command()
 @run_argument
-@click.argument("task_id", metavar="TASK")
+@click.argument("task_id", metavar="TASK", shell_complete=propose_tasks)
 @click.option("--attempt", type=click.IntRange(min=1), help="Which attempt (default: the last one).")
 @click.option("--stderr", is_flag=True, help="The command's standard error instead of its output.")
 @click.option("--follow", "-f", is_flag=True, help="Go on until the attempt has ended.")

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncclick as click
+from asyncclick.shell_completion import CompletionItem
 
+from matterstack.cli.completion import propose_runs
 from matterstack.core.ids import RunId
 from matterstack.storage.layout import ROOT_VARIABLE, Root, find_root, require_run_id
 
@@ -28,6 +30,12 @@ class RunIdType(click.ParamType[RunId]):
     def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> RunId:  # noqa: ANN401
         """Check its form; a wrong one is a usage error."""
         return require_run_id(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[Any]]:
+        """Propose the runs of the root."""
+        return propose_runs(ctx, param, incomplete)
 
 
 RUN_ID = RunIdType()
