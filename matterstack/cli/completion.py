@@ -33,6 +33,7 @@ def propose_runs(context: click.Context, _parameter: click.Parameter, begun: str
 def propose_tasks(context: click.Context, _parameter: click.Parameter, begun: str) -> Proposals:
     """Tasks that have a folder in the run that was named before: those that have begun, or were asked."""
     run_id = context.params.get("run_id")
+    given = context.params.get("task_ids") or ()
     tasks = {
         task.name
         for run in _run_folders(context)
@@ -40,7 +41,7 @@ def propose_tasks(context: click.Context, _parameter: click.Parameter, begun: st
         for kind in ("tasks", "operators")
         for task in _folders(run / kind)
     }
-    return [CompletionItem(task) for task in sorted(tasks) if task.startswith(begun)]
+    return [CompletionItem(task) for task in sorted(tasks.difference(given)) if task.startswith(begun)]
 
 
 def propose_workspaces(context: click.Context, _parameter: click.Parameter, begun: str) -> Proposals:
