@@ -10,6 +10,8 @@ from pathlib import Path
 import attrs
 import pytest
 
+import matterstack
+
 PROJECT = Path(__file__).parents[1]
 
 
@@ -98,6 +100,20 @@ def test_the_sdist_holds_what_the_wheel_is_built_from(installed: Installed) -> N
         names = {name.partition("/")[2] for name in sdist.getnames()}
     assert {"pyproject.toml", "README.md", "actors/__init__.py", "backends/__init__.py"} <= names
     assert "matterstack/__init__.py" in names
+    assert {"LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"} <= names
+    assert not any(name.startswith(("matterstack/actors", "matterstack/backends")) for name in names)
+
+
+def test_the_wheel_has_the_version_and_the_licence(installed: Installed) -> None:
+    code = "from importlib.metadata import metadata; print(*map(metadata('matterstack').get, {}))"
+    told = installed.run("python", "-I", "-c", code.format(("Version", "License-Expression")))
+    assert told == f"{matterstack.__version__} MIT\n"
+
+
+def test_the_module_is_the_command(installed: Installed) -> None:
+    version = f"matterstack, version {matterstack.__version__}\n"
+    assert installed.run("matterstack", "--version") == version
+    assert installed.run("python", "-m", "matterstack", "--version") == version
 
 
 def test_the_script_is_installed_and_helps(installed: Installed) -> None:

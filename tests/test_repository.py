@@ -2,11 +2,14 @@
 
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+
+import matterstack
 
 PROJECT = Path(__file__).parents[1]
 REQUIREMENTS = {"runtime": [], "demo": ["science"], "test": ["science", "test"]}  # with their extras
@@ -114,3 +117,53 @@ def test_scripts_are_executable_and_parse(name: str) -> None:
 def test_the_gate_is_executable_and_parses() -> None:
     assert (PROJECT / ".ci" / "run").stat().st_mode & 0o111
     subprocess.run(["bash", "-n", ".ci/run"], cwd=PROJECT, check=True)
+
+
+# ---- the way in
+
+
+def test_every_path_and_target_that_contributors_are_sent_to_exists() -> None:
+    text = (PROJECT / "CONTRIBUTING.md").read_text()
+    paths = set(re.findall(r"`((?:[\w.-]+/)+[\w.-]*|[\w-]+\.(?:md|toml))`", text))
+    paths |= set(re.findall(r"\b(?:tests|matterstack|docs)/[\w/.-]+\.(?:py|md)\b", text))
+    assert len(paths) > 20
+    assert [path for path in sorted(paths) if not (PROJECT / path).exists()] == []
+    targets = set(re.findall(r"^([\w-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
+    made = {"".join(found) for found in re.findall(r"^ +make (\w+)|`make (\w+)", text, re.MULTILINE)}
+    assert len(made) >= 3
+    assert made - targets == set()
+
+
+def test_the_hosted_gate_is_the_gate() -> None:
+    text = (PROJECT / ".github" / "workflows" / "ci.yml").read_text()
+    assert re.search(r"^ +- run: bash \.ci/run$", text, re.MULTILINE)
+
+
+def test_the_changelog_tells_of_this_version() -> None:
+    versions = re.findall(r"^## (.+)$", (PROJECT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert versions[0] == "Unreleased" or versions[0].startswith(f"{matterstack.__version__} ")
+    assert any(version.split()[0] == matterstack.__version__ for version in versions)
+
+
+def test_the_licence_is_the_one_that_is_declared() -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    (name,) = project["license-files"]
+    assert project["license"] == "MIT"
+    assert (PROJECT / name).read_text().startswith("MIT License\n")
+
+
+MEASURED = re.compile(r"^Measured on \d{4}-\d\d-\d\d, commit `[0-9a-f]{7,}`( with changes)?, processor .+\.$")
+
+
+def test_every_result_says_when_and_of_what_and_on_what_it_was_measured() -> None:
+    entries = re.split(r"^## ", (PROJECT / "benchmarks" / "RESULTS.md").read_text(), flags=re.MULTILINE)[1:]
+    assert entries
+    assert [entry for entry in entries if not MEASURED.match(entry.splitlines()[2])] == []
+    printed = subprocess.run(
+        [sys.executable, "-m", "benchmarks.circumstances"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert MEASURED.match(printed.stdout.rstrip()) or "commit unknown" in printed.stdout
