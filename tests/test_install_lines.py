@@ -1,10 +1,9 @@
 """Every install line that a document shows works as it stands, in a fresh environment of a fresh clone.
 
-Each is run with the newest build backend of the package index and with the pinned one: people get the first,
-`make` the second.  While both are the same version, one installation proves both.
+Each is run with the newest build backend that the package index has today, which people get, and
+with the pinned one.  While both are the same version, one installation proves both.
 """
 
-import json
 import os
 import re
 import shlex
@@ -12,9 +11,9 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import zipfile
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -117,27 +116,10 @@ def test_every_install_line_of_a_document_is_understood() -> None:
 # ---- the build backends
 
 
-@cache
-def newest_backend() -> str:
-    """The newest version that the package index has today."""
-    report = _done(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--no-deps", "--ignore-installed",
-         "--report", "-", BACKEND],
-        cwd=PROJECT,
-        environment=os.environ,
-    )  # fmt: skip
-    (found,) = json.loads(report)["install"]
-    return str(found["metadata"]["version"])
-
-
 def pinned_backend() -> str:
     """The version that `make demo` and `make test` install."""
     (pin,) = pins("demo")[BACKEND]
     return next(iter(pin.specifier)).version
-
-
-def backends() -> list[str]:
-    return sorted({newest_backend(), pinned_backend()})
 
 
 def floor_backend() -> str:
@@ -155,6 +137,12 @@ class Bench:
     """Where install lines are tried: a clone as somebody has it since a minute ago, and a new environment."""
 
     folder: Path
+    newest_backend: str
+
+    @property
+    def backends(self) -> list[str]:
+        """Versions of the build backend that an install line is tried with."""
+        return sorted({self.newest_backend, pinned_backend()})
 
     @property
     def clone(self) -> Path:
@@ -189,6 +177,8 @@ class Bench:
             # Of builds alone since pip 25.3; before, it is the other one that reaches into builds.
             "PIP_BUILD_CONSTRAINT": str(constraint),
             "PIP_CONSTRAINT": str(constraint),
+            "PIP_FIND_LINKS": str(self.folder / "wheels"),
+            "PIP_NO_INDEX": "1",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "PIP_QUIET": "1",
             # Means "compile nothing", in pip's way of reading negative options: it is a third of the time.
@@ -198,12 +188,25 @@ class Bench:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    """A repository of what is, or would be, committed, and an environment."""
+    """A repository of what is, or would be, committed, an environment, and the newest of what is needed."""
     folder = tmp_path_factory.mktemp("bench")
+    newest = _download(folder / "wheels")
     _clone(folder / "origin")
     _done([sys.executable, "-m", "venv", str(folder / "venv")], PROJECT, os.environ)
     (folder / "venv").rename(folder / "new-venv")
-    return Bench(folder)
+    return Bench(folder, newest)
+
+
+def _download(folder: Path) -> str:
+    """Get what the index offers today, once for all tests; returns the version of the build backend."""
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    needed = [*project["dependencies"], *project["optional-dependencies"]["science"]]
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(folder)]
+    _done([*pip, *needed, BACKEND, "editables"], PROJECT, os.environ)
+    (newest,) = folder.glob(f"{BACKEND}-*.whl")
+    for version in {pinned_backend(), floor_backend()}:
+        _done([*pip, "--no-deps", f"{BACKEND}=={version}"], PROJECT, os.environ)
+    return newest.name.split("-")[1]
 
 
 @pytest.fixture
@@ -255,7 +258,7 @@ def _done(command: list[str], cwd: Path, environment: Mapping[str, str]) -> str:
 
 @pytest.mark.parametrize("line", [*filter(is_understood, shown_lines()), *ALSO])
 def test_an_install_line_works_as_it_stands(line: str, bench: Bench) -> None:
-    for number, backend in enumerate(backends()):
+    for number, backend in enumerate(bench.backends):
         if number:
             bench.clear()
         makes_its_own = "-m venv" in line
@@ -309,7 +312,8 @@ def assert_is_whole(venv: Path, clone: Path | None, backend: str) -> None:
 
 def test_make_demo_installs(bench: Bench) -> None:
     environment = bench.environment(pinned_backend(), Path(sys.base_prefix))
-    del environment["PIP_CONSTRAINT"], environment["PIP_BUILD_CONSTRAINT"]  # it has its own
+    for name in ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT", "PIP_NO_INDEX"):
+        del environment[name]  # it has its own versions
     target = ".venv/installed-for-demo"
     assert target in _done(["make", "--dry-run", "demo"], bench.clone, environment)
     _done(["make", target, f"PYTHON={sys.executable}"], bench.clone, environment)
@@ -337,9 +341,8 @@ def test_every_backend_that_is_allowed_builds_the_same_wheel(bench: Bench, tmp_p
         os.environ,
     )
     (sdist,) = tmp_path.iterdir()
-    built = [(backend, bench.clone) for backend in {*backends(), floor_backend()}] + [
-        (newest_backend(), sdist)
-    ]
+    built = [(backend, bench.clone) for backend in {*bench.backends, floor_backend()}]
+    built += [(bench.newest_backend, sdist)]
     held = []
     for number, (backend, source) in enumerate(built):
         out = tmp_path / str(number)
