@@ -5,14 +5,14 @@ Nothing here waits and nothing is told to anybody: the backend actor asks who ge
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import attrs
 
 from matterstack.actors.seats import Seats
 from matterstack.core.ids import RunId, Token
 from matterstack.core.run.seats import Turns, Want
-from matterstack.storage.claims import Waiting
+from matterstack.storage.claims import RoomInStore, Waiting
 
 
 @attrs.define
@@ -22,7 +22,6 @@ class _Waiting:
     Attributes:
         ready: how many of its tasks could be submitted now.
         room: how many more jobs it may have by its own cap.
-        shares: other engines have seats of the backend, so the store is asked before it gets any.
         deferred: the backend does not take for now what it was given, so it gets nothing more.
     """
 
@@ -30,7 +29,6 @@ class _Waiting:
     cap: int
     ready: int = 0
     room: int = 0
-    shares: bool = False
     deferred: bool = False
 
     def want(self, most: int) -> Want:
@@ -40,8 +38,16 @@ class _Waiting:
 
 @attrs.define
 class Allotment:
-    """The seats of one backend, as this engine knows them."""
+    """The seats of one backend, as this engine knows them.
 
+    Attributes:
+        sharer: its name in the store.
+        is_sharing: others have seats of the backend, so the store is asked before anybody gets any.
+    """
+
+    sharer: str
+    is_sharing: bool = False
+    _room: int = 0
     _seats: Seats = attrs.field(factory=Seats)
     _turns: Turns = attrs.field(factory=Turns)
     _waiting: dict[RunId, _Waiting] = attrs.field(factory=dict)
@@ -86,7 +92,7 @@ class Allotment:
     @property
     def is_wanted(self) -> bool:
         """Whether a run could use a seat."""
-        return any(waiting.want(waiting.cap).seats for waiting in self._waiting.values())
+        return any(want.seats for want in self._wants(0).values())
 
     def defer(self, run: RunId, *, deferred: bool) -> None:
         """Whether the backend leaves attempts of the run lying."""
@@ -94,9 +100,10 @@ class Allotment:
             self._waiting[run].deferred = deferred
 
     def allot(self, most: int | None = None) -> Mapping[RunId, int]:
-        """Give the free seats to the runs that wait, in turn; at most so many."""
-        wants = {run: w.want(w.cap) for run, w in self._waiting.items() if not w.shares}
-        return self._given(self._turns.allot(_least(self._seats.free, most), wants))
+        """Give the free seats to the runs that wait, in turn; at most so many; none while they are shared."""
+        if self.is_sharing:
+            return {}
+        return self._given(_least(self._seats.free, most), self._wants(self._seats.used))
 
     def take_back(self, run: RunId, seats: int) -> None:
         """The backend had no room for what was submitted: that was no turn of the run's."""
@@ -119,58 +126,72 @@ class Allotment:
         if waiting is None:
             return 0
         waiting.room += 1
-        if waiting.shares:
-            # The store decides whether the run has more than its share.
-            own = {run: waiting.want(1)}
-            if not own[run].seats:
-                return 0
-            self.give_back(token)
-            return self._given(self._turns.allot(min(1, self._seats.free), own)).get(run, 0)
-        wants = {other: w.want(w.cap) for other, w in self._waiting.items() if not w.shares}
-        if self._seats.free or self._turns.next(wants) != run:
+        self._room += 1
+        wants = self._wants(0) if self.is_sharing else self._wants(self._seats.used - 1)
+        has_room = self._room > 0 if self.is_sharing else not self._seats.free
+        if not has_room or self._turns.next(wants) != run:
             return 0
         self.give_back(token)
-        return self._given(self._turns.allot(min(1, self._seats.free), wants)).get(run, 0)
+        return self._given(min(1, self._seats.free), wants).get(run, 0)
 
-    def _given(self, given: Mapping[RunId, int]) -> Mapping[RunId, int]:
-        for run, seats in given.items():
-            self._seats.promise(run, seats)
-            self._waiting[run].ready -= seats
-            self._waiting[run].room -= seats
+    def _wants(self, taken: int) -> Mapping[RunId, Want]:
+        """What the runs could use, each by its own cap, of which so many seats are taken."""
+        return {run: waiting.want(waiting.cap - taken) for run, waiting in self._waiting.items()}
+
+    def _given(self, seats: int, wants: Mapping[RunId, Want]) -> Mapping[RunId, int]:
+        given = self._turns.allot(seats, wants)
+        for run, count in given.items():
+            self._seats.promise(run, count)
+            self._waiting[run].ready -= count
+            self._waiting[run].room -= count
+            self._room -= count
         return given
 
     # ---- other engines ----
 
-    def share(self, run: RunId) -> bool:
-        """The store had fewer seats for the run than this mirror; whether that is news."""
-        waiting = self._waiting.get(run)
-        if waiting is None or waiting.shares:
-            return False
-        waiting.shares = True
-        return True
+    def share(self) -> None:
+        """The store had fewer seats for a run than this mirror."""
+        self.is_sharing = True
 
-    def is_sharing(self, run: RunId) -> bool:
-        """Whether the run waits for seats that other engines have."""
-        waiting = self._waiting.get(run)
-        return waiting is not None and waiting.shares
+    @property
+    def runs(self) -> Sequence[RunId]:
+        """Those that attend, whether they want anything or not."""
+        return list(self._waiting)
 
-    def shared(self, run: RunId) -> tuple[Waiting, int]:
-        """What a run waits for that shares, and the cap that holds for it."""
-        waiting = self._waiting[run]
-        want = waiting.want(waiting.cap)
-        return Waiting(run=run, wanted=want.seats, weight=want.weight), waiting.cap
+    @property
+    def cap(self) -> int:
+        """The largest one of the runs that attend."""
+        return max((waiting.cap for waiting in self._waiting.values()), default=0)
 
-    def allot_shared(self, run: RunId, taken: int, most: int | None = None) -> int:
-        """How many seats a run gets, of those that are not taken in the store; at most so many.
+    def waiting(self) -> Sequence[Waiting]:
+        """What there is to ask the store for, on behalf of all runs at once."""
+        wants = {run: want for run, want in self._wants(0).items() if want.seats}
+        return [
+            Waiting(run=run, wanted=want.seats, weight=want.weight, sharer=self.sharer)
+            for run, want in wants.items()
+        ]
 
-        When that is all that the mirror has left, no other engine has any, and sharing is over.
+    def allot_shared(self, found: RoomInStore, promised: int, most: int | None = None) -> Mapping[RunId, int]:
+        """Give the seats that the store has for this sharer to the runs that wait, in turn.
+
+        When nobody else has any or waits for any, sharing is over.
+
+        Args:
+            promised: how many runs had been given when the store was asked: these are not free.
         """
-        waiting = self._waiting[run]
-        left = max(0, waiting.cap - taken)
-        waiting.shares = left < self._seats.free and waiting.want(waiting.cap).seats > 0
-        wants = {run: waiting.want(left)}
-        free = _least(min(left, self._seats.free), most)
-        return self._given(self._turns.allot(free, wants)).get(run, 0)
+        self.is_sharing = not found.alone
+        if not self.is_sharing:
+            return self.allot(most)
+        self._room = found.room.seats - promised
+        wants = self._wants(found.live)
+        if found.room.shared:
+            # One that has no claim counts for nothing in the store: it would be refused.
+            wants = {run: want for run, want in wants.items() if run in found.claimed}
+        return self._given(min(max(0, self._room), _least(self._seats.free, most)), wants)
+
+    def unclaimed(self, found: RoomInStore) -> Sequence[RunId]:
+        """Runs that wait, of which others do not know."""
+        return [run for run, want in self._wants(0).items() if want.seats and run not in found.claimed]
 
 
 def _least(free: int, most: int | None) -> int:

@@ -21,20 +21,21 @@ from matterstack.actors.deferral import Deferral
 from matterstack.actors.mailbox import Mailbox
 from matterstack.actors.outbox import Outbox
 from matterstack.actors.reporting import Reporter
+from matterstack.actors.wakeup import Wakeup
 from matterstack.backends.base import Backend, LiveJob, PreparedAttempt, SubmitReport
 from matterstack.core.errors import BackendError
 from matterstack.core.ids import JobId, RunId, Token
 from matterstack.core.polling import SLOW_S, next_interval_s
 from matterstack.core.run.messages import Observed
 from matterstack.core.states import ENDED_JOBS
-from matterstack.storage.claims import Waiting
+from matterstack.storage.claims import RoomInStore, Waiting
 from matterstack.storage.crash_points import crash_point
 
 logger: Final = logging.getLogger(__name__)
 
 CANCEL_AGAIN_AFTER_S: Final = 10.0
-SHARE_AT_LEAST_S: Final = 1.0
-SHARE_AT_MOST_S: Final = 10.0
+ASK_ANYWAY_S: Final = 2.0
+"""How long to wait for a sign of seats that others left; the death of an engine gives none."""
 GATHER_S: Final = 0.005
 """How long a sign of change may wait for others: what is seen together is stored together."""
 JITTER: Final = 0.1
@@ -63,9 +64,11 @@ class BackendActor:
     backend: Backend
     mailbox: Mailbox[p.BackendMessage]
     attending: dict[RunId, Mailbox[p.RunMessage]]
-    taken_in_store: Callable[[Waiting, int], Awaitable[int]]
+    sharer: str
+    seats_changed: Wakeup
+    room_in_store: Callable[[Sequence[RunId], Sequence[Waiting], int], Awaitable[RoomInStore]]
     reporter: Reporter
-    _allotment: Allotment = attrs.field(factory=Allotment)
+    _allotment: Allotment = attrs.Factory(lambda self: Allotment(self.sharer), takes_self=True)
     _jobs: dict[Token, _Followed] = attrs.field(factory=dict)
     _unresolved: dict[Token, _Unresolved] = attrs.field(factory=dict)
     _submitting: set[Token] = attrs.field(factory=set)
@@ -88,6 +91,7 @@ class BackendActor:
             nursery.start_soon(self._outbox.serve)
             nursery.start_soon(self._learn_limits)
             nursery.start_soon(self._offer_deferred)
+            nursery.start_soon(self._share_with_other_engines)
             for run in list(self.attending):
                 self._outbox.tell(run, p.BackendStarted(self.backend.name))
             while True:
@@ -104,8 +108,8 @@ class BackendActor:
                 self._allotment.want(run, ready, room)
             case p.Submit(run, attempts, granted, denied):
                 self._allotment.unpromise(run, granted)
-                if denied and self._allotment.share(run):
-                    nursery.start_soon(self._share_with_other_engines, run)
+                if denied:
+                    self._allotment.share()
                 self._start_submission(run, attempts, nursery)
             case p.EndJobs(_, tokens):
                 for token in tokens:
@@ -177,6 +181,8 @@ class BackendActor:
     def _allot(self) -> None:
         for run, seats in self._allotment.allot(self._site_room()).items() if self._is_known else ():
             self._grant(run, seats)
+        if self._allotment.is_sharing:
+            self.seats_changed.give()
         if self._waits_for_site():
             self._busy.set()
         self._tell_limit()
@@ -198,21 +204,26 @@ class BackendActor:
         if seats:
             self._outbox.tell(run, p.SeatsGranted(self.backend.name, seats))
 
-    async def _share_with_other_engines(self, run: RunId) -> None:
-        """Ask the store how many seats the others have left, less often while nothing changes."""
-        interval_s = min(max(SHARE_AT_LEAST_S, self.backend.poll_interval_s / 2), SHARE_AT_MOST_S)
-        before = -1
+    async def _share_with_other_engines(self) -> None:
+        """Ask the store, for all runs at once, how many seats the others leave: at each sign of a change."""
         unchanged = 0
-        while self._allotment.is_sharing(run):
-            await trio.sleep(next_interval_s(interval_s, unchanged, 0))
-            if not self._allotment.is_sharing(run):
-                break
-            taken = await self.taken_in_store(*self._allotment.shared(run))
-            unchanged = unchanged + 1 if taken == before else 0
-            before = taken
-            if self._allotment.is_sharing(run):
-                self._grant(run, self._allotment.allot_shared(run, taken, self._site_room()))
-        self._allot()
+        before: RoomInStore | None = None
+        while True:
+            with trio.move_on_after(next_interval_s(ASK_ANYWAY_S, unchanged, 0)):
+                await self.seats_changed.wait()
+            waiting = self._allotment.waiting() if self._is_known and self._allotment.is_sharing else ()
+            if not waiting:
+                await self.seats_changed.wait()
+                self.seats_changed.give()
+                continue
+            promised = self._allotment.promised
+            found = await self.room_in_store(self._allotment.runs, waiting, self._allotment.cap)
+            unchanged = unchanged + 1 if found == before else 0
+            before = found
+            for run, seats in self._allotment.allot_shared(found, promised, self._site_room()).items():
+                self._grant(run, seats)
+            for run in self._allotment.unclaimed(found) if self._allotment.is_sharing else ():
+                self._outbox.tell(run, p.SeatsShort(self.backend.name))
 
     # ---- submission ----
 

@@ -32,6 +32,13 @@ class SeatsGranted:
 
 
 @attrs.frozen
+class SeatsShort:
+    """Others have the seats that this run could use: it should let them know that it waits."""
+
+    backend: BackendName
+
+
+@attrs.frozen
 class Submitted:
     """What became of a `Submit`."""
 
@@ -106,6 +113,7 @@ class PlanAnswered:
 RunMessage: TypeAlias = (
     CommandReady
     | SeatsGranted
+    | SeatsShort
     | Submitted
     | TryAgain
     | Sightings

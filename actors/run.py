@@ -36,7 +36,7 @@ from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
 from matterstack.core.run.apply import Touched, apply
 from matterstack.core.run.decide import decide
-from matterstack.core.run.decide_jobs import room_of
+from matterstack.core.run.decide_jobs import room_of, wanted_seats
 from matterstack.core.run.state import RunState
 from matterstack.storage.claims import claimed_backends
 from matterstack.storage.commands import StoredCommand
@@ -163,6 +163,8 @@ class RunActor:
                     # What the actor before this one was given, the backend took back when that left.
                     if backend in self._handles:
                         granted.append(message)
+                case p.SeatsShort(backend):
+                    await self._claim(backend)
                 case p.CommandReady(command):
                     inputs.extend(self._take_command(command))
                 case p.BackendStarted(backend):
@@ -207,7 +209,7 @@ class RunActor:
                 yield from collected
             case p.PlanAnswered():
                 yield from self._after_planning(message)
-            case p.SeatsGranted() | p.CommandReady() | p.BackendStarted() | p.Attended():
+            case p.SeatsGranted() | p.SeatsShort() | p.CommandReady() | p.BackendStarted() | p.Attended():
                 raise InvariantError(f"{type(message).__name__} is no report")
 
     def _after_submission(self, message: p.Submitted) -> Iterable[m.Message]:
@@ -293,7 +295,7 @@ class RunActor:
         if facts or outcomes:
             stored = [(at, fact) for fact in facts]
             await self.services.journal.append(
-                make_append(self._state, self.epoch, stored, touched, outcomes)
+                make_append(self._state, self.epoch, stored, touched, outcomes, self._sharers())
             )
         return facts
 
@@ -483,6 +485,27 @@ class RunActor:
             if want != self._told_wants.get(backend):
                 self._told_wants[backend] = want
                 await handle.mailbox.put(p.Want(self.run_id, *want))
+
+    def _sharers(self) -> dict[BackendName, str]:
+        return {backend: handle.sharer for backend, handle in self._handles.items()}
+
+    async def _claim(self, backend: BackendName) -> None:
+        """Let other engines know that this run waits for seats."""
+        wanted = wanted_seats(self._state, backend)
+        if backend in self._claimed or not wanted or self._may_not_submit(backend):
+            return
+        self._claimed.add(backend)
+        claimed = Append(
+            run_id=self.run_id,
+            epoch=self.epoch,
+            facts=(),
+            claims={backend: wanted},
+            claimed_at=max(self.services.runtime.now(), self._state.updated_at),
+            weight=self._state.priority,
+            sharers=self._sharers(),
+        )
+        await self.services.journal.append(claimed)
+        self._handles[backend].seats_changed.give()
 
     async def _drop_claim(self, backend: BackendName) -> None:
         """Other engines need leave no seats for this run."""

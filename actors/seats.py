@@ -26,6 +26,11 @@ class Seats:
         return max(0, int(self._limiter.available_tokens))
 
     @property
+    def used(self) -> int:
+        """Seats that attempts have, and those that are kept for runs."""
+        return int(self._limiter.borrowed_tokens)
+
+    @property
     def promised(self) -> int:
         """Seats that are kept for runs."""
         return sum(len(kept) for kept in self._promises.values())

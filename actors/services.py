@@ -13,6 +13,7 @@ from matterstack.actors.mailbox import Mailbox
 from matterstack.actors.planner import Planner
 from matterstack.actors.protocol import Attend, BackendMessage, Leave, Want
 from matterstack.actors.runtime import Runtime
+from matterstack.actors.wakeup import Wakeup
 from matterstack.backends.base import Backend
 from matterstack.core.errors import ActorEndedError, MailboxFullError
 from matterstack.core.ids import BackendName, RunId
@@ -23,10 +24,17 @@ from matterstack.storage.layout import Root
 
 @attrs.frozen
 class BackendHandle:
-    """A backend and the mailbox of its actor."""
+    """A backend and the mailbox of its actor.
+
+    Attributes:
+        sharer: what the store calls the one who shares its seats out in this engine.
+        seats_changed: the sign that other engines may have left some.
+    """
 
     backend: Backend
     mailbox: Mailbox[BackendMessage]
+    sharer: str
+    seats_changed: Wakeup = attrs.field(factory=Wakeup)
 
     def leave(self, run: RunId) -> None:
         """Say that a run has gone.  When nobody can take that in, nobody needs to know."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -50,7 +51,7 @@ from matterstack.core.run.facts import Fact
 from matterstack.core.run.messages import Collected, Fail, Message, Settle
 from matterstack.core.run.state import RunState
 from matterstack.storage.backend_reports import blank_report, definition_of
-from matterstack.storage.claims import Waiting, seats_taken
+from matterstack.storage.claims import RoomInStore, Waiting, room_in_store
 from matterstack.storage.commands import open_commands
 from matterstack.storage.commit_reports import no_commits
 from matterstack.storage.crash_points import crash_point
@@ -127,6 +128,8 @@ class Engine:
             anyway_s = min(anyway_s, SWEEP_INTERVAL_S)
         swept_at = -math.inf
         async for _ in Changes(partial(self._read, data_version), pace, at_least_every_s=anyway_s):
+            for handle in self._handles.values():
+                handle.seats_changed.give()
             unfinished = await wait_for_room("the engine", partial(self._look, run_ids))
             if until_done and not unfinished and not self._is_driving():
                 return
@@ -283,17 +286,28 @@ class Engine:
         key = f"{name} {definition}"
         if key not in self._handles:
             backend = self.make_backend(name, config)
-            handle = BackendHandle(backend, Mailbox(f"backend {name}"))
+            sharer = f"{os.getpid()}.{self.number}.{len(self._handles)}"
+            handle = BackendHandle(backend, Mailbox(f"backend {name}"), sharer)
             attending: dict[RunId, Mailbox[RunMessage]] = {}
             blank = blank_report(name, definition, self.number)
             fresh_s = max(min(STATISTICS_S, backend.poll_interval_s), self.runtime.report_pause_s)
             reporter = Reporter(self.root, self.runtime, blank, statistics_s=fresh_s)
 
-            async def taken(waiting: Waiting, cap: int) -> int:
-                return await self._read(seats_taken, self.root, name, waiting, cap)
+            async def room(runs: Sequence[RunId], waiting: Sequence[Waiting], cap: int) -> RoomInStore:
+                now = self.runtime.now()
+                return await self._read(room_in_store, self.root, name, runs, waiting, cap, now)
 
             async def start() -> None:
-                await BackendActor(backend, handle.mailbox, attending, taken, reporter).serve()
+                actor = BackendActor(
+                    backend=backend,
+                    mailbox=handle.mailbox,
+                    attending=attending,
+                    sharer=sharer,
+                    seats_changed=handle.seats_changed,
+                    room_in_store=room,
+                    reporter=reporter,
+                )
+                await actor.serve()
 
             self._handles[key] = handle
             self._actors.start_soon(about_backend(name, reporter.serve))

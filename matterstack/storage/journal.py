@@ -15,8 +15,16 @@ from matterstack.core.ids import BackendName, RunId, UtcTime
 from matterstack.core.run.apply import Touched
 from matterstack.core.run.decide_jobs import wanted_seats
 from matterstack.core.run.facts import AttemptPrepared, Fact, JobEnded, SubmissionRefused, SubmissionWithdrawn
+from matterstack.core.run.seats import Room
 from matterstack.core.run.state import RunState
-from matterstack.storage.claims import Waiting, drop_claims, left_to_others, make_claim, serve_claims
+from matterstack.storage.claims import (
+    Waiting,
+    begin_turn,
+    drop_claims,
+    make_claim,
+    room_for,
+    serve_claims,
+)
 from matterstack.storage.codec import dumps
 from matterstack.storage.crash_points import crash_point
 from matterstack.storage.fact_codec import encode_fact
@@ -38,7 +46,6 @@ from matterstack.storage.snapshot import (
 
 ENDS = (JobEnded, SubmissionRefused, SubmissionWithdrawn)
 _INSERT_EVENT = "INSERT INTO events (run_id, at, type, data) VALUES (?, ?, ?, ?)"
-_COUNT_LIVE = "SELECT count(*) FROM attempts WHERE backend = ? AND ended_at IS NULL"
 
 
 @attrs.frozen(kw_only=True)
@@ -51,7 +58,9 @@ class Append:
             backends on which they prepare any.
         wanted: how many seats more the run could use after them: of those backends, and of others on which
             it has stopped waiting.
+        claims: how many seats it waits for on backends where there are none for now, since ``claimed_at``.
         weight: of the run, where seats are shared out.
+        sharers: who shares the seats of each backend out to it.
         may_submit: whether the run submits anything after them.
         outcomes: what to answer to commands that they carry out, by command id.
     """
@@ -66,9 +75,21 @@ class Append:
     attempts: Sequence[Row] = ()
     seats: Mapping[BackendName, tuple[int, int]] = attrs.field(factory=dict)
     wanted: Mapping[BackendName, int] = attrs.field(factory=dict)
+    claims: Mapping[BackendName, int] = attrs.field(factory=dict)
+    claimed_at: UtcTime = UtcTime("")
     weight: int = 1
+    sharers: Mapping[BackendName, str] = attrs.field(factory=dict)
     may_submit: bool = True
     outcomes: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+
+    def waiting(self, backend: BackendName, wanted: int) -> Waiting:
+        """What the run waits for on a backend."""
+        sharer = self.sharers.get(backend, "")
+        return Waiting(run=self.run_id, wanted=wanted, weight=self.weight, sharer=sharer)
+
+    def prepared(self, backend: BackendName) -> int:
+        """How many attempts it prepares on a backend."""
+        return sum(isinstance(fact, AttemptPrepared) and fact.backend == backend for _, fact in self.facts)
 
 
 def make_append(
@@ -77,6 +98,7 @@ def make_append(
     facts: Sequence[tuple[UtcTime, Fact]],
     touched: Touched,
     outcomes: Mapping[str, Mapping[str, Any]] | None = None,
+    sharers: Mapping[BackendName, str] | None = None,
 ) -> Append:
     """Bundle facts with the rows that they touched, as ``state`` has them now."""
     more: Counter[BackendName] = Counter()
@@ -102,6 +124,7 @@ def make_append(
         seats=seats,
         wanted={backend: wanted_seats(state, backend) for backend in prepares},
         weight=state.priority if prepares else 1,
+        sharers=sharers or {},
         may_submit=state.may_submit,
         outcomes=outcomes or {},
     )
@@ -136,9 +159,39 @@ def commit(
 
 
 def _append(connection: sqlite3.Connection, root: Root, append: Append) -> int | MatterStackError:
-    refusal = _refusal(connection, root, append)
+    """Store one append, or say why it is left out; what another process may have changed is looked at first."""
+    refusal = _lost_lease(connection, append)
     if refusal is not None:
         return refusal
+    at = append.facts[-1][0] if append.facts else UtcTime("")
+    rooms: dict[BackendName, Room] = {}
+    for backend, (more, cap) in append.seats.items():
+        wanted = append.prepared(backend) + append.wanted.get(backend, 0)
+        waiting = append.waiting(backend, wanted)
+        rooms[backend] = room = room_for(connection, root, backend, waiting, cap, at)
+        if more > room.seats:
+            make_claim(connection, backend, waiting, at)
+            live = cap - room.free
+            ends = append.prepared(backend) - more
+            return CapReachedError(backend, live + room.seats, live - ends)
+    _store(connection, append)
+    _note_claims(connection, append, rooms, at)
+    last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+    return int(last[0]) if last else 0
+
+
+def _lost_lease(connection: sqlite3.Connection, append: Append) -> MatterStackError | None:
+    if append.epoch is None:
+        return None
+    row = connection.execute("SELECT lease_epoch FROM runs WHERE run_id = ?", (append.run_id,)).fetchone()
+    if row is None:
+        return NotFoundError(f"run {append.run_id} is not in the store any more")
+    if row[0] != append.epoch:
+        return LeaseLostError(f"run {append.run_id} was taken over by another engine")
+    return None
+
+
+def _store(connection: sqlite3.Connection, append: Append) -> None:
     for at, fact in append.facts:
         connection.execute(_INSERT_EVENT, (append.run_id, at, *encode_fact(fact)))
     if append.run is not None:
@@ -147,37 +200,25 @@ def _append(connection: sqlite3.Connection, root: Root, append: Append) -> int |
     connection.executemany(UPDATE_TASK, append.tasks)
     connection.executemany(INSERT_ATTEMPT, append.new_attempts)
     connection.executemany(UPDATE_ATTEMPT, append.attempts)
-    if append.run is not None and not append.may_submit:
-        drop_claims(connection, append.run_id)
-    elif append.wanted:
-        at = append.facts[-1][0] if append.facts else UtcTime("")
-        serve_claims(connection, append.run_id, append.wanted, at)
     for command_id, outcome in append.outcomes.items():
         connection.execute(
             "UPDATE commands SET outcome = ? WHERE id = ? AND outcome IS NULL", (dumps(outcome), command_id)
         )
-    last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
-    return int(last[0]) if last else 0
 
 
-def _refusal(connection: sqlite3.Connection, root: Root, append: Append) -> MatterStackError | None:
-    """Check, before anything is written, what another process may have changed."""
-    if append.epoch is not None:
-        row = connection.execute("SELECT lease_epoch FROM runs WHERE run_id = ?", (append.run_id,)).fetchone()
-        if row is None:
-            return NotFoundError(f"run {append.run_id} is not in the store any more")
-        if row[0] != append.epoch:
-            return LeaseLostError(f"run {append.run_id} was taken over by another engine")
-    for backend, (wanted, cap) in append.seats.items():
-        (live,) = connection.execute(_COUNT_LIVE, (backend,)).fetchone()
-        prepared = sum(isinstance(f, AttemptPrepared) and f.backend == backend for _, f in append.facts)
-        more = prepared + append.wanted.get(backend, 0)
-        waiting = Waiting(run=append.run_id, wanted=more, weight=append.weight)
-        left = cap - left_to_others(connection, root, backend, waiting, cap)
-        if live + wanted > cap:
-            left = cap
-        elif live + wanted <= left:
-            continue
-        make_claim(connection, backend, waiting, append.facts[-1][0])
-        return CapReachedError(backend, left, live)
-    return None
+def _note_claims(
+    connection: sqlite3.Connection, append: Append, rooms: Mapping[BackendName, Room], at: UtcTime
+) -> None:
+    """Say what the run still waits for, and whose turn it is where seats go from one to the other."""
+    if append.run is not None and not append.may_submit:
+        drop_claims(connection, append.run_id)
+        return
+    for backend, room in rooms.items():
+        more, _ = append.seats[backend]
+        sharer = append.sharers.get(backend)
+        if sharer and room.shared and room.live + more > room.whole:
+            begin_turn(connection, backend, sharer, at)
+    in_turn = [backend for backend, room in rooms.items() if room.shared and append.sharers.get(backend)]
+    serve_claims(connection, append.run_id, append.wanted, at, in_turn)
+    for backend, wanted in append.claims.items():
+        make_claim(connection, backend, append.waiting(backend, wanted), append.claimed_at)

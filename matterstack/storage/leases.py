@@ -84,15 +84,15 @@ def _write_holder(connection: sqlite3.Connection, run_id: RunId) -> int | None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         holder = lease_holder(connection, run_id)
-        row = (
-            None
-            if holder is not None and not holder.is_on(me)
-            else connection.execute(
+        row = None
+        if holder is None or holder.is_on(me):
+            row = connection.execute(
                 "UPDATE runs SET lease_epoch = lease_epoch + 1, "
                 "lease_host = ?, lease_boot_id = ?, lease_pid = ? WHERE run_id = ? RETURNING lease_epoch",
                 (me.host, me.boot_id, me.pid, run_id),
             ).fetchone()
-        )
+            # Seats that the former holder waited for are nothing that this one waits for.
+            connection.execute("DELETE FROM claims WHERE run_id = ?", (run_id,))
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

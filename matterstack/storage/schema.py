@@ -109,6 +109,10 @@ MIGRATIONS: Final = (
         PRIMARY KEY (backend, run_id)
     ) WITHOUT ROWID
     """,
+    """
+    ALTER TABLE claims ADD COLUMN sharer TEXT NOT NULL DEFAULT '';
+    ALTER TABLE claims ADD COLUMN turn_at TEXT NOT NULL DEFAULT ''
+    """,
 )
 """One script per version, the first one making version 1.  A released script is never changed."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 
 import attrs
 
@@ -75,6 +77,8 @@ class Claim:
         live: seats that it has.
         wanted: how many more it could use now.
         served_at: when it got one last; of a claim that is new, when that was made.
+        sharer: who shares seats out to it: one backend of one engine; empty for nobody but itself.
+        turn_at: when the last turn of its sharer on its account began; empty when none did.
     """
 
     run: RunId
@@ -82,35 +86,127 @@ class Claim:
     wanted: int
     weight: int
     served_at: str
+    sharer: str = ""
+    turn_at: str = ""
+
+    @property
+    def group(self) -> str:
+        """Claims of one group never stand in each other's way: who shares out decides between them."""
+        return self.sharer or self.run
 
 
-def shares(seats: int, claims: Sequence[Claim]) -> dict[RunId, int]:
-    """Divide seats by weight; nobody gets more than it can use.
+@attrs.frozen
+class Turn:
+    """A stretch of time: whose turn began in it goes first, so that a seat does not change hands at once."""
+
+    since: str
+    until: str
+
+    def has(self, claim: Claim) -> bool:
+        """Whether the turn of the claim goes on."""
+        return self.since < claim.turn_at <= self.until
+
+
+@attrs.frozen
+class Share:
+    """What one sharer is due.
+
+    Attributes:
+        seats: how many, now.
+        whole: how many of these are due to it at all times; what is above goes from one to the other in turn.
+    """
+
+    seats: int
+    whole: int
+
+
+def shares(seats: int, claims: Sequence[Claim], turn: Turn | None = None) -> dict[str, Share]:
+    """Divide seats by weight; nobody gets more than it can use.  O(claims x distinct limits).
 
     What is left after whole seats goes, one by one, to those that have waited longest: so that also where
-    there are fewer seats than runs, each gets its turn.
+    there are fewer seats than claims, each gets its turn.  A turn that goes on is not taken away.
 
     >>> one = Claim(run=RunId("a"), live=8, wanted=90, weight=1, served_at="2")
-    >>> shares(8, [one, attrs.evolve(one, run=RunId("b"), live=0, served_at="1")])
-    {'a': 4, 'b': 4}
-    >>> shares(1, [one, attrs.evolve(one, run=RunId("b"), live=0, served_at="1")])
-    {'a': 0, 'b': 1}
+    >>> due = shares(8, [one, attrs.evolve(one, run=RunId("b"), live=0, served_at="1")])
+    >>> due["a"].seats, due["b"].seats
+    (4, 4)
+    >>> due = shares(1, [one, attrs.evolve(one, run=RunId("b"), live=0, served_at="1")])
+    >>> due["a"].seats, due["b"].seats
+    (0, 1)
     """
-    given: dict[RunId, int] = {}
-    left, open_claims = seats, list(claims)
+    exact: dict[str, Fraction] = {}
+    for claim, part in _parts(seats, claims):
+        exact[claim.group] = exact.get(claim.group, Fraction(0)) + part
+    due = {group: int(part) for group, part in exact.items()}
+    over = int(sum(exact.values()) - sum(due.values()))
+    in_turn = sorted(claims, key=lambda c: (turn is None or not turn.has(c), c.served_at, c.run))
+    for claim in in_turn:
+        if over and due[claim.group] == int(exact[claim.group]) != exact[claim.group]:
+            due[claim.group] += 1
+            over -= 1
+    return {group: Share(count, int(exact[group])) for group, count in due.items()}
+
+
+def _parts(seats: int, claims: Sequence[Claim]) -> Iterator[tuple[Claim, Fraction]]:
+    """Fractions of seats by weight, where what some cannot use goes to the others."""
+    left, open_claims = Fraction(seats), list(claims)
     while open_claims:
         per_weight = left / sum(claim.weight for claim in open_claims)
-        sated = [c for c in open_claims if c.live + c.wanted <= per_weight * c.weight]
-        if not sated:
-            break
-        for claim in sated:
-            given[claim.run] = claim.live + claim.wanted
-            left -= given[claim.run]
-            open_claims.remove(claim)
-    if open_claims:
-        per_weight = left / sum(claim.weight for claim in open_claims)
-        given.update((claim.run, int(per_weight * claim.weight)) for claim in open_claims)
-        left -= sum(given[claim.run] for claim in open_claims)
-    for claim in sorted(open_claims, key=lambda c: (c.served_at, c.run))[: max(0, left)]:
-        given[claim.run] += 1
-    return {claim.run: given[claim.run] for claim in claims}
+        hungry = [c for c in open_claims if c.live + c.wanted > per_weight * c.weight]
+        if len(hungry) == len(open_claims):
+            yield from ((claim, per_weight * claim.weight) for claim in open_claims)
+            return
+        for claim in open_claims:
+            if claim.live + claim.wanted <= per_weight * claim.weight:
+                left -= claim.live + claim.wanted
+                yield claim, Fraction(claim.live + claim.wanted)
+        open_claims = hungry
+
+
+@attrs.frozen
+class Room:
+    """What one sharer may take.
+
+    Attributes:
+        seats: how many more; below zero, so many must become free before it takes one.
+        free: how many are free, for anybody.
+        kept: how many free seats it leaves to others.
+        live: how many it has.
+        whole: how many it may have at all times, however long others have waited.
+        shared: whether others wait.
+    """
+
+    seats: int
+    free: int
+    kept: int
+    live: int
+    whole: int
+    shared: bool
+
+
+def room_of(group: str, cap: int, live: int, claims: Sequence[Claim], turn: Turn | None = None) -> Room:
+    """How many seats a sharer may take beside those that it has.
+
+    As many as are free up to its share, and above that what the others' shares leave.  The first of these
+    lets nobody wait for a seat until all others have theirs: where somebody has more than its share, there
+    are not enough for everybody.
+
+    Args:
+        group: the sharer; some of the claims are its own.
+        live: seats that are taken, by anybody.
+
+    >>> full = Claim(run=RunId("a"), live=3, wanted=9, weight=1, served_at="1")
+    >>> both = [attrs.evolve(full, run=RunId(run), live=0) for run in "bc"]
+    >>> [room_of(group, 4, 3, [full, *both]).seats for group in "abc"]
+    [-1, 1, 1]
+    """
+    free = cap - live
+    beside = live - sum(claim.live for claim in claims)
+    due = shares(max(0, cap - beside), claims, turn)
+    has: Counter[str] = Counter()
+    for claim in claims:
+        has[claim.group] += claim.live
+    kept = sum(max(0, share.seats - has[other]) for other, share in due.items() if other != group)
+    mine = due.get(group, Share(0, 0))
+    seats = max(min(free, mine.seats - has[group]), free - kept)
+    return Room(seats, free, kept, has[group], mine.whole, any(other != group for other in due))
