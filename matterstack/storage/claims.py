@@ -10,7 +10,7 @@ counts for nothing.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -49,7 +49,7 @@ class Waiting:
 
     Attributes:
         wanted: how many seats it could use beside those that it has.
-        sharer: who shares seats out to it, as `matterstack.core.seats.Claim` has it.
+        sharer: who shares seats out to it, as `matterstack.core.run.seats.Claim` has it.
     """
 
     run: RunId
@@ -70,7 +70,7 @@ class RoomInStore:
 
     room: Room
     live: int
-    claimed: Set[RunId]
+    claimed: Collection[RunId]
     alone: bool
 
 
@@ -96,7 +96,7 @@ def room_in_store(
     known = [one for one in waiting if one.run in claims]
     room = _room(root, known or waiting[:1], cap, live, claims, now)
     alone = not room.shared and set(live) <= set(runs)
-    return RoomInStore(room, sum(live.values()), claims.keys(), alone)
+    return RoomInStore(room, sum(live.values()), frozenset(claims), alone)
 
 
 def room_for(

@@ -6,7 +6,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -44,6 +44,7 @@ from matterstack.storage.snapshot import (
     task_row,
 )
 
+NO_TIME: Final = UtcTime("")
 ENDS = (JobEnded, SubmissionRefused, SubmissionWithdrawn)
 _INSERT_EVENT = "INSERT INTO events (run_id, at, type, data) VALUES (?, ?, ?, ?)"
 
@@ -76,7 +77,7 @@ class Append:
     seats: Mapping[BackendName, tuple[int, int]] = attrs.field(factory=dict)
     wanted: Mapping[BackendName, int] = attrs.field(factory=dict)
     claims: Mapping[BackendName, int] = attrs.field(factory=dict)
-    claimed_at: UtcTime = UtcTime("")
+    claimed_at: UtcTime = NO_TIME
     weight: int = 1
     sharers: Mapping[BackendName, str] = attrs.field(factory=dict)
     may_submit: bool = True
@@ -159,11 +160,11 @@ def commit(
 
 
 def _append(connection: sqlite3.Connection, root: Root, append: Append) -> int | MatterStackError:
-    """Store one append, or say why it is left out; what another process may have changed is looked at first."""
+    """Store one append, or say why it is left out: what another process has changed is looked at first."""
     refusal = _lost_lease(connection, append)
     if refusal is not None:
         return refusal
-    at = append.facts[-1][0] if append.facts else UtcTime("")
+    at = append.facts[-1][0] if append.facts else NO_TIME
     rooms: dict[BackendName, Room] = {}
     for backend, (more, cap) in append.seats.items():
         wanted = append.prepared(backend) + append.wanted.get(backend, 0)
