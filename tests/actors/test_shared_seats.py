@@ -1,4 +1,4 @@
-"""Two engines on one root whose runs wait for the same seats: what is asked, what is refused, how long it takes."""
+"""Two engines whose runs wait for the same seats: what is asked, what is refused, how long it takes."""
 
 from __future__ import annotations
 
