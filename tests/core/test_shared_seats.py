@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import attrs
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,10 +13,10 @@ from matterstack.core.run.seats import Claim, Turn, room_of, shares
 NOW = Turn(since="50", until="60")
 
 
-def claim(run: str, sharer: str, live: int = 0, wanted: int = 100, **options: object) -> Claim:
+def claim(run: str, sharer: str, live: int = 0, wanted: int = 100, **options: Any) -> Claim:
     """A claim of a run that has waited since the beginning."""
-    plain = Claim(run=RunId(run), live=live, wanted=wanted, weight=1, served_at="0", sharer=sharer)
-    return attrs.evolve(plain, **options)
+    usual = {"weight": 1, "served_at": "0", **options}
+    return Claim(run=RunId(run), live=live, wanted=wanted, sharer=sharer, **usual)
 
 
 def test_runs_of_one_sharer_leave_nothing_to_each_other() -> None:
