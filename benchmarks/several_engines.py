@@ -78,7 +78,7 @@ class Work:
         return f"{self.count} x {task}, poll {self.poll_interval_s:g} s"
 
 
-WORK: Final = (Work(0, 1, 100), Work(0, 30, 100), Work(0.5, 1, 15), Work(0.5, 30, 15), Work(3, 5, 4))
+WORK: Final = (Work(0, 1, 50), Work(0, 30, 50), Work(0.5, 1, 10), Work(0.5, 30, 10), Work(3, 5, 2))
 
 
 def wait_until(predicate: Callable[[], bool], what: str) -> None:
@@ -166,6 +166,7 @@ def main() -> int:
         for turn in range(options.rounds):
             for number, ((work, engines), times) in enumerate(took.items()):
                 times.append(measure(Path(top) / f"{turn}-{number}", work, engines, options))
+                print(f"{work}: {engines} engines, {times[-1]:.1f} s", file=sys.stderr, flush=True)
     return _report(options, {key: statistics.median(times) for key, times in took.items()})
 
 
