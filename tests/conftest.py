@@ -10,6 +10,7 @@ import pytest
 pytest.register_assert_rewrite("tests.support")
 
 pytest_plugins = [
+    "tests.tiers",
     "tests.slurm_fixtures",
     "tests.sshd_fixtures",
     "tests.command_fixtures",

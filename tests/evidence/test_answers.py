@@ -66,6 +66,7 @@ def test_an_answer_is_kept_with_its_question_and_who_gave_it(asked: Stage) -> No
     assert verify_bundle(bundle.path, asked.root) == []
 
 
+@pytest.mark.usefixtures("processes")
 def test_who_answered_is_the_agent_of_the_action_in_the_crate(asked: Stage) -> None:
     bundle = export(asked.root)
     entities = graph(bundle.path)

@@ -56,6 +56,7 @@ def test_large_outputs_are_in_the_archive_beside_the_bundle(root: Root, tmp_path
     assert (folder / "outputs" / "odd.1" / "two\nlines.dat").read_bytes() == b"two\nlines.dat"
 
 
+@pytest.mark.usefixtures("processes")
 def test_an_archive_is_the_same_again_and_in_a_root_copied_elsewhere(root: Root, tmp_path: Path) -> None:
     first = made(root, tmp_path / "1.zip", copy_below_bytes=50)
     second = made(root, tmp_path / "2.zip", copy_below_bytes=50)

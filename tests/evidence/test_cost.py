@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from matterstack.evidence.contents import closing_files, copied_files, derived_files, payload_file
 from matterstack.evidence.history import fold_events, parse_lines
 from matterstack.evidence.presentation import View
@@ -40,6 +42,7 @@ def test_the_cost_of_a_bundle_grows_linearly_with_its_tasks(tmp_path: Path) -> N
     assert 0.8 < second / first < 1.2
 
 
+@pytest.mark.usefixtures("processes")
 def test_ten_thousand_tasks_need_less_memory_than_promised(tmp_path: Path) -> None:
     peak = peak_kib(EXPORT, str(crowd(tmp_path / "root", PROMISED).path), RUN_ID)
     assert 1 << 16 < peak < MOST_MIB * 1024, f"{peak} KiB"

@@ -66,6 +66,7 @@ def test_a_removed_report_is_gone_and_can_be_removed_again(root: Root) -> None:
     assert [r.definition for r in read_reports(root)] == ["another"]
 
 
+@pytest.mark.usefixtures("processes")
 def test_what_a_killed_engine_left_is_not_shown_and_cleaned(root: Root) -> None:
     program = (
         "import os, signal, sys; from pathlib import Path\n"

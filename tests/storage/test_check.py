@@ -162,6 +162,7 @@ def test_an_empty_store_is_proved(place: Place) -> None:
     assert place.problems() == []
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_store_whose_writer_was_killed_is_proved(place: Place) -> None:
     stored = StoredRun.create(place.connection, place.root)
     place.root.run_folder("demo", RUN_ID).path.mkdir(parents=True)

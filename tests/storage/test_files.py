@@ -62,6 +62,7 @@ def test_a_durable_write_syncs_the_file_then_renames_it_then_syncs_the_folder(
     assert steps == [("file", False), ("folder", True)]
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_durable_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "x" / "config.json"
     with pytest.raises(FileNotFoundError):
@@ -79,6 +80,7 @@ def test_a_durable_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     assert path.read_bytes() == b"old"
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_derived_file_is_never_silently_cut_short(tmp_path: Path) -> None:
     """write(2) takes what still fits, and tells by its return value only."""
     script = (

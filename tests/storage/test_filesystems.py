@@ -163,6 +163,7 @@ writer.write(Root(Path(sys.argv[1])), RunId(sys.argv[2]))
 """
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_writer_that_is_killed_loses_nothing_that_it_acknowledged(
     network: sqlite3.Connection, root: Root
 ) -> None:
@@ -184,6 +185,7 @@ def test_a_writer_that_is_killed_loses_nothing_that_it_acknowledged(
     assert modes(network) == ("delete", EXTRA)
 
 
+@pytest.mark.usefixtures("processes")
 def test_two_processes_write_in_turn(network: sqlite3.Connection, root: Root) -> None:
     stored = StoredRun.create(network, root)
     assert stored.lease is not None

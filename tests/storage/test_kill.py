@@ -6,6 +6,8 @@ import subprocess
 import sys
 from random import Random
 
+import pytest
+
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import acquire_lease, is_held, lease_holder
 from tests.support.stored import StoredRun, assert_snapshot_is_fold
@@ -14,6 +16,7 @@ KILLS = 20
 MOST_ACKNOWLEDGED = 60
 
 
+@pytest.mark.usefixtures("processes")
 def test_no_acknowledged_append_is_lost_over_many_kills(connection: sqlite3.Connection, root: Root) -> None:
     stored = StoredRun.create(connection, root)
     run_id = stored.run_id
@@ -49,6 +52,7 @@ def _write_and_kill(root: Root, run_id: str, after: int) -> list[int]:
     return acknowledged
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_lease_of_a_killed_process_is_free_at_once_though_its_name_is_still_in_the_row(
     connection: sqlite3.Connection, root: Root
 ) -> None:

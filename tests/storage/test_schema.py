@@ -129,6 +129,7 @@ except StoreError as error:
 """
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("room_bytes", [0, 5000, 20_000])
 def test_a_store_that_cannot_be_written_in_full_says_so_and_is_made_whole_later(
     root: Root, room_bytes: int
@@ -174,6 +175,7 @@ def test_a_store_that_another_process_is_just_making_is_waited_for(
         assert len(waits) == 1
 
 
+@pytest.mark.usefixtures("processes")
 def test_processes_that_make_the_store_at_the_same_time_all_get_it(root: Root) -> None:
     script = (
         "import sys; from pathlib import Path; from matterstack.storage.schema import open_database;"
