@@ -14,7 +14,7 @@ from matterstack.core.ids import RunId
 from matterstack.core.states import RunStatus
 from matterstack.engine import Engine
 from tests.support.engine import World, flat, make_world, on_virtual_clock
-from tests.support.fake_backend import Behaviour
+from tests.support.fake_backend import Behaviour, FakeJob
 
 DURATIONS_S = (7.0, 11.0, 13.0, 17.0)
 
@@ -64,6 +64,7 @@ async def test_twenty_runs_under_one_cap_complete_their_tasks_side_by_side(world
             await trio.sleep(60)
             samples.append(completed(world, runs))
         await world.until_ended(*runs)
+    assert {world.status(run) for run in runs} == {RunStatus.COMPLETED}
     while_all_were_active = [counts for counts in samples if max(counts) < 50]
     since_then = [
         [now - then for then, now in zip(begun, counts, strict=True)] for counts in while_all_were_active
@@ -73,8 +74,24 @@ async def test_twenty_runs_under_one_cap_complete_their_tasks_side_by_side(world
     assert max(max(counts) - min(counts) for counts in since_then) <= 3
     assert min(jain(counts) for counts in while_all_were_active if min(counts) >= 10) >= 0.95
     assert len(while_all_were_active) >= 15
+    assert_started_alike(world, runs)
     assert world.cluster.most_live == 8
     world.check()
+
+
+def assert_started_alike(world: World, runs: Sequence[RunId]) -> None:
+    """As many jobs of each were started, after each job but for the first hundred, while all were active."""
+    by_run = {run: [job.submitted_at for job in world.cluster.jobs if job.run_id == run] for run in runs}
+    all_active = max(times[0] for times in by_run.values())
+    first_done = min(times[-1] for times in by_run.values())
+    while_active = [job for job in world.cluster.jobs if all_active < job.submitted_at < first_done]
+    got: Counter[RunId] = Counter()
+    for job in while_active:
+        got[job.run_id] += 1
+        if got.total() >= 100:
+            index = jain([got[run] for run in runs])
+            assert index >= 0.95, f"{index:.3f} after {got.total()} jobs: {sorted(got.values())}"
+    assert got.total() >= 500, "too few of the jobs were started while all runs were active"
 
 
 @on_virtual_clock
@@ -88,6 +105,11 @@ async def test_a_run_of_priority_three_gets_three_times_the_seats(world: World, 
     high, *low = completed(world, runs)
     for one in low:
         assert high / one == pytest.approx(3, rel=0.15), (high, low)
+    firsts = {job.run_id: job.submitted_at for job in reversed(world.cluster.jobs)}
+    all_active = max(firsts.values())
+    started = Counter(job.run_id for job in world.cluster.jobs if job.submitted_at > all_active)
+    for run in runs[1:]:
+        assert 2.7 <= started[runs[0]] / started[run] <= 3.3
     world.check()
 
 
@@ -97,18 +119,29 @@ async def test_a_run_with_two_thousand_tasks_does_not_delay_one_with_five(
     world: World, batch_limit: int
 ) -> None:
     world.cluster.batch_limit = batch_limit
-    world.campaign("big", flat(2000))
+    world.cluster.behave = lambda _: Behaviour(duration_s=2)
+    world.campaign("large", flat(2000))
     world.campaign("small", flat(5))
-    world.create("big", max_jobs=8)
+    large = world.create("large", max_jobs=10)
     async with world.serving():
-        await world.until(lambda: len(world.cluster.jobs) > 40, "a busy cluster")
+        await world.until(lambda: len(world.cluster.jobs) >= 200, "the large run to be at it")
         begun = trio.current_time()
-        small = world.create("small", max_jobs=8)
-        await world.until_status(small, RunStatus.COMPLETED)
-        took_s = trio.current_time() - begun
-    # Four seats of the eight are its own; the first comes free after one job at the most.
-    assert took_s <= 3 * max(DURATIONS_S) + 5
+        small = world.create("small", max_jobs=10)
+        await world.until_status(small, RunStatus.COMPLETED, within_s=20)
+        mine = [job for job in world.cluster.jobs if job.run_id == small]
+        # A seat is free at each second poll at the latest; half of the ten are for the small run then.
+        assert max(job.submitted_at for job in mine) - begun <= 4
+        if batch_limit == 1:
+            await world.until_status(large, RunStatus.COMPLETED, within_s=2000)
+            assert len(world.cluster.jobs) == 2005
+            assert idle_seats(world.cluster.jobs, 10) <= 0.35
     world.check()
+
+
+def idle_seats(jobs: Sequence[FakeJob], cap: int) -> float:
+    """Share of all seats, from the first submission to the last end, that nobody had."""
+    length = max(job.ends_at for job in jobs) - min(job.submitted_at for job in jobs)
+    return 1 - sum(job.ends_at - job.submitted_at for job in jobs) / (cap * length)
 
 
 @on_virtual_clock

@@ -1,8 +1,10 @@
-"""Many runs under one engine: they share fairly, and a broken one is a matter of its own."""
+"""Many runs under one engine: a broken, hanging or full one is a matter of its own.
+
+That they share fairly is in `tests.test_fairness`.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,12 +13,11 @@ import trio
 
 from matterstack.actors.supervisor import RestartPolicy
 from matterstack.backends.base import PreparedAttempt
-from matterstack.core.ids import RunId
 from matterstack.core.run import facts as f
 from matterstack.core.run.messages import Cancel, Pause
 from matterstack.core.states import RunStatus
 from tests.support.engine import World, flat, make_world, on_virtual_clock
-from tests.support.fake_backend import Behaviour, FakeJob
+from tests.support.fake_backend import Behaviour
 
 
 @pytest.fixture
@@ -31,11 +32,6 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 def bugs(count: int) -> list[Exception]:
     """Errors that no code expects."""
     return [RuntimeError(f"bug {i}") for i in range(count)]
-
-
-def jain(shares: list[float]) -> float:
-    """Jain's index of fairness: 1 when all shares are equal, 1/n when one has everything."""
-    return sum(shares) ** 2 / (len(shares) * sum(share**2 for share in shares))
 
 
 @on_virtual_clock
@@ -133,72 +129,6 @@ async def test_a_run_that_crashes_while_its_outputs_are_collected_ends_failed_al
         await world.until_status(broken, RunStatus.FAILED, within_s=300)
     assert "a bug in collecting" in world.state(broken).status_reason
     world.check()
-
-
-@on_virtual_clock
-async def test_twenty_runs_under_one_cap_advance_alike(world: World) -> None:
-    world.campaign("w", flat(50))
-    runs = [world.create("w", max_jobs=16) for _ in range(20)]
-    world.cluster.behave = lambda _: Behaviour(duration_s=2)
-
-    await world.serve_until_done()
-
-    assert {world.status(run) for run in runs} == {RunStatus.COMPLETED}
-    by_run = {run: [job.submitted_at for job in world.cluster.jobs if job.run_id == run] for run in runs}
-    all_active = max(times[0] for times in by_run.values())
-    first_done = min(times[-1] for times in by_run.values())
-    while_active = [job for job in world.cluster.jobs if all_active < job.submitted_at < first_done]
-    got: Counter[RunId] = Counter()
-    for job in while_active:
-        got[job.run_id] += 1
-        if got.total() >= 100:
-            index = jain([float(got[run]) for run in runs])
-            assert index >= 0.95, f"{index:.3f} after {got.total()} jobs: {sorted(got.values())}"
-    assert got.total() >= 500, "too few of the jobs were started while all runs were active"
-    assert world.cluster.most_live == 16
-    world.check()
-
-
-@on_virtual_clock
-async def test_a_run_of_priority_three_gets_three_times_the_seats(world: World) -> None:
-    world.campaign("w", flat(240))
-    plain = [world.create("w", max_jobs=12) for _ in range(3)]
-    favoured = world.create("w", max_jobs=12, priority=3)
-    world.cluster.behave = lambda _: Behaviour(duration_s=2)
-    async with world.serving():
-        await world.until(lambda: len(world.cluster.jobs) >= 400, "four hundred jobs")
-        firsts = {job.run_id: job.submitted_at for job in reversed(world.cluster.jobs)}
-        all_active = max(firsts.values())
-        started = Counter(job.run_id for job in world.cluster.jobs if job.submitted_at > all_active)
-    for run in plain:
-        assert 2.7 <= started[favoured] / started[run] <= 3.3
-    world.check()
-
-
-@on_virtual_clock
-async def test_a_run_of_two_thousand_tasks_does_not_delay_one_of_five(world: World) -> None:
-    world.campaign("large", flat(2000))
-    world.campaign("small", flat(5))
-    large = world.create("large", max_jobs=10)
-    world.cluster.behave = lambda _: Behaviour(duration_s=2)
-    async with world.serving():
-        await world.until(lambda: len(world.cluster.jobs) >= 200, "the large run to be at it")
-        begun = trio.current_time()
-        small = world.create("small", max_jobs=10)
-        await world.until_status(small, RunStatus.COMPLETED, within_s=20)
-        mine = [job for job in world.cluster.jobs if job.run_id == small]
-        # A seat is free at each second poll at the latest; half of the ten are for the small run then.
-        assert max(job.submitted_at for job in mine) - begun <= 4
-        await world.until_status(large, RunStatus.COMPLETED, within_s=2000)
-    assert len(world.cluster.jobs) == 2005
-    assert _idle_seats(world.cluster.jobs, 10) <= 0.35
-    world.check()
-
-
-def _idle_seats(jobs: list[FakeJob], cap: int) -> float:
-    """Share of all seats, from the first submission to the last end, that nobody had."""
-    length = max(job.ends_at for job in jobs) - min(job.submitted_at for job in jobs)
-    return 1 - sum(job.ends_at - job.submitted_at for job in jobs) / (cap * length)
 
 
 @on_virtual_clock
