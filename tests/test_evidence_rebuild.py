@@ -54,6 +54,7 @@ def test_a_bundle_is_the_same_again_after_it_was_removed_and_in_a_root_copied_el
     assert content(export(moved, tmp_path / "out").path) == first
 
 
+@pytest.mark.usefixtures("processes")
 def test_neither_time_zone_nor_language_nor_settings_of_a_user_get_into_a_bundle(tmp_path: Path) -> None:
     roots = {status: told(tmp_path / status, status) for status in STORIES}
     places = {status: root.run_folder("demo", RUN_ID).path / "evidence" for status, root in roots.items()}

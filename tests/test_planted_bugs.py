@@ -9,6 +9,7 @@ import pytest
 from tests.simulation.planted import MOST_SEEDS, PLANTED, Planted, is_found, plant, search
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("bug", PLANTED, ids=lambda bug: bug.name.replace(" ", "-"))
 def test_a_planted_bug_is_found_and_can_be_replayed(bug: Planted, tmp_path: Path) -> None:
     plant(bug, tmp_path)

@@ -92,6 +92,7 @@ def test_each_set_of_requirements_holds_the_smaller_one_in_the_same_versions() -
     assert runtime < demo < test
 
 
+@pytest.mark.usefixtures("processes")
 def test_no_file_names_a_registry_or_a_path_of_a_developers_machine() -> None:
     found = []
     for name, text in tracked_texts().items():
@@ -108,12 +109,14 @@ def test_the_folders_at_the_top_are_linked_into_the_package(name: str) -> None:
     assert (link / "__init__.py").is_file()
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("name", ["scripts/apt-install", "scripts/create-venv", "scripts/install-test-tools"])
 def test_scripts_are_executable_and_parse(name: str) -> None:
     assert (PROJECT / name).stat().st_mode & 0o111
     subprocess.run(["sh", "-n", name], cwd=PROJECT, check=True)
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_gate_is_executable_and_parses() -> None:
     assert (PROJECT / ".ci" / "run").stat().st_mode & 0o111
     subprocess.run(["bash", "-n", ".ci/run"], cwd=PROJECT, check=True)

@@ -311,6 +311,7 @@ def test_the_cap_of_the_backend_whose_seats_another_engines_run_has(
 # ---- the disk ----
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_full_disk_with_and_without_an_engine(tmp_path: Path, diary: Diary) -> None:
     with command_line_in(tmp_path) as command_line, small_disk(command_line.root, "4m") as disk:
         command_line.wrapper = disk.wrapper

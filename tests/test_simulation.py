@@ -38,6 +38,7 @@ def test_promises_hold_over_virtual_days_of_faults_and_crashes(first: int) -> No
     assert {"COMPLETED", "FAILED"} <= {status for outcome in outcomes for status in outcome.statuses}
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("seed", [3])
 def test_a_seed_is_the_same_again_also_in_another_process(seed: int) -> None:
     program = f"from tests.test_simulation import digest, play; print(digest(play({seed})))"
@@ -56,6 +57,7 @@ def test_a_seed_is_the_same_again_also_in_another_process(seed: int) -> None:
     assert first != play(seed + 1)
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_replay_tells_all_that_happened() -> None:
     outcome = play(5)
 

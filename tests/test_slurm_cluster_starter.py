@@ -192,6 +192,7 @@ def test_a_stopped_cluster_leaves_no_process_no_port_and_no_file(start_slurm_clu
     cluster.stop(purge=True)  # once more does no harm
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_guarded_cluster_does_not_outlive_a_killed_session() -> None:
     session = (
         "import signal\n"
@@ -213,6 +214,7 @@ def test_a_guarded_cluster_does_not_outlive_a_killed_session() -> None:
     assert reserved_ports(directory) == []
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_developer_drives_a_cluster_by_hand(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     directory = str(tmp_path)
     assert main(["status", directory]) == 1
@@ -258,6 +260,7 @@ def test_a_folder_with_other_things_in_it_is_refused(tmp_path: Path) -> None:
     assert reserved_ports(tmp_path) == []
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_daemon_that_does_not_start_is_reported_with_its_log_and_nothing_stays(tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match=r"(?i)slurm(.|\n)*nonsense"):
         SlurmCluster.start(tmp_path, nodes=1, settings={"SelectType": "select/nonsense"})
@@ -265,6 +268,7 @@ def test_a_daemon_that_does_not_start_is_reported_with_its_log_and_nothing_stays
     assert reserved_ports(tmp_path) == []
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_block_of_ports_has_one_owner_until_it_is_released_or_abandoned(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     base = reserve_ports(one, lambda _: False)
@@ -294,6 +298,7 @@ def test_a_block_of_ports_has_one_owner_until_it_is_released_or_abandoned(tmp_pa
             release_ports(one, reserved)
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_process_with_another_start_time_is_never_signalled() -> None:
     with subprocess.Popen(["sleep", "600"]) as child:
         real = Process.of(child.pid)

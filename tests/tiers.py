@@ -37,6 +37,9 @@ FIXTURES: Final = {
     "command_line": Tier.starts_process,
     "home": Tier.starts_process,
     "local": Tier.starts_process,
+    "job": Tier.starts_process,
+    "installed": Tier.starts_process,
+    "die_at": Tier.starts_process,
     "bare_sshd": Tier.starts_process,
     "sshd": Tier.starts_slurm,
     "far": Tier.starts_slurm,
@@ -57,14 +60,7 @@ FIXTURES_BY_VALUE: Final = {
     },
 }
 """The same of fixtures that are parametrized by where jobs run, and take others in by that."""
-STARTS: Final = {
-    "subprocess.Popen",
-    "os.posix_spawn",
-    "os.fork",
-    "os.forkpty",
-    "os.system",
-    "os.exec",
-}
+STARTS: Final = {"subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty", "os.system", "os.exec"}
 """Audit events of a process that is started."""
 
 
@@ -82,11 +78,13 @@ class Guard:
     def __init__(self) -> None:
         self.tier = Tier.starts_browser
         self.started: list[str] = []
-        sys.addaudithook(self._hear)
+        starts, nothing = STARTS, Tier.starts_nothing  # while Python ends, modules have no names any more
 
-    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event in STARTS and self.tier is Tier.starts_nothing:
-            self.started.append(f"{event} {arguments[1] if len(arguments) > 1 else ''}".rstrip())
+        def hear(event: str, arguments: tuple[Any, ...]) -> None:
+            if event in starts and self.tier is nothing:
+                self.started.append(f"{event} {arguments[1] if len(arguments) > 1 else ''}".rstrip())
+
+        sys.addaudithook(hear)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:

@@ -229,6 +229,7 @@ def test_the_script_holds_no_carriage_return(job: Job) -> None:
     assert (job.folder / "stdout.log").read_bytes() == b"a\r\nb'\\n\r"
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     "name", ["with space", "it's", 'a"b', "$HOME", "two\nlines", "电池", "-rf", "a;b", "\\"]
 )

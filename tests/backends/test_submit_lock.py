@@ -145,6 +145,7 @@ async def test_the_lock_is_free_after_an_error_inside(lock: SubmitLock, autojump
         assert trio.current_time() == 0
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_child_that_outlives_its_engine_still_holds_the_lock(
     lock: SubmitLock, tmp_path: Path
 ) -> None:
@@ -185,6 +186,7 @@ with SubmitLock(Path(sys.argv[1])).shared() as descriptor:
     )
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_child_that_does_not_inherit_the_lock_does_not_keep_it(lock: SubmitLock) -> None:
     with lock.shared():
         child = subprocess.Popen(["sleep", "60"])  # noqa: ASYNC220

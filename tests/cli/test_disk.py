@@ -44,6 +44,7 @@ def _new_run(place: Place) -> str:
     return place.command_line.run("run", "init", "w", root=place.root).stdout.strip()
 
 
+@pytest.mark.usefixtures("processes")
 def test_no_run_is_made_on_a_full_disk(place: Place) -> None:
     first = _new_run(place)
     place.disk.fill()
@@ -58,6 +59,7 @@ def test_no_run_is_made_on_a_full_disk(place: Place) -> None:
     assert [run["run_id"] for run in listed] == [first]
 
 
+@pytest.mark.usefixtures("processes")
 def test_an_engine_does_not_start_on_a_full_disk_and_loses_nothing(place: Place, diary: Diary) -> None:
     run_id = _new_run(place)
     place.disk.fill()
@@ -73,6 +75,7 @@ def test_an_engine_does_not_start_on_a_full_disk_and_loses_nothing(place: Place,
     assert diary.started() == ["a", "b"]
 
 
+@pytest.mark.usefixtures("processes")
 def test_an_engine_waits_while_its_disk_is_full_and_goes_on_when_there_is_room(
     place: Place, diary: Diary
 ) -> None:
@@ -94,6 +97,7 @@ def test_an_engine_waits_while_its_disk_is_full_and_goes_on_when_there_is_room(
     assert diary.started() == ["a", "b"]
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_disk_that_fills_up_over_and_over_costs_tries_and_nothing_else(place: Place, diary: Diary) -> None:
     """Whatever is under way then: commits, the staging of jobs, and the records of those that end."""
     tasks = [diary.task(f"t{i}", diary.gate(f"gate{i // 4}"), retries=9) for i in range(12)]
@@ -122,6 +126,7 @@ def test_a_disk_that_fills_up_over_and_over_costs_tries_and_nothing_else(place: 
     assert place.run("check") == (0, "")
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_read_only_root_is_refused_and_left_as_it_is(place: Place, diary: Diary) -> None:
     run_id = _new_run(place)
     place.disk.make_read_only()

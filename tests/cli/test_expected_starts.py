@@ -51,6 +51,7 @@ def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSqueue:
 QUEUED = task("a", attempt=job("17", reason="Resources"))
 
 
+@pytest.mark.usefixtures("processes")
 async def test_starts_and_nodes_are_added(squeue: FakeSqueue) -> None:
     squeue.does("printf '17|2026-01-01T14:00:00|\\n18|2026-01-01T11:30:00|n2\\n19|N/A|\\n'")
     jobs = [QUEUED, task("b", attempt=running("18")), task("c", attempt=job("19"))]
@@ -64,6 +65,7 @@ async def test_starts_and_nodes_are_added(squeue: FakeSqueue) -> None:
     }
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     "script",
     [
@@ -85,6 +87,7 @@ async def test_without_a_whole_answer_soon_the_situation_is_as_it_was(
     assert after == before
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_missing_squeue_is_no_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 

@@ -62,6 +62,7 @@ def test_a_group_alone_shows_its_help_as_a_usage_error(command_line: CommandLine
         assert done.stderr.startswith("Usage: matterstack")
 
 
+@pytest.mark.usefixtures("processes")
 def test_help_needs_none_of_the_heavy_modules() -> None:
     # Their import is what takes time: this keeps `--help` quick, whatever the machine.
     program = (

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 STUCK: Final = """
 import os, signal, sys
 from contextlib import asynccontextmanager
@@ -43,6 +45,7 @@ trio.run(main)
 """
 
 
+@pytest.mark.usefixtures("processes")
 def test_an_engine_that_does_not_stop_in_order_is_ended_and_its_log_says_where_it_was(tmp_path: Path) -> None:
     (tmp_path / "workspaces").mkdir()
     (tmp_path / ".matterstack").mkdir()

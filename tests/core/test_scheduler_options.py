@@ -115,6 +115,7 @@ def test_the_options_of_a_config_are_held_to_the_same_rules() -> None:
     )
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.usefixtures("slurm_env")
 def test_no_other_option_of_the_real_sbatch_is_taken_for_one_of_ours() -> None:
     text = subprocess.run(["sbatch", "--help"], capture_output=True, text=True, check=True).stdout

@@ -38,6 +38,7 @@ def test_its_code_is_kept_for_people() -> None:
     assert pickled(unseen["Typed"]()).source == "", "no code is known"
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_module_beside_the_host_is_found_from_anywhere(tmp_path: Path) -> None:
     """As of a script: its folder is where Python looks first, and only there."""
     script, elsewhere = tmp_path / "host", tmp_path / "elsewhere"

@@ -68,6 +68,7 @@ def test_an_engine_works_in_any_thread_and_leaves_signals_and_logging_alone(home
         assert (list(log.handlers), log.level, log.propagate) == was, name
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_package_is_imported_in_no_time_and_without_what_hosts_may_not_have() -> None:
     code = (
         "import sys, matterstack; assert matterstack.Task\n"

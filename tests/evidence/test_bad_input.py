@@ -122,6 +122,7 @@ def test_a_file_that_jobs_were_given_and_that_is_nowhere_as_it_was_is_missed(
     assert_told_everywhere(bundle.path, "mix.py, which jobs were given")
 
 
+@pytest.mark.usefixtures("processes")
 def test_names_of_every_kind_are_copied_listed_and_verified(root: Root) -> None:
     bundle = export(root)
     copied = content(bundle.path / "outputs" / "odd.1")
@@ -257,6 +258,7 @@ def test_a_disk_that_becomes_full_at_the_end_leaves_the_old_bundle_whole(
     assert [path.name for path in run_folder.glob(".evidence.*")] == []
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_disk_that_becomes_full_in_the_middle_leaves_the_old_bundle_whole(
     root: Root, run_folder: Path, tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ def completed_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export(told(tmp_path_factory.mktemp("told") / "root", "COMPLETED")).path
 
 
+@pytest.mark.usefixtures("processes")
 def test_crates_of_runs_in_every_state_are_valid(tmp_path: Path) -> None:
     folders = {status: export(told(tmp_path / status, status)).path for status in STORIES}
     assert findings(*folders.values()) == {str(folder): [] for folder in folders.values()}
@@ -63,6 +64,7 @@ def test_the_crate_of_a_run_of_each_workspace_is_valid(slug: str, command_line: 
     assert verify_bundle(Path(exported["path"]), Root(command_line.root)) == []
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_validator_finds_what_is_wrong_with_a_crate(tmp_path: Path) -> None:
     folder = export(told(tmp_path / "root", "COMPLETED")).path
     path = folder / "ro-crate-metadata.json"

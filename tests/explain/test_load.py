@@ -287,6 +287,7 @@ def test_an_engine_is_alive_as_long_as_it_has_the_lock(stored: StoredRun, root: 
     assert engine_of(root, RUN_ID, None) == EngineView(Condition.NONE)
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_process_that_was_stopped_by_a_signal_is_told_from_one_that_works(
     stored: StoredRun, root: Root
 ) -> None:
