@@ -6,6 +6,8 @@
 # More:
 #
 #   make check    the checks that take seconds: format, lint, types, layers
+#   make quick    the tests that start nothing: pure, on the virtual clock, or else within their own process
+#                 (the tests alone; make check has the rest)
 #   make lock     pin in requirements/*.txt what pyproject.toml asks for, with hashes
 #                 (make lock UPGRADE=--upgrade: the newest versions of everything)
 #   make soak     play campaigns on a simulated cluster, a day of faults and crashes for each seed
@@ -27,7 +29,7 @@ FOR_TESTS := $(VENV)/installed-for-tests
 VALIDATOR := $(VENV)/validator
 FOR_CRATES := $(VALIDATOR)/installed
 
-.PHONY: help demo test check test-tools format lint types layers tests soak lock clean
+.PHONY: help demo test check quick test-tools format lint types layers tests soak lock clean
 # Both commands install into the same environment; `make -j demo test` must not do so at once.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -64,12 +66,26 @@ layers: $(FOR_TESTS)
 	@echo "== layers"
 	@$(BIN)/lint-imports
 
+# The order of files is that of tests/conftest.py.
+PYTEST := $(BIN)/pytest --dist loadfile --no-loadscope-reorder
+
+# In memory, where there is such a folder: stores are made by the thousand, and each commit waits for its disk.
+quick: $(FOR_TESTS)
+	@folder=$$(mktemp -d /dev/shm/ms-XXXXXX 2>/dev/null || mktemp -d /tmp/ms-XXXXXX) && \
+	{ $(PYTEST) --numprocesses 2 -m starts_nothing --basetemp=$$folder/t; \
+	status=$$?; rm -rf $$folder; exit $$status; }
+
 # The folder's name is short because Slurm's daemons put sockets into it.  Three at once, also on two processors:
-# many tests wait for Slurm.  The order of files is that of tests/conftest.py.
+# many tests wait for Slurm.  What is measured, and what is not, is in tests/measuring.py.
 tests: $(FOR_TESTS) $(FOR_CRATES)
 	@echo "== tests"
-	@folder=$$(mktemp -d /tmp/ms-XXXXXX) && \
-	{ $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --basetemp=$$folder/t; \
+	@folder=$$(mktemp -d /tmp/ms-XXXXXX) && mkdir $$folder/c && \
+	export COVERAGE_FILE=$$folder/c/coverage && \
+	{ $(PYTEST) --numprocesses 3 --basetemp=$$folder/t && \
+	echo "== coverage of tests that start nothing, and of the commands of a few files (tests/measuring.py)" && \
+	$(BIN)/coverage combine --quiet && \
+	$(BIN)/coverage report --sort=cover >$$folder/coverage && \
+	sed -n '1,22p' $$folder/coverage && echo ... && grep ^TOTAL $$folder/coverage; \
 	status=$$?; rm -rf $$folder; exit $$status; }
 
 SEEDS ?= 1000

@@ -11,6 +11,7 @@ pytest.register_assert_rewrite("tests.support")
 
 pytest_plugins = [
     "tests.tiers",
+    "tests.measuring",  # before all that imports the product: what is imported earlier is not seen
     "tests.slurm_fixtures",
     "tests.sshd_fixtures",
     "tests.command_fixtures",
