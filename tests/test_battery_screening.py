@@ -1,4 +1,4 @@
-"""The battery screening campaign: what it plans, when it ends, and whole runs of it on real backends."""
+"""The battery screening campaign: what it plans, and when it ends.  Whole runs: `tests.test_workspace_e2e`."""
 
 import json
 import xml.etree.ElementTree as ET
@@ -13,15 +13,10 @@ from matterstack.core.model.workflow_check import check_workflow
 from matterstack.core.states import TaskStatus
 from tests.battery_workspace import (
     MATERIALS,
-    SLUG,
     WORKSPACE,
-    check_quick,
     data,
-    install_quick,
     module,
-    quick_ranking,
 )
-from tests.support.command import CommandLine
 
 campaign_module = module("campaign")
 ranking = module("ranking")
@@ -265,21 +260,3 @@ def test_the_ranking_has_the_refined_materials_first_and_the_others_as_screened(
         "LiF",
         "Li2O",
     ]
-
-
-def _ranking_of_a_quick_run(command_line: CommandLine, *settings: str) -> dict[str, Any]:
-    """Run the campaign in a root of its own."""
-    options = [f"--set={setting}" for setting in install_quick(command_line.root, *settings)]
-    said = command_line.json("run", "start", SLUG, *options)
-    assert command_line.status(said["run_id"])["status"] == "COMPLETED"
-    return quick_ranking(command_line.run_folder(SLUG, said["run_id"]))
-
-
-def test_a_whole_run_completes_and_ranks_conductors_before_insulators(command_line: CommandLine) -> None:
-    check_quick(_ranking_of_a_quick_run(command_line))
-
-
-@pytest.mark.usefixtures("slurm_env")
-def test_the_same_campaign_gives_the_same_ranking_on_slurm(command_line: CommandLine) -> None:
-    settings = ("default_backend=cluster", "backends.cluster.poll_interval_s=1")
-    check_quick(_ranking_of_a_quick_run(command_line, *settings))

@@ -6,6 +6,7 @@ from typing import Any
 from tests.catalyst_workspace import await_question, begun_quick, respond, serve, trends
 from tests.support.campaign_e2e import Life
 from tests.support.command import PATIENCE_S, CommandLine, Running
+from tests.support.crates import assert_evidence_is_whole
 from tests.support.polling import wait_until
 
 SMALLEST = ('params.metals=["Cu", "Pt"]', 'params.adsorbates=["O"]')
@@ -29,6 +30,7 @@ def test_a_rejected_refinement_completes_with_what_was_screened(command_line: Co
     assert "It was not computed: it was rejected: not this week." in page
     assert life.tasks()["approve"]["status"] == "FAILED"
     assert not [task for task in life.tasks() if task.startswith("refine")]
+    assert_evidence_is_whole(command_line, life.run_id)
 
 
 def test_a_choice_that_is_sent_back_is_made_anew(command_line: CommandLine) -> None:

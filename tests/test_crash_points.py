@@ -110,30 +110,26 @@ def _no_submission_can_begin(trial: Trial) -> Iterator[None]:
 def test_a_run_that_was_being_cancelled_when_the_engine_died_is_cancelled_and_leaves_no_job(
     trial: Trial, point: str
 ) -> None:
-    command_line, seats = trial.command_line, sum(PASSINGS)
-    trial.write([trial.task("waits", trial.diary.gate())], max_jobs=seats)
-    runs: list[str] = []
-    for passing in PASSINGS:
-        new = [trial.new_run() for _ in range(passing)]
-        runs += new
-        command_line.wrapper = ("env", f"{CRASH_VARIABLE}={point}:{passing}")
-        armed = command_line.start("run", "loop", *new)
-        command_line.wrapper = ()
-        _wait_for_jobs(trial, len(runs))
-        asked = []
-        for run_id in new:
-            asked.append(command_line.start("run", "cancel", run_id))
-            _wait_for_cancel_or_crash(trial, run_id, armed)
-        assert armed.wait().exit_code == CRASHED, f"{point} was not passed {passing} times"
+    # At the first passing, on real jobs; `tests.test_simulation_crash_points` has both passings.
+    command_line = trial.command_line
+    trial.write([trial.task("waits", trial.diary.gate())], max_jobs=1)
+    run = trial.new_run()
+    command_line.wrapper = ("env", f"{CRASH_VARIABLE}={point}:1")
+    armed = command_line.start("run", "loop", run)
+    command_line.wrapper = ()
+    _wait_for_jobs(trial, 1)
+    asked = command_line.start("run", "cancel", run)
+    _wait_for_cancel_or_crash(trial, run, armed)
+    assert armed.wait().exit_code == CRASHED, f"{point} was not passed"
 
-        # It ends with 1, as its runs did not complete; who asked for their ends is told so.
-        command_line.run("run", "loop", "--until-done", *new)
-        assert [each.wait().exit_code for each in asked] == [0] * passing
+    # It ends with 1, as its run did not complete; who asked for its end is told so.
+    command_line.run("run", "loop", "--until-done", run)
+    assert asked.wait().exit_code == 0
 
-    assert {command_line.status(run_id)["status"] for run_id in runs} == {"CANCELLED"}
-    assert sorted(trial.diary.started()) == sorted(f"{run_id}/waits" for run_id in runs)
+    assert command_line.status(run)["status"] == "CANCELLED"
+    assert trial.diary.started() == [f"{run}/waits"]
     assert trial.diary.ended() == []
-    trial.assert_nothing_is_left(runs, max_jobs=seats)
+    trial.assert_nothing_is_left([run], max_jobs=1)
 
 
 def _wait_for_jobs(trial: Trial, count: int) -> None:

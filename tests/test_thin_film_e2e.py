@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tests.support.campaign_e2e import begun
 from tests.support.command import CommandLine
+from tests.support.crates import assert_evidence_is_whole
 from tests.support.polling import wait_until
 from tests.thin_film_workspace import (
     SLUG,
@@ -29,6 +30,7 @@ def test_an_instrument_that_is_killed_goes_on_where_it_was(command_line: Command
     check_quick(quick_result(life.folder))
     check_runs(life, log)
     assert [entry["number"] for entry in logged_runs(log)] == list(range(len(logged_runs(log))))
+    assert_evidence_is_whole(command_line, life.run_id)
 
 
 def test_a_person_can_be_the_instrument(command_line: CommandLine) -> None:

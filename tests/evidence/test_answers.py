@@ -16,7 +16,8 @@ from matterstack.evidence.verify import verify_bundle
 from matterstack.storage.layout import operator_folder
 from tests.evidence.bundles import export
 from tests.evidence.stage import Stage, sha256, stage
-from tests.evidence.test_crate import findings, graph
+from tests.evidence.test_crate import graph
+from tests.support.crates import findings
 from tests.support.stored import new_root
 
 QUESTION = "Which <sample> is blue?"

@@ -1,10 +1,11 @@
-"""The crate is valid for the published validator, and tells where every output comes from."""
+"""The crate is valid for the published validator, and tells where every output comes from.
+
+Crates of runs of the workspaces that come with MatterStack are validated where those runs are told.
+"""
 
 import json
-import os
-import subprocess
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
@@ -13,26 +14,10 @@ from matterstack.core.run import messages as m
 from matterstack.evidence.crate.graph import file_id
 from matterstack.evidence.survey import portable
 from matterstack.evidence.verify import verify_bundle
-from matterstack.storage.layout import Root
 from tests.evidence.bundles import export
-from tests.evidence.quick_runs import QUICK_RUNS, WORKSPACES
 from tests.evidence.stage import ODD_NAMES, STORIES, completed, stage, told
-from tests.support.command import CommandLine
+from tests.support.crates import findings
 from tests.support.stored import new_root
-
-PROJECT: Final = Path(__file__).parents[2]
-PYTHON: Final = PROJECT / ".venv" / "validator" / "bin" / "python"
-SCRIPT: Final = PROJECT / "tests" / "support" / "validate_crate.py"
-
-
-def findings(*folders: Path) -> dict[str, list[str]]:
-    """What the validator says, by folder."""
-    assert PYTHON.is_file(), "the validator is not installed: make .venv/validator/installed"
-    command = [PYTHON, SCRIPT, *folders]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, list[str]] = json.loads(done.stdout)
-    return found
 
 
 def graph(folder: Path) -> dict[str, Any]:
@@ -51,17 +36,6 @@ def completed_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_crates_of_runs_in_every_state_are_valid(tmp_path: Path) -> None:
     folders = {status: export(told(tmp_path / status, status)).path for status in STORIES}
     assert findings(*folders.values()) == {str(folder): [] for folder in folders.values()}
-
-
-@pytest.mark.parametrize("slug", WORKSPACES)
-def test_the_crate_of_a_run_of_each_workspace_is_valid(slug: str, command_line: CommandLine) -> None:
-    assert slug in QUICK_RUNS, f"tests/evidence/quick_runs.py knows no quick run of workspace {slug}"
-    run_id = QUICK_RUNS[slug](command_line)
-    assert command_line.status(run_id)["status"] == "COMPLETED"
-    exported = command_line.json("run", "export-evidence", run_id)
-    assert exported["is_complete"], exported["missing"]
-    assert findings(Path(exported["path"])) == {exported["path"]: []}
-    assert verify_bundle(Path(exported["path"]), Root(command_line.root)) == []
 
 
 @pytest.mark.usefixtures("processes")
