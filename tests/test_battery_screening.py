@@ -1,4 +1,4 @@
-"""The battery screening campaign: what it plans, and when it ends.  Whole runs: `tests.test_workspace_e2e`."""
+"""The battery screening campaign: what it plans, and when it ends; whole runs: `tests.test_workspace_e2e`."""
 
 import json
 import xml.etree.ElementTree as ET

@@ -51,12 +51,16 @@ def decide_prepare(state: RunState, message: m.Prepare) -> list[f.Fact]:
 def _batches(prepared: Sequence[f.AttemptPrepared], limit: int) -> Iterator[list[f.AttemptPrepared]]:
     """Group by resources, in the order of the first of each kind; a lone attempt is no batch."""
     alike: list[list[f.AttemptPrepared]] = []
+    with_room: list[list[f.AttemptPrepared]] = []  # where nothing goes together, full ones are many
     for fact in prepared:
-        group = next((g for g in alike if g[0].resources == fact.resources and len(g) < limit), None)
+        group = next((g for g in with_room if g[0].resources == fact.resources), None)
         if group is None:
-            alike.append([fact])
-        else:
-            group.append(fact)
+            group = []
+            alike.append(group)
+            with_room.append(group)
+        group.append(fact)
+        if len(group) >= limit:
+            with_room.remove(group)
     for group in alike:
         name = group[0].token if len(group) > 1 else None
         yield [attrs.evolve(fact, batch=name, index=index) for index, fact in enumerate(group)]
