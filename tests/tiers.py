@@ -67,7 +67,7 @@ STARTS: Final = {"subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty", 
 def tier_of(item: pytest.Item) -> Tier:
     """The highest that the fixtures of a test stand for."""
     names = getattr(item, "fixturenames", ())
-    values: dict[str, object] = item.callspec.params if hasattr(item, "callspec") else {}
+    values: dict[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
     by_value = [known[values[name]] for name, known in FIXTURES_BY_VALUE.items() if name in values]
     return max([Tier.starts_nothing, *by_value, *(FIXTURES[name] for name in names if name in FIXTURES)])
 
