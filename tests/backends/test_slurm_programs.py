@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from matterstack.backends.slurm import programs
 
 MORE_THAN_A_PIPE_HOLDS = 300_000
 
 
+@pytest.mark.usefixtures("processes")
 async def test_what_a_command_reads_is_whole_before_it_is_started() -> None:
     script = "é".ljust(MORE_THAN_A_PIPE_HOLDS, "#")
 
@@ -18,6 +21,7 @@ async def test_what_a_command_reads_is_whole_before_it_is_started() -> None:
     assert read.stdout == script
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_command_that_is_given_nothing_reads_nothing() -> None:
     assert (await programs.run(("cat",), timeout_s=20)).stdout == ""
 
