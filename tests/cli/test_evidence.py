@@ -69,7 +69,6 @@ def test_what_cannot_be_exported_or_verified_is_refused_in_one_sentence(command_
     assert (done.exit_code, done.error["code"]) == (3, "not_found")
     write_tasks(command_line.root, "demo", tasks())
     run_id = command_line.new_run("demo")
-    done = command_line.run("run", "export-evidence", run_id, "--output", str(command_line.home), "--json")
     (command_line.home / "x").write_text("")
     done = command_line.run("run", "export-evidence", run_id, "--output", str(command_line.home), "--json")
     assert (done.exit_code, done.error["code"]) == (4, "refused")

@@ -1,4 +1,7 @@
-"""The installed ``matterstack`` command, run as people run it: a child process with its output in pipes."""
+"""The installed ``matterstack`` command, run as people run it: a child process with its output in pipes.
+
+Commands that only read need not be one: `tests.support.inside`.
+"""
 
 import contextlib
 import json
@@ -25,6 +28,7 @@ from matterstack.storage.read.tasks import task_list
 from matterstack.storage.schema import open_database
 from matterstack.usecases.runs import create_run
 from tests.support.history import assert_history_if_readable
+from tests.support.inside import can_run_inside, run_inside
 from tests.support.polling import wait_until
 from tests.support.process import Process, killed
 
@@ -99,6 +103,8 @@ class CommandLine:
     mark: str = attrs.field(factory=lambda: uuid.uuid4().hex)
     wrapper: Sequence[str] = ()
     """What the command is started by, if not directly."""
+    apart: bool = False
+    """Whether each command has a process of its own, also where it need not: see `tests.support.inside`."""
     check_at_end: bool = True
     """Whether the store must be what was promised when the test is over: False where a test breaks it."""
     _running: list[Running] = attrs.field(factory=list)
@@ -118,9 +124,13 @@ class CommandLine:
     ) -> Done:
         """Run a command to its end, in the root (or in another folder ``cwd``).
 
-        Whatever it is, it must not show a traceback.
+        Whatever it is, it must not show a traceback.  One that only reads has no process of its own.
         """
         option = ["--root", str(root)] if root is not None else []
+        if not (self.apart or self.wrapper or env) and can_run_inside(arguments):
+            said = run_inside([*option, *arguments], cwd or self.root, self.environment)
+            assert "Traceback" not in said.stderr + said.stdout, said.stderr
+            return Done(said.exit_code, said.stdout, said.stderr)
         done = subprocess.run(
             [*self.wrapper, COMMAND, *option, *arguments],
             cwd=cwd or self.root,
