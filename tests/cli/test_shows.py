@@ -32,6 +32,13 @@ COMMANDS = [
 ]  # fmt: skip
 
 
+@pytest.fixture
+def command_line(command_line: CommandLine) -> CommandLine:
+    """Each command as people run it, in a process of its own."""
+    command_line.apart = True
+    return command_line
+
+
 def test_every_command_explains_itself(command_line: CommandLine) -> None:
     # One process for all of them: each call ends with SystemExit, as in a process of its own.
     program = (
