@@ -20,6 +20,8 @@ from tests.evidence.test_crate import graph
 from tests.support.crates import findings
 from tests.support.stored import new_root
 
+pytestmark = pytest.mark.usefixtures("drawn_once")
+
 QUESTION = "Which <sample> is blue?"
 ANSWER = b'{"sample": "B | 7"}\n'
 

@@ -29,6 +29,8 @@ from tests.support.disks import small_disk
 from tests.support.states import RUN_ID
 from tests.support.stored import new_root
 
+pytestmark = pytest.mark.usefixtures("drawn_once")
+
 OUTPUT: Final = Path("tasks/relax/1/out.txt")
 
 

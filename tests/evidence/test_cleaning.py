@@ -17,6 +17,8 @@ from tests.evidence.stage import failed, stage, told
 from tests.support.states import RUN_ID
 from tests.support.stored import new_root
 
+pytestmark = pytest.mark.usefixtures("drawn_once")
+
 SCRATCH = ("WAVECAR", "tmp/deep/x y", "start.json")
 
 

@@ -19,6 +19,8 @@ from tests.evidence.stage import ODD_NAMES, STORIES, completed, stage, told
 from tests.support.crates import findings
 from tests.support.stored import new_root
 
+pytestmark = pytest.mark.usefixtures("drawn_once")
+
 
 def graph(folder: Path) -> dict[str, Any]:
     """Entities by their ids."""

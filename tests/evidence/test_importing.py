@@ -29,6 +29,8 @@ from tests.support.command import CommandLine
 from tests.support.states import RUN_ID
 from tests.support.stored import new_root
 
+pytestmark = pytest.mark.usefixtures("drawn_once")
+
 Entries = dict[str, bytes]
 
 

@@ -33,6 +33,8 @@ from tests.evidence.test_crate import graph
 from tests.support.states import RUN_ID
 from tests.support.stored import new_root
 
+pytestmark = pytest.mark.usefixtures("drawn_once")
+
 FILES: Final = {
     "campaign.py": b"def get_campaign():\n    return None\n",
     "config.json": b"{}",

@@ -23,6 +23,8 @@ from tests.evidence.test_crate import graph
 from tests.support.states import RUN_ID
 from tests.support.stored import new_root
 
+pytestmark = pytest.mark.usefixtures("drawn_once")
+
 LEFT: Final = {"part 1.dat": b"half of it\n", "result.json": b"{}"}
 """By the first attempt of task flaky."""
 

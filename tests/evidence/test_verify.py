@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -11,9 +11,8 @@ import pytest
 
 from matterstack.core.errors import NotFoundError
 from matterstack.core.run import messages as m
-from matterstack.evidence import contents, verify
+from matterstack.evidence import verify
 from matterstack.evidence.manifest import MANIFEST, SEAL, UNLISTED, manifest_bytes
-from matterstack.evidence.presentation import View
 from matterstack.evidence.verify import verify_bundle
 from matterstack.storage.codec import dumps
 from matterstack.storage.layout import Root
@@ -23,30 +22,12 @@ from tests.evidence.stage import half_done, sha256, stage, told
 from tests.support.states import RUN_ID
 from tests.support.stored import new_root
 
+pytestmark = pytest.mark.usefixtures("drawn_once")
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Root:
     return told(tmp_path_factory.mktemp("told") / "root", "COMPLETED")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def drawn_once() -> Iterator[None]:
-    """The same picture is drawn once: most of what is checked here is drawn again and again otherwise."""
-    known: dict[str, bytes] = {}
-
-    def once(draw: Callable[[View, float], bytes]) -> Callable[[View, float], bytes]:
-        def drawn(view: View, width_in: float) -> bytes:
-            key = f"{draw.__name__} {width_in} {view.history} {view.survey}"
-            if key not in known:
-                known[key] = draw(view, width_in)
-            return known[key]
-
-        return drawn
-
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        for name in ("timeline_svg", "graph_svg"):
-            monkeypatch.setattr(contents, name, once(getattr(contents, name)))
-        yield
 
 
 @pytest.fixture(scope="module")
