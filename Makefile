@@ -6,8 +6,8 @@
 # More:
 #
 #   make check    the checks that take seconds: format, lint, types, layers
-#   make quick    the tests that start nothing: pure, on the virtual clock, or else within their own process
-#                 (the tests alone; make check has the rest)
+#   make quick    the tests that start nothing (pure, on the virtual clock, or else within their own process),
+#                 but for a dozen files that take long; the tests alone: make check has the rest
 #   make lock     pin in requirements/*.txt what pyproject.toml asks for, with hashes
 #                 (make lock UPGRADE=--upgrade: the newest versions of everything)
 #   make soak     play campaigns on a simulated cluster, a day of faults and crashes for each seed
@@ -72,7 +72,7 @@ PYTEST := $(BIN)/pytest --dist loadfile --no-loadscope-reorder
 # In memory, where there is such a folder: stores are made by the thousand, and each commit waits for its disk.
 quick: $(FOR_TESTS)
 	@folder=$$(mktemp -d /dev/shm/ms-XXXXXX 2>/dev/null || mktemp -d /tmp/ms-XXXXXX) && \
-	{ $(PYTEST) --numprocesses 2 -m starts_nothing --basetemp=$$folder/t; \
+	{ $(PYTEST) --numprocesses 2 -m "starts_nothing and not takes_long" --basetemp=$$folder/t; \
 	status=$$?; rm -rf $$folder; exit $$status; }
 
 # The folder's name is short because Slurm's daemons put sockets into it.  Three at once, also on two processors:
@@ -82,7 +82,7 @@ tests: $(FOR_TESTS) $(FOR_CRATES)
 	@folder=$$(mktemp -d /tmp/ms-XXXXXX) && mkdir $$folder/c && \
 	export COVERAGE_FILE=$$folder/c/coverage && \
 	{ $(PYTEST) --numprocesses 3 --basetemp=$$folder/t && \
-	echo "== coverage of tests that start nothing, and of the commands of a few files (tests/measuring.py)" && \
+	echo "== coverage by make quick, and by the commands of a few files (tests/measuring.py)" && \
 	$(BIN)/coverage combine --quiet && \
 	$(BIN)/coverage report --sort=cover >$$folder/coverage && \
 	sed -n '1,22p' $$folder/coverage && echo ... && grep ^TOTAL $$folder/coverage; \

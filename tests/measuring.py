@@ -1,23 +1,21 @@
 """Coverage, measured where it is cheap: in tests that start nothing, and in the commands of a few files.
 
 It is measured where ``COVERAGE_FILE`` says into which files it goes (`make test` does).  The tracer doubles
-the time of what it follows, so that it follows neither the engines that most tests start nor tests that walk
-through the same lines over and over: what those cover beside the others is left out of the number.
+the time of what it follows, so that it follows neither the engines that most tests start nor tests that take
+long: what those cover beside the others is left out of the number.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Generator
-from pathlib import Path
 from typing import Final
 
 import coverage
 import pytest
 
-from tests.tiers import Tier, tier_of
+from tests.tiers import LONG, PROJECT, Tier, file_of, tier_of
 
-PROJECT: Final = Path(__file__).parents[1]
 CONFIG: Final = PROJECT / "pyproject.toml"
 FILE: Final = "COVERAGE_FILE"
 """Variable: the beginning of the names of the files with what was measured."""
@@ -33,21 +31,6 @@ OF_COMMANDS: Final = {
     "tests/cli/test_shows.py",
 }
 """In these, commands and engines are measured, too."""
-OVER_AND_OVER: Final = {
-    "tests/actors/test_random_histories.py",
-    "tests/actors/test_restarts.py",
-    "tests/actors/test_site_limits.py",
-    "tests/core/test_cost.py",
-    "tests/core/test_growth.py",
-    "tests/core/test_run_properties.py",
-    "tests/evidence/test_cost.py",
-    "tests/test_catalyst_physics.py",
-    "tests/test_fairness.py",
-    "tests/test_scheduler_multi.py",
-    "tests/test_simulation.py",
-    "tests/test_simulation_crash_points.py",
-}
-"""These are not measured: they begin, or end, or repeat the same thing in a thousand ways."""
 
 
 class Measuring:
@@ -68,8 +51,8 @@ class Measuring:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """Know which test it is about."""
-        file = item.path.relative_to(PROJECT).as_posix()
-        self.turn(on=tier_of(item) is Tier.starts_nothing and file not in OVER_AND_OVER)
+        file = file_of(item)
+        self.turn(on=tier_of(item) is Tier.starts_nothing and file not in LONG)
         with pytest.MonkeyPatch.context() as patch:
             if file in OF_COMMANDS:
                 patch.setenv(COMMANDS, str(CONFIG))
@@ -86,7 +69,7 @@ _measuring = Measuring() if FILE in os.environ else None
 
 def pytest_configure(config: pytest.Config) -> None:
     """Measure, if it is asked for."""
-    missing = [name for name in OF_COMMANDS | OVER_AND_OVER if not (PROJECT / name).is_file()]
+    missing = [name for name in OF_COMMANDS if not (PROJECT / name).is_file()]
     if missing:
         raise pytest.UsageError(f"tests/measuring.py names files that are not there: {', '.join(missing)}")
     if _measuring is not None:

@@ -11,9 +11,12 @@ import enum
 import platform
 import sys
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
+
+PROJECT: Final = Path(__file__).parents[1]
 
 
 class Tier(enum.IntEnum):
@@ -45,6 +48,7 @@ FIXTURES: Final = {
     "far": Tier.starts_slurm,
     "slurm": Tier.starts_slurm,
     "slurm_env": Tier.starts_slurm,
+    "witness": Tier.starts_slurm,
     "slurm_cluster": Tier.starts_slurm,
     "start_slurm_cluster": Tier.starts_slurm,
     "browser": Tier.starts_browser,
@@ -60,8 +64,30 @@ FIXTURES_BY_VALUE: Final = {
     },
 }
 """The same of fixtures that are parametrized by where jobs run, and take others in by that."""
+LONG: Final = {
+    "tests/actors/test_random_histories.py",
+    "tests/actors/test_restarts.py",
+    "tests/actors/test_site_limits.py",
+    "tests/core/test_cost.py",
+    "tests/core/test_growth.py",
+    "tests/core/test_run_properties.py",
+    "tests/evidence/test_cost.py",
+    "tests/test_catalyst_physics.py",
+    "tests/test_fairness.py",
+    "tests/test_scheduler_multi.py",
+    "tests/test_simulation.py",
+    "tests/test_simulation_crash_points.py",
+    "tests/test_simulation_machine.py",
+}
+"""They take half of the time of all that starts nothing: the same thing begins or ends in a thousand ways."""
+LONG_MARK: Final = "takes_long"
 STARTS: Final = {"subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty", "os.system", "os.exec"}
 """Audit events of a process that is started."""
+
+
+def file_of(item: pytest.Item) -> str:
+    """The file of a test, from the project's folder on."""
+    return item.path.relative_to(PROJECT).as_posix()
 
 
 def tier_of(item: pytest.Item) -> Tier:
@@ -123,6 +149,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Make the marks known, and look on."""
     for tier, words in WORDS.items():
         config.addinivalue_line("markers", f"{tier.name}: {words} (set by fixtures, see tests/tiers.py)")
+    config.addinivalue_line("markers", f"{LONG_MARK}: whatever it starts (see LONG in tests/tiers.py)")
+    missing = [name for name in LONG if not (PROJECT / name).is_file()]
+    if missing:
+        raise pytest.UsageError(f"tests/tiers.py names files that are not there: {', '.join(missing)}")
     # Asks uname for the processor, once in the life of a process (Python 3.11, platform.py).
     platform.platform()
     config.pluginmanager.register(Guard(), "tiers-guard")
@@ -136,6 +166,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if by_hand:
             raise pytest.UsageError(f"{item.nodeid} is marked {by_hand[0]} by hand: fixtures do that")
         item.add_marker(tier_of(item).name)
+        if file_of(item) in LONG:
+            item.add_marker(LONG_MARK)
 
 
 @pytest.fixture(scope="session")
