@@ -169,14 +169,3 @@ def test_a_task_that_ended_before_the_cancellation_keeps_its_result(
 
     statuses = {task_id: task["status"] for task_id, task in command_line.tasks(run_id).items()}
     assert statuses == {"quick": "SUCCEEDED", "slow": "CANCELLED"}
-
-
-def test_nothing_brings_a_cancelled_run_back(command_line: CommandLine, diary: Diary) -> None:
-    run_id = _run_with_jobs(command_line, diary, ":")
-    command_line.ok("run", "cancel", run_id)
-
-    for request, wanted in (("pause", "PAUSED"), ("resume", "RUNNING"), ("retry", "RUNNING")):
-        refused = command_line.run("run", request, run_id)
-        assert refused.exit_code == 4
-        assert refused.stderr.startswith(f"Error: run {run_id} is CANCELLED and cannot become {wanted}\n")
-    assert command_line.status(run_id)["status"] == "CANCELLED"

@@ -1,4 +1,7 @@
-"""An engine that is stopped or killed loses nothing: its jobs go on, and the next engine adopts them."""
+"""An engine that is stopped loses nothing: its jobs go on, and the next engine adopts them.
+
+Engines that are killed are in `tests.test_sigkill`, and two at once in `tests.test_two_engine_processes`.
+"""
 
 import signal
 
@@ -57,19 +60,6 @@ def test_jobs_that_end_without_an_engine_are_not_forgotten(command_line: Command
     _finish(command_line, diary, run_id)
 
 
-def test_a_killed_engine_is_replaced_without_doing_anything_twice(
-    command_line: CommandLine, diary: Diary
-) -> None:
-    run_id, engine = _run_at_the_gate(command_line, diary)
-    engine.kill()
-    second = command_line.start("run", "loop")
-    diary.open()
-    wait_until(lambda: len(diary.started()) > 2, PATIENCE_S, "the next job")
-    second.kill()
-
-    _finish(command_line, diary, run_id)
-
-
 def test_a_second_signal_ends_the_engine_at_once_and_loses_nothing(
     command_line: CommandLine, diary: Diary
 ) -> None:
@@ -96,17 +86,6 @@ def test_run_start_that_is_interrupted_says_how_to_go_on(command_line: CommandLi
     (run,) = command_line.json("run", "list")
     assert f"The run is not finished.  Go on with: matterstack run loop {run['run_id']}" in done.stdout
     _finish(command_line, diary, run["run_id"])
-
-
-def test_two_engines_share_the_runs_and_no_task_runs_twice(command_line: CommandLine, diary: Diary) -> None:
-    write_tasks(command_line.root, "campaign", [diary.task(task) for task in TASKS], max_jobs=4)
-    runs = [command_line.new_run("campaign") for _ in range(4)]
-
-    engines = [command_line.start("run", "loop", "--until-done") for _ in range(2)]
-
-    assert [engine.wait().exit_code for engine in engines] == [0, 0]
-    assert {command_line.status(run)["status"] for run in runs} == {"COMPLETED"}
-    assert sorted(diary.started()) == sorted(TASKS * 4)
 
 
 def test_a_loop_takes_up_runs_that_are_made_while_it_runs(command_line: CommandLine, diary: Diary) -> None:
