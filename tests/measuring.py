@@ -52,7 +52,8 @@ class Measuring:
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """Know which test it is about."""
         file = file_of(item)
-        self.turn(on=tier_of(item) is Tier.starts_nothing and file not in LONG)
+        quick = tier_of(item) is Tier.starts_nothing and file not in LONG
+        self.turn(on=quick or file in OF_COMMANDS)  # some of their commands run in this process
         with pytest.MonkeyPatch.context() as patch:
             if file in OF_COMMANDS:
                 patch.setenv(COMMANDS, str(CONFIG))
