@@ -14,6 +14,7 @@ from typing import Final
 
 import attrs
 import pytest
+import sniffio
 
 from matterstack.cli import run_command_line
 
@@ -23,7 +24,10 @@ _FOLLOWS: Final = {"--follow", "-f"}
 
 
 def can_run_inside(words: Sequence[str]) -> bool:
-    """Whether a command only reads, or writes evidence, and comes to its end by itself."""
+    """Whether a command reads, or writes evidence, and comes to its end by itself; not where a loop runs."""
+    with contextlib.suppress(sniffio.AsyncLibraryNotFoundError):
+        sniffio.current_async_library()
+        return False
     match words:
         case ["run", word, *_] if word in _READ | _EVIDENCE:
             return not _FOLLOWS & set(words)
