@@ -13,6 +13,7 @@ from typing import Final
 
 import coverage
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.tiers import LONG, PROJECT, Tier, file_of, tier_of
 
@@ -41,6 +42,9 @@ class Measuring:
         self.coverage = coverage.Coverage(config_file=str(CONFIG), data_suffix=True)
         self.coverage.start()  # modules are imported while tests are collected
         self.is_on = True
+        # How long examples take to make is not what is measured.
+        settings.register_profile("measured", suppress_health_check=[HealthCheck.too_slow])
+        settings.load_profile("measured")
 
     def turn(self, *, on: bool) -> None:
         """Follow from here on, or no longer."""

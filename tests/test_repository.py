@@ -158,6 +158,7 @@ def test_the_licence_is_the_one_that_is_declared() -> None:
 MEASURED = re.compile(r"^Measured on \d{4}-\d\d-\d\d, commit `[0-9a-f]{7,}`( with changes)?, processor .+\.$")
 
 
+@pytest.mark.usefixtures("processes")
 def test_every_result_says_when_and_of_what_and_on_what_it_was_measured() -> None:
     entries = re.split(r"^## ", (PROJECT / "benchmarks" / "RESULTS.md").read_text(), flags=re.MULTILINE)[1:]
     assert entries

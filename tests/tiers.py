@@ -42,6 +42,8 @@ FIXTURES: Final = {
     "local": Tier.starts_process,
     "job": Tier.starts_process,
     "installed": Tier.starts_process,
+    "kept": Tier.starts_process,
+    "made": Tier.starts_process,
     "die_at": Tier.starts_process,
     "bare_sshd": Tier.starts_process,
     "sshd": Tier.starts_slurm,

@@ -16,6 +16,8 @@ import pytest
 
 from tests.support.command import COMMAND, PATIENCE_S
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 PAGE: Final = Path(__file__).parents[2] / "docs" / "how-to" / "shell-completion.md"
 SHELLS: Final = {
     "bash": ["bash", "--norc", "--noprofile", "-i"],
