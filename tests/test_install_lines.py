@@ -106,6 +106,7 @@ def test_only_what_can_be_tried_is_understood() -> None:
         assert not is_understood(command), command
 
 
+@pytest.mark.usefixtures("processes")
 def test_every_install_line_of_a_document_is_understood() -> None:
     shown = shown_lines()
     assert "pip install ." in shown
