@@ -1,67 +1,66 @@
 """The documentation: its commands run, its documents are valid, its tables are those of the code.
 
-What a test reads is marked by a comment above the block: ``<!-- run -->`` for commands,
-``<!-- file: PATH -->`` for a file that they need, ``<!-- document: MODEL -->`` for JSON that must be valid.
+See `tests.support.documentation` for the marks.  Further ones are read here: ``<!-- document: MODEL -->`` for JSON that
+must be valid, ``<!-- config -->`` and ``<!-- backend -->`` for configs.
 """
 
 import json
 import re
 import subprocess
+import sys
 import tomllib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import asyncclick as click
-import attrs
 import pytest
 
 from matterstack.backends.slurm.states import STATES
 from matterstack.cli.app import main
 from matterstack.core import states
+from matterstack.core.documents.config import RunConfig
 from matterstack.core.documents.fields import field_problems
 from matterstack.core.documents.manifests import HumanOperatorManifest
 from matterstack.core.documents.schemas import SCHEMAS
 from matterstack.core.states import JobState
-from tests.support.command import COMMAND, PATIENCE_S, CommandLine
-from tests.support.polling import wait_until
+from tests.support.command import COMMAND, CommandLine
+from tests.support.documentation import DOCS, FENCED, PAGES, PROJECT, Marked, Reader, marked, needs, page
+from tests.support.ports import release_ports, reserve_ports
+from tests.support.sshd import Sshd
 
-PROJECT: Final = Path(__file__).parents[1]
-PAGES: Final = tuple(sorted(path.name for path in (PROJECT / "docs").glob("*.md")))
-MARKED: Final = re.compile(
-    r"^<!-- (?P<mark>[^>]+) -->\n(?:```\w*\n(?P<block>.*?)^```$|(?P<table>(?:\|[^\n]*\n)+))",
-    re.DOTALL | re.MULTILINE,
-)
-RUN_ID: Final = re.compile(r"\b\d{8}T\d{6}-[a-z2-7]{6}\b")
+SLEEPER: Final = """\
+from matterstack import Resources, Task, Workflow
 
 
-@attrs.frozen
-class Marked:
-    """A block with the comment above it."""
+class Sleeper:
+    def plan(self, state, results):
+        if state:
+            return None
+        nap = "sleep 1.5; echo slept >nap.txt"
+        small = Resources(cpus=1, memory_mib=50, walltime_s=60)
+        return Workflow(
+            [Task(f"nap-{n}", command=["sh", "-c", nap], outputs=["nap.txt"], resources=small) for n in range(1, 6)]
+        )
 
-    mark: str
-    text: str
-
-    @property
-    def kind(self) -> str:
-        return self.mark.partition(":")[0]
-
-    @property
-    def name(self) -> str:
-        return self.mark.partition(": ")[2]
-
-    @property
-    def rows(self) -> list[list[str]]:
-        """Of a table, without its head."""
-        return [[cell.strip() for cell in line.strip("|").split("|")] for line in self.text.splitlines()[2:]]
+    def analyze(self, state, results):
+        return {"naps": len(results)}
 
 
-def page(name: str) -> str:
-    return (PROJECT / "docs" / name).read_text()
-
-
-def marked(name: str) -> list[Marked]:
-    return [Marked(found["mark"], found["block"] or found["table"]) for found in MARKED.finditer(page(name))]
+def get_campaign():
+    return Sleeper()
+"""
+NOT_RUN: Final = {
+    "these are what runs the tests, or all there is": 1,
+    "install lines have a test of their own": 1,
+    "it needs another machine": 2,
+    "it takes a systemd that manages this machine": 2,
+    "it takes a second user on this machine": 1,
+    "it takes minutes, or hours": 1,
+}
+"""Why commands of the documentation are not run, and in how many places."""
+_COMMANDS: Final = {"sh", "bash", "console", "shell"}
 
 
 def documents() -> list[tuple[str, Mapping[str, Any]]]:
@@ -76,112 +75,128 @@ def documents() -> list[tuple[str, Mapping[str, Any]]]:
 # ---- commands
 
 
-@attrs.define
-class Reader:
-    """Somebody who types what stands on a page, in one terminal (and in another, where it says so)."""
-
-    command_line: CommandLine
-    folder: Path
-    variables: Path
-    here: str = "."
-
-    def does(self, block: Marked) -> None:
-        """Do what a block asks for; what it says must go well."""
-        match block.mark.split():
-            case ["file:", path]:
-                target = self.root / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_text(block.text)
-            case ["run"]:
-                self.types(block.text)
-            case ["run", "in", "another", "terminal"]:
-                assert block.text.split()[0] == "matterstack"
-                self.command_line.start(*block.text.split()[1:])
-            case ["run", "when", task, "waits"]:
-                wait_until(lambda: self.waits(task), PATIENCE_S, f"the question of {task}")
-                self.types(block.text)
-            case ["run", "when", status]:
-                wait_until(
-                    lambda: self.command_line.status(self.run_id)["status"] == status, PATIENCE_S, status
-                )
-                self.types(block.text)
-            case _:
-                raise AssertionError(f"nobody knows what to do with {block.mark!r}")
-
-    def types(self, commands: str) -> None:
-        """Run commands in a shell that has the variables, and is in the folder, of those before."""
-        before = f"set -e\n[ ! -e {self.variables} ] || . {self.variables}\n"
-        after = f'(declare -p RUN_ID || :; printf "cd %q\\n" "$PWD") >{self.variables} 2>/dev/null\n'
-        done = subprocess.run(
-            ["bash", "-c", f"{before}{commands}\n{after}"],
-            cwd=self.folder,
-            env={**self.command_line.environment, "PATH": f"{COMMAND.parent}:/usr/bin:/bin"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE_S,
-        )
-        assert done.returncode == 0, f"{commands}\n{done.stdout}\n{done.stderr}"
-        assert "Traceback" not in done.stdout + done.stderr
-
-    @property
-    def root(self) -> Path:
-        return self.command_line.root
-
-    @property
-    def run_id(self) -> str:
-        """The run that the page is about at this moment."""
-        found = RUN_ID.search(self.variables.read_text())
-        assert found, "no RUN_ID was set"
-        return found.group()
-
-    def waits(self, task: str) -> bool:
-        """Whether a task has been asked."""
-        found = self.command_line.tasks(self.run_id).get(task)
-        return found is not None and found["status"] == "ACTIVE" and bool(found["attempts"][-1]["job_id"])
-
-
-def test_the_commands_of_the_user_guide_do_what_it_says(command_line: CommandLine) -> None:
-    """From ``matterstack init`` to the evidence of a campaign with a person in it."""
+@pytest.fixture
+def reader(command_line: CommandLine) -> Reader:
+    """Somebody at an empty folder."""
     desk = command_line.root
     command_line.root = desk / "my-project"
-    reader = Reader(command_line, desk, desk / "variables")
-    blocks = [block for block in marked("user-guide.md") if block.kind.split()[0] in {"run", "file"}]
-    assert len(blocks) >= 10
-    for block in blocks:
-        reader.does(block)
-    look = command_line.run_folder("closer_look", reader.run_id) / "tasks" / "look" / "1" / "result.json"
-    assert json.loads(look.read_text())["lowest_ev"] == pytest.approx(
-        -0.0104, abs=1e-4
-    )  # the depth of the well
+    programs = command_line.root / ".venv" / "bin"  # where the pages say that it is installed
+    home = command_line.home / "my-project" / ".venv" / "bin"
+    for folder in (programs, home):
+        folder.mkdir(parents=True)
+        (folder / "matterstack").symlink_to(COMMAND)
+    (desk / "workspaces").rmdir()
+    return Reader(command_line, desk, command_line.home / "variables")
+
+
+def _do(name: str, reader: Reader) -> None:
+    found = needs(name)
+    if found:
+        reader.types("matterstack init my-project && cd my-project")
+    if "sleeper" in found:
+        local = '{"default_backend": "local", "backends": {"local": {"type": "local", "max_jobs": 2}}}'
+        reader.writes("workspaces/sleeper/campaign.py", SLEEPER)
+        reader.writes("workspaces/sleeper/config.json", local)
+    for block in marked(name):
+        if block.is_done:
+            reader.does(block)
+
+
+def _pages(*kinds: str) -> list[str]:
+    """Pages with something to do, whose session needs one of these; of all others, those that need none."""
+    busy = [name for name in PAGES if any(block.is_done for block in marked(name))]
+    special = {"slurm", "ssh", "port"}
+    return [name for name in busy if (needs(name) & special or {""}) & set(kinds)]
+
+
+@pytest.mark.parametrize("name", [name for name in _pages("") if name != "tutorial.md"])
+def test_what_a_page_says_can_be_done(name: str, reader: Reader) -> None:
+    _do(name, reader)
+
+
+@pytest.mark.parametrize("name", _pages("port"))
+def test_what_a_page_says_of_the_monitor_can_be_done(name: str, reader: Reader, tmp_path: Path) -> None:
+    port = reserve_ports(tmp_path, lambda _other: True)
+    reader.words = {"8765": str(port)}
+    try:
+        _do(name, reader)
+    finally:
+        release_ports(tmp_path, port)
+
+
+@pytest.mark.usefixtures("slurm_env")
+@pytest.mark.parametrize("name", _pages("slurm"))
+def test_what_a_page_says_of_clusters_can_be_done(name: str, reader: Reader) -> None:
+    reader.words = {'"poll_interval_s": 10': '"poll_interval_s": 1'}
+    _do(name, reader)
+
+
+@pytest.mark.parametrize("name", _pages("ssh"))
+def test_what_a_page_says_of_ssh_can_be_done(
+    name: str, reader: Reader, sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # ssh finds the configuration of a user by the user's name, wherever HOME is.
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "ssh").write_text(f'#!/bin/sh\nexec /usr/bin/ssh -F "{sshd.folder}/ssh_config" "$@"\n')
+    (programs / "ssh").chmod(0o755)
+    reader.path = f"{programs}:"
+    reader.words = {
+        "/scratch/me": str(sshd.workdir),
+        "module load python": f"PATH={Path(sys.executable).parent}:$PATH",
+        '"type": "slurm",': '"type": "slurm", "poll_interval_s": 1,',
+    }
+    _do(name, reader)
+
+
+def test_the_tutorial_does_what_it_says(reader: Reader) -> None:
+    """From ``matterstack init`` to the evidence of a campaign with a person in it."""
+    _do("tutorial.md", reader)
+    look = reader.command_line.run_folder("closer_look", reader.run_id) / "tasks" / "look" / "1" / "result.json"
+    # The depth of the well.
+    assert json.loads(look.read_text())["lowest_ev"] == pytest.approx(-0.0104, abs=1e-4)
     chosen = json.loads((look.parents[3] / "operators" / "choose" / "response.json").read_text())
     assert chosen == {"around_angstrom": 3.8, "reason": "the minimum"}
 
 
-@pytest.mark.parametrize("name", [name for name in PAGES if name != "user-guide.md"])
-def test_other_commands_of_the_documentation_run(name: str, command_line: CommandLine) -> None:
-    reader = Reader(command_line, command_line.root, command_line.home / "variables")
-    for block in marked(name):
-        if block.kind.startswith("run"):
-            reader.does(block)
+@pytest.mark.parametrize("name", PAGES)
+def test_every_command_is_run_or_says_why_not(name: str) -> None:
+    ready = {block.text for block in marked(name) if block.is_done or block.kind == "not run"}
+    for found in FENCED.finditer(page(name)):
+        if found["language"] in _COMMANDS:
+            assert found["block"] in ready, f"{name}: neither run nor marked:\n{found['block']}"
+        assert not re.search(r"^\$ ", found["block"], re.MULTILINE), f"{name}: what is typed is a block of its own"
+    indented = re.findall(r"^    .*", FENCED.sub("", page(name)), re.MULTILINE)
+    assert indented == [], f"{name}: blocks have fences, so that they can be marked"
 
 
-def _commands(group: click.Command, words: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
-    if not isinstance(group, click.Group):
-        return {words}
-    return {words}.union(*(_commands(inner, (*words, name)) for name, inner in group.commands.items()))
+def test_few_commands_are_not_run_and_for_known_reasons() -> None:
+    reasons = Counter(block.name for name in PAGES for block in marked(name) if block.kind == "not run")
+    assert reasons == NOT_RUN
 
 
-@pytest.mark.parametrize("name", ["../README.md", *(f"../docs/{name}" for name in PAGES)])
-def test_every_command_that_is_named_exists(name: str) -> None:
-    known = _commands(main)
-    text = (PROJECT / "docs" / name).read_text()
-    for line in re.findall(r"(?:^    |`|^\$ )matterstack ((?:[a-z][a-z-]* ?)+)", text, re.MULTILINE):
-        words = tuple(line.split())
-        assert words[:1] in known, f"{name}: matterstack {line}"
-        if words[:1] == ("run",) and len(words) > 1:
-            assert words[:2] in known, f"{name}: matterstack {line}"
+def _words_of_commands(name: str) -> Iterator[list[str]]:
+    """Commands that stand in a line of text or in a table."""
+    for line in re.findall(r"`matterstack ([^`]+)`", FENCED.sub("", page(name))):
+        yield re.sub(r"[\[\]|]", " ", line).split()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_command_and_option_that_is_named_exists(name: str) -> None:
+    for words in _words_of_commands(name):
+        command: click.Command = main
+        options = {option for parameter in main.params for option in parameter.opts}
+        rest = [word for word in words if word != "..."]
+        while rest and isinstance(command, click.Group):
+            if rest[0].startswith("--"):
+                rest = rest[2:]  # --root DIR
+                continue
+            assert rest[0] in command.commands, f"{name}: matterstack {' '.join(words)}"
+            command = command.commands[rest.pop(0)]
+            options |= {option for parameter in command.params for option in parameter.opts}
+        for word in rest:
+            if word.startswith("-"):
+                assert word in options, f"{name}: {word} of matterstack {' '.join(words)}"
 
 
 # ---- documents
@@ -204,6 +219,16 @@ def test_the_answer_that_is_shown_answers_the_question_that_is_shown() -> None:
 def test_there_is_an_example_of_everything_that_operators_take_and_give_back() -> None:
     shown = {model for model, _ in documents()}
     assert set(SCHEMAS) - shown == {"DirectHPCManifest", "RunDocument"}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_configs_can_be_used(name: str) -> None:
+    for block in marked(name):
+        if block.kind == "config":
+            RunConfig.model_validate_json(block.text)
+        if block.kind == "backend":
+            config = {"default_backend": "it", "backends": {"it": json.loads(block.text)}}
+            RunConfig.model_validate(config)
 
 
 # ---- tables
@@ -242,18 +267,38 @@ def test_the_layers_are_those_that_are_checked() -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_links_lead_to_files(name: str) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", page(name)):
-        assert (PROJECT / "docs" / target).is_file(), f"{name}: {target}"
-    for path in re.findall(r"`((?:matterstack|workspaces|tests)/[\w/.-]+)`", page(name)):
-        assert (PROJECT / path).exists() or "RUN_ID" in path or "closer_look" in path, f"{name}: {path}"
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", page(name)):
+        assert ((DOCS / name).parent / target).is_file(), f"{name}: {target}"
+    for path in re.findall(r"`((?:matterstack|workspaces|tests|benchmarks|actors|backends)/[\w/.-]+)`", page(name)):
+        of_a_session = {"RUN_ID", "closer_look", "relaxations"} & set(Path(path).parts)
+        assert (PROJECT / path).exists() or of_a_session, f"{name}: {path}"
+    for module in re.findall(r"python -m ([\w.]+)", page(name)):
+        assert (PROJECT / f"{module.replace('.', '/')}.py").is_file() or module == "venv", f"{name}: {module}"
 
 
-def test_the_documentation_fits_its_lines() -> None:
-    """Tables apart, as in the README."""
-    long = [
-        f"{name}: {line}"
-        for name in PAGES
-        for line in page(name).splitlines()
-        if len(line) > 120 and not line.startswith("|")
-    ]
-    assert long == []
+@pytest.mark.parametrize("name", PAGES)
+def test_the_documentation_fits_its_lines(name: str) -> None:
+    """Tables apart."""
+    assert [line for line in page(name).splitlines() if len(line) > 120 and not line.startswith("|")] == []
+
+
+def test_the_readme_fits_on_three_screens() -> None:
+    assert len(page("../README.md").splitlines()) <= 150
+
+
+# ---- the site
+
+
+def test_the_site_is_built_strictly_and_asks_nobody(tmp_path: Path) -> None:
+    command = [COMMAND.parent / "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path / "site"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    site = tmp_path / "site"
+    built = {path.relative_to(site) for path in site.rglob("*.html")}
+    assert {Path(name).with_suffix(".html") for name in PAGES if name != "../README.md"} <= built
+    for path in built:
+        text = (site / path).read_text()
+        loaded = re.findall(r"<(?:script|link|img|iframe|source)\b[^>]*?\b(?:src|href)=[\"']?([^\"' >]+)", text)
+        assert [target for target in loaded if re.match(r"(?:https?:)?//", target)] == [], path
+    for path in site.rglob("*.css"):
+        assert not re.search(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//", path.read_text()), path

@@ -91,7 +91,7 @@ class Reader:
     Attributes:
         words: what stands on the page, and is another word on this machine.
         path: folders whose programs are found first.
-        expected: how many of the commands in other terminals may be at work.
+        others: commands in other terminals.
     """
 
     command_line: CommandLine
@@ -129,6 +129,8 @@ class Reader:
                 self.interrupts()
             case ["run", "when", "the", "monitor", "answers"]:
                 wait_until(lambda: "http" in self.others[-1].stdout, PATIENCE_S, "the link of the monitor")
+            case ["run", "when", "no", "task", "works"]:
+                wait_until(lambda: not self.is_busy(), PATIENCE_S, "the end of all jobs")
             case ["run", "when", task, ("waits" | "works")]:
                 wait_until(lambda: self.is_asked(task), PATIENCE_S, f"the attempt of {task}")
             case ["run", "when", status]:
@@ -149,7 +151,7 @@ class Reader:
 
     def types(self, commands: str, exit_code: int = 0) -> None:
         """Run commands in a shell that has the variables, and is in the folder, of those before."""
-        known = set(VARIABLE.findall(commands))
+        known = {"RUN_ID", *VARIABLE.findall(commands)}
         if self.variables.exists():
             known |= set(re.findall(r"^declare -- ([A-Z_]+)=", self.variables.read_text(), re.MULTILINE))
         before = f"set -e\n[ ! -e {self.variables} ] || . {self.variables}\n"
@@ -166,6 +168,9 @@ class Reader:
         )
         assert done.returncode == exit_code, f"{commands}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stdout + done.stderr
+        here = Path(re.findall(r"^cd (.*)$", self.variables.read_text(), re.MULTILINE)[-1])
+        if (here / "workspaces").is_dir():
+            self.command_line.root = here
 
     def starts(self, text: str) -> None:
         """Run one command in another terminal."""
@@ -225,6 +230,10 @@ class Reader:
         found = re.search(rf'RUN_ID="({RUN_ID.pattern})"', self.variables.read_text())
         assert found, "no RUN_ID was set"
         return found[1]
+
+    def is_busy(self) -> bool:
+        """Whether any attempt of the run is at work, or on its way."""
+        return any(task["status"] == "ACTIVE" for task in self.command_line.tasks(self.run_id).values())
 
     def is_asked(self, task: str) -> bool:
         """Whether a task has been handed to a backend, or to somebody."""
