@@ -10,6 +10,7 @@
 #                 but for a dozen files that take long; the tests alone: make check has the rest
 #   make lock     pin in requirements/*.txt what pyproject.toml asks for, with hashes
 #                 (make lock UPGRADE=--upgrade: the newest versions of everything)
+#   make docs     build the documentation as a site, build/site
 #   make soak     play campaigns on a simulated cluster, a day of faults and crashes for each seed
 #                 (make soak SEEDS=1000 FIRST=0); a seed that fails is named, and how to replay it
 #   make clean    remove .venv and what the tools leave behind; runs are kept
@@ -29,7 +30,7 @@ FOR_TESTS := $(VENV)/installed-for-tests
 VALIDATOR := $(VENV)/validator
 FOR_CRATES := $(VALIDATOR)/installed
 
-.PHONY: help demo test check quick test-tools format lint types layers tests soak lock clean
+.PHONY: help demo test check quick test-tools format lint types layers tests soak docs lock clean
 # Both commands install into the same environment; `make -j demo test` must not do so at once.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -93,6 +94,11 @@ FIRST ?= 0
 
 soak: $(FOR_TESTS)
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST)
+
+# The tests build it as well, and do what its pages say.
+docs: $(FOR_TESTS)
+	@$(BIN)/mkdocs build --strict --quiet
+	@echo build/site/index.html
 
 # ---- the environment
 
