@@ -97,7 +97,7 @@ soak: $(FOR_TESTS)
 
 # The tests build it as well, and do what its pages say.
 docs: $(FOR_TESTS)
-	@$(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo build/site/index.html
 
 # ---- the environment
