@@ -38,10 +38,10 @@ class Sleeper:
     def plan(self, state, results):
         if state:
             return None
-        nap = "sleep 1.5; echo slept >nap.txt"
+        nap = "sleep 2.5; echo slept >nap.txt"
         small = Resources(cpus=1, memory_mib=50, walltime_s=60)
         return Workflow(
-            [Task(f"nap-{n}", command=["sh", "-c", nap], outputs=["nap.txt"], resources=small) for n in range(1, 6)]
+            [Task(f"nap-{n}", command=["sh", "-c", nap], outputs=["nap.txt"], resources=small) for n in range(1, 5)]
         )
 
     def analyze(self, state, results):
@@ -51,6 +51,7 @@ class Sleeper:
 def get_campaign():
     return Sleeper()
 """
+LOCAL: Final = {"local": {"type": "local", "max_jobs": 2}}
 NOT_RUN: Final = {
     "these are what runs the tests, or all there is": 1,
     "install lines have a test of their own": 1,
@@ -93,10 +94,11 @@ def _do(name: str, reader: Reader) -> None:
     found = needs(name)
     if found:
         reader.types("matterstack init my-project && cd my-project")
+        quick = {"default_backend": "local", "params": {"tolerance_angstrom": 1.0}}  # two rounds are enough
+        reader.writes("workspaces/quickstart/config.json", json.dumps({**quick, "backends": LOCAL}))
     if "sleeper" in found:
-        local = '{"default_backend": "local", "backends": {"local": {"type": "local", "max_jobs": 2}}}'
         reader.writes("workspaces/sleeper/campaign.py", SLEEPER)
-        reader.writes("workspaces/sleeper/config.json", local)
+        reader.writes("workspaces/sleeper/config.json", json.dumps({"default_backend": "local", "backends": LOCAL}))
     for block in marked(name):
         if block.is_done:
             reader.does(block)

@@ -37,6 +37,8 @@ MARKED: Final = re.compile(
 FENCED: Final = re.compile(r"^```(?P<language>\w*)\n(?P<block>.*?)^```$", re.DOTALL | re.MULTILINE)
 SESSION: Final = re.compile(r"^<!-- session: (?P<needs>[^>]+) -->$", re.MULTILINE)
 RUN_ID: Final = re.compile(r"\b\d{8}T\d{6}-[a-z2-7]{6}\b")
+BLOCK_S: Final = 3 * PATIENCE_S
+"""How long the commands of a block may take, together."""
 VARIABLE: Final = re.compile(r"^([A-Z_]+)=", re.MULTILINE)
 
 
@@ -164,7 +166,7 @@ class Reader:
             capture_output=True,
             text=True,
             check=False,
-            timeout=PATIENCE_S,
+            timeout=BLOCK_S,
         )
         assert done.returncode == exit_code, f"{commands}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stdout + done.stderr
