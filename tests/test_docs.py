@@ -1,7 +1,7 @@
 """The documentation: its commands run, its documents are valid, its tables are those of the code.
 
-See `tests.support.documentation` for the marks.  Further ones are read here: ``<!-- document: MODEL -->`` for JSON that
-must be valid, ``<!-- config -->`` and ``<!-- backend -->`` for configs.
+See `tests.support.documentation` for the marks.  Further ones are read here: ``<!-- document: MODEL -->`` for
+JSON that must be valid, ``<!-- config -->`` and ``<!-- backend -->`` for configs.
 """
 
 import json
@@ -26,7 +26,7 @@ from matterstack.core.documents.manifests import HumanOperatorManifest
 from matterstack.core.documents.schemas import SCHEMAS
 from matterstack.core.states import JobState
 from tests.support.command import COMMAND, CommandLine
-from tests.support.documentation import DOCS, FENCED, PAGES, PROJECT, Marked, Reader, marked, needs, page
+from tests.support.documentation import DOCS, FENCED, PAGES, PROJECT, Reader, marked, needs, page
 from tests.support.ports import release_ports, reserve_ports
 from tests.support.sshd import Sshd
 
@@ -40,9 +40,8 @@ class Sleeper:
             return None
         nap = "sleep 2.5; echo slept >nap.txt"
         small = Resources(cpus=1, memory_mib=50, walltime_s=60)
-        return Workflow(
-            [Task(f"nap-{n}", command=["sh", "-c", nap], outputs=["nap.txt"], resources=small) for n in range(1, 5)]
-        )
+        same = {"command": ["sh", "-c", nap], "outputs": ["nap.txt"], "resources": small}
+        return Workflow([Task(f"nap-{n}", **same) for n in range(1, 5)])
 
     def analyze(self, state, results):
         return {"naps": len(results)}
@@ -98,7 +97,9 @@ def _do(name: str, reader: Reader) -> None:
         reader.writes("workspaces/quickstart/config.json", json.dumps({**quick, "backends": LOCAL}))
     if "sleeper" in found:
         reader.writes("workspaces/sleeper/campaign.py", SLEEPER)
-        reader.writes("workspaces/sleeper/config.json", json.dumps({"default_backend": "local", "backends": LOCAL}))
+        reader.writes(
+            "workspaces/sleeper/config.json", json.dumps({"default_backend": "local", "backends": LOCAL})
+        )
     for block in marked(name):
         if block.is_done:
             reader.does(block)
@@ -134,9 +135,7 @@ def test_what_a_page_says_of_clusters_can_be_done(name: str, reader: Reader) -> 
 
 
 @pytest.mark.parametrize("name", _pages("ssh"))
-def test_what_a_page_says_of_ssh_can_be_done(
-    name: str, reader: Reader, sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_page_says_of_ssh_can_be_done(name: str, reader: Reader, sshd: Sshd, tmp_path: Path) -> None:
     # ssh finds the configuration of a user by the user's name, wherever HOME is.
     programs = tmp_path / "programs"
     programs.mkdir()
@@ -154,7 +153,9 @@ def test_what_a_page_says_of_ssh_can_be_done(
 def test_the_tutorial_does_what_it_says(reader: Reader) -> None:
     """From ``matterstack init`` to the evidence of a campaign with a person in it."""
     _do("tutorial.md", reader)
-    look = reader.command_line.run_folder("closer_look", reader.run_id) / "tasks" / "look" / "1" / "result.json"
+    look = (
+        reader.command_line.run_folder("closer_look", reader.run_id) / "tasks" / "look" / "1" / "result.json"
+    )
     # The depth of the well.
     assert json.loads(look.read_text())["lowest_ev"] == pytest.approx(-0.0104, abs=1e-4)
     chosen = json.loads((look.parents[3] / "operators" / "choose" / "response.json").read_text())
@@ -167,7 +168,9 @@ def test_every_command_is_run_or_says_why_not(name: str) -> None:
     for found in FENCED.finditer(page(name)):
         if found["language"] in _COMMANDS:
             assert found["block"] in ready, f"{name}: neither run nor marked:\n{found['block']}"
-        assert not re.search(r"^\$ ", found["block"], re.MULTILINE), f"{name}: what is typed is a block of its own"
+        assert not re.search(r"^\$ ", found["block"], re.MULTILINE), (
+            f"{name}: what is typed is a block of its own"
+        )
     indented = re.findall(r"^    .*", FENCED.sub("", page(name)), re.MULTILINE)
     assert indented == [], f"{name}: blocks have fences, so that they can be marked"
 
@@ -271,7 +274,9 @@ def test_the_layers_are_those_that_are_checked() -> None:
 def test_links_lead_to_files(name: str) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", page(name)):
         assert ((DOCS / name).parent / target).is_file(), f"{name}: {target}"
-    for path in re.findall(r"`((?:matterstack|workspaces|tests|benchmarks|actors|backends)/[\w/.-]+)`", page(name)):
+    for path in re.findall(
+        r"`((?:matterstack|workspaces|tests|benchmarks|actors|backends)/[\w/.-]+)`", page(name)
+    ):
         of_a_session = {"RUN_ID", "closer_look", "relaxations"} & set(Path(path).parts)
         assert (PROJECT / path).exists() or of_a_session, f"{name}: {path}"
     for module in re.findall(r"python -m ([\w.]+)", page(name)):
@@ -292,15 +297,22 @@ def test_the_readme_fits_on_three_screens() -> None:
 
 
 def test_the_site_is_built_strictly_and_asks_nobody(tmp_path: Path) -> None:
-    command = [COMMAND.parent / "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path / "site"]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [COMMAND.parent / "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path / "site"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     site = tmp_path / "site"
     built = {path.relative_to(site) for path in site.rglob("*.html")}
     assert {Path(name).with_suffix(".html") for name in PAGES if name != "../README.md"} <= built
     for path in built:
         text = (site / path).read_text()
-        loaded = re.findall(r"<(?:script|link|img|iframe|source)\b[^>]*?\b(?:src|href)=[\"']?([^\"' >]+)", text)
+        loaded = re.findall(
+            r"<(?:script|link|img|iframe|source)\b[^>]*?\b(?:src|href)=[\"']?([^\"' >]+)", text
+        )
         assert [target for target in loaded if re.match(r"(?:https?:)?//", target)] == [], path
     for path in site.rglob("*.css"):
         assert not re.search(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//", path.read_text()), path

@@ -1,9 +1,10 @@
 """The pages of the documentation, and a reader who does what stands on them.
 
-What a test reads is marked by a comment above the block: ``<!-- run -->`` for commands, ``<!-- file: PATH -->`` for a
-file that they need, ``<!-- unit: NAME -->`` for a unit of systemd, ``<!-- not run: REASON -->`` for commands that no
-test can run.  A page is one session, from its first block to its last.  ``<!-- session: ... -->`` near its top says
-what it finds: a project (made by ``matterstack init``), a cluster, a login node.
+What a test reads is marked by a comment above the block: ``<!-- run -->`` for commands, ``<!-- file: PATH
+-->`` for a file that they need, ``<!-- unit: NAME -->`` for a unit of systemd, ``<!-- not run: REASON -->``
+for commands that no test can run. A page is one session, from its first block to its last. ``<!-- session:
+... -->`` near its top says what it finds: a project (made by ``matterstack init``), a cluster, a login
+node.
 """
 
 from __future__ import annotations
@@ -157,7 +158,9 @@ class Reader:
         if self.variables.exists():
             known |= set(re.findall(r"^declare -- ([A-Z_]+)=", self.variables.read_text(), re.MULTILINE))
         before = f"set -e\n[ ! -e {self.variables} ] || . {self.variables}\n"
-        after = f'(declare -p {" ".join(known)} || :; printf "cd %q\\n" "$PWD") >{self.variables} 2>/dev/null\n'
+        after = (
+            f'(declare -p {" ".join(known)} || :; printf "cd %q\\n" "$PWD") >{self.variables} 2>/dev/null\n'
+        )
         done = subprocess.run(
             ["bash", "-c", f"{before}{commands}\n{after}"],
             cwd=self.folder,
