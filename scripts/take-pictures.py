@@ -1,10 +1,9 @@
-#!/usr/bin/env python3
 """Take the two pictures of the README again, of whatever a root shows at the moment.
 
-    scripts/take-pictures ROOT WORKSPACE
+    python scripts/take-pictures.py ROOT WORKSPACE
 
-Chromium shows the page of a monitor, and tmux the screen of `matterstack watch`, which rich then draws.  They are
-written to docs/images; look at them before they are committed: what the root shows, everybody will see.
+Chromium shows the page of a monitor, and tmux the screen of `matterstack watch`, which rich then draws.  The
+pictures go to docs/images; look at them before they are committed: what the root shows, everybody will see.
 """
 
 import io
@@ -36,7 +35,9 @@ def take_page(root: Path, workspace: str, target: Path) -> None:
             raise AssertionError
         link = monitor.stdout.readline().strip()
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+            browser = playwright.chromium.launch(
+                executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+            )
             page = browser.new_page(viewport={"width": 1280, "height": 760}, color_scheme="light")
             page.goto(link)
             page.get_by_text(workspace, exact=True).first.click()
@@ -67,7 +68,9 @@ def take_terminal(root: Path, target: Path) -> None:
                     break
         finally:
             tmux("kill-server")
-    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    console = Console(
+        record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor"
+    )
     console.print(Text.from_ansi(shown))
     drawn = console.export_svg(title="matterstack watch", unique_id="watch")
     # A picture asks nobody for a font.
