@@ -58,9 +58,12 @@ NOT_RUN: Final = {
     "it takes a systemd that manages this machine": 2,
     "it takes a second user on this machine": 1,
     "it takes minutes, or hours": 1,
+    "needs zsh": 1,
+    "needs fish": 1,
+    "the tests of the example run it": 1,
 }
-"""Why commands of the documentation are not run, and in how many places."""
-_COMMANDS: Final = {"sh", "bash", "console", "shell"}
+"""Why commands of the documentation are not run, and in how many places at most."""
+_COMMANDS: Final = {"sh", "bash", "zsh", "fish", "console", "shell"}
 
 
 def documents() -> list[tuple[str, Mapping[str, Any]]]:
@@ -162,6 +165,12 @@ def test_the_tutorial_does_what_it_says(reader: Reader) -> None:
     assert chosen == {"around_angstrom": 3.8, "reason": "the minimum"}
 
 
+def test_the_tutorial_writes_the_campaign_of_the_readme() -> None:
+    files = [block for block in marked("../README.md") if block.kind == "file"]
+    assert len(files) == 2
+    assert all(block in marked("tutorial.md") for block in files)
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_every_command_is_run_or_says_why_not(name: str) -> None:
     ready = {block.text for block in marked(name) if block.is_done or block.kind == "not run"}
@@ -177,7 +186,7 @@ def test_every_command_is_run_or_says_why_not(name: str) -> None:
 
 def test_few_commands_are_not_run_and_for_known_reasons() -> None:
     reasons = Counter(block.name for name in PAGES for block in marked(name) if block.kind == "not run")
-    assert reasons == NOT_RUN
+    assert reasons - Counter(NOT_RUN) == Counter()
 
 
 def _words_of_commands(name: str) -> Iterator[list[str]]:
