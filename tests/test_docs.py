@@ -305,6 +305,7 @@ def test_the_readme_fits_on_three_screens() -> None:
 # ---- the site
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_site_is_built_strictly_and_asks_nobody(tmp_path: Path) -> None:
     done = subprocess.run(
         [COMMAND.parent / "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path / "site"],
