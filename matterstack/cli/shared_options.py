@@ -11,6 +11,7 @@ import asyncclick as click
 from asyncclick.shell_completion import CompletionItem
 
 from matterstack.cli.completion import propose_runs
+from matterstack.core.errors import NotFoundError
 from matterstack.core.ids import RunId
 from matterstack.storage.layout import ROOT_VARIABLE, Root, find_root, require_run_id
 
@@ -43,5 +44,13 @@ RUN_ID = RunIdType()
 
 def current_root(context: click.Context) -> Root:
     """The root that ``--root``, the environment or the working directory names."""
-    option = context.find_root().params.get("root")
-    return find_root(option, os.environ.get(ROOT_VARIABLE), Path.cwd())
+    option, environment = context.find_root().params.get("root"), os.environ.get(ROOT_VARIABLE)
+    try:
+        here = Path.cwd()
+    except OSError as error:
+        if not (option or environment):
+            raise NotFoundError(
+                f"the working directory cannot be used: {error.strerror}", hint="give --root DIR"
+            ) from None
+        here = Path("/")
+    return find_root(option, environment, here)

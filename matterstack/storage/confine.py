@@ -208,11 +208,16 @@ class Confined:
             part = f".{os.getpid()}-{next(_PARTS)}.part"
             descriptor = Confined(parent).create_file(part, mode)
             try:
-                write_all(descriptor, data)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            os.rename(part, last, src_dir_fd=parent, dst_dir_fd=parent)
+                try:
+                    write_all(descriptor, data)
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+                os.rename(part, last, src_dir_fd=parent, dst_dir_fd=parent)
+            except OSError:  # a full disk, or a folder of this name: nothing is left behind
+                with suppress(OSError):
+                    os.unlink(part, dir_fd=parent)
+                raise
             os.fsync(parent)
 
     def rename(self, old: str, new: str) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 import attrs
 
-from matterstack.core.errors import NotFoundError, UsageError
+from matterstack.core.errors import NotFoundError, StoreError, UsageError
 from matterstack.core.ids import RUN_ID_PATTERN, SLUG_PATTERN, RunId, TaskId
 
 ROOT_VARIABLE: Final = "MATTERSTACK_ROOT"
@@ -57,20 +57,22 @@ class Root:
         Raises:
             UsageError: the name is no plain name.
             NotFoundError: there is no such folder.
+            StoreError: it may not be looked for.
         """
         if not SLUG_PATTERN.fullmatch(slug):
             raise UsageError(f"{slug!r} is no workspace name")
         path = self.workspaces / slug
-        if not path.is_dir():
+        if not is_folder(path):
             have = ", ".join(self.slugs()) or "none"
             raise NotFoundError(f"no workspace {slug!r} in {self.workspaces} (there are: {have})")
         return Workspace(path)
 
     def slugs(self) -> list[str]:
         """Names of all workspaces, sorted."""
-        if not self.workspaces.is_dir():
+        try:
+            return sorted(p.name for p in self.workspaces.iterdir() if (p / "campaign.py").is_file())
+        except OSError:
             return []
-        return sorted(p.name for p in self.workspaces.iterdir() if (p / "campaign.py").is_file())
 
     def run_folder(self, slug: str, run_id: RunId) -> RunFolder:
         """Folder of one run."""
@@ -209,23 +211,36 @@ def find_root(option: str | None, environment: str | None, start: Path) -> Root:
 
     Raises:
         NotFoundError: there is none.
+        StoreError: it cannot be looked for, since a folder may not be read.
     """
     for source, given in (("--root", option), (ROOT_VARIABLE, environment)):
         if given:
             path = Path(given)
-            if not (path / "workspaces").is_dir():
+            if not is_folder(path / "workspaces"):
                 raise NotFoundError(
                     f"{source} {given}: no folder with workspaces/ in it",
                     hint=f"make one with: matterstack init {given}",
                 )
             return Root(path.resolve())
     for folder in (start, *start.parents):
-        if (folder / "workspaces").is_dir():
+        if is_folder(folder / "workspaces"):
             return Root(folder.resolve())
     raise NotFoundError(
         f"no workspaces/ folder in {start} or above",
         hint="go to your root, give --root DIR, or make a new one with: matterstack init DIR",
     )
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there.
+
+    Raises:
+        StoreError: that cannot be found out.
+    """
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror or error}", hint="it must be readable for you") from error
 
 
 def require_run_id(text: str) -> RunId:

@@ -55,11 +55,13 @@ def ask(folder: Confined, request: Request) -> None:
     What was asked before, and the answer to it, is kept under other names.  An answer that was there before
     anything was asked is no answer to this.
     """
+    # Looked at first: whoever hands an answer over puts a question that is missing in its place before it.
+    has_answer = folder.exists(RESPONSE)
     asked = asked_attempt(folder)
     if asked == request.attempt:
         return
     if asked is None:
-        if folder.exists(RESPONSE):
+        if has_answer:
             set_aside(folder, ["it was there before anything was asked"])
     else:
         for name in (RESPONSE, ACKNOWLEDGEMENT, ERROR, REQUEST):
@@ -79,11 +81,32 @@ def withdraw(folder: Confined) -> None:
 def asked_attempt(folder: Confined) -> int | None:
     """Which attempt the question that lies there belongs to; None when there is no whole one."""
     try:
-        request = json.loads(folder.read(REQUEST, _MOST_REQUEST_BYTES))
-    except (OSError, ValueError, RecursionError):
+        text = folder.read(REQUEST, _MOST_REQUEST_BYTES)
+    except OSError:
+        return None
+    return _attempt_of(text)
+
+
+def _attempt_of(text: bytes) -> int | None:
+    try:
+        request = json.loads(text)
+    except (ValueError, RecursionError):
         return None
     attempt = request.get("attempt") if isinstance(request, dict) else None
     return attempt if isinstance(attempt, int) and not isinstance(attempt, bool) else None
+
+
+def request_problem(folder: Confined) -> str:
+    """What is wrong with the question that lies there, in words; empty where it is whole."""
+    try:
+        text = folder.read(REQUEST, _MOST_REQUEST_BYTES + 1)
+    except FileNotFoundError:
+        return "is not there"
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+    if len(text) > _MOST_REQUEST_BYTES:
+        return f"is no question: it has more than {_MOST_REQUEST_BYTES >> 20} MiB"
+    return "" if _attempt_of(text) is not None else "is no question: it is no JSON object with an attempt"
 
 
 def look_at(folder: Confined, name: str) -> Seen | None:

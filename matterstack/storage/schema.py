@@ -242,17 +242,21 @@ def schema_version(connection: sqlite3.Connection) -> int:
 
 @contextmanager
 def translated_errors(path: Path) -> Iterator[None]:
-    """Turn what SQLite and the file system complain about into a StoreError that names the file."""
+    """Turn what SQLite and the file system complain about into a StoreError that names the file.
+
+    That is the file that the error names: what is read beside the store is not blamed on it.
+    """
     try:
         yield
     except sqlite3.Error as error:
         raise store_error(path, error) from error
     except OSError as error:
+        named = str(error.filename or "")
+        place = Path(named) if named.startswith("/") else path
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise disk_full(path) from error
-        raise StoreError(
-            f"{path}: {error.strerror or error}", hint="the store's folder must be writable"
-        ) from error
+            raise disk_full(place) from error
+        hint = "the store's folder must be writable" if place.is_relative_to(path.parent) else ""
+        raise StoreError(f"{place}: {error.strerror or error}", hint=hint) from error
 
 
 @contextmanager

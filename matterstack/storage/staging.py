@@ -140,6 +140,15 @@ def _open(copy: Copy) -> int:
         return folder.open_linked_file(copy.source) if copy.may_link else folder.open_file(copy.source)
 
 
+def unusable_file(path: str, workspace: Path) -> str:
+    """Why one of a task's ``files`` could not be copied at this moment, in words; empty when it can."""
+    try:
+        with _opened(Copy(name="", source=path, origin=path, within=workspace, may_link=True)):
+            return ""
+    except OSError as error:
+        return str(error.strerror or error)
+
+
 def _content(copy: Copy, descriptor: int) -> Iterator[bytes]:
     if Path(copy.source).is_absolute():
         # Files of /proc say that they are empty.
