@@ -12,7 +12,7 @@ from matterstack.cli.shared_options import RUN_ID, current_root, json_option
 from matterstack.core.ids import RunId
 
 if TYPE_CHECKING:
-    from matterstack.core.run.history import Problem
+    from matterstack.core.run.history_rules import Problem
 
 MOST_OF_A_KIND: Final = 5
 """Problems of one rule in one run that are shown."""
@@ -35,7 +35,7 @@ async def check(context: click.Context, broken: RunId | None, as_json: bool) -> 
 
     from matterstack.cli.printing import print_json, print_table
     from matterstack.core.errors import DatabaseCorruptError
-    from matterstack.core.run.history import Problem
+    from matterstack.core.run.history_rules import Problem
     from matterstack.storage.check import check_store
 
     root = current_root(context)

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from typing import Final
 
 from matterstack.evidence.crate.document import CRATE, crate_bytes
-from matterstack.evidence.crate.files import WORKFLOW, PayloadFile
+from matterstack.evidence.crate.file_entities import WORKFLOW, PayloadFile
 from matterstack.evidence.figures import NARROW_IN, WIDE_IN
 from matterstack.evidence.gathering.sources import CAMPAIGN_OBJECT
 from matterstack.evidence.graph.picture import GRAPH, graph_svg

@@ -31,7 +31,7 @@ from matterstack.evidence.contents import (
     made_with,
     payload_file,
 )
-from matterstack.evidence.crate.files import PayloadFile
+from matterstack.evidence.crate.file_entities import PayloadFile
 from matterstack.evidence.gathering.copying import Gathering
 from matterstack.evidence.gathering.gather import gather
 from matterstack.evidence.hashes import HashCache

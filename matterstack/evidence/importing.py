@@ -133,7 +133,7 @@ def _require_whole(part: Path) -> None:
 
 
 def imported_tasks(folder: Path) -> list[dict[str, Any]]:
-    """The tasks of a bundle, as `matterstack.storage.queries.task_list` has those of a store.
+    """The tasks of a bundle, as `matterstack.storage.read.tasks.task_list` has those of a store.
 
     Raises:
         NotFoundError, RefusedError: as `look_at_bundle`.

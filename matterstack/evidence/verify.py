@@ -18,7 +18,7 @@ import attrs
 
 from matterstack.core.errors import NotFoundError
 from matterstack.core.run.facts import Event
-from matterstack.core.run.history import HistoryChecker
+from matterstack.core.run.history_rules import HistoryChecker
 from matterstack.evidence.confined_reading import opened, sha256_of
 from matterstack.evidence.contents import (
     CONFIG,
@@ -32,7 +32,7 @@ from matterstack.evidence.contents import (
     seal_bytes,
 )
 from matterstack.evidence.crate.document import CRATE
-from matterstack.evidence.crate.files import WORKFLOW
+from matterstack.evidence.crate.file_entities import WORKFLOW
 from matterstack.evidence.crate.graph import file_id
 from matterstack.evidence.gathering.sources import campaign_object_sha256
 from matterstack.evidence.history import History, LineError, fold_events, parse_lines, read_history
@@ -55,7 +55,7 @@ from matterstack.storage.layout import Root
 from matterstack.storage.schema import open_database, translated_errors
 
 _RULES: Final = frozenset({"fold", "paused", "ended", "live"})
-"""Rules of `matterstack.core.run.history` that one run's events obey; the others need those of all runs."""
+"""Those of `matterstack.core.run.history_rules` that one run's events obey; others need those of all runs."""
 _STATUS_WORDS: Final = ("matterstack-status", "matterstack-is-complete", "matterstack-seq")
 
 

@@ -1,7 +1,7 @@
 """Prove that a store is what it promises to be: history, snapshot and files against each other.
 
-Changes nothing that it checks.  The history's own rules are those of `matterstack.core.run.history`; here
-come the rules that need more than the facts:
+Changes nothing that it checks.  The history's own rules are those of
+`matterstack.core.run.history_rules`; here come the rules that need more than the facts:
 
     database  SQLite finds its file intact
     snapshot  the rows of runs, tasks and attempts are what the facts give, at the end and on the way
@@ -20,17 +20,18 @@ from typing import Any, Final
 
 import attrs
 
+from matterstack.core.errors import StoreError
 from matterstack.core.ids import RunId
 from matterstack.core.model.resources import Resources
 from matterstack.core.model.workflow import Task
 from matterstack.core.operators import ASKED
 from matterstack.core.run.apply import Touched
 from matterstack.core.run.facts import FACT_TYPES, Event, OutputFile
-from matterstack.core.run.history import HistoryChecker, Problem
+from matterstack.core.run.history_rules import HistoryChecker, Problem
 from matterstack.core.run.state import AttemptState, RunState, TaskState
 from matterstack.storage.codec import decode, encode
 from matterstack.storage.fact_codec import decode_fact
-from matterstack.storage.layout import Root, RunFolder
+from matterstack.storage.layout import Root, RunFolder, is_folder
 from matterstack.storage.schema import open_database, translated_errors
 from matterstack.storage.small_files import read_small
 from matterstack.storage.snapshot import (
@@ -276,8 +277,12 @@ def _shortened(value: object) -> str:
 
 def _check_files(root: Root, state: RunState) -> Iterator[Problem]:
     folder = root.run_folder(state.workspace, state.run_id)
-    if not folder.path.is_dir():
-        yield Problem(state.run_id, None, "files", f"the run's folder {folder.path} is not there")
+    try:
+        problem = "" if is_folder(folder.path) else f"the run's folder {folder.path} is not there"
+    except StoreError as error:
+        problem = f"the run's folder cannot be looked at: {error}"
+    if problem:
+        yield Problem(state.run_id, None, "files", problem)
         return
     for task in state.tasks.values():
         for attempt in task.attempts:

@@ -14,7 +14,7 @@ from matterstack.core.operators import ASKED
 from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
 from matterstack.core.run.decide_jobs import wanted_seats
-from matterstack.core.run.history import HistoryChecker
+from matterstack.core.run.history_rules import HistoryChecker
 from matterstack.core.states import JobState, RunStatus
 from tests.support.states import LOCAL, RUN_ID, ToldRun, task
 

@@ -12,7 +12,7 @@ from matterstack.core.model.resources import Resources
 from matterstack.core.model.workflow import Workflow
 from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
-from matterstack.core.run.history import HistoryChecker, Problem
+from matterstack.core.run.history_rules import HistoryChecker, Problem
 from matterstack.core.states import FailureKind, JobState
 from tests.support.states import LOCAL, RUN_ID, ToldRun, chain, config, task
 

@@ -24,7 +24,7 @@ from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
 from matterstack.core.run.apply import Touched
 from matterstack.core.run.facts import OutputFile
-from matterstack.core.run.history import Problem
+from matterstack.core.run.history_rules import Problem
 from matterstack.core.run.state import RunState
 from matterstack.core.states import JobState, TaskStatus
 from matterstack.storage.check import check_store

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from matterstack.core.states import ENDED_RUNS, RunStatus
-from matterstack.evidence.crate.files import WORKFLOW, Files, PayloadFile
+from matterstack.evidence.crate.file_entities import WORKFLOW, Files, PayloadFile
 from matterstack.evidence.crate.graph import (
     ACTIVE,
     COMPLETED,

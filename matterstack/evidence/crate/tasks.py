@@ -6,7 +6,7 @@ from typing import Final
 
 from matterstack.core.run.state import AttemptState, TaskState
 from matterstack.core.states import JobState, TaskStatus
-from matterstack.evidence.crate.files import Files
+from matterstack.evidence.crate.file_entities import Files
 from matterstack.evidence.crate.graph import (
     ACTIVE,
     COMPLETED,
