@@ -64,6 +64,8 @@ from matterstack.storage.read.runs import runs_to_serve, runs_with_jobs
 from matterstack.storage.schema import journal_mode, open_database, translated_errors
 from matterstack.storage.snapshot import load_run
 
+__all__: Final = ["Engine", "Runtime", "open_engine"]
+
 logger: Final = logging.getLogger(__name__)
 
 _P = ParamSpec("_P")

@@ -28,7 +28,7 @@ async def pause(context: click.Context, run_id: RunId, reason: str, as_json: boo
     from matterstack.core.run.messages import Pause
     from matterstack.usecases.runs import user_name
 
-    await _ask(context, run_id, Pause(by=user_name(), reason=reason), as_json)
+    await _send(context, run_id, Pause(by=user_name(), reason=reason), as_json)
 
 
 @click.command()
@@ -40,7 +40,7 @@ async def resume(context: click.Context, run_id: RunId, as_json: bool) -> None:
     from matterstack.core.run.messages import Resume
     from matterstack.usecases.runs import user_name
 
-    await _ask(context, run_id, Resume(by=user_name()), as_json)
+    await _send(context, run_id, Resume(by=user_name()), as_json)
 
 
 @click.command()
@@ -53,7 +53,7 @@ async def cancel(context: click.Context, run_id: RunId, reason: str, as_json: bo
     from matterstack.core.run.messages import Cancel
     from matterstack.usecases.runs import user_name
 
-    await _ask(context, run_id, Cancel(by=user_name(), reason=reason), as_json)
+    await _send(context, run_id, Cancel(by=user_name(), reason=reason), as_json)
 
 
 @click.command(short_help="Give failed tasks new attempts.")
@@ -67,7 +67,7 @@ async def retry(context: click.Context, run_id: RunId, task_ids: tuple[str, ...]
     from matterstack.usecases.runs import user_name
 
     chosen = tuple(TaskId(task_id) for task_id in task_ids)
-    await _ask(context, run_id, Retry(by=user_name(), tasks=chosen), as_json)
+    await _send(context, run_id, Retry(by=user_name(), tasks=chosen), as_json)
 
 
 @click.command(short_help="Give ended tasks new attempts.")
@@ -84,24 +84,23 @@ async def rerun(
     from matterstack.usecases.runs import user_name
 
     chosen = tuple(TaskId(task_id) for task_id in task_ids)
-    await _ask(context, run_id, Rerun(by=user_name(), tasks=chosen, recursive=recursive), as_json)
+    await _send(context, run_id, Rerun(by=user_name(), tasks=chosen, recursive=recursive), as_json)
 
 
-async def _ask(context: click.Context, run_id: RunId, request: object, as_json: bool) -> None:
-    from matterstack.actors.runtime import Runtime
+async def _send(context: click.Context, run_id: RunId, command: object, as_json: bool) -> None:
     from matterstack.cli.printing import print_json
     from matterstack.cli.waiting import wait_until_cancelled
     from matterstack.core.run.messages import Cancel, Pause, Rerun, Resume, Retry
     from matterstack.storage.read.reader import open_reader
     from matterstack.storage.read.runs import require_run
-    from matterstack.usecases.runs import send_command
+    from matterstack.usecases.commands import send_command
 
-    if not isinstance(request, Pause | Resume | Cancel | Retry | Rerun):
-        raise TypeError(type(request).__name__)
+    if not isinstance(command, Pause | Resume | Cancel | Retry | Rerun):
+        raise TypeError(type(command).__name__)
     root = current_root(context)
-    answer = await send_command(root, run_id, request, Runtime(), partial(_say_whom_it_waits_for, run_id))
+    outcome = await send_command(root, run_id, command, on_wait=partial(_say_whom_it_waits_for, run_id))
     async with open_reader(root) as reader:
-        if isinstance(request, Cancel):
+        if isinstance(command, Cancel):
             await wait_until_cancelled(reader, run_id)
         summary = await reader.read(require_run, run_id)
     if as_json:
@@ -110,7 +109,7 @@ async def _ask(context: click.Context, run_id: RunId, request: object, as_json: 
     click.echo(
         f"run {run_id} is {summary.status}" + (f": {summary.status_reason}" if summary.status_reason else "")
     )
-    if not answer.by_engine and isinstance(request, Resume | Retry | Rerun):
+    if not outcome.by_engine and isinstance(command, Resume | Retry | Rerun):
         click.echo("a `matterstack run loop` that serves all runs takes it up by itself; if there is none:")
         click.echo(f"  matterstack run loop {run_id}")
 

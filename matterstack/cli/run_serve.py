@@ -71,21 +71,13 @@ async def run_init(
     Where it uses Slurm, its first tasks are planned and held against the limits of the partitions: what can
     never run is refused.
     """
-    from matterstack.actors.runtime import Runtime
     from matterstack.cli.printing import print_json
-    from matterstack.usecases.runs import config_of_new_run
 
     root = current_root(context)
     if show_script:
         await _show_script(root, slug, settings, as_json)
         return
-    # Of a run whose jobs all stay on this machine the engine says the same at once.
-    if config_of_new_run(root, slug, parse_settings(settings)).uses_slurm:
-        from matterstack.usecases.preview import check_first_plan
-
-        for warning in await check_first_plan(root, slug, parse_settings(settings), Runtime()):
-            click.echo(f"Warning: {warning}", err=True)
-    run_id = await _create(root, slug, settings)
+    run_id = await _make(root, slug, settings)
     if as_json:
         print_json({"run_id": run_id})
     else:
@@ -93,26 +85,27 @@ async def run_init(
 
 
 async def _show_script(root: Root, slug: str, settings: Sequence[str], as_json: bool) -> None:
-    from matterstack.actors.runtime import Runtime
     from matterstack.cli import show_script
     from matterstack.cli.printing import print_json
     from matterstack.usecases.preview import preview
 
-    shown = await preview(root, slug, parse_settings(settings), Runtime())
+    shown = await preview(root, slug, parse_settings(settings))
     for warning in shown.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        _warn(warning)
     if as_json:
         print_json(show_script.as_json(shown))
     else:
         show_script.print_preview(shown)
 
 
-async def _create(root: Root, slug: str, settings: Sequence[str]) -> RunId:
-    from matterstack.actors.runtime import Runtime
-    from matterstack.usecases.runs import create_run
+async def _make(root: Root, slug: str, settings: Sequence[str]) -> RunId:
+    from matterstack.usecases.runs import make_run
 
-    runtime = Runtime()
-    return await runtime.files(create_run, root, slug, parse_settings(settings), runtime)
+    return await make_run(root, slug, parse_settings(settings), warn=_warn)
+
+
+def _warn(warning: str) -> None:
+    click.echo(f"Warning: {warning}", err=True)
 
 
 @click.command("loop", short_help="Be the engine: serve runs until stopped.")
@@ -172,7 +165,10 @@ async def run_start(
     log_level: str,
     as_json: bool,
 ) -> None:
-    """Make a run, serve it until it has ended, and show where its results are."""
+    """Make a run, serve it until it has ended, and show where its results are.
+
+    What can never run is refused, as by `run init`.
+    """
     from matterstack.cli.bars import print_summary
     from matterstack.cli.printing import print_json, print_state
     from matterstack.core.states import ENDED_RUNS
@@ -181,7 +177,7 @@ async def run_start(
     from matterstack.storage.read.tasks import newest_outputs
 
     root = current_root(context)
-    run_id = await _create(root, slug, settings)
+    run_id = await _make(root, slug, settings)
     log = LogOptions.given(log_format, log_level)
     await _serve(root, [run_id], log, until_done=True, show=not as_json, transient=True)
     async with open_reader(root) as reader:

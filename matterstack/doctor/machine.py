@@ -19,7 +19,7 @@ from matterstack.storage.filesystems import file_system_type, is_network
 from matterstack.storage.layout import Root, Workspace
 from matterstack.storage.leases import foreign_holder
 from matterstack.storage.schema import journal_mode, open_database
-from matterstack.usecases.runs import effective_config, site_config_file
+from matterstack.usecases.configuration import effective_config, site_config_file
 
 LEAST_FREE_BYTES: Final = 1 << 30
 LEAST_FREE_INODES: Final = 10_000

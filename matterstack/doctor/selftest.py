@@ -13,17 +13,17 @@ import attrs
 import trio
 
 import matterstack
-from matterstack.actors.runtime import Runtime
 from matterstack.core.ids import RunId
-from matterstack.core.run.history import Problem
+from matterstack.core.run.history_rules import Problem
 from matterstack.core.run.messages import Cancel
 from matterstack.core.states import ENDED_RUNS, RunStatus
-from matterstack.engine import Engine, open_engine
+from matterstack.engine import Engine, Runtime, open_engine
 from matterstack.storage.check import check_store
 from matterstack.storage.layout import Root
 from matterstack.storage.read.reader import open_reader
 from matterstack.storage.read.runs import RunSummary, campaign_state, require_run
-from matterstack.usecases.runs import create_run, send_command
+from matterstack.usecases.commands import send_command
+from matterstack.usecases.runs import create_run
 
 CAMPAIGN: Final = "quickstart"
 PARAMS: Final = {"points": 4, "tolerance_angstrom": 1.5}

@@ -51,8 +51,10 @@ class Engine:
     ) -> Run:
         """Make a new run, and serve it.  Returns when it has begun.
 
-        From then on it is in the store, and goes on after any crash, with this engine or another.  If this is
-        cancelled, the run may have been made all the same.
+        Where it uses Slurm, its first plan is made once more before, and held against the limits of the
+        partitions; what could not be checked is logged as a warning.  From then on it is in the store, and
+        goes on after any crash, with this engine or another.  If this is cancelled, the run may have been
+        made all the same.
 
         Args:
             campaign: the name of a workspace, or an object with ``plan`` and ``analyze``.  An object is kept
@@ -66,7 +68,8 @@ class Engine:
 
         Raises:
             NotFoundError: there is no such workspace.
-            CampaignError: it has no ``campaign.py``; or the object cannot be pickled, or not loaded again.
+            CampaignError: it has no ``campaign.py``; or the object cannot be pickled, or not loaded again; or
+                a job of its first plan could never run, as ``run init`` tells it.
             ConfigError: a setting or a config file is wrong.
         """
         run_id = await self._calls(self._service.start, campaign, settings or {}, workspace)

@@ -12,13 +12,12 @@ import trio
 
 from matterstack import engine as core
 from matterstack.actors.nurseries import open_plain_nursery, plain_errors
-from matterstack.actors.runtime import Runtime
 from matterstack.core.errors import NotFoundError, UsageError
 from matterstack.embed.calls import Calls, TrioCalls
 from matterstack.embed.handles import Engine, require_seq
 from matterstack.embed.hook import Hook, OnEvent, require_hook
 from matterstack.embed.service import Service
-from matterstack.storage.layout import Root
+from matterstack.storage.layout import Root, is_folder
 from matterstack.storage.read.changes import Pace, StoreWatcher
 from matterstack.storage.read.reader import open_reader
 
@@ -127,7 +126,7 @@ class _Keeper:
                 raise
 
     async def _keep(self) -> None:
-        runtime = Runtime(look_anyway_s=LOOK_ANYWAY_S)
+        runtime = core.Runtime(look_anyway_s=LOOK_ANYWAY_S)
         async with open_reader(self.root) as reader, open_plain_nursery() as nursery:
             watcher = StoreWatcher(reader.version, PACE)
             nursery.start_soon(watcher.serve)
@@ -149,7 +148,7 @@ def _require_root(root: object) -> Root:
     if not isinstance(root, str | Path):
         raise UsageError(f"root: must be a path, not {root!r}")
     path = Path(root).expanduser()
-    if not (path / "workspaces").is_dir():
+    if not is_folder(path / "workspaces"):
         raise NotFoundError(
             f"{path}: no folder with workspaces/ in it", hint=f"make one with: matterstack init {path}"
         )

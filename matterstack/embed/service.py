@@ -2,44 +2,41 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sqlite3
-import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from matterstack.actors.planner import PlanningRequest, ProcessPlanner
-from matterstack.actors.runtime import Runtime
-from matterstack.campaign.pickled import PickledCampaign, pickled
 from matterstack.core.documents.config import merge, nested
-from matterstack.core.errors import ConfigError, NotFoundError, RefusedError, StoreError, UsageError
+from matterstack.core.errors import ConfigError, UsageError
 from matterstack.core.ids import RunId, TaskId, utc_text
 from matterstack.core.json_rules import json_problem
-from matterstack.core.operators import ASKING
 from matterstack.core.run.messages import Command
-from matterstack.core.run.state import RunState
-from matterstack.core.states import ENDED_RUNS, RunStatus, TaskStatus
+from matterstack.core.states import ENDED_RUNS, RunStatus
 from matterstack.explain.frontier import get_run_frontier
 from matterstack.explain.load import load_situation
-from matterstack.storage.files import write_durable
 from matterstack.storage.layout import Root, require_run_id
 from matterstack.storage.read.changes import StoreWatcher
 from matterstack.storage.read.events import event_lines, last_seq
 from matterstack.storage.read.reader import Reader
 from matterstack.storage.read.runs import RunSummary, campaign_state, require_run, run_summaries
 from matterstack.storage.read.tasks import task_list
-from matterstack.storage.snapshot import load_run
-from matterstack.usecases.questions import hand_over, open_question
-from matterstack.usecases.runs import create_run, effective_config, send_command
+from matterstack.usecases.commands import send_command
+from matterstack.usecases.questions import answer_question, list_questions
+from matterstack.usecases.runs import make_run
 
 if TYPE_CHECKING:
+    from matterstack.engine import Runtime
     from matterstack.evidence.export import Bundle
+
+logger: Final = logging.getLogger(__name__)
 
 PAGE = 500
 SETTINGS = "settings"
@@ -73,21 +70,18 @@ class Service:
         if isinstance(campaign, str):
             if workspace is not None:
                 raise UsageError(f"workspace={workspace!r}: {campaign!r} names a workspace already")
-            make = partial(create_run, self.root, campaign, overrides, self.runtime, overrides_name=SETTINGS)
+            slug = campaign
         else:
-            kept = pickled(campaign)
-            await self._require_loadable(kept)
             slug = workspace if workspace is not None else _slug(campaign)
-            make = partial(
-                create_run,
-                self.root,
-                slug,
-                overrides,
-                self.runtime,
-                campaign=kept,
-                overrides_name=SETTINGS,
-            )
-        run_id = await self.runtime.files(make)
+        run_id = await make_run(
+            self.root,
+            slug,
+            overrides,
+            self.runtime,
+            warn=partial(logger.warning, "a new run of %s: %s", slug),
+            campaign=None if isinstance(campaign, str) else campaign,
+            overrides_name=SETTINGS,
+        )
         # Nothing can be cancelled between these two: a run that the store has is served.
         self._serve(run_id, heard=0)
         await self._watcher.first(partial(self._has_begun, run_id))
@@ -95,26 +89,6 @@ class Service:
 
     async def _has_begun(self, run_id: RunId) -> bool | None:
         return (await self.summary(run_id)).status is not RunStatus.PENDING or None
-
-    async def _require_loadable(self, kept: PickledCampaign) -> None:
-        """Load it as it will be loaded, before there is a run that could not go on."""
-        config = await self.runtime.files(effective_config, None, {}, SETTINGS)
-        with tempfile.TemporaryDirectory() as name:
-            file = Path(name) / "campaign.pickle"
-            try:
-                await self.runtime.files(write_durable, file, kept.content)
-            except OSError as error:
-                raise StoreError(f"{file}: {error.strerror or error}") from error
-            await ProcessPlanner(self.runtime).ask(
-                PlanningRequest(
-                    action="load",
-                    campaign_file=file,
-                    object_sha256=kept.sha256,
-                    folder=self.root.path,
-                    params={},
-                    timeout_s=config.planning_timeout_s,
-                )
-            )
 
     async def attach(self, run_id: str) -> RunId:
         """Serve a run that there is; once more is the same."""
@@ -161,20 +135,15 @@ class Service:
 
     async def questions(self, run_id: RunId) -> list[Json]:
         """What it asks people and instruments now."""
-        state = await self._reader.read(_state, run_id)
-        asking = [
-            task_id
-            for task_id, task in state.tasks.items()
-            if task.status is TaskStatus.ACTIVE and task.task.operator in ASKING
-        ]
-        return await self.runtime.files(_questions, self.root, state, asking)
+        asked = await self._reader.read(list_questions, self.root, run_id)
+        return [question.as_json() for question in asked.first]
 
     async def respond(
         self, run_id: RunId, task_id: TaskId, answer: Mapping[str, Any], attempt: int | None
     ) -> None:
         """Hand an answer over."""
-        state = await self._reader.read(_state, run_id)
-        await self.runtime.files(_respond, self.root, state, task_id, answer, attempt)
+        put = partial(answer_question, attempt=attempt)
+        await self._reader.read(put, self.root, run_id, task_id, answer)
 
     async def export(self, run_id: RunId, output: Path | None) -> Bundle:
         """Build its evidence."""
@@ -224,37 +193,6 @@ class Service:
     def note_heard(self, event: Event) -> None:
         """An event was taken."""
         self.heard[event["run"]] = event["seq"]
-
-
-def _state(connection: sqlite3.Connection, run_id: RunId) -> RunState:
-    require_run(connection, run_id)
-    state = load_run(connection, run_id)
-    if state is None:
-        raise NotFoundError(f"no run {run_id}")
-    return state
-
-
-def _questions(root: Root, state: RunState, asking: Sequence[TaskId]) -> list[Json]:
-    found: list[Json] = []
-    for task_id in asking:
-        try:
-            found.append(open_question(root, state, task_id).as_json())
-        except RefusedError:
-            continue  # answered in this moment
-    return found
-
-
-def _respond(
-    root: Root, state: RunState, task_id: TaskId, answer: Mapping[str, Any], attempt: int | None
-) -> None:
-    question = open_question(root, state, task_id)
-    if attempt is not None and question.attempt != attempt:
-        raise RefusedError(f"task {task_id} was asked anew since: look at the question again")
-    try:
-        hand_over(question, answer)
-    except OSError as error:
-        problem = error.strerror or error
-        raise StoreError(f"{question.folder}: the answer cannot be written: {problem}") from error
 
 
 def _page(

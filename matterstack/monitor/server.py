@@ -16,7 +16,6 @@ import attrs
 import trio
 from trio_websocket import wrap_server_stream
 
-from matterstack.actors.runtime import Runtime
 from matterstack.core.errors import MatterStackError, NotFoundError, UsageError
 from matterstack.core.ids import RunId
 from matterstack.monitor.access import Access, Refusal
@@ -35,12 +34,13 @@ from matterstack.monitor.session import Session
 from matterstack.monitor.wire import Wire
 from matterstack.storage.layout import Root, require_run_id
 from matterstack.storage.read.reader import open_reader
-from matterstack.usecases.runs import send_command, user_name
+from matterstack.usecases.commands import send_command
+from matterstack.usecases.runs import user_name
 
 logger: Final = logging.getLogger(__name__)
 
 MOST_CLIENTS: Final = 100
-MOST_KNOCKING: Final = 200
+MOST_UNADMITTED: Final = 200
 """Connections from which no request with a token has come yet."""
 MOST_MESSAGE_BYTES: Final = 1 << 20
 """A message above this ends its connection; one above 64 KiB gets an error reply."""
@@ -60,7 +60,7 @@ class Monitor:
     _documents: Documents
     feed: Feed
     _seats: trio.CapacityLimiter
-    _at_the_door: deque[trio.CancelScope] = attrs.field(factory=deque)
+    _unadmitted: deque[trio.CancelScope] = attrs.field(factory=deque)
 
     @property
     def clients(self) -> int:
@@ -80,7 +80,7 @@ class Monitor:
 
     async def _handle(self, stream: trio.abc.Stream) -> None:
         request: Request | None = None
-        with trio.CancelScope() as patience, self._knocking(patience):
+        with trio.CancelScope() as patience, self._bounded(patience):
             request = await self._admitted(stream)
         if patience.cancelled_caught:
             await send_response(stream, error_response(503, "busy", "too many connections at once"))
@@ -88,16 +88,16 @@ class Monitor:
             await self._serve(request, stream)
 
     @contextmanager
-    def _knocking(self, patience: trio.CancelScope) -> Iterator[None]:
+    def _bounded(self, patience: trio.CancelScope) -> Iterator[None]:
         """Where there are too many of whom nobody knows who they are, the first are sent away."""
-        if len(self._at_the_door) >= MOST_KNOCKING:
-            self._at_the_door.popleft().cancel()
-        self._at_the_door.append(patience)
+        if len(self._unadmitted) >= MOST_UNADMITTED:
+            self._unadmitted.popleft().cancel()
+        self._unadmitted.append(patience)
         try:
             yield
         finally:
-            if patience in self._at_the_door:
-                self._at_the_door.remove(patience)
+            if patience in self._unadmitted:
+                self._unadmitted.remove(patience)
 
     async def _admitted(self, stream: trio.abc.Stream) -> Request | None:
         """A request that may be served; None when it was answered already."""
@@ -189,7 +189,7 @@ class Monitor:
         if isinstance(command, SentRespond):
             await self._documents.take_answer(command)
             return
-        await send_command(self.root, command.run_id, command.as_command(user_name()), Runtime())
+        await send_command(self.root, command.run_id, command.as_command(user_name()))
 
 
 def _bound_buffer(stream: trio.abc.Stream) -> None:

@@ -44,13 +44,13 @@ class Session:
     _carry_out: CarryOut
     _after: int | None
     _run: RunId | None
-    _orders: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(COMMANDS_AT_ONCE))
+    _under_way: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(COMMANDS_AT_ONCE))
 
     async def serve(self) -> None:
         """Serve it until it goes."""
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._take_orders, nursery)
+                nursery.start_soon(self._take_commands, nursery)
                 nursery.start_soon(self._keep_alive)
                 await self._send_events()
                 nursery.cancel_scope.cancel()
@@ -110,7 +110,7 @@ class Session:
 
     # ---- in ----
 
-    async def _take_orders(self, nursery: trio.Nursery) -> None:
+    async def _take_commands(self, nursery: trio.Nursery) -> None:
         while True:
             message = await self._socket.get_message()
             try:
@@ -120,14 +120,14 @@ class Session:
                 continue
             seat = object()
             try:
-                self._orders.acquire_on_behalf_of_nowait(seat)
+                self._under_way.acquire_on_behalf_of_nowait(seat)
             except trio.WouldBlock:
                 busy = UsageError(f"{COMMANDS_AT_ONCE} commands are being carried out; wait for a reply")
                 await self._reply(command.id, busy)
                 continue
-            nursery.start_soon(self._obey, command, seat)
+            nursery.start_soon(self._carry_out_one, command, seat)
 
-    async def _obey(self, command: SentCommand, seat: object) -> None:
+    async def _carry_out_one(self, command: SentCommand, seat: object) -> None:
         try:
             await self._carry_out(command)
         except MatterStackError as error:
@@ -135,7 +135,7 @@ class Session:
         else:
             await self._reply(command.id, None)
         finally:
-            self._orders.release_on_behalf_of(seat)
+            self._under_way.release_on_behalf_of(seat)
 
     async def _reply(self, to: str | int | None, error: MatterStackError | None) -> None:
         reply: dict[str, Any] = {"reply": to, "ok": error is None}

@@ -1,4 +1,4 @@
-"""What every face of MatterStack does to runs: make one, and ask one for something."""
+"""Make a run, for every face: check its first plan against what its backends can give, then store it."""
 
 from __future__ import annotations
 
@@ -6,47 +6,22 @@ import contextlib
 import os
 import pwd
 import shutil
-import sqlite3
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-
-import attrs
-import trio
+from typing import Any
 
 from matterstack.actors.runtime import Runtime
 from matterstack.campaign.origins import record_origins
-from matterstack.campaign.pickled import PickledCampaign
-from matterstack.core.errors import (
-    CampaignError,
-    ConfigError,
-    InvariantError,
-    MatterStackError,
-    StoreError,
-    error_of,
-)
+from matterstack.campaign.pickled import PickledCampaign, pickled
+from matterstack.core.errors import MatterStackError, StoreError
 from matterstack.core.ids import SLUG_PATTERN, RunId, new_run_id
 from matterstack.core.run.apply import Touched, new_run
 from matterstack.core.run.facts import RunCreated
-from matterstack.core.run.messages import Command
-from matterstack.storage.codec import dumps
-from matterstack.storage.commands import StoredCommand, command_outcome, insert_command, withdraw_command
 from matterstack.storage.files import json_bytes, write_durable
 from matterstack.storage.journal import Append, commit, make_append
 from matterstack.storage.layout import Root, RunFolder, Workspace
-from matterstack.storage.leases import Holder, is_held, lease_holder, this_process
-from matterstack.storage.read.changes import Changes, data_version
-from matterstack.storage.read.runs import require_run
-from matterstack.storage.schema import open_database, translated_errors
-
-if TYPE_CHECKING:
-    from matterstack.core.documents.config import RunConfig
-
-SITE_CONFIG: Final = "~/.config/matterstack/config.json"
-ENGINE_INTERVAL_S: Final = 0.3
-"""How often it is looked whether the engine that is to carry out a command still lives."""
-PATIENCE_S: Final = 3.0
+from matterstack.storage.schema import open_database
+from matterstack.usecases.configuration import config_of_new_run, effective_config, require_campaign
 
 
 def user_name() -> str:
@@ -57,62 +32,54 @@ def user_name() -> str:
         return str(os.getuid())
 
 
-def site_config_file() -> Path:
-    """The config of all roots of this user."""
-    return Path(SITE_CONFIG).expanduser()
+async def make_run(
+    root: Root,
+    slug: str,
+    overrides: Mapping[str, Any],
+    runtime: Runtime | None = None,
+    *,
+    warn: Callable[[str], None],
+    campaign: object = None,
+    overrides_name: str = "--set",
+) -> RunId:
+    """Make a PENDING run of a workspace, unless its first jobs could never run; every face makes runs so.
 
-
-def effective_config(
-    workspace: Workspace | None, overrides: Mapping[str, Any], overrides_name: str = "--set"
-) -> RunConfig:
-    """Defaults, under the site's config, under the workspace's, under what was set for this run.
+    Where it uses Slurm its first plan is made once more for that, which is waited for at most
+    `matterstack.usecases.first_plan.PLANNING_S`.  Of a run whose jobs all stay on this machine the engine
+    says the same at once.
 
     Args:
-        workspace: None: what holds for all of them.
-        overrides_name: what people know the overrides by.
+        warn: told, a line each, what could not be checked, and of tasks that would fail.
+        campaign: an object with ``plan`` and ``analyze`` that is to plan it, instead of ``campaign.py``.
+        overrides_name: as of `create_run`.
 
     Raises:
-        ConfigError: naming the file and the field.
+        CampaignError: a job could never run: names task, field, value and limit.  Or as `create_run`; or an
+            object cannot be pickled, or not loaded where it is called.
+        ConfigError, NotFoundError, StoreError: as `create_run`.
     """
-    from matterstack.core.documents.config import parse_config  # pydantic: not for those who only ask a run
+    runtime = runtime or Runtime()
+    pickle = None if campaign is None else pickled(campaign)
+    create = partial(
+        create_run, root, slug, overrides, runtime, campaign=pickle, overrides_name=overrides_name
+    )
+    config = await runtime.files(
+        config_of_new_run, root, slug, overrides, overrides_name, has_object=pickle is not None
+    )
+    if pickle is None and not config.uses_slurm:
+        return await runtime.files(create)
+    # Loads what plans, which takes its time.
+    from matterstack.usecases.first_plan import check_first_plan, kept_aside, require_loadable
 
-    layers: dict[str, str] = {}
-    for path in (site_config_file(), *([] if workspace is None else [workspace.config_file])):
-        try:
-            layers[str(path)] = path.read_text(encoding="utf-8-sig")  # editors may have put a mark in front
-        except FileNotFoundError:
-            continue
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{path}: is no UTF-8 text ({error.reason} at byte {error.start})") from None
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if overrides:
-        layers[overrides_name] = dumps(overrides)
-    return parse_config(layers)
-
-
-def config_of_new_run(root: Root, slug: str, overrides: Mapping[str, Any]) -> RunConfig:
-    """What a run of a workspace would be made with.
-
-    Raises:
-        ConfigError, NotFoundError, CampaignError: as `create_run`.
-    """
-    workspace = root.workspace(slug)
-    require_campaign(workspace)
-    return effective_config(workspace, overrides)
-
-
-def require_campaign(workspace: Workspace) -> None:
-    """Check that a workspace has a campaign.
-
-    Raises:
-        CampaignError: it has no ``campaign.py``.
-    """
-    if not workspace.campaign_file.is_file():
-        raise CampaignError(
-            f"{workspace.campaign_file}: there is no such file",
-            hint="a workspace needs a campaign.py with a function get_campaign()",
-        )
+    if pickle is None:
+        warnings = await check_first_plan(root, slug, config, runtime)
+    else:
+        async with kept_aside(pickle, slug, runtime) as kept:
+            await require_loadable(root, kept, config, runtime)
+            warnings = await check_first_plan(root, slug, config, runtime, kept) if config.uses_slurm else []
+    for warning in warnings:
+        warn(warning)
+    return await runtime.files(create)
 
 
 def create_run(
@@ -124,7 +91,7 @@ def create_run(
     campaign: PickledCampaign | None = None,
     overrides_name: str = "--set",
 ) -> RunId:
-    """Make a PENDING run of a workspace, durably.  Blocking.
+    """Make a PENDING run of a workspace, durably, whatever it plans.  Blocking.
 
     Args:
         campaign: an object that is to plan it, instead of ``campaign.py``: the workspace is made where there
@@ -201,106 +168,3 @@ def _remove_unborn(folder: RunFolder) -> None:
             path.unlink()
         folder.path.rmdir()
         folder.path.parent.rmdir()  # only if it is empty: this would have been the first run
-
-
-@attrs.frozen
-class Outcome:
-    """What became of a command.  ``by_engine``: an engine in another process carried it out."""
-
-    by_engine: bool
-
-
-async def send_command(
-    root: Root,
-    run_id: RunId,
-    command: Command,
-    runtime: Runtime,
-    on_wait: Callable[[Holder], None] | None = None,
-) -> Outcome:
-    """Make a command durable, and wait until it is carried out.
-
-    The engine that holds the run does it.  If there is none, this process takes the run's lease for as
-    long as it takes; for a cancel, that is until none of its jobs is left.
-
-    Args:
-        on_wait: told once, after a few seconds, whom this waits for.  A process of another machine may have
-            died with it: nobody can tell from here, so that may be for ever (see `break_lease`).
-
-    Raises:
-        NotFoundError: no such run or task.
-        RefusedError: not possible in the run's state; names it.
-        StoreError: nobody can carry it out now; nothing of it is left.
-    """
-    connection = await runtime.store(open_database, root.database)
-    try:
-        stored = await runtime.store(_insert, connection, root, run_id, command, runtime)
-        patience = trio.current_time() + PATIENCE_S
-        version = partial(runtime.store, data_version, connection)
-        # That the engine has died shows in no commit, so it is looked for without such a sign, too.
-        async for _ in Changes(version, at_least_every_s=ENGINE_INTERVAL_S):
-            outcome = await runtime.store(command_outcome, connection, stored.id)
-            if outcome is not None:
-                _raise_refusal(outcome)
-                return Outcome(by_engine=True)
-            is_served, holder = await runtime.store(_server, connection, root, run_id)
-            if not is_served:
-                from matterstack.engine import open_engine  # half the time of a command would go into it
-
-                try:
-                    async with open_engine(root, runtime=Runtime(clock=runtime.clock)) as engine:
-                        carried_out = await engine.carry_out_commands(run_id)
-                except Exception:
-                    # It must not be carried out later by whoever comes, when nobody thinks of it any more.
-                    if await runtime.store(_withdraw, connection, root, stored):
-                        raise
-                    continue
-                if carried_out:
-                    outcome = await runtime.store(command_outcome, connection, stored.id)
-                    if outcome is not None:
-                        _raise_refusal(outcome)
-                        return Outcome(by_engine=False)
-            elif holder is not None and on_wait is not None and trio.current_time() >= patience:
-                on_wait(holder)
-                on_wait = None
-        raise InvariantError("changes of the store have no end")
-    finally:
-        with trio.CancelScope(shield=True):
-            await runtime.store(connection.close)
-
-
-def _insert(
-    connection: sqlite3.Connection, root: Root, run_id: RunId, command: Command, runtime: Runtime
-) -> StoredCommand:
-    with translated_errors(root.database):
-        require_run(connection, run_id)
-        return insert_command(connection, run_id, command, runtime.now())
-
-
-def _server(connection: sqlite3.Connection, root: Root, run_id: RunId) -> tuple[bool, Holder | None]:
-    """Whether the run is served, and by whom; one of this machine that has died does not serve."""
-    with translated_errors(root.database):
-        holder = lease_holder(connection, run_id)
-    elsewhere = holder is not None and not holder.is_on(this_process())
-    return elsewhere or is_held(root, run_id), holder
-
-
-def _withdraw(connection: sqlite3.Connection, root: Root, command: StoredCommand) -> bool:
-    with translated_errors(root.database):
-        return withdraw_command(connection, command.id)
-
-
-def _raise_refusal(outcome: Mapping[str, Any]) -> None:
-    if not outcome["ok"]:
-        raise error_of(outcome)
-
-
-__all__ = [
-    "Outcome",
-    "config_of_new_run",
-    "create_run",
-    "effective_config",
-    "require_campaign",
-    "send_command",
-    "site_config_file",
-    "user_name",
-]

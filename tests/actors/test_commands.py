@@ -11,7 +11,7 @@ from matterstack.core.run import facts as f
 from matterstack.core.run.messages import Cancel, Pause, Resume, Retry
 from matterstack.core.states import RunStatus
 from matterstack.storage.commands import command_outcome, insert_command
-from matterstack.usecases.runs import send_command
+from matterstack.usecases.commands import send_command
 from tests.support.engine import World, flat
 from tests.support.fake_backend import Behaviour
 

@@ -10,7 +10,7 @@ import pytest
 from matterstack import engine
 from matterstack.core.errors import StoreError
 from matterstack.core.run.messages import Pause
-from matterstack.usecases.runs import send_command
+from matterstack.usecases.commands import send_command
 from tests.support.engine import World, flat
 
 

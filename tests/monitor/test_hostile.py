@@ -217,7 +217,7 @@ async def test_a_client_that_vanishes_gives_its_seat_back(
 
 
 async def test_slow_heads_keep_nobody_out(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "MOST_KNOCKING", 5)
+    monkeypatch.setattr(server, "MOST_UNADMITTED", 5)
     async with place.serving(), AsyncExitStack() as stack:
         slow = []
         for _ in range(12):
@@ -234,7 +234,7 @@ async def test_slow_heads_keep_nobody_out(place: Place, monkeypatch: pytest.Monk
 async def test_thousands_of_connections_are_refused_and_those_who_are_in_stay_served(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "MOST_KNOCKING", 20)
+    monkeypatch.setattr(server, "MOST_UNADMITTED", 20)
     async with place.serving(), place.watching() as quiet, trio.open_nursery() as nursery:
         await next_document(quiet)
         answers: list[bytes] = []

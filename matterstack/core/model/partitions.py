@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matterstack.core.model.resources import Resources
 
 UP: Final = "UP"
+DRAIN: Final = "DRAIN"
+"""What is queued goes on, and nothing new is taken: it is being emptied for maintenance."""
 _PLAIN_CONSTRAINT: Final = re.compile(r"[\w.+-]+(?:[&,][\w.+-]+)*")
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import attrs
 
-from matterstack.core.model.partitions import Partition, beyond_partitions, closed_partitions
+from matterstack.core.model.partitions import DRAIN, Partition, beyond_partitions, closed_partitions
 from matterstack.core.model.validation import at_least, optional_text, text_mapping
 
 
@@ -162,6 +162,15 @@ def _overruled(qos: str | None, by_qos: Mapping[str, frozenset[str]]) -> frozens
 def closed_now(wanted: Resources, limits: Limits) -> str | None:
     """Say that the job's partition starts no jobs at this time, or None; it may be open again tomorrow."""
     return closed_partitions(filled_in(wanted, limits.defaults), limits.partitions)
+
+
+def is_drained(wanted: Resources, limits: Limits) -> bool:
+    """Whether a closed partition is so while it is drained: that is for maintenance, and passes."""
+    filled = filled_in(wanted, limits.defaults)
+    if closed_partitions(filled, limits.partitions) is None:
+        return False
+    names = (filled.partition or "").split(",")
+    return any(limits.partitions[name].state == DRAIN for name in names if name in limits.partitions)
 
 
 def filled_in(wanted: Resources, defaults: Mapping[str, str]) -> Resources:

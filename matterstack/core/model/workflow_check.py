@@ -7,11 +7,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Final
 
+import attrs
+
 from matterstack.core.errors import CampaignError
 from matterstack.core.ids import TASK_ID_PATTERN, TaskId
 from matterstack.core.json_rules import json_problem
 from matterstack.core.model.patterns import matches
-from matterstack.core.model.resources import Limits, beyond_limits, closed_now
+from matterstack.core.model.resources import Limits, beyond_limits, closed_now, is_drained
 from matterstack.core.model.scheduler_options import extra_problems
 from matterstack.core.model.workflow import Task, Workflow
 from matterstack.core.operators import ASKING, OPERATORS
@@ -69,6 +71,33 @@ def check_limits(
     if found:
         others = f" (and {len(found) - 1} more tasks like it)" if len(found) > 1 else ""
         raise CampaignError(found[0] + others)
+
+
+@attrs.frozen
+class Drained:
+    """Tasks whose partition is drained for the moment: a warning each kind, and the ``others``."""
+
+    warnings: Sequence[str]
+    others: Workflow
+
+
+def without_drained(workflow: Workflow, limits: Mapping[str, Limits], default_backend: str) -> Drained:
+    """Tell tasks apart whose partition takes no jobs now, and will again: that refuses no run."""
+    first: dict[str, list[str]] = {}
+    others: list[Task] = []
+    for task in workflow.tasks:
+        backend = task.backend or default_backend
+        if backend in limits and task.operator == "compute" and is_drained(task.resources, limits[backend]):
+            why = f"backend {backend} cannot give {closed_now(task.resources, limits[backend])}"
+            first.setdefault(why, []).append(task.id)
+        else:
+            others.append(task)
+    return Drained([_warning(why, ids) for why, ids in first.items()], Workflow(others))
+
+
+def _warning(why: str, task_ids: Sequence[str]) -> str:
+    like_it = f" (and {len(task_ids) - 1} more tasks like it)" if len(task_ids) > 1 else ""
+    return f"task {task_ids[0]!r}: resources: {why}{like_it}"
 
 
 def _problems(

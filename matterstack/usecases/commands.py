@@ -1,0 +1,130 @@
+"""Ask a run for something, from any face: an engine carries it out, or this process where there is none."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+import attrs
+import trio
+
+from matterstack.actors.nurseries import plain_errors
+from matterstack.actors.runtime import Runtime
+from matterstack.core.errors import InvariantError, error_of
+from matterstack.core.ids import RunId
+from matterstack.core.run.messages import Command
+from matterstack.storage.commands import StoredCommand, command_outcome, insert_command, withdraw_command
+from matterstack.storage.layout import Root
+from matterstack.storage.leases import Holder, is_held, lease_holder, this_process
+from matterstack.storage.read.changes import Changes, data_version
+from matterstack.storage.read.runs import require_run
+from matterstack.storage.schema import open_database, translated_errors
+
+ENGINE_INTERVAL_S: Final = 0.3
+"""How often it is looked whether the engine that is to carry out a command still lives."""
+PATIENCE_S: Final = 3.0
+
+
+@attrs.frozen
+class Outcome:
+    """What became of a command.  ``by_engine``: an engine in another process carried it out."""
+
+    by_engine: bool
+
+
+async def send_command(
+    root: Root,
+    run_id: RunId,
+    command: Command,
+    runtime: Runtime | None = None,
+    on_wait: Callable[[Holder], None] | None = None,
+) -> Outcome:
+    """Make a command durable, and wait until it is carried out.
+
+    The engine that holds the run does it.  If there is none, this process takes the run's lease for as
+    long as it takes; for a cancel, that is until none of its jobs is left.
+
+    Args:
+        on_wait: told once, after a few seconds, whom this waits for.  A process of another machine may have
+            died with it: nobody can tell from here, so that may be for ever (see `break_lease`).
+
+    Raises:
+        NotFoundError: no such run or task.
+        RefusedError: not possible in the run's state; names it.
+        StoreError: nobody can carry it out now; nothing of it is left.
+    """
+    runtime = runtime or Runtime()
+    connection = await runtime.store(open_database, root.database)
+    try:
+        stored = await runtime.store(_insert, connection, root, run_id, command, runtime)
+        patience = trio.current_time() + PATIENCE_S
+        version = partial(runtime.store, _version, connection, root)
+        # That the engine has died shows in no commit, so it is looked for without such a sign, too.
+        async for _ in Changes(version, at_least_every_s=ENGINE_INTERVAL_S):
+            outcome = await runtime.store(_outcome, connection, root, stored)
+            if outcome is not None:
+                _raise_refusal(outcome)
+                return Outcome(by_engine=True)
+            is_served, holder = await runtime.store(_server, connection, root, run_id)
+            if not is_served:
+                from matterstack.engine import open_engine  # half the time of a command would go into it
+
+                try:
+                    with plain_errors():  # an engine has nurseries, and this is called by other programs
+                        async with open_engine(root, runtime=Runtime(clock=runtime.clock)) as engine:
+                            carried_out = await engine.carry_out_commands(run_id)
+                except Exception:
+                    # It must not be carried out later by whoever comes, when nobody thinks of it any more.
+                    if await runtime.store(_withdraw, connection, root, stored):
+                        raise
+                    continue
+                if carried_out:
+                    outcome = await runtime.store(_outcome, connection, root, stored)
+                    if outcome is not None:
+                        _raise_refusal(outcome)
+                        return Outcome(by_engine=False)
+            elif holder is not None and on_wait is not None and trio.current_time() >= patience:
+                on_wait(holder)
+                on_wait = None
+        raise InvariantError("changes of the store have no end")
+    finally:
+        with trio.CancelScope(shield=True):
+            await runtime.store(connection.close)
+
+
+def _version(connection: sqlite3.Connection, root: Root) -> int:
+    with translated_errors(root.database):
+        return data_version(connection)
+
+
+def _insert(
+    connection: sqlite3.Connection, root: Root, run_id: RunId, command: Command, runtime: Runtime
+) -> StoredCommand:
+    with translated_errors(root.database):
+        require_run(connection, run_id)
+        return insert_command(connection, run_id, command, runtime.now())
+
+
+def _server(connection: sqlite3.Connection, root: Root, run_id: RunId) -> tuple[bool, Holder | None]:
+    """Whether the run is served, and by whom; one of this machine that has died does not serve."""
+    with translated_errors(root.database):
+        holder = lease_holder(connection, run_id)
+        elsewhere = holder is not None and not holder.is_on(this_process())
+        return elsewhere or is_held(root, run_id), holder
+
+
+def _outcome(connection: sqlite3.Connection, root: Root, command: StoredCommand) -> Mapping[str, Any] | None:
+    with translated_errors(root.database):
+        return command_outcome(connection, command.id)
+
+
+def _withdraw(connection: sqlite3.Connection, root: Root, command: StoredCommand) -> bool:
+    with translated_errors(root.database):
+        return withdraw_command(connection, command.id)
+
+
+def _raise_refusal(outcome: Mapping[str, Any]) -> None:
+    if not outcome["ok"]:
+        raise error_of(outcome)

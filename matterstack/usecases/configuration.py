@@ -1,0 +1,92 @@
+"""The configuration of a run: what is set for it, over that of its workspace, of the site, and defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from matterstack.core.errors import CampaignError, ConfigError
+from matterstack.core.ids import SLUG_PATTERN
+from matterstack.storage.codec import dumps
+from matterstack.storage.file_errors import file_errors
+from matterstack.storage.layout import Root, Workspace, is_folder
+
+if TYPE_CHECKING:
+    from matterstack.core.documents.config import RunConfig
+
+SITE_CONFIG: Final = "~/.config/matterstack/config.json"
+
+
+def site_config_file() -> Path:
+    """The config of all roots of this user."""
+    return Path(SITE_CONFIG).expanduser()
+
+
+def effective_config(
+    workspace: Workspace | None, overrides: Mapping[str, Any], overrides_name: str = "--set"
+) -> RunConfig:
+    """Defaults, under the site's config, under the workspace's, under what was set for this run.
+
+    Args:
+        workspace: None: what holds for all of them.
+        overrides_name: what people know the overrides by.
+
+    Raises:
+        ConfigError: naming the file and the field.
+    """
+    from matterstack.core.documents.config import parse_config  # pydantic: not for those who only ask a run
+
+    layers: dict[str, str] = {}
+    for path in (site_config_file(), *([] if workspace is None else [workspace.config_file])):
+        try:
+            layers[str(path)] = path.read_text(encoding="utf-8-sig")  # editors may have put a mark in front
+        except FileNotFoundError:
+            continue
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path}: is no UTF-8 text ({error.reason} at byte {error.start})") from None
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if overrides:
+        layers[overrides_name] = dumps(overrides)
+    return parse_config(layers)
+
+
+def config_of_new_run(
+    root: Root,
+    slug: str,
+    overrides: Mapping[str, Any],
+    overrides_name: str = "--set",
+    *,
+    has_object: bool = False,
+) -> RunConfig:
+    """What a run of a workspace would be made with.  Blocking.
+
+    Args:
+        has_object: an object of a host program plans it: the workspace need not be there yet.
+
+    Raises:
+        ConfigError, NotFoundError, CampaignError: as `matterstack.usecases.runs.create_run`.
+    """
+    if has_object and not is_folder(root.workspaces / slug) and SLUG_PATTERN.fullmatch(slug):
+        return effective_config(None, overrides, overrides_name)
+    workspace = root.workspace(slug)
+    if not has_object:
+        require_campaign(workspace)
+    return effective_config(workspace, overrides, overrides_name)
+
+
+def require_campaign(workspace: Workspace) -> None:
+    """Check that a workspace has a campaign.
+
+    Raises:
+        CampaignError: it has no ``campaign.py``.
+        StoreError: that cannot be found out.
+    """
+    with file_errors(workspace.campaign_file):
+        is_there = workspace.campaign_file.is_file()
+    if not is_there:
+        raise CampaignError(
+            f"{workspace.campaign_file}: there is no such file",
+            hint="a workspace needs a campaign.py with a function get_campaign()",
+        )
