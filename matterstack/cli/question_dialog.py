@@ -10,14 +10,9 @@ import asyncclick as click
 
 from matterstack.core.documents.fields import describe_field, value_problem
 from matterstack.core.errors import UsageError
-from matterstack.usecases.questions import (
-    MOST_RESULTS,
-    EarlierResult,
-    OpenQuestion,
-    document_of,
-    problems_of,
-    typed_value,
-)
+from matterstack.usecases.open_question import MOST_RESULTS, EarlierResult, OpenQuestion
+from matterstack.usecases.questions import problems_of
+from matterstack.usecases.typed_answer import document_of, typed_value
 
 if TYPE_CHECKING:
     from matterstack.core.documents.fields import AnyField
@@ -54,6 +49,8 @@ def show(question: OpenQuestion) -> None:
         click.echo(f"  to be answered before {question.expires_at}")
     if question.again:
         click.echo(f"  asked again: {question.again}")
+    if question.problem:
+        click.echo(f"  {question.problem}")
     if question.rejected:
         click.echo(f"  the last answer was not taken: {question.rejected}")
     click.echo()

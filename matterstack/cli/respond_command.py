@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,14 +13,14 @@ import attrs
 
 from matterstack.cli.completion import propose_tasks
 from matterstack.cli.shared_options import RUN_ID, current_root, json_option
-from matterstack.core.errors import NotFoundError, UsageError
+from matterstack.core.errors import UsageError
 from matterstack.core.ids import RunId, TaskId
 from matterstack.core.operators import REJECTED
 
 if TYPE_CHECKING:
     from matterstack.core.run.state import TaskState
     from matterstack.storage.read.reader import Reader
-    from matterstack.usecases.questions import OpenQuestion
+    from matterstack.usecases.open_question import OpenQuestion
 
 PATIENCE_S: Final = 10.0
 """How long an engine is given to take the answer."""
@@ -62,20 +63,14 @@ async def respond(
     from matterstack.cli.printing import print_json
     from matterstack.cli.question_dialog import show, usage
     from matterstack.storage.read.reader import open_reader
-    from matterstack.storage.read.runs import require_run
-    from matterstack.storage.snapshot import load_run
-    from matterstack.usecases.questions import hand_over, hand_over_text, open_question
+    from matterstack.usecases.questions import answer_question, find_question
 
     root = current_root(context)
     given = [bool(settings), file is not None, decision is not None, failure is not None]
     if sum(given) > 1:
         raise UsageError("give one of --set, --file, --approve, --reject, --send-back, --failure")
     async with open_reader(root) as reader:
-        await reader.read(require_run, run_id)
-        state = await reader.read(load_run, run_id)
-        if state is None:
-            raise NotFoundError(f"no run {run_id}")
-        question = await trio.to_thread.run_sync(open_question, root, state, TaskId(task_id))
+        question = await reader.read(find_question, root, run_id, TaskId(task_id))
         if not any(given):
             if as_json:
                 print_json(question.as_json())
@@ -83,10 +78,13 @@ async def respond(
             show(question)
             if not sys.stdin.isatty():
                 raise UsageError("no answer was given", hint=usage(question))
+        answer: object
         if file is not None:
-            hand_over_text(question, _content(file))
+            answer = await trio.to_thread.run_sync(_content, file)
         else:
-            hand_over(question, await _document(question, settings, decision, failure, comment))
+            answer = await _document(question, settings, decision, failure, comment)
+        put = partial(answer_question, attempt=question.attempt)
+        await reader.read(put, root, run_id, question.task_id, answer)
         outcome = await _wait(reader, question)
     if as_json:
         print_json({"run_id": run_id, "task_id": task_id, "status": outcome.status})
@@ -114,7 +112,7 @@ async def _document(
     comment: str | None,
 ) -> dict[str, Any]:
     from matterstack.cli.question_dialog import ask
-    from matterstack.usecases.questions import document_of
+    from matterstack.usecases.typed_answer import document_of
 
     if decision is not None:
         _require(question, "gate", f"--{decision.replace('_', '-')}")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import asyncclick as click
@@ -18,7 +16,7 @@ from matterstack.cli.evidence_command import (
     tasks_of_imported,
 )
 from matterstack.cli.shared_options import RUN_ID, current_root, json_option
-from matterstack.core.errors import NotFoundError, RefusedError
+from matterstack.core.errors import NotFoundError
 from matterstack.core.ids import RunId, TaskId
 
 run_argument = click.argument("run_id", type=RUN_ID)
@@ -165,6 +163,7 @@ async def logs(
     from matterstack.storage.read.reader import open_reader
     from matterstack.storage.read.runs import require_run
     from matterstack.storage.read.tasks import last_attempt_number
+    from matterstack.usecases.task_logs import added_to
 
     root = current_root(context)
     async with open_reader(root) as reader:
@@ -176,7 +175,7 @@ async def logs(
         folder = root.run_folder(summary.workspace, run_id).attempt(TaskId(task_id), number)
         path = folder.stderr if stderr else folder.stdout
         if as_json:
-            text = b"".join(_added_to(path, 0)).decode(errors="replace")
+            text = b"".join(added_to(path, 0)).decode(errors="replace")
             print_json(
                 {"run_id": run_id, "task_id": task_id, "attempt": number, "path": str(path), "text": text}
             )
@@ -203,36 +202,13 @@ async def _follow_log(
 
 def _print_from(path: Path, position: int) -> int:
     """Print what was added to a file since; returns where it ends now."""
-    for chunk in _added_to(path, position):
+    from matterstack.usecases.task_logs import added_to
+
+    for chunk in added_to(path, position):
         sys.stdout.buffer.write(chunk)
         position += len(chunk)
     sys.stdout.buffer.flush()
     return position
-
-
-def _added_to(path: Path, position: int) -> Iterator[bytes]:
-    """Content of a log from a position on; nothing where there is none yet.
-
-    Raises:
-        RefusedError: the job put something else in its place.
-    """
-    from matterstack.storage.confine import ConfinementError, confined
-    from matterstack.storage.files import chunks
-
-    try:
-        with confined(path.parent) as folder:
-            descriptor = folder.open_file(path.name)
-    except FileNotFoundError:
-        return
-    except ConfinementError as error:
-        raise RefusedError(
-            f"{path}: {error.strerror}", hint="its job put that there; look at it yourself"
-        ) from None
-    try:
-        os.lseek(descriptor, position, os.SEEK_SET)
-        yield from chunks(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @click.command()

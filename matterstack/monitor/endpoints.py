@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Callable
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec
@@ -17,10 +19,10 @@ from matterstack.monitor.commands import SentRespond
 from matterstack.monitor.http_requests import Request
 from matterstack.monitor.http_responses import Response, error_response, json_response
 from matterstack.monitor.metrics import exposition, figures_of
-from matterstack.monitor.questions import answer_question, questions_view
 from matterstack.monitor.views import events_view, explain_view, log_view, run_view, runs_view
 from matterstack.storage.layout import Root, require_run_id
 from matterstack.storage.read.reader import Reader
+from matterstack.usecases.questions import answer_question, list_questions
 
 PAGE_FILES: Final = {
     ".html": "text/html; charset=utf-8",
@@ -31,6 +33,8 @@ PAGE_FILES: Final = {
 MOST_RUNS_NAMED: Final = 500
 _PAGE_FILE: Final = re.compile(r"[a-z0-9][a-z0-9-]*(\.[a-z]+)+")
 _RUN_PATH: Final = re.compile(r"/api/runs/([^/]+)(?:/(?:(explain|events|questions)|tasks/([^/]+)/log))?")
+
+MOST_QUESTIONS: Final = 50
 
 _P = ParamSpec("_P")
 
@@ -87,15 +91,24 @@ class Documents:
 
     async def take_answer(self, command: SentRespond) -> None:
         """Hand over what a person answered; see `answer_question` for what it raises."""
-        await self._reader.read(
-            answer_question, self.root, command.run_id, TaskId(command.task), command.attempt, command.answer
-        )
+        put = partial(answer_question, attempt=command.attempt)
+        await self._reader.read(put, self.root, command.run_id, TaskId(command.task), command.answer)
 
     async def _json(
         self, view: Callable[Concatenate[Any, _P], object], *args: _P.args, **kwargs: _P.kwargs
     ) -> Response:
         # Written as JSON in the worker thread too: ten thousand tasks are megabytes.
         return await self._reader.read(lambda connection: json_response(view(connection, *args, **kwargs)))
+
+
+def questions_view(connection: sqlite3.Connection, root: Root, run_id: RunId) -> dict[str, Any]:
+    """What a run asks now, at most `MOST_QUESTIONS` of it.
+
+    Raises:
+        NotFoundError: there is no such run.
+    """
+    asked = list_questions(connection, root, run_id, MOST_QUESTIONS)
+    return {"questions": [question.as_json() for question in asked.first], "count": asked.count}
 
 
 def page_file(name: str) -> Response:

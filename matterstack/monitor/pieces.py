@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import codecs
 import os
-import stat
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
+
+from matterstack.core.errors import RefusedError
+from matterstack.storage.file_errors import file_error
+from matterstack.usecases.task_logs import open_log
 
 MOST_BYTES: Final = 256 * 1024
 
@@ -35,21 +38,22 @@ def piece_of(path: Path, offset: int) -> Piece:
 
     It neither begins nor ends within a character.  What is no regular file, or not there, is empty; and from
     beyond the end of a file that has become shorter, it begins anew.
+
+    Raises:
+        StoreError: it cannot be read.
     """
     try:
-        # Jobs own this folder: a FIFO must not block, and a link could lead anywhere.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
-    except OSError:
+        descriptor = open_log(path)
+    except RefusedError:
+        return _NOTHING
+    if descriptor is None:
         return _NOTHING
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            return _NOTHING
-        size = status.st_size
+        size = os.fstat(descriptor).st_size
         start = max(0, size + offset) if offset < 0 else offset if offset <= size else 0
         data = os.pread(descriptor, MOST_BYTES, start)
-    except OSError:
-        return _NOTHING
+    except OSError as error:
+        raise file_error(path, error) from error
     finally:
         os.close(descriptor)
     if offset < 0 and start > 0:
