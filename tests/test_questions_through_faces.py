@@ -12,17 +12,22 @@ from typing import Any, Final
 
 import attrs
 import pytest
+import trio
 
 from matterstack.actors.preparing import prepared_attempt
 from matterstack.backends import questions
 from matterstack.cli import respond_command
+from matterstack.client import connect
 from matterstack.core.documents.manifests import read_manifest
+from matterstack.core.errors import MatterStackError
 from matterstack.core.ids import TaskId
 from matterstack.core.model.workflow import Workflow
 from matterstack.core.operators import ASKED
 from matterstack.core.run import messages as m
 from matterstack.core.states import JobState
+from matterstack.monitor.server import Address, open_monitor
 from matterstack.storage.layout import RunFolder, operator_folder
+from matterstack.storage.leases import acquire_lease
 from matterstack.storage.operator_files import REQUEST, RESPONSE
 from matterstack.storage.schema import open_database
 from tests.support.disks import small_disk
@@ -219,6 +224,31 @@ def test_of_a_run_that_is_not_there_nothing_is_answered(desk: Desk, face: str) -
     assert told.problems == {}
     assert told.error is not None
     assert (told.error["code"], told.error["message"]) == ("not_found", "no run 20260102T030405-nobody")
+
+
+def test_a_command_that_cannot_be_carried_out_is_told_and_the_connection_goes_on(desk: Desk) -> None:
+    lease, run_id = desk.stored.lease, desk.stored.run_id
+    assert lease is not None
+    lease.release(desk.stored.connection)
+    lock = desk.stored.root.locks / f"{run_id}.lock"
+    lock.unlink()
+    lock.mkdir()  # so that nobody can serve the run
+
+    async def body() -> list[str]:
+        async with open_monitor(desk.stored.root, Address(port=0)) as served:
+            token = served.token_file.read_text().strip()
+            async with connect(f"http://127.0.0.1:{served.port}", token) as client:
+                said: list[str] = []
+                for run in (run_id, "20260102T030405-nobody", run_id):
+                    with pytest.raises(MatterStackError) as refused:
+                        await client.pause(run)
+                    said.append(f"{refused.value.code}: {refused.value}")
+                return said
+
+    unserved = f"store: {lock}: Is a directory"
+    assert trio.run(body) == [unserved, "not_found: no run 20260102T030405-nobody", unserved]
+    lock.rmdir()
+    desk.stored.lease = acquire_lease(desk.stored.connection, desk.stored.root, run_id)
 
 
 @pytest.mark.parametrize("face", FACES)

@@ -110,7 +110,7 @@ class BackendError(UnreachableError):
 
 
 class StoreError(UnreachableError):
-    """The database cannot be read or written."""
+    """The database, or a file of a run, cannot be read or written; the message names it."""
 
     code = "store"
 
