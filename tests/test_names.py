@@ -17,12 +17,11 @@ SAME_SUBJECT: Final = {
     "operators.py": "tasks that ask somebody: their names, and how they are followed",
     "partitions.py": "partitions of a cluster: read from it, and what they can give",
     "programs.py": "the programs of Slurm: how they are run, and those of the simulated cluster",
-    "queries.py": "what is asked of who knows: of the store, and of a cluster",
     "questions.py": "what people and instruments are asked: written, shown by all faces, put into words",
-    "runs.py": "whole runs: how one is made, and words for what keeps one",
+    "runs.py": "whole runs: how one is made, how they are read, and words for what keeps one",
     "seats.py": "seats of a backend: who has them, and who gets the free ones",
     "states.py": "states of a job: ours, and those of Slurm as a table onto them",
-    "tasks.py": "the tasks of a run: shown live, and described in a bundle",
+    "tasks.py": "the tasks of a run: read, shown live, and described in a bundle",
     "text.py": "text of others that must stay text: in a terminal, and in a report",
 }
 """File names that stand in several rooms, and what all of them are about."""
