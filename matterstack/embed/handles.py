@@ -6,7 +6,7 @@ The same for trio and asyncio: they only differ in how calls get to where the en
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -85,7 +85,7 @@ class Engine:
             NotFoundError: there is no such run.
             UsageError: that is no run id.
         """
-        known = await self._calls(self._service.attach, run_id)
+        known = await self._calls(self._service.attach, _text("run_id", run_id))
         return Run(self._service, self._calls, known)
 
     async def runs(self) -> list[RunSummary]:
@@ -168,7 +168,7 @@ class Run:
             UsageError: it cannot be used, and why; nothing was written.
             RefusedError: the task waits for no answer, or has one.
         """
-        await self._calls(self._service.respond, self.id, TaskId(task), answer, attempt)
+        await self._calls(self._service.respond, self.id, TaskId(_text("task", task)), answer, attempt)
 
     async def export_evidence(self, output: str | Path | None = None) -> Bundle:
         """Build the evidence bundle, in any state of the run; None: in the run's folder.
@@ -176,6 +176,8 @@ class Run:
         Raises:
             RefusedError: ``output`` holds something that is no bundle.
         """
+        if not isinstance(output, str | Path | None):
+            raise UsageError(f"output: must be a path, not {output!r}")
         where = Path(output) if output is not None else None
         return await self._calls(self._service.export, self.id, where)
 
@@ -241,7 +243,15 @@ def require_seq(after: object) -> int:
     return after
 
 
-def _task_ids(tasks: Sequence[str]) -> tuple[TaskId, ...]:
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise UsageError(f"{name}: must be text, not {value!r}")
+    return value
+
+
+def _task_ids(tasks: object) -> tuple[TaskId, ...]:
     if isinstance(tasks, str):
         raise UsageError(f"tasks: must be a list of task ids, not {tasks!r}", hint=f"give [{tasks!r}]")
+    if not isinstance(tasks, Iterable):
+        raise UsageError(f"tasks: must be a list of task ids, not {tasks!r}")
     return tuple(TaskId(task) for task in tasks)

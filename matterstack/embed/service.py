@@ -71,8 +71,10 @@ class Service:
             if workspace is not None:
                 raise UsageError(f"workspace={workspace!r}: {campaign!r} names a workspace already")
             slug = campaign
-        else:
+        elif isinstance(workspace, str | None):
             slug = workspace if workspace is not None else _slug(campaign)
+        else:
+            raise UsageError(f"workspace: must be text, not {workspace!r}")
         run_id = await make_run(
             self.root,
             slug,

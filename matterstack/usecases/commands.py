@@ -12,8 +12,9 @@ import trio
 
 from matterstack.actors.nurseries import plain_errors
 from matterstack.actors.runtime import Runtime
-from matterstack.core.errors import InvariantError, error_of
+from matterstack.core.errors import InvariantError, UsageError, error_of
 from matterstack.core.ids import RunId
+from matterstack.core.json_rules import json_problem
 from matterstack.core.run.messages import Command
 from matterstack.storage.commands import StoredCommand, command_outcome, insert_command, withdraw_command
 from matterstack.storage.layout import Root
@@ -51,10 +52,12 @@ async def send_command(
             died with it: nobody can tell from here, so that may be for ever (see `break_lease`).
 
     Raises:
+        UsageError: a text or a list of the command is none, or cannot be kept.
         NotFoundError: no such run or task.
         RefusedError: not possible in the run's state; names it.
         StoreError: nobody can carry it out now; nothing of it is left.
     """
+    _require_storable(command)
     runtime = runtime or Runtime()
     connection = await runtime.store(open_database, root.database)
     try:
@@ -92,6 +95,19 @@ async def send_command(
     finally:
         with trio.CancelScope(shield=True):
             await runtime.store(connection.close)
+
+
+def _require_storable(command: Command) -> None:
+    """Host programs and terminals may give anything."""
+    given = attrs.asdict(command)
+    for name in ("by", "reason"):
+        if not isinstance(given.get(name, ""), str):
+            raise UsageError(f"{name}: must be text, not {given[name]!r}")
+    tasks = given.get("tasks", ())
+    if not all(isinstance(task, str) for task in tasks):
+        raise UsageError(f"tasks: must be task ids, not {list(tasks)!r}"[:500])
+    if problem := json_problem(given):
+        raise UsageError(f"the command cannot be kept as JSON: {problem}")
 
 
 def _version(connection: sqlite3.Connection, root: Root) -> int:
