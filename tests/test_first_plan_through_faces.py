@@ -17,9 +17,11 @@ from matterstack.core.ids import TaskId
 from matterstack.core.model.partitions import Partition
 from matterstack.core.model.resources import Limits
 from matterstack.core.model.workflow_check import without_drained
-from tests.backends.conftest import Shims
+from tests.backends.conftest import Shims, shims
 from tests.support.campaigns import ONE_ROUND, write_workspace
 from tests.support.command import CommandLine
+
+__all__ = ["shims"]
 
 CLUSTER: Final = {"type": "slurm", "poll_interval_s": 0.3, "grace_period_s": 1.0}
 CONFIG: Final = {"default_backend": "cluster", "backends": {"cluster": CLUSTER}}
