@@ -45,8 +45,8 @@ async def make_run(
     """Make a PENDING run of a workspace, unless its first jobs could never run; every face makes runs so.
 
     Where it uses Slurm its first plan is made once more for that, which is waited for at most
-    `matterstack.usecases.first_plan.PLANNING_S`.  Of a run whose jobs all stay on this machine the engine
-    says the same at once.
+    `matterstack.usecases.first_plan.PLANNING_S`.  What takes longer, and what runs on this machine only, the
+    engine checks in its own first planning, and fails the run with the same sentence.
 
     Args:
         warn: told, a line each, what could not be checked, and of tasks that would fail.
