@@ -225,13 +225,18 @@ def test_a_partition_that_does_not_exist_fails_the_run_before_anything_is_submit
 ) -> None:
     _write(command_line, [diary.task("lost", resources={"partition": "atlantis"}), diary.task("good")])
 
-    done = command_line.run("run", "start", "campaign", "--json")
+    refused = command_line.run("run", "start", "campaign", "--json")
+    run_id = command_line.new_run("campaign")  # as it may have been made before the partition was taken away
+    done = command_line.run("run", "loop", "--until-done", run_id)
+    reason = command_line.status(run_id)["status_reason"]
 
-    assert (done.exit_code, done.json["status"]) == (1, "FAILED")
-    assert "task 'lost'" in done.json["status_reason"]
-    assert "atlantis" in done.json["status_reason"]
-    assert "main" in done.json["status_reason"], "the partitions that there are"
-    assert command_line.tasks(done.json["run_id"]) == {}
+    assert (refused.exit_code, refused.error["code"], refused.error["message"]) == (2, "campaign", reason)
+    assert (done.exit_code, command_line.status(run_id)["status"]) == (1, "FAILED")
+    assert "task 'lost'" in reason
+    assert "atlantis" in reason
+    assert "main" in reason, "the partitions that there are"
+    assert command_line.tasks(run_id) == {}
+    assert len(command_line.json("run", "list")) == 1, "none was made that could never run"
 
 
 @pytest.mark.usefixtures("slurm_env")
