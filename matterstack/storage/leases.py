@@ -162,7 +162,7 @@ def lease_holder(connection: sqlite3.Connection, run_id: RunId) -> Holder | None
 def is_held(root: Root, run_id: RunId) -> bool:
     """Whether a living process of this host holds the run."""
     try:
-        descriptor = os.open(_lock_file(root, run_id), os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(_lock_file(root, run_id), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         return False
     try:
