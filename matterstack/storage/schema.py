@@ -252,7 +252,7 @@ def translated_errors(path: Path) -> Iterator[None]:
         raise store_error(path, error) from error
     except OSError as error:
         named = str(error.filename or "")
-        place = Path(named) if named.startswith("/") else path
+        place = Path(named) if named.startswith("/") and not path.is_relative_to(named) else path
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise disk_full(place) from error
         hint = "the store's folder must be writable" if place.is_relative_to(path.parent) else ""
