@@ -133,6 +133,8 @@ def _questions(scene: Scene, run: Json, most: int) -> list[Text]:
         else:
             room = scene.width - len(how)
             rows.append(fit(text, room, "bold magenta").append(clean(how), style="not bold"))
+        if question.get("problem"):  # an older monitor does not say
+            rows.append(fit(f"  {question['problem']}", scene.width))
     if document["count"] > most:
         rows.append(fit(f"and {document['count'] - most} more questions", scene.width, FAINT))
     return rows

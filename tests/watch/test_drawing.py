@@ -121,6 +121,9 @@ def test_what_a_run_asks_is_shown_with_the_command_that_answers() -> None:
     assert "and 1 more questions" in narrow
     (line,) = lines_with(wide, "pick asks")
     assert line.endswith(f"matterstack respond {RUN_ID} pick")
+    broken = {**question, "problem": "operators/pick: 'pick' is a symbolic link"}
+    known.take_document(run_path(RUN_ID, "questions"), {"questions": [broken], "count": 1})
+    assert "  operators/pick: 'pick' is a symbolic link" in look(known)
 
 
 def test_only_the_tasks_that_were_asked_for_are_listed() -> None:
