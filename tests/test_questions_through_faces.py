@@ -31,14 +31,12 @@ from matterstack.storage.leases import acquire_lease
 from matterstack.storage.operator_files import REQUEST, RESPONSE
 from matterstack.storage.schema import open_database
 from tests.support.disks import small_disk
-from tests.support.faces import ANSWER, FACES, Told, in_a_process
+from tests.support.faces import AN_ORDINARY_USER, ANSWER, FACES, Told, in_a_process
 from tests.support.states import task
 from tests.support.stored import StoredRun, new_root
 
 ASKS: Final = {"question": "How many?", "fields": {"n": {"type": "integer", "min": 0}}}
 NO_MANIFEST: Final = {"questoin": "How many?"}
-AN_ORDINARY_USER: Final = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"]
-"""The same user, without the right of root to read and write everything."""
 
 
 @attrs.frozen

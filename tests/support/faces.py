@@ -28,6 +28,8 @@ from matterstack.monitor.server import Address, open_monitor
 from matterstack.storage.layout import Root
 
 ANSWER: Final = {"n": 3}
+AN_ORDINARY_USER: Final = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"]
+"""The same user, without the right of root to read and write everything."""
 
 
 @attrs.frozen
