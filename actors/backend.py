@@ -1,4 +1,4 @@
-"""The backend actor: shares out seats, submits, follows jobs, and asks one question at a time.
+"""The backend actor: shares out seats, submits, follows jobs, and polls, one at a time.
 
 It decides nothing about runs and stores nothing: what it sees it tells the runs.  A new one learns all it
 needs from them (`Attend`), so it may crash at any time.

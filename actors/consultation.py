@@ -1,4 +1,4 @@
-"""Ask the campaign of a run what comes next, one question at a time."""
+"""Ask the campaign of a run what comes next, one call at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from matterstack.core.run.state import RunState
 
 @attrs.define
 class Consultation:
-    """At most one question is out; its answer comes as a `matterstack.actors.protocol.PlanAnswered`."""
+    """At most one call is out; its answer comes as a `matterstack.actors.protocol.PlanAnswered`."""
 
     _services: Services
     _mailbox: Mailbox[p.RunMessage]
@@ -43,7 +43,7 @@ class Consultation:
             self._scope = None
 
     def answered(self) -> None:
-        """The next question may be asked."""
+        """The next call may be made."""
         self._scope = None
 
     async def _ask(self, state: RunState, action: PlanningAction, scope: trio.CancelScope) -> None:

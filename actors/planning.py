@@ -1,4 +1,4 @@
-"""From a run's state to a question for its campaign, and from the answer to a workflow."""
+"""From a run's state to a call of its campaign, and from the answer to a workflow."""
 
 from __future__ import annotations
 

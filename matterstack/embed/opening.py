@@ -116,7 +116,7 @@ class _Keeper:
         return self._service
 
     async def keep(self) -> None:
-        """Open, serve until it is told to stop, and answer questions until it is told to close."""
+        """Open, serve until it is told to stop, and answer calls until it is told to close."""
         with trio.CancelScope(shield=True):
             try:
                 with plain_errors():
