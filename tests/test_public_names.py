@@ -80,6 +80,7 @@ def test_every_error_is_public_or_ends_inside() -> None:
     assert ours == {*ERRORS, *INSIDE}
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("names", "unwanted"),
     [

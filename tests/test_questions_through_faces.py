@@ -249,6 +249,7 @@ def test_a_command_that_cannot_be_carried_out_is_told_and_the_connection_goes_on
     desk.stored.lease = acquire_lease(desk.stored.connection, desk.stored.root, run_id)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("face", FACES)
 def test_rights_that_are_missing_are_told_and_named(desk: Desk, face: str) -> None:
     (desk.folder / REQUEST).chmod(0)
@@ -268,6 +269,7 @@ def test_rights_that_are_missing_are_told_and_named(desk: Desk, face: str) -> No
     check(desk, told(), Case(os.stat, closed))
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("face", FACES)
 def test_a_full_disk_is_told_and_leaves_no_part_of_an_answer(desk: Desk, face: str) -> None:
     operators = desk.folder.parent
