@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import attrs
 
+from matterstack.backends.registry import OptionRules
 from matterstack.campaign.pickled import unpickled
 from matterstack.core.errors import CampaignError
 from matterstack.core.json_rules import json_problem
@@ -128,7 +129,8 @@ def _checked_workflow(workflow: object, request: Mapping[str, Any]) -> Any:  # n
         raise CampaignError(
             f"{request['file']}: plan() must return a Workflow or None, not {type(workflow).__name__}"
         )
-    check_workflow(workflow, request["earlier"], request["backends"])
+    rules = OptionRules(request["backends"], request["default_backend"])
+    check_workflow(workflow, request["earlier"], request["backends"], rules)
     folder = _workspace(request)
     named: dict[str, str] = {}
     tasks = [

@@ -68,10 +68,11 @@ async def run_init(
 ) -> None:
     """Make a new PENDING run of a workspace, and print its id.
 
-    Where it uses Slurm, its first tasks are planned and held against the limits of the partitions: what can
-    never run is refused.
+    Where it uses a cluster, its first tasks are planned and held against the limits of the partitions: what
+    can never run is refused.
     """
     from matterstack.actors.runtime import Runtime
+    from matterstack.backends.registry import has_limits_to_ask_for
     from matterstack.cli.printing import print_json
     from matterstack.usecases.runs import config_of_new_run
 
@@ -80,7 +81,8 @@ async def run_init(
         await _show_script(root, slug, settings, as_json)
         return
     # Of a run whose jobs all stay on this machine the engine says the same at once.
-    if config_of_new_run(root, slug, parse_settings(settings)).uses_slurm:
+    backends = config_of_new_run(root, slug, parse_settings(settings)).backends
+    if any(map(has_limits_to_ask_for, backends.values())):
         from matterstack.usecases.preview import check_first_plan
 
         for warning in await check_first_plan(root, slug, parse_settings(settings), Runtime()):

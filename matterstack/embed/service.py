@@ -25,8 +25,6 @@ from matterstack.core.operators import ASKING
 from matterstack.core.run.messages import Command
 from matterstack.core.run.state import RunState
 from matterstack.core.states import ENDED_RUNS, RunStatus, TaskStatus
-from matterstack.explain.frontier import get_run_frontier
-from matterstack.explain.load import load_situation
 from matterstack.storage.files import write_durable
 from matterstack.storage.layout import Root, require_run_id
 from matterstack.storage.read.changes import StoreWatcher
@@ -35,6 +33,7 @@ from matterstack.storage.read.reader import Reader
 from matterstack.storage.read.runs import RunSummary, campaign_state, require_run, run_summaries
 from matterstack.storage.read.tasks import task_list
 from matterstack.storage.snapshot import load_run
+from matterstack.usecases.explain import KeptSights, explain
 from matterstack.usecases.questions import hand_over, open_question
 from matterstack.usecases.runs import create_run, effective_config, send_command
 
@@ -64,6 +63,7 @@ class Service:
     _hook_from: int | None = None
     served: list[RunId] = attrs.field(factory=list)
     heard: dict[RunId, int] = attrs.field(factory=dict)
+    _sights: KeptSights = attrs.field(factory=KeptSights)
 
     # ---- runs ----
 
@@ -151,9 +151,7 @@ class Service:
     async def explain(self, run_id: RunId) -> Json:
         """Why it does not go on."""
         now = utc_text(self.runtime.clock())
-        situation = await self._reader.read(load_situation, self.root, run_id, now)
-        causes = [cause.as_json() for cause in get_run_frontier(situation).causes]
-        return {"run_id": run_id, "status": situation.run.status.value, "causes": causes}
+        return (await explain(self._reader, self.root, run_id, now, self._sights)).as_json()
 
     async def ask(self, run_id: RunId, command: Command) -> None:
         """Ask it for something; returns when that is durable and answered."""

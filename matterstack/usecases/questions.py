@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import attrs
 
-from matterstack.backends.slurm.ssh.root_id import base_there, root_id
+from matterstack.backends.registry import whereabouts
 from matterstack.core.documents.fields import AnyField, BooleanField, Fields, IntegerField, NumberField
 from matterstack.core.documents.manifests import (
     ExperimentManifest,
@@ -166,11 +166,8 @@ def open_question(root: Root, state: RunState, task_id: TaskId) -> OpenQuestion:
 
 
 def _script(root: Root, state: RunState, task: TaskState, work: Path) -> str:
-    ssh = state.backend_config(state.job_backend_of(task.task)).get("ssh")
-    if not ssh:
-        return str(work / "job.sh")
-    there = Path(base_there(ssh["workdir"], root_id(root.private)), work.relative_to(root.path))
-    return f"{there / 'job.sh'} on {ssh['host']}"
+    config = state.backend_config(state.job_backend_of(task.task))
+    return str(whereabouts(config, root, work / "job.sh"))
 
 
 def _results(root: Root, state: RunState, task: TaskState) -> Iterator[EarlierResult]:

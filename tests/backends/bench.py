@@ -22,13 +22,12 @@ import trio
 
 from matterstack.backends.base import Backend, LiveJob, PreparedAttempt
 from matterstack.backends.exit_record import ExitRecord
-from matterstack.backends.factory import make_backend
 from matterstack.backends.local import LocalBackend
-from matterstack.backends.simulated.cluster import SimulatedCluster, Word
-from matterstack.backends.simulated.programs import SimulatedCommands
+from matterstack.backends.local_config import LocalBackendConfig
+from matterstack.backends.registry import make_backend
 from matterstack.backends.slurm.backend import SlurmBackend
+from matterstack.backends.slurm.config import SlurmBackendConfig
 from matterstack.backends.slurm.ssh.root_id import root_id
-from matterstack.core.documents.config import LocalBackendConfig, SlurmBackendConfig
 from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token, attempt_token
 from matterstack.core.model.resources import Resources
 from matterstack.core.run.messages import Observed
@@ -36,6 +35,8 @@ from matterstack.core.states import ENDED_JOBS, JobState
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import boot_id
 from matterstack.storage.threads import run_inline
+from tests.simulated_cluster.cluster import SimulatedCluster, Word
+from tests.simulated_cluster.programs import SimulatedCommands
 from tests.support.polling import wait_until
 from tests.support.process import Process
 from tests.support.sshd import Sshd
