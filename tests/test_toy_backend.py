@@ -13,6 +13,8 @@ from typing import Any
 import attrs
 import pytest
 
+from matterstack.backends.base import Backend
+from matterstack.backends.kinds import BackendKind
 from tests.support.polling import wait_until
 from tests.support.process import Process
 
@@ -156,3 +158,11 @@ def test_a_run_whose_package_is_gone_waits_and_says_why(beside: Beside) -> None:
     assert "'toy' is no type of backend any more: the package that it comes with" in causes[0]["message"]
     beside.matterstack("run", "loop", run_id, "--until-done")
     assert beside.json("run", "status", run_id)["status"] == "COMPLETED"
+
+
+@pytest.mark.parametrize("of", [Backend, BackendKind])
+def test_the_guide_names_everything_that_a_backend_can_do(of: type) -> None:
+    guide = (PACKAGE.parents[1] / "docs" / "new-backend.md").read_text()
+    names = {name for name in {*vars(of), *of.__annotations__} if not name.startswith("_")}
+    assert names
+    assert [name for name in sorted(names) if f"`{name}" not in guide] == []
