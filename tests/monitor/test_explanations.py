@@ -61,9 +61,7 @@ async def test_all_faces_tell_when_a_job_is_expected_to_start(
     place.run.run.submit("a")
     place.run.commit()
     run_id, root = place.run.run_id, str(place.root.path)
-    attempt = place.run.run.state.tasks["a"].last_attempt
-    assert attempt is not None
-    scheduler.jobs = [attempt.job_id]
+    scheduler.jobs = [JobId("job-a")]
 
     await main.main(["--root", root, "run", "explain", run_id, "--json"], standalone_mode=False)
     by_command = json.loads(capsys.readouterr().out)
