@@ -15,17 +15,18 @@ import sys
 import sysconfig
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
 import attrs
 
-from matterstack.backends.registry import OptionRules
 from matterstack.campaign.pickled import unpickled
 from matterstack.core.errors import CampaignError
 from matterstack.core.json_rules import json_problem
+from matterstack.core.model.resources import Resources
 from matterstack.core.model.workflow import Campaign, Result, Results, Workflow
 from matterstack.core.model.workflow_check import check_workflow
 from matterstack.core.states import TaskStatus
@@ -129,8 +130,7 @@ def _checked_workflow(workflow: object, request: Mapping[str, Any]) -> Any:  # n
         raise CampaignError(
             f"{request['file']}: plan() must return a Workflow or None, not {type(workflow).__name__}"
         )
-    rules = OptionRules(request["backends"], request["default_backend"])
-    check_workflow(workflow, request["earlier"], request["backends"], rules)
+    check_workflow(workflow, request["earlier"], request["backends"], partial(_wrong_options, request))
     folder = _workspace(request)
     named: dict[str, str] = {}
     tasks = [
@@ -142,6 +142,12 @@ def _checked_workflow(workflow: object, request: Mapping[str, Any]) -> Any:  # n
         for task in workflow.tasks
     ]
     return CONVERTER.unstructure(attrs.evolve(workflow, tasks=tasks))
+
+
+def _wrong_options(request: Mapping[str, Any], backend: str | None, wanted: Resources) -> Iterable[str]:
+    from matterstack.backends.registry import OptionRules  # few tasks have such options
+
+    return OptionRules(request["backends"], request["default_backend"])(backend, wanted)
 
 
 def _workspace(request: Mapping[str, Any]) -> Path:
