@@ -96,7 +96,7 @@ def make_backend(
 ) -> Backend:
     """Make a backend from its part of a frozen config.
 
-    One whose kind is not there any more cannot be asked, and says so: runs that have jobs on it wait.
+    One whose kind cannot make it any more cannot be asked, and says so: runs that have jobs on it wait.
 
     Args:
         locks: folder of lock files, where it is not that of the root.
@@ -111,8 +111,25 @@ def make_backend(
         problem = str(error)
     else:
         if kind is not None:
-            return kind.make(name, config, root, (locks or root.locks) / f"submit-{name}.lock")
+            return _made(kind, name, config, root, (locks or root.locks) / f"submit-{name}.lock")
         problem = f"{type_!r} is no type of backend any more: the package that it comes with is not installed"
+    return _absent(name, problem)
+
+
+def _made(
+    kind: BackendKind, name: BackendName, config: Mapping[str, Any], root: Root, lock_file: Path
+) -> Backend:
+    from pydantic import ValidationError
+
+    from matterstack.core.documents.config import describe
+
+    try:
+        return kind.make(name, config, root, lock_file)
+    except ValidationError as error:  # another version of its package was there when the run was made
+        return _absent(name, f"its config is no good for {config['type']!r} any more: {describe(error)}")
+
+
+def _absent(name: BackendName, problem: str) -> Backend:
     from matterstack.backends.absent import AbsentBackend
 
     return AbsentBackend(name, BackendError(problem))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import ClassVar
 
 import attrs
 
-from matterstack.core.ids import UtcTime
+from matterstack.core.ids import JobId, UtcTime
 
 
 class Outlook(Enum):
@@ -71,6 +72,10 @@ class SchedulerWords:
         """Why a job waits or rests, from what the scheduler said: its reason, and its word for the state."""
         said = code or raw_state
         return Reason(f"its scheduler says {said!r}" if said else "its scheduler has not said why")
+
+    def job_list(self, ids: Sequence[JobId]) -> str:
+        """Jobs as its commands take them: what stands for ``{ids}`` in an action."""
+        return " ".join(ids)
 
     def is_host_out(self, problem: str) -> bool:
         """Whether it is the way to `host` that is out, and not the scheduler there."""

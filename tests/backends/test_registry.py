@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,3 +76,33 @@ def test_options_are_held_to_the_rules_of_the_backend_that_the_job_goes_to() -> 
 
     assert list(rules(None, wanted)) == list(rules("here", wanted)) != []
     assert list(rules("there", wanted)) == []
+
+
+FROZEN: Mapping[str, Mapping[str, Any]] = {
+    "local": {"type": "local", "max_jobs": 2, "poll_interval_s": 5.0, "prologue": []},
+    "slurm": {
+        "type": "slurm", "max_jobs": 100, "poll_interval_s": 10.0, "command_timeout_s": 60.0,
+        "grace_period_s": 30.0, "runaway_after_s": 3600.0, "partition": "main", "account": None, "qos": None,
+        "constraint": None, "reservation": None, "extra": {"exclusive": ""}, "prologue": ["module load vasp"],
+        "ssh": {"host": "login", "workdir": "/scratch/ann", "options": ["-p", "2222"]},
+    },
+}  # fmt: skip
+"""As runs of version 0.2.0 have them."""
+
+
+@pytest.mark.parametrize("type_", FROZEN)
+def test_what_runs_have_frozen_goes_on_making_their_backends(type_: str, tmp_path: Path) -> None:
+    backend = make_backend(BackendName("x"), FROZEN[type_], Root(tmp_path))
+
+    assert not isinstance(backend, AbsentBackend)
+    assert backend.poll_interval_s == FROZEN[type_]["poll_interval_s"]
+    model = KINDS.config_model(type_)
+    assert model is not None
+    assert model.model_validate(FROZEN[type_]).model_dump(mode="json") == FROZEN[type_]
+
+
+async def test_a_frozen_config_that_its_kind_refuses_now_is_told(tmp_path: Path) -> None:
+    backend = make_backend(BackendName("x"), {"type": "local", "odd": 1}, Root(tmp_path))
+
+    with pytest.raises(BackendError, match="its config is no good for 'local' any more: odd: unknown key"):
+        await backend.probe()

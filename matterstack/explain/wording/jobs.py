@@ -8,6 +8,7 @@ from typing import Final
 import attrs
 
 from matterstack.core.ids import JobId, UtcTime
+from matterstack.core.scheduler_words import SchedulerWords
 from matterstack.core.states import TaskStatus
 from matterstack.explain.causes import Kind, Need
 from matterstack.explain.rules import OTHERS
@@ -22,13 +23,14 @@ from matterstack.explain.wording.cause_text import (
     jobs_of,
     tasks_of,
 )
-from matterstack.explain.words import after, clock, count, duration, job_list, named, seconds_between
+from matterstack.explain.words import after, clock, count, duration, named, seconds_between
 
 
 def _of_job(group: Group, need: Need, situation: Situation) -> CauseText:
     """A job that its scheduler does not start, for the reason in the key."""
     first = attempts_of(group)[0]
-    reason = situation.words_of(first.backend).reason(first.reason, first.raw_state)
+    words = situation.words_of(first.backend)
+    reason = words.reason(first.reason, first.raw_state)
     word = first.reason.partition(",")[0] or first.raw_state or "PENDING"
     if group.key.detail == OTHERS:
         reason, word = attrs.evolve(reason, words=f"several reasons, such as: {reason.words}"), f"{word}, …"
@@ -41,14 +43,14 @@ def _of_job(group: Group, need: Need, situation: Situation) -> CauseText:
         which = "" if one else "the first "
         message += f"; {which}expected to start at {clock(start, situation.context.now)}"
     since = earliest(attempt.submitted_at for attempt in attempts_of(group))
-    action = _filled(reason.action, ids)
+    action = _filled(reason.action, ids, words)
     if reason.give_up:
-        action += f"\n# or give {'it' if one else 'them'} up:\n{_filled(reason.give_up, ids)}"
+        action += f"\n# or give {'it' if one else 'them'} up:\n{_filled(reason.give_up, ids, words)}"
     return CauseText(need, since, message, action)
 
 
-def _filled(command: str, ids: Sequence[JobId]) -> str:
-    return command.format(ids=job_list(ids), id=next(iter(ids), ""))
+def _filled(command: str, ids: Sequence[JobId], words: SchedulerWords) -> str:
+    return command.format(ids=words.job_list(ids), id=next(iter(ids), ""))
 
 
 def _expected_start(ids: Iterable[JobId], situation: Situation) -> UtcTime | None:
@@ -70,8 +72,9 @@ def _suspended(group: Group, situation: Situation) -> CauseText:
     message = f"{named(ids, 'job')} ({tasks_of(group)}) {was} suspended on {group.key.backend}"
     since = earliest(attempt.started_at for attempt in attempts_of(group))
     first = attempts_of(group)[0]
-    resume = situation.words_of(first.backend).reason(first.reason, first.raw_state).action
-    action = f"{_filled(resume, ids)}\n# if that is refused, ask the administrators of the cluster"
+    words = situation.words_of(first.backend)
+    resume = words.reason(first.reason, first.raw_state).action
+    action = f"{_filled(resume, ids, words)}\n# if that is refused, ask the administrators of the cluster"
     return CauseText(Need.PERSON, since, message, action)
 
 
