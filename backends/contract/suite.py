@@ -49,6 +49,7 @@ __all__ = [
     "test_the_exit_record_tells_of_a_job_that_nobody_knows_any_more",
     "test_what_a_command_prints_is_in_its_logs_and_the_scheduler_has_nothing_to_say",
     "test_what_a_root_with_an_odd_name_is_told_by_its_scheduler_is_in_its_place",
+    "test_what_would_be_submitted_is_told_and_not_done",
     "test_words_and_variables_reach_the_command_as_they_are",
 ]
 
@@ -224,6 +225,16 @@ async def test_cancelling_what_has_ended_changes_nothing(bench: Bench) -> None:
         again = await seen(bench.backend, job)
 
     assert again.state is JobState.COMPLETED_OK
+
+
+async def test_what_would_be_submitted_is_told_and_not_done(bench: Bench) -> None:
+    attempts = [bench.prepare(f"shown-{i}") for i in range(3)]
+
+    told = bench.backend.describe(attempts)
+
+    assert sorted(token for one in told for token in one.attempts) == sorted(a.token for a in attempts)
+    assert all(one.command for one in told)
+    assert await bench.backend.find(attempts) == {}
 
 
 async def test_a_submitted_attempt_is_found_at_once_and_an_unknown_one_is_not(bench: Bench) -> None:
