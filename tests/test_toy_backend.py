@@ -138,7 +138,9 @@ def test_an_unknown_type_is_told_with_those_that_are_installed(beside: Beside) -
 
 
 def test_a_run_whose_package_is_gone_waits_and_says_why(beside: Beside) -> None:
-    beside.matterstack("run", "init", "quickstart", *on(type="toy", spool=str(beside.root / "s")))
+    beside.matterstack(
+        "run", "init", "quickstart", *on(type="toy", spool=str(beside.root / "s"), poll_interval_s=0.2)
+    )
     run_id = beside.json("run", "list")[0]["run_id"]
     gone = Beside(beside.root / "nothing", beside.root)
     causes: list[Any] = []
