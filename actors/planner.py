@@ -36,6 +36,7 @@ class PlanningRequest:
         folder: where it is called.
         results: by task id: status, reason, exit_code, outputs (paths), data.
         earlier: output patterns of the tasks of earlier iterations.
+        backends: their types, by their names.
         log: where what the campaign prints is appended; None drops it.
     """
 
@@ -47,7 +48,8 @@ class PlanningRequest:
     state: Mapping[str, Any] = attrs.field(factory=dict)
     results: Mapping[str, Any] = attrs.field(factory=dict)
     earlier: Mapping[str, Any] = attrs.field(factory=dict)
-    backends: tuple[str, ...] = ()
+    backends: Mapping[str, str] = attrs.field(factory=dict)
+    default_backend: str = ""
     timeout_s: float
     log: Path | None = None
 
@@ -162,7 +164,8 @@ def _line(request: PlanningRequest) -> bytes:
         "state": request.state,
         "results": request.results,
         "earlier": request.earlier,
-        "backends": request.backends,
+        "backends": dict(request.backends),
+        "default_backend": request.default_backend,
     }
     return json.dumps(body).encode() + b"\n"
 

@@ -30,7 +30,8 @@ def planning_request(root: Root, state: RunState, action: PlanningAction) -> Pla
         state=state.campaign_state,
         results=_results(folder, state.tasks),
         earlier={task_id: list(task.task.outputs) for task_id, task in state.tasks.items()},
-        backends=tuple(state.config["backends"]),
+        backends={name: config["type"] for name, config in state.config["backends"].items()},
+        default_backend=state.config["default_backend"],
         timeout_s=state.config["planning_timeout_s"],
         log=folder.planning_log,
     )

@@ -89,6 +89,23 @@ class SubmitReport:
 
 
 @attrs.frozen(kw_only=True)
+class PlannedSubmission:
+    """One command that would submit some attempts, for people who want to see it before.
+
+    Attributes:
+        command: its words, with folders as the jobs see them.
+        stdin: what it reads from its standard input.
+        attempts: whose jobs it would make.
+        is_queued: the jobs wait for their turn; else they begin at once.
+    """
+
+    command: Sequence[str]
+    attempts: Sequence[Token]
+    stdin: str = ""
+    is_queued: bool = False
+
+
+@attrs.frozen(kw_only=True)
 class Health:
     """What a backend knows of itself without asking anybody.
 
@@ -124,6 +141,9 @@ class Backend(Protocol):
 
     def script(self, attempt: PreparedAttempt) -> str:
         """The job script of an attempt."""
+
+    def describe(self, batch: Sequence[PreparedAttempt]) -> Sequence[PlannedSubmission]:
+        """What `submit` would run; nothing is asked, written or submitted."""
 
     async def hand_out(self, attempt: PreparedAttempt) -> None:
         """Make an attempt's folder ready for a job that a person submits, where that job finds it."""

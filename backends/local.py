@@ -20,8 +20,9 @@ from typing import Final
 
 import trio
 
-from matterstack.backends.base import Health, LiveJob, PreparedAttempt, SubmitReport
+from matterstack.backends.base import Health, LiveJob, PlannedSubmission, PreparedAttempt, SubmitReport
 from matterstack.backends.exit_record import read_claim, read_exit_record
+from matterstack.backends.local_config import LocalBackendConfig
 from matterstack.backends.processes import (
     ProcessName,
     is_running,
@@ -31,7 +32,6 @@ from matterstack.backends.processes import (
 )
 from matterstack.backends.script import LOCK_DESCRIPTOR, JobScript, LocalClock, render
 from matterstack.backends.submit_lock import SubmitLock
-from matterstack.core.documents.config import LocalBackendConfig
 from matterstack.core.ids import BackendName, JobId, Token
 from matterstack.core.model.resources import Limits
 from matterstack.core.run.messages import Observed
@@ -98,6 +98,13 @@ class LocalBackend:
             path=str(Path(sys.executable).parent),
             local_clock=local_clock(),
         )
+
+    def describe(self, batch: Sequence[PreparedAttempt]) -> list[PlannedSubmission]:
+        """One shell for each."""
+        return [
+            PlannedSubmission(command=(self._script(a).shell, str(a.folder / "job.sh")), attempts=(a.token,))
+            for a in batch
+        ]
 
     async def hand_out(self, attempt: PreparedAttempt) -> None:
         """Its script finds the folder that it claims."""

@@ -29,6 +29,7 @@ from matterstack.backends.base import (
     Backend,
     Health,
     LiveJob,
+    PlannedSubmission,
     PreparedAttempt,
     SubmitReport,
 )
@@ -129,6 +130,10 @@ class OperatorBackend:
                 report.accepted[attempt.token] = job_id_of(question)
                 self.watch.also(operator_folder(attempt.folder))
         return report
+
+    def describe(self, batch: Sequence[PreparedAttempt]) -> list[PlannedSubmission]:  # noqa: ARG002
+        """Questions are no jobs."""
+        return []
 
     async def hand_out(self, attempt: PreparedAttempt) -> None:
         """Nobody is asked to ask."""

@@ -27,7 +27,7 @@ from rich.table import Table
 from matterstack.actors.runtime import Runtime
 from matterstack.backends.base import PreparedAttempt
 from matterstack.backends.local import LocalBackend
-from matterstack.core.documents.config import LocalBackendConfig
+from matterstack.backends.local_config import LocalBackendConfig
 from matterstack.core.ids import BackendName, RunId, TaskId, attempt_token, utc_moment
 from matterstack.core.model.resources import Resources
 from matterstack.core.states import RunStatus

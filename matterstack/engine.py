@@ -32,7 +32,7 @@ from matterstack.actors.services import BackendHandle, Services
 from matterstack.actors.summary import SummaryWriter
 from matterstack.actors.supervisor import FOREVER, GiveUp, RestartPolicy, root_cause, supervise
 from matterstack.backends.base import Backend
-from matterstack.backends.factory import make_backend
+from matterstack.backends.registry import make_backend
 from matterstack.core.errors import (
     BackendError,
     LeaseLostError,

@@ -22,8 +22,8 @@ import trio
 from matterstack.backends.base import LiveJob, PreparedAttempt
 from matterstack.backends.slurm import programs
 from matterstack.backends.slurm.backend import SlurmBackend
+from matterstack.backends.slurm.config import SlurmBackendConfig
 from matterstack.backends.slurm.states import STATES, job_state, state_word
-from matterstack.core.documents.config import SlurmBackendConfig
 from matterstack.core.ids import BackendName, JobId, RunId, TaskId, attempt_token
 from matterstack.core.model.resources import Resources
 from matterstack.core.run.messages import Observed

@@ -17,6 +17,7 @@ from typing import Any, Final
 import asyncclick as click
 import pytest
 
+from matterstack.backends.registry import KINDS
 from matterstack.backends.slurm.states import STATES
 from matterstack.cli.app import main
 from matterstack.core import states
@@ -239,10 +240,10 @@ def test_there_is_an_example_of_everything_that_operators_take_and_give_back() -
 def test_configs_can_be_used(name: str) -> None:
     for block in marked(name):
         if block.kind == "config":
-            RunConfig.model_validate_json(block.text)
+            RunConfig.model_validate_json(block.text, context=KINDS)
         if block.kind == "backend":
             config = {"default_backend": "it", "backends": {"it": json.loads(block.text)}}
-            RunConfig.model_validate(config)
+            RunConfig.model_validate(config, context=KINDS)
 
 
 # ---- tables

@@ -13,9 +13,8 @@ import trio
 
 import matterstack
 from matterstack import CampaignError, Resources, Task, Workflow
+from matterstack.backends.slurm.partition_limits import ClusterLimits, Partition
 from matterstack.core.ids import TaskId
-from matterstack.core.model.partitions import Partition
-from matterstack.core.model.resources import Limits
 from matterstack.core.model.workflow_check import without_drained
 from tests.backends.conftest import Shims, shims
 from tests.support.campaigns import ONE_ROUND, write_workspace
@@ -127,7 +126,7 @@ def test_only_a_partition_that_is_drained_is_left_out_and_tasks_like_it_are_coun
     partitions = [
         Partition(name="up"), Partition(name="down", state="DOWN"), Partition(name="drain", state="DRAIN"),
     ]  # fmt: skip
-    limits = Limits(partitions={partition.name: partition for partition in partitions})
+    limits = ClusterLimits(partitions={partition.name: partition for partition in partitions})
     named = {"a": "up", "b": "down", "c": "drain", "d": "drain", "e": "down,drain", "f": "up,drain"}
     tasks = [
         Task(TaskId(name), command=["x"], resources=Resources(partition=partition))

@@ -12,17 +12,18 @@ SAME_SUBJECT: Final = {
     "answers.py": "answers of people and instruments: looked for while the run lives, gathered as evidence",
     "backend.py": "a backend: the actor that drives any, and that of Slurm",
     "commands.py": "what a person asks of a run: sent to the monitor, sent by any face, kept in the store",
+    "config.py": "`config.json`: that of a run, and what it says of a cluster",
     "errors.py": "our errors: what they are, and how a terminal tells them",
+    "examination.py": "what the doctor finds: its report, and how each backend finds its part",
     "journal.py": "the one way into the store: the actor that everybody asks, and what it does",
     "operators.py": "tasks that ask somebody: their names, and how they are followed",
-    "partitions.py": "partitions of a cluster: read from it, and what they can give",
-    "programs.py": "the programs of Slurm: how they are run, and those of the simulated cluster",
     "questions.py": "what people and instruments are asked: written, shown by all faces, put into words",
     "runs.py": "whole runs: how one is made, how they are read, and words for what keeps one",
     "seats.py": "seats of a backend: who has them, and who gets the free ones",
     "states.py": "states of a job: ours, and those of Slurm as a table onto them",
     "tasks.py": "the tasks of a run: read, shown live, and described in a bundle",
     "text.py": "text of others that must stay text: in a terminal, and in a report",
+    "words.py": "how things are put for people: numbers and times, and what a cluster says",
 }
 """File names that stand in several rooms, and what all of them are about."""
 EVERYWHERE: Final = {"__init__.py", "__main__.py"}

@@ -23,7 +23,7 @@ from matterstack.actors.planner import _open_log
 from matterstack.backends.base import PreparedAttempt
 from matterstack.backends.exit_record import read_claim, read_exit_record
 from matterstack.backends.local import LocalBackend
-from matterstack.core.documents.config import LocalBackendConfig
+from matterstack.backends.local_config import LocalBackendConfig
 from matterstack.core.errors import CampaignError, StagingError
 from matterstack.core.ids import BackendName, RunId, TaskId, Token
 from matterstack.core.model.resources import Resources

@@ -14,12 +14,12 @@ import attrs
 import pytest
 import trio
 
-from matterstack.backends.simulated.cluster import SimulatedCluster
-from matterstack.backends.simulated.faults import NO_FAULTS
-from matterstack.backends.simulated.programs import SimulatedCommands
 from matterstack.core.ids import TaskId
 from matterstack.core.model.workflow import Task, Workflow
 from matterstack.storage.crash_points import CRASH_POINTS, crash_point
+from tests.simulated_cluster.cluster import SimulatedCluster
+from tests.simulated_cluster.faults import NO_FAULTS
+from tests.simulated_cluster.programs import SimulatedCommands
 from tests.simulation.mortal import Died, Life, Stir, crashing, living
 from tests.simulation.scenario import DAY_S, Action, Crash, Scenario
 from tests.simulation.world import BEGINNING, Outcome, World, play

@@ -17,12 +17,9 @@ import pytest
 import trio
 
 from matterstack.backends.base import Backend
-from matterstack.backends.simulated.cluster import SimulatedCluster
-from matterstack.backends.simulated.folder import Work
-from matterstack.backends.simulated.programs import SimulatedCommands
 from matterstack.backends.slurm.backend import SlurmBackend
+from matterstack.backends.slurm.config import SlurmBackendConfig
 from matterstack.backends.slurm.programs import Finished, RunCommand
-from matterstack.core.documents.config import SlurmBackendConfig
 from matterstack.core.ids import BackendName
 from matterstack.core.model.workflow import Workflow
 from matterstack.core.states import RunStatus
@@ -31,6 +28,9 @@ from matterstack.storage.backend_reports import read_reports
 from matterstack.storage.threads import run_inline
 from tests.backends.conftest import Shims, shims
 from tests.backends.fake_slurm import FakeSlurm
+from tests.simulated_cluster.cluster import SimulatedCluster
+from tests.simulated_cluster.folder import Work
+from tests.simulated_cluster.programs import SimulatedCommands
 from tests.simulation.world import fresh_folder
 from tests.support.campaigns import Diary, write_tasks
 from tests.support.command import PATIENCE_S, CommandLine

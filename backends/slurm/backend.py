@@ -7,10 +7,12 @@ from pathlib import Path
 
 import trio
 
-from matterstack.backends.base import Health, LiveJob, PreparedAttempt, SubmitReport
+from matterstack.backends.base import Health, LiveJob, PlannedSubmission, PreparedAttempt, SubmitReport
 from matterstack.backends.slurm import programs
 from matterstack.backends.slurm.arrays import MOST_AT_ONCE, merged
+from matterstack.backends.slurm.config import SlurmBackendConfig
 from matterstack.backends.slurm.following import Following
+from matterstack.backends.slurm.partition_limits import ClusterLimits
 from matterstack.backends.slurm.partitions import read_limits
 from matterstack.backends.slurm.queries import Questions
 from matterstack.backends.slurm.search import Search
@@ -18,9 +20,7 @@ from matterstack.backends.slurm.site import LocalSite, Site, SubmissionOrder
 from matterstack.backends.slurm.site_limits import SubmitLimit, read_submit_limit
 from matterstack.backends.slurm.submission import Submission
 from matterstack.backends.submit_lock import SubmitLock
-from matterstack.core.documents.config import SlurmBackendConfig
 from matterstack.core.ids import BackendName, JobId, Token
-from matterstack.core.model.resources import Limits
 from matterstack.core.run.messages import Observed
 from matterstack.core.states import JobState
 from matterstack.storage.threads import RunBlocking, WorkerThreads
@@ -68,8 +68,17 @@ class SlurmBackend:
         """The job script of an attempt, with its ``#SBATCH`` lines."""
         return self._submission.script(attempt)
 
+    def describe(self, batch: Sequence[PreparedAttempt]) -> list[PlannedSubmission]:
+        """One sbatch for each attempt, or for all attempts of a batch at once."""
+        return [
+            PlannedSubmission(
+                command=order.argv, stdin=order.script, attempts=tuple(order.tokens), is_queued=True
+            )
+            for order in self.orders(batch)
+        ]
+
     def orders(self, batch: Sequence[PreparedAttempt]) -> list[SubmissionOrder]:
-        """What `submit` would do; for people who want to see it before."""
+        """Each sbatch that `submit` would run."""
         return self._submission.orders(batch)
 
     async def hand_out(self, attempt: PreparedAttempt) -> None:
@@ -101,7 +110,7 @@ class SlurmBackend:
             await self._questions.scancel(merged(ids))
         self._following.tell_to_end(jobs)
 
-    async def probe(self) -> Limits:
+    async def probe(self) -> ClusterLimits:
         """Whether the controller answers, how it is set up, and what its partitions can give."""
         settings = await self._questions.settings()
         most = settings.get("MaxArraySize", "")

@@ -15,11 +15,16 @@ from typing import Final, Protocol
 import attrs
 import trio
 
+from matterstack.backends.slurm.config import SlurmBackendConfig
+from matterstack.backends.slurm.partition_limits import (
+    LEFT_TO_CONFIG,
+    Admission,
+    ClusterLimits,
+    NodeKind,
+    Partition,
+)
 from matterstack.backends.slurm.sbatch_options import defaults
-from matterstack.core.documents.config import SlurmBackendConfig
 from matterstack.core.errors import BackendError
-from matterstack.core.model.partitions import Admission, NodeKind, Partition
-from matterstack.core.model.resources import LEFT_TO_CONFIG, Limits
 
 SINFO_FORMAT: Final = "%R|%D|%c|%m|%G|%f"
 """Partition, number of nodes, and of each node: cpus, memory in MiB, generic resources, features."""
@@ -70,7 +75,7 @@ def _own_groups() -> frozenset[str]:
     return frozenset(names)
 
 
-async def read_limits(ask: Ask, settings: Mapping[str, str], config: SlurmBackendConfig) -> Limits:
+async def read_limits(ask: Ask, settings: Mapping[str, str], config: SlurmBackendConfig) -> ClusterLimits:
     """What one job can ever get on this cluster.
 
     Args:
@@ -83,9 +88,9 @@ async def read_limits(ask: Ask, settings: Mapping[str, str], config: SlurmBacken
         partitions = await read_partitions(ask, settings, submitter)
         overruled = await _overruled(ask, partitions, settings)
     except BackendError as error:
-        return Limits(unread=str(error))
+        return ClusterLimits(unread=str(error))
     of_user = {} if submitter is None else _from_environment(os.environ)
-    return Limits(
+    return ClusterLimits(
         partitions={partition.name: partition for partition in partitions},
         defaults={**_usual(partitions), **of_user, **defaults(config)},
         overruled=overruled,

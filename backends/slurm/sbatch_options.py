@@ -6,9 +6,10 @@ import shlex
 from collections.abc import Sequence
 from typing import Final
 
-from matterstack.core.documents.config import SlurmBackendConfig
-from matterstack.core.model.resources import LEFT_TO_CONFIG, Resources, filled_in
-from matterstack.core.model.scheduler_options import RESERVED, option_meant
+from matterstack.backends.slurm.config import SlurmBackendConfig
+from matterstack.backends.slurm.option_rules import RESERVED, option_meant
+from matterstack.backends.slurm.partition_limits import LEFT_TO_CONFIG, filled_in
+from matterstack.core.model.resources import Resources
 
 _MEMORY: Final = frozenset({"mem-per-cpu", "mem-per-gpu"})
 

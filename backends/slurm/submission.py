@@ -12,11 +12,11 @@ import trio
 from matterstack.backends.base import PreparedAttempt, SubmitReport
 from matterstack.backends.script import JobScript, quoted, render
 from matterstack.backends.slurm.arrays import array_script, index_list, submissions
+from matterstack.backends.slurm.config import SlurmBackendConfig
 from matterstack.backends.slurm.output import parse_sbatch
 from matterstack.backends.slurm.sbatch_options import directives, reserved_options, sbatch_options
 from matterstack.backends.slurm.search import Search
 from matterstack.backends.slurm.site import Site, SubmissionOrder
-from matterstack.core.documents.config import SlurmBackendConfig
 from matterstack.core.errors import BackendError
 from matterstack.core.ids import JobId
 

@@ -11,12 +11,18 @@ from typing import Final
 _RUN: Final = "matterstack.core.run"
 _MODEL: Final = "matterstack.core.model"
 _DOCUMENTS: Final = "matterstack.core.documents"
+_SLURM: Final = "matterstack.backends.slurm"
 
 MOVES: Final[tuple[Mapping[str, str], ...]] = (
-    {  # since 0.2.0: the core was divided into three, and all that reads the store has one place
+    {  # since 0.2.0: the core was divided into three, and readers of the store and each scheduler have a room
+        "matterstack.backends.factory": "matterstack.backends.registry",
+        "matterstack.cli.expected_starts": f"{_SLURM}.expected_starts",
         "matterstack.core.apply": f"{_RUN}.apply",
         "matterstack.core.asked_again": f"{_RUN}.asked_again",
         "matterstack.core.config": f"{_DOCUMENTS}.config",
+        "matterstack.core.config.LocalBackendConfig": "matterstack.backends.local_config.LocalBackendConfig",
+        "matterstack.core.config.SlurmBackendConfig": f"{_SLURM}.config.SlurmBackendConfig",
+        "matterstack.core.config.SshConfig": f"{_SLURM}.config.SshConfig",
         "matterstack.core.decide": f"{_RUN}.decide",
         "matterstack.core.decide_control": f"{_RUN}.decide_control",
         "matterstack.core.decide_jobs": f"{_RUN}.decide_jobs",
@@ -29,19 +35,25 @@ MOVES: Final[tuple[Mapping[str, str], ...]] = (
         "matterstack.core.messages": f"{_RUN}.messages",
         "matterstack.core.model": f"{_MODEL}.workflow",
         "matterstack.core.model_problems": f"{_DOCUMENTS}.model_problems",
-        "matterstack.core.partitions": f"{_MODEL}.partitions",
+        "matterstack.core.partitions": f"{_SLURM}.partition_limits",
         "matterstack.core.patterns": f"{_MODEL}.patterns",
         "matterstack.core.resources": f"{_MODEL}.resources",
         "matterstack.core.responses": f"{_DOCUMENTS}.responses",
         "matterstack.core.retry_rules": f"{_RUN}.retry_rules",
         "matterstack.core.run_document": f"{_DOCUMENTS}.run_document",
         "matterstack.core.run_state": f"{_RUN}.state",
-        "matterstack.core.scheduler_options": f"{_MODEL}.scheduler_options",
+        "matterstack.core.scheduler_options": f"{_SLURM}.option_rules",
         "matterstack.core.schemas": f"{_DOCUMENTS}.schemas",
         "matterstack.core.seats": f"{_RUN}.seats",
         "matterstack.core.strict_json": f"{_DOCUMENTS}.strict_json",
         "matterstack.core.validation": f"{_MODEL}.validation",
         "matterstack.core.workflow_check": f"{_MODEL}.workflow_check",
+        "matterstack.doctor.findings": "matterstack.backends.examination",
+        "matterstack.doctor.shared_folder": f"{_SLURM}.checks.trial_job",
+        "matterstack.doctor.slurm": f"{_SLURM}.checks.cluster_checks",
+        "matterstack.doctor.ssh": f"{_SLURM}.checks.login_node",
+        "matterstack.explain.situation.JobSight": "matterstack.core.scheduler_words.JobSight",
+        "matterstack.explain.slurm_reasons": f"{_SLURM}.reasons",
         "matterstack.storage.queries": "matterstack.storage.read.runs",
     },
 )

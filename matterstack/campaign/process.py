@@ -15,7 +15,8 @@ import sys
 import sysconfig
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -25,6 +26,7 @@ import attrs
 from matterstack.campaign.pickled import unpickled
 from matterstack.core.errors import CampaignError
 from matterstack.core.json_rules import json_problem
+from matterstack.core.model.resources import Resources
 from matterstack.core.model.workflow import Campaign, Result, Results, Workflow
 from matterstack.core.model.workflow_check import check_workflow
 from matterstack.core.states import TaskStatus
@@ -128,7 +130,7 @@ def _checked_workflow(workflow: object, request: Mapping[str, Any]) -> Any:  # n
         raise CampaignError(
             f"{request['file']}: plan() must return a Workflow or None, not {type(workflow).__name__}"
         )
-    check_workflow(workflow, request["earlier"], request["backends"])
+    check_workflow(workflow, request["earlier"], request["backends"], partial(_wrong_options, request))
     folder = _workspace(request)
     named: dict[str, str] = {}
     tasks = [
@@ -140,6 +142,12 @@ def _checked_workflow(workflow: object, request: Mapping[str, Any]) -> Any:  # n
         for task in workflow.tasks
     ]
     return CONVERTER.unstructure(attrs.evolve(workflow, tasks=tasks))
+
+
+def _wrong_options(request: Mapping[str, Any], backend: str | None, wanted: Resources) -> Iterable[str]:
+    from matterstack.backends.registry import OptionRules  # few tasks have such options
+
+    return OptionRules(request["backends"], request["default_backend"])(backend, wanted)
 
 
 def _workspace(request: Mapping[str, Any]) -> Path:

@@ -34,35 +34,23 @@ async def explain(context: click.Context, run_id: RunId, as_json: bool) -> None:
     """
     from datetime import UTC, datetime
 
-    import trio
-
-    from matterstack.cli.expected_starts import with_sights
     from matterstack.cli.printing import print_json
     from matterstack.core.errors import DiskFullError
     from matterstack.core.ids import utc_text
-    from matterstack.explain.frontier import get_run_frontier
-    from matterstack.explain.load import load_on_full_disk, load_situation
     from matterstack.storage.read.reader import open_reader
+    from matterstack.usecases import explain as use_case
 
     root, now = current_root(context), utc_text(datetime.now(UTC))
     try:
         async with open_reader(root) as reader:
-            situation = await reader.read(load_situation, root, run_id, now)
+            explanation = await use_case.explain(reader, root, run_id, now)
     except DiskFullError as error:
-        situation = await trio.to_thread.run_sync(load_on_full_disk, root, run_id, now, error)
-    situation = await with_sights(situation)
-    frontier = get_run_frontier(situation)
+        explanation = await use_case.explain_on_full_disk(root, run_id, now, error)
     if as_json:
-        print_json(
-            {
-                "run_id": run_id,
-                "status": situation.run.status.value,
-                "causes": [cause.as_json() for cause in frontier.causes],
-            }
-        )
+        print_json(explanation.as_json())
         return
     width = max(NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
-    for line in text_of(situation, frontier, width):
+    for line in text_of(explanation.situation, explanation.frontier, width):
         click.echo(line)
 
 

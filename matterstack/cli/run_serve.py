@@ -68,8 +68,8 @@ async def run_init(
 ) -> None:
     """Make a new PENDING run of a workspace, and print its id.
 
-    Where it uses Slurm, its first tasks are planned and held against the limits of the partitions: what can
-    never run is refused.
+    Where it uses a cluster, its first tasks are planned and held against the limits of the partitions: what
+    can never run is refused.
     """
     from matterstack.cli.printing import print_json
 

@@ -73,9 +73,7 @@ def _print_kind(number: int, kind: Sequence[ShownTask], submission: Submission) 
     if together > 1:
         click.echo(f"The first {together} that may run at once would be submitted as one array, with")
     else:
-        click.echo(
-            f"{first.task_id} would be {'submitted' if submission.command[0] == 'sbatch' else 'started'} with"
-        )
+        click.echo(f"{first.task_id} would be {'submitted' if submission.is_queued else 'started'} with")
     click.echo(f"\n{shlex.join(submission.command)}\n")
     if together > 1:
         click.echo("and a list of their folders on its standard input: each job goes on with its own job.sh.")

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import attrs
+import trio
 
-from matterstack.backends.slurm.ssh.connection import Connection
-from matterstack.core.documents.config import RunConfig, SlurmBackendConfig
-from matterstack.core.errors import NotFoundError
-from matterstack.doctor.findings import CHECK_S, Check, Finding, examine, in_thread
+from matterstack.backends.examination import Check, Examined, Finding, in_thread
+from matterstack.backends.registry import kinds_to_examine
+from matterstack.core.documents.config import BackendConfig, RunConfig
+from matterstack.core.errors import MatterStackError, NotFoundError
 from matterstack.doctor.machine import configs, no_root, one_host, room, root_folder, versions
-from matterstack.doctor.shared_folder import submit_test_job
-from matterstack.doctor.slurm import Cluster, examine_cluster
-from matterstack.doctor.ssh import examine_host
 from matterstack.storage.layout import Root
 
 STORAGE_ACTION = "see to the disk that the root lies on: it does not answer"
-CLUSTER_ACTION = "ask the cluster's administrators: its commands do not come to an end"
 
 
 @attrs.frozen(kw_only=True)
@@ -29,7 +26,7 @@ class Scope:
         root: None where there is none.
         no_root: why there is none.
         was_named: somebody named the root that is not there.
-        submit: run a test job on each cluster of this machine.
+        submit: run a test job on each cluster of this machine; needs a root.
         wait_s: how long that may take.
     """
 
@@ -50,9 +47,27 @@ async def examine_all(scope: Scope) -> list[Finding]:
         return found
 
     first = await examine([Check("config", read_configs, STORAGE_ACTION)])
-    needed = frozenset(config.default_backend for config in usable.values())
-    others = await examine([*_here(scope), *_clusters(scope, slurm_backends(usable), needed)])
+    others = await examine([*_here(scope), *_of_backends(scope, usable)])
     return [*versions(), *others[: _root_count(others)], *first, *others[_root_count(others) :]]
+
+
+async def examine(checks: Sequence[Check]) -> list[Finding]:
+    """Ask all checks at once; their findings in the order of the checks."""
+    found: list[Sequence[Finding]] = [()] * len(checks)
+
+    async def ask(place: int, check: Check) -> None:
+        late = Finding(check.name, False, f"no answer within {check.timeout_s:g} s", check.action)
+        found[place] = [late]
+        with trio.move_on_after(check.timeout_s):
+            try:
+                found[place] = await check.ask()
+            except (MatterStackError, OSError) as error:
+                found[place] = [Finding(check.name, False, str(error), check.action)]
+
+    async with trio.open_nursery() as nursery:
+        for place, check in enumerate(checks):
+            nursery.start_soon(ask, place, check)
+    return [finding for findings in found for finding in findings]
 
 
 def _root_count(findings: list[Finding]) -> int:
@@ -77,48 +92,36 @@ def _here(scope: Scope) -> list[Check]:
     ]
 
 
-def slurm_backends(usable: Mapping[str, RunConfig]) -> dict[str, SlurmBackendConfig]:
-    """All that are set up, each once, by their names; with the workspace where one name has two meanings."""
-    by_name: dict[str, dict[str, tuple[str, SlurmBackendConfig]]] = {}
+def _of_backends(scope: Scope, usable: Mapping[str, RunConfig]) -> list[Check]:
+    """What each kind of backend has to check, of those that are set up."""
+    types = {backend.type for config in usable.values() for backend in config.backends.values()}
+    needed = frozenset(config.default_backend for config in usable.values())
+    trial_folder = scope.root.private if scope.submit and scope.root is not None else None
+    checks: list[Check] = []
+    for type_, kind in kinds_to_examine(types).items():
+        backends = by_label(usable, type_)
+        examined = Examined(
+            backends=backends,
+            needed=frozenset(label for label in backends if label.partition(" of ")[0] in needed),
+            trial_folder=trial_folder,
+            trial_s=scope.wait_s,
+        )
+        checks += kind.checks(examined)
+    return checks
+
+
+def by_label(usable: Mapping[str, RunConfig], type_: str) -> dict[str, BackendConfig]:
+    """All of a type, each once, by their names; with the workspace where one name has two meanings."""
+    by_name: dict[str, dict[str, tuple[str, BackendConfig]]] = {}
     for slug, config in usable.items():
         for name, backend in config.backends.items():
-            if isinstance(backend, SlurmBackendConfig):
-                # How many jobs it may have, and how often it is asked, makes no difference here.
-                meaning = backend.model_dump_json(exclude={"max_jobs", "poll_interval_s", "prologue"})
-                by_name.setdefault(name, {}).setdefault(meaning, (slug, backend))
+            if backend.type != type_:
+                continue
+            # How many jobs it may have, and how often it is asked, makes no difference here.
+            meaning = backend.model_dump_json(exclude={"max_jobs", "poll_interval_s", "prologue"})
+            by_name.setdefault(name, {}).setdefault(meaning, (slug, backend))
     return {
         name if len(meanings) == 1 else f"{name} of {slug or 'the site'}": backend
         for name, meanings in by_name.items()
         for slug, backend in meanings.values()
     }
-
-
-def _clusters(
-    scope: Scope, backends: Mapping[str, SlurmBackendConfig], needed: frozenset[str]
-) -> list[Check]:
-    here = {label: backend for label, backend in backends.items() if backend.ssh is None}
-    defaults = frozenset(label for label in here if label.partition(" of ")[0] in needed)
-    # A machine whose clusters are all behind ssh is not expected to have one of its own.
-    checks = [_cluster_check(Cluster(None, here, defaults))] if here or not backends else []
-    if scope.submit and scope.root is not None:
-        cluster, private, wait_s = Cluster(None, {}), scope.root.private, scope.wait_s
-        for label, backend in sorted((here or {"slurm": SlurmBackendConfig(type="slurm")}).items()):
-            ask = partial(submit_test_job, cluster, label, backend, private, wait_s)
-            name = f"shared folder ({label})"
-            checks.append(Check(name, ask, CLUSTER_ACTION, timeout_s=wait_s + CHECK_S))
-    hosts: dict[str, dict[str, SlurmBackendConfig]] = {}
-    for label, backend in backends.items():
-        if backend.ssh is not None:
-            hosts.setdefault(backend.ssh.model_dump_json(), {})[label] = backend
-    for users in hosts.values():
-        ssh = next(iter(users.values())).ssh
-        if ssh is not None:
-            action = f"try in a terminal: ssh {ssh.host} true"
-            checks.append(Check(f"ssh {ssh.host}", partial(examine_host, ssh, users), action))
-            cluster = Cluster(Connection(ssh.host, tuple(ssh.options)), users)
-            checks.append(_cluster_check(cluster))
-    return checks
-
-
-def _cluster_check(cluster: Cluster) -> Check:
-    return Check(f"slurm{cluster.suffix}", partial(examine_cluster, cluster), CLUSTER_ACTION)

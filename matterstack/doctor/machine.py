@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import Final
 
 import matterstack
+from matterstack.backends.examination import LEAST_FREE_BYTES, Finding, size_text
 from matterstack.core.documents.config import RunConfig
 from matterstack.core.errors import ConfigError
-from matterstack.doctor.findings import Finding
 from matterstack.storage.filesystems import file_system_type, is_network
 from matterstack.storage.layout import Root, Workspace
 from matterstack.storage.leases import foreign_holder
 from matterstack.storage.schema import journal_mode, open_database
 from matterstack.usecases.configuration import effective_config, site_config_file
 
-LEAST_FREE_BYTES: Final = 1 << 30
 LEAST_FREE_INODES: Final = 10_000
 """A task takes about ten files."""
 
@@ -88,19 +87,6 @@ def room(root: Root) -> list[Finding]:
             "inodes", False, inodes.detail, f"remove old runs or other small files near {root.path}"
         )
     return [space, inodes]
-
-
-def size_text(count: float) -> str:
-    """Bytes for people.
-
-    >>> size_text(1536), size_text(3 << 30)
-    ('2 KiB', '3 GiB')
-    """
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
 
 
 def configs(root: Root | None) -> tuple[list[Finding], dict[str, RunConfig]]:

@@ -126,7 +126,7 @@ class Run:
         return await self._calls(self._service.tasks, self.id)
 
     async def explain(self) -> Json:
-        """Why the run does not go on, as ``run explain --json`` prints it; no cluster is asked."""
+        """Why the run does not go on, as ``run explain --json`` prints it."""
         return await self._calls(self._service.explain, self.id)
 
     async def pause(self, *, reason: str = "") -> None:

@@ -20,8 +20,6 @@ from matterstack.core.ids import RunId, TaskId, utc_text
 from matterstack.core.json_rules import json_problem
 from matterstack.core.run.messages import Command
 from matterstack.core.states import ENDED_RUNS, RunStatus
-from matterstack.explain.frontier import get_run_frontier
-from matterstack.explain.load import load_situation
 from matterstack.storage.layout import Root, require_run_id
 from matterstack.storage.read.changes import StoreWatcher
 from matterstack.storage.read.events import event_lines, last_seq
@@ -29,6 +27,7 @@ from matterstack.storage.read.reader import Reader
 from matterstack.storage.read.runs import RunSummary, campaign_state, require_run, run_summaries
 from matterstack.storage.read.tasks import task_list
 from matterstack.usecases.commands import send_command
+from matterstack.usecases.explain import KeptSights, explain
 from matterstack.usecases.questions import answer_question, list_questions
 from matterstack.usecases.runs import make_run
 
@@ -61,6 +60,7 @@ class Service:
     _hook_from: int | None = None
     served: list[RunId] = attrs.field(factory=list)
     heard: dict[RunId, int] = attrs.field(factory=dict)
+    _sights: KeptSights = attrs.field(factory=KeptSights)
 
     # ---- runs ----
 
@@ -127,9 +127,7 @@ class Service:
     async def explain(self, run_id: RunId) -> Json:
         """Why it does not go on."""
         now = utc_text(self.runtime.clock())
-        situation = await self._reader.read(load_situation, self.root, run_id, now)
-        causes = [cause.as_json() for cause in get_run_frontier(situation).causes]
-        return {"run_id": run_id, "status": situation.run.status.value, "causes": causes}
+        return (await explain(self._reader, self.root, run_id, now, self._sights)).as_json()
 
     async def ask(self, run_id: RunId, command: Command) -> None:
         """Ask it for something; returns when that is durable and answered."""

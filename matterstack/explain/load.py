@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
 import attrs
 
 from matterstack.core.errors import DiskFullError
 from matterstack.core.ids import BackendName, RunId, TaskId, UtcTime
+from matterstack.core.scheduler_words import PLAIN, SchedulerWords
 from matterstack.core.states import JobState, Phase, RunStatus, TaskStatus
 from matterstack.explain.situation import (
     UNFINISHED,
@@ -56,6 +57,13 @@ _END_OF: Final[Mapping[str, tuple[str, ...]]] = {
 _ASKED: Final = ("RunCancelRequested", "RunFailureRequested")
 
 
+WordsOf: TypeAlias = Callable[[Mapping[str, Any]], SchedulerWords]
+
+
+def _plain(_config: Mapping[str, Any]) -> SchedulerWords:
+    return PLAIN
+
+
 @attrs.frozen
 class _Seats:
     """Live attempts of one run on one backend."""
@@ -79,8 +87,13 @@ class _Stored:
     command: OpenCommand | None
 
 
-def load_situation(connection: sqlite3.Connection, root: Root, run_id: RunId, now: UtcTime) -> Situation:
+def load_situation(
+    connection: sqlite3.Connection, root: Root, run_id: RunId, now: UtcTime, words_of: WordsOf = _plain
+) -> Situation:
     """Read all that an explanation needs.  Blocking; writes nothing.
+
+    Args:
+        words_of: what to say of the jobs of a backend, from its part of the run's config.
 
     Raises:
         NotFoundError: there is no such run.
@@ -92,14 +105,16 @@ def load_situation(connection: sqlite3.Connection, root: Root, run_id: RunId, no
         now=now,
         root=str(root.path),
         engine=engine,
-        backends=_backends(root, stored, reports, {run_id: engine}),
+        backends=_backends(root, stored, reports, {run_id: engine}, words_of),
         full_disk=full_disk((root.private, root.workspaces / stored.run.workspace)),
         command=stored.command,
     )
     return Situation(stored.run, stored.tasks, context)
 
 
-def load_on_full_disk(root: Root, run_id: RunId, now: UtcTime, error: DiskFullError) -> Situation:
+def load_on_full_disk(
+    root: Root, run_id: RunId, now: UtcTime, error: DiskFullError, words_of: WordsOf = _plain
+) -> Situation:
     """The same where the store cannot be opened, for want of room for what SQLite needs beside it.
 
     The file is read as it lies there.  That is all of the store when its write-ahead log is empty, as an
@@ -116,7 +131,7 @@ def load_on_full_disk(root: Root, run_id: RunId, now: UtcTime, error: DiskFullEr
         if schema_version(connection) != SCHEMA_VERSION:
             raise error
         with readable_rows(connection, "what was asked"):
-            return load_situation(connection, root, run_id, now)
+            return load_situation(connection, root, run_id, now, words_of)
 
 
 # ---- the store ----
@@ -253,7 +268,11 @@ def _is_stopped(pid: int) -> bool:
 
 
 def _backends(
-    root: Root, stored: _Stored, reports: Sequence[BackendReport], known: dict[RunId, EngineView]
+    root: Root,
+    stored: _Stored,
+    reports: Sequence[BackendReport],
+    known: dict[RunId, EngineView],
+    words_of: WordsOf,
 ) -> dict[BackendName, BackendView]:
     for seats in stored.seats:
         if seats.run_id not in known:
@@ -265,7 +284,8 @@ def _backends(
             name=name,
             type=config["type"],
             max_jobs=config["max_jobs"],
-            ssh_host=(config.get("ssh") or {}).get("host", ""),
+            config=config,
+            words=words_of(config),
             holders=[SeatHolder(s.run_id, s.seats, s.last_at, known[s.run_id]) for s in taken],
             health=health_of(name, stored.holder, reports, definition_of(name, config)),
         )

@@ -14,6 +14,7 @@ import attrs
 
 from matterstack.core.ids import BackendName
 from matterstack.core.operators import ASKED, ASKING, REJECTED
+from matterstack.core.scheduler_words import Outlook, SchedulerWords
 from matterstack.core.states import JobState, Phase, RunStatus, TaskStatus
 from matterstack.explain.causes import Kind
 from matterstack.explain.situation import (
@@ -25,7 +26,6 @@ from matterstack.explain.situation import (
     Situation,
     TaskView,
 )
-from matterstack.explain.slurm_reasons import Outlook, reason_in_words
 from matterstack.explain.words import seconds_between
 
 UNCLEAR_AFTER_S: Final = 60.0
@@ -209,11 +209,10 @@ class TaskRules:
         return backend.health if backend is not None else Health()
 
     def _out(self, name: BackendName) -> Key:
-        """A backend that does not answer: Slurm's commands, or the way to them."""
+        """A backend that does not answer: its scheduler, or the way to it."""
         backend = self._situation.context.backends[name]
-        asked = backend.health.problem.partition(":")[0]
-        by_ssh = bool(backend.ssh_host) and asked not in _SLURM
-        return Key(Kind.SSH_OUT if by_ssh else Kind.BACKEND_OUT, name)
+        is_host_out = backend.words.is_host_out(backend.health.problem)
+        return Key(Kind.SSH_OUT if is_host_out else Kind.BACKEND_OUT, name)
 
     def _active(self, attempt: AttemptView) -> Iterator[Key]:
         name = attempt.backend
@@ -233,7 +232,7 @@ class TaskRules:
             return
         if health.accounting_out_since is not None:
             yield Key(Kind.ACCOUNTING_OUT, name)
-        yield _job(attempt)
+        yield _job(attempt, self._situation.words_of(name))
 
 
 _OPERATORS: Final[Mapping[str, Callable[[TaskRules, TaskView], Iterator[Key]]]] = {
@@ -247,9 +246,9 @@ _WAITS_FOR: Final = {
 }
 
 
-def _job(attempt: AttemptView) -> Key:
+def _job(attempt: AttemptView, words: SchedulerWords) -> Key:
     """A job as it was last seen."""
-    reason = reason_in_words(attempt.reason, attempt.raw_state)
+    reason = words.reason(attempt.reason, attempt.raw_state)
     if reason.outlook is Outlook.SUSPENDED:
         return Key(Kind.JOB_SUSPENDED, attempt.backend)
     if attempt.state is not JobState.QUEUED:
@@ -259,5 +258,4 @@ def _job(attempt: AttemptView) -> Key:
     return Key(kind, attempt.backend, f"{attempt.raw_state} {attempt.reason.partition(',')[0]}")
 
 
-_SLURM: Final = frozenset({"squeue", "sbatch", "scontrol", "scancel", "sacct", "sinfo", "sacctmgr"})
 _QUEUED: Final = {Outlook.HELD: Kind.JOB_HELD, Outlook.NEVER: Kind.JOB_NEVER_STARTS}

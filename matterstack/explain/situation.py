@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
 from matterstack.core.ids import BackendName, JobId, RunId, TaskId, UtcTime
+from matterstack.core.scheduler_words import PLAIN, JobSight, SchedulerWords
 from matterstack.core.states import JobState, Phase, RunStatus, TaskStatus
 
 UNFINISHED: Final = frozenset({TaskStatus.WAITING, TaskStatus.READY, TaskStatus.ACTIVE})
@@ -147,13 +148,15 @@ class BackendView:
     """A backend as the run's config has it, and its seats over all runs.
 
     Attributes:
-        ssh_host: the login node that its commands run on; empty when that is this machine.
+        config: its part of the run's frozen config.
+        words: what to say of its jobs and troubles.
     """
 
     name: BackendName
     type: str
     max_jobs: int
-    ssh_host: str = ""
+    config: Mapping[str, Any] = attrs.field(factory=dict)
+    words: SchedulerWords = PLAIN
     holders: Sequence[SeatHolder] = ()
     health: Health = attrs.field(factory=Health)
 
@@ -175,14 +178,6 @@ class OpenCommand:
     type: str
     by: str
     at: UtcTime
-
-
-@attrs.frozen
-class JobSight:
-    """What the scheduler says of a job at this moment."""
-
-    expected_start: UtcTime | None = None
-    nodes: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -211,6 +206,11 @@ class Situation:
     run: RunView
     tasks: Sequence[TaskView]
     context: Context
+
+    def words_of(self, name: BackendName) -> SchedulerWords:
+        """What to say of the jobs of a backend; questions to people are jobs of none."""
+        backend = self.context.backends.get(name)
+        return backend.words if backend is not None else PLAIN
 
     @property
     def live_jobs(self) -> int:

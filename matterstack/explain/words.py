@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
 from matterstack.core.ids import UtcTime, utc_moment
 
 MOST_NAMED: Final = 3
-MOST_JOBS_NAMED: Final = 8
-_ELEMENT: Final = re.compile(r"([0-9]+)_[0-9]+")
 
 
 def count(number: int, what: str, plural: str = "") -> str:
@@ -34,18 +31,6 @@ def named(names: Sequence[str], what: str = "task") -> str:
     if len(names) <= MOST_NAMED:
         return f"{what}s {', '.join(names[:-1])} and {names[-1]}"
     return f"{what}s {', '.join(names[:MOST_NAMED])} and {len(names) - MOST_NAMED:,} more"
-
-
-def job_list(job_ids: Iterable[str]) -> str:
-    """Jobs as scontrol and scancel take them: an array of which many are meant as a whole.
-
-    >>> job_list(["7", "12_0"]), job_list(f"12_{i}" for i in range(9))
-    ('7,12_0', '12')
-    """
-    ids = list(job_ids)
-    if len(ids) > MOST_JOBS_NAMED:
-        ids = list(dict.fromkeys(_ELEMENT.sub(r"\1", job_id) for job_id in ids))
-    return ",".join(ids)
 
 
 def duration(seconds: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -14,14 +15,15 @@ import attrs
 import trio
 
 from matterstack.core.errors import NotFoundError, UsageError
-from matterstack.core.ids import RunId, TaskId
+from matterstack.core.ids import RunId, TaskId, utc_text
 from matterstack.monitor.commands import SentRespond
 from matterstack.monitor.http_requests import Request
 from matterstack.monitor.http_responses import Response, error_response, json_response
 from matterstack.monitor.metrics import exposition, figures_of
-from matterstack.monitor.views import events_view, explain_view, log_view, run_view, runs_view
+from matterstack.monitor.views import events_view, log_view, run_view, runs_view
 from matterstack.storage.layout import Root, require_run_id
 from matterstack.storage.read.reader import Reader
+from matterstack.usecases.explain import KeptSights, explain
 from matterstack.usecases.questions import answer_question, list_questions
 
 PAGE_FILES: Final = {
@@ -50,6 +52,7 @@ class Documents:
     root: Root
     _reader: Reader
     count_clients: Callable[[], int]
+    _sights: KeptSights = attrs.field(factory=KeptSights)
 
     async def answer(self, request: Request) -> Response:
         """Answer a GET.
@@ -82,7 +85,9 @@ class Documents:
         if task is not None:
             return await self._json(log_view, self.root, run_id, TaskId(task), request.query)
         if what == "explain":
-            return await self._json(explain_view, self.root, run_id)
+            now = utc_text(datetime.now(UTC))
+            explanation = await explain(self._reader, self.root, run_id, now, self._sights)
+            return json_response({**explanation.as_json(), "as_of": now})
         if what == "questions":
             return await self._json(questions_view, self.root, run_id)
         if what == "events":

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
-from matterstack.core.ids import BackendName, RunId, TaskId, utc_text
+from matterstack.core.ids import BackendName, RunId, TaskId
 from matterstack.core.operators import ASKED
-from matterstack.explain.frontier import get_run_frontier
-from matterstack.explain.load import load_situation
 from matterstack.monitor.pieces import MOST_BYTES, piece_of
 from matterstack.storage.layout import Root
 from matterstack.storage.read.events import last_events, last_seq
@@ -65,18 +62,6 @@ def events_view(connection: sqlite3.Connection, run_id: RunId, before: int | Non
     require_run(connection, run_id)
     events = last_events(connection, run_id, before, MOST_EVENTS)
     return {"events": events, "is_all": len(events) < MOST_EVENTS}
-
-
-def explain_view(connection: sqlite3.Connection, root: Root, run_id: RunId) -> Json:
-    """Why a run does not go on: as ``run explain --json`` prints it.  No cluster is asked.
-
-    Raises:
-        NotFoundError: there is no such run.
-    """
-    now = utc_text(datetime.now(UTC))
-    situation = load_situation(connection, root, run_id, now)
-    causes = [cause.as_json() for cause in get_run_frontier(situation).causes]
-    return {"run_id": run_id, "status": situation.run.status.value, "as_of": now, "causes": causes}
 
 
 def log_view(

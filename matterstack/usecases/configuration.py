@@ -35,7 +35,9 @@ def effective_config(
     Raises:
         ConfigError: naming the file and the field.
     """
-    from matterstack.core.documents.config import parse_config  # pydantic: not for those who only ask a run
+    # pydantic: not for those who only ask a run
+    from matterstack.backends.registry import KINDS
+    from matterstack.core.documents.config import parse_config
 
     layers: dict[str, str] = {}
     for path in (site_config_file(), *([] if workspace is None else [workspace.config_file])):
@@ -49,7 +51,7 @@ def effective_config(
             raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
     if overrides:
         layers[overrides_name] = dumps(overrides)
-    return parse_config(layers)
+    return parse_config(layers, KINDS)
 
 
 def config_of_new_run(

@@ -19,7 +19,7 @@ from matterstack.actors.planner import PlanningRequest, ProcessPlanner
 from matterstack.actors.planning import planning_request, structured_answer
 from matterstack.actors.runtime import Runtime
 from matterstack.backends.base import Backend
-from matterstack.backends.factory import make_backend
+from matterstack.backends.registry import make_backend
 from matterstack.campaign.pickled import PickledCampaign
 from matterstack.core.documents.config import RunConfig
 from matterstack.core.documents.manifests import ManifestError, read_manifest

@@ -5,30 +5,19 @@ Nothing is stored and nothing submitted.  The campaign is asked in a child proce
 
 from __future__ import annotations
 
-import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
-import trio
 
 from matterstack.actors.preparing import prepared_attempt
 from matterstack.actors.runtime import Runtime
 from matterstack.backends.base import Backend, PreparedAttempt
-from matterstack.backends.factory import make_backend
-from matterstack.backends.slurm.backend import SlurmBackend
-from matterstack.backends.slurm.programs import Finished
-from matterstack.backends.slurm.site import Account, NotSubmittedError, SubmissionOrder, own_account
-from matterstack.backends.slurm.ssh.root_id import base_there, root_id
-from matterstack.core.documents.config import RunConfig, SlurmBackendConfig, SshConfig
-from matterstack.core.errors import BackendError
 from matterstack.core.ids import BackendName, TaskId, attempt_token
 from matterstack.core.model.workflow_check import check_limits
 from matterstack.core.run import messages as m
 from matterstack.core.run.state import AttemptState
-from matterstack.storage.backend_reports import CommandStatistics
 from matterstack.storage.layout import Root
 from matterstack.usecases.configuration import config_of_new_run
 from matterstack.usecases.first_plan import (
@@ -55,11 +44,15 @@ class ShownTask:
 
 @attrs.frozen(kw_only=True)
 class Submission:
-    """One command that submits jobs, and what it reads from its standard input."""
+    """One command that submits jobs, and what it reads from its standard input.
+
+    ``is_queued``: the jobs wait for their turn; else they begin at once.
+    """
 
     command: Sequence[str]
     stdin: str
     tasks: Sequence[TaskId]
+    is_queued: bool
 
 
 @attrs.frozen(kw_only=True)
@@ -94,7 +87,7 @@ async def preview(root: Root, slug: str, overrides: Mapping[str, Any]) -> Previe
     limits, warnings = await probe(backends)
     check_limits(plan.workflow, limits, config.default_backend)
     warnings = [*warnings, *await runtime.files(warnings_of, plan, root)]
-    return await _shown(_prepare(root, plan, backends), plan, config, root, warnings)
+    return _shown(_prepare(root, plan, backends), plan, backends, root, warnings)
 
 
 # ---- what would be submitted ----
@@ -123,135 +116,40 @@ def _prepare(root: Root, plan: FirstPlan, backends: Mapping[BackendName, Backend
     return [prepared_attempt(state, folder, attempt) for attempt in attempts]
 
 
-async def _shown(
+def _shown(
     attempts: Sequence[PreparedAttempt],
     plan: FirstPlan,
-    config: RunConfig,
+    backends: Mapping[BackendName, Backend],
     root: Root,
     warnings: Sequence[str],
 ) -> Preview:
-    by_backend: dict[BackendName, list[PreparedAttempt]] = {}
-    for attempt in attempts:
-        name = plan.state.backend_of(plan.state.tasks[attempt.task_id].task)
-        by_backend.setdefault(name, []).append(attempt)
+    by_token = {attempt.token: attempt for attempt in attempts}
     tasks: dict[TaskId, ShownTask] = {}
     submissions: list[Submission] = []
-    for name, own in by_backend.items():
-        backend = config.backends[name]
-        if isinstance(backend, SlurmBackendConfig):
-            scripts, submitted = await _on_slurm(name, backend, own, root)
-        else:
-            scripts, submitted = _here(name, config, own, root)
-        for number, submission in enumerate(submitted, len(submissions)):
-            for task_id in submission.tasks:
-                folder = root.run_folder(plan.state.workspace, NO_RUN).attempt(task_id, 1).path
-                tasks[task_id] = ShownTask(
-                    task_id=task_id,
+    for name, backend in backends.items():
+        own = [a for a in attempts if plan.state.backend_of(plan.state.tasks[a.task_id].task) == name]
+        for planned in backend.describe(own):
+            described = [by_token[token] for token in planned.attempts]
+            for attempt in described:
+                tasks[attempt.task_id] = ShownTask(
+                    task_id=attempt.task_id,
                     backend=name,
-                    folder=folder,
-                    script=scripts[task_id],
-                    submission=number,
+                    folder=root.run_folder(plan.state.workspace, NO_RUN).attempt(attempt.task_id, 1).path,
+                    script=backend.script(attempt),
+                    submission=len(submissions),
                 )
-        submissions += submitted
+            submissions.append(
+                Submission(
+                    command=planned.command,
+                    stdin=planned.stdin,
+                    tasks=tuple(attempt.task_id for attempt in described),
+                    is_queued=planned.is_queued,
+                )
+            )
     return Preview(
-        tasks=[tasks[attempt.task_id] for attempt in attempts],
+        tasks=[tasks[attempt.task_id] for attempt in attempts if attempt.task_id in tasks],
         submissions=submissions,
         resources={attempt.task_id: attempt.resources for attempt in attempts},
         others=[task_id for task_id in plan.state.tasks if task_id not in tasks],
         warnings=warnings,
     )
-
-
-_Shown = tuple[dict[TaskId, str], list[Submission]]
-
-
-def _here(name: BackendName, config: RunConfig, attempts: Sequence[PreparedAttempt], root: Root) -> _Shown:
-    backend = make_backend(name, config.backends[name].model_dump(mode="json"), root)
-    scripts = {attempt.task_id: backend.script(attempt) for attempt in attempts}
-    submitted = [
-        Submission(
-            command=(scripts[a.task_id].partition("\n")[0].removeprefix("#!"), str(a.folder / "job.sh")),
-            stdin="",
-            tasks=(a.task_id,),
-        )
-        for a in attempts
-    ]
-    return scripts, submitted
-
-
-async def _on_slurm(
-    name: BackendName, config: SlurmBackendConfig, attempts: Sequence[PreparedAttempt], root: Root
-) -> _Shown:
-    """What the backend itself would run, at a site that only takes note."""
-    site = _NotingSite(root, config.ssh)
-    backend = SlurmBackend(name, config, root.locks / f"submit-{name}.lock", site=site)
-    await backend.submit(attempts)
-    submitted = [
-        Submission(
-            command=order.argv, stdin=order.script, tasks=tuple(attempt.task_id for attempt in order.attempts)
-        )
-        for order in site.orders
-    ]
-    return {attempt.task_id: backend.script(attempt) for attempt in attempts}, submitted
-
-
-@attrs.define
-class _NotingSite:
-    """A site where nothing happens; see `matterstack.backends.slurm.site.Site`."""
-
-    _root: Root
-    _ssh: SshConfig | None
-    orders: list[SubmissionOrder] = attrs.field(factory=list)
-    statistics: Mapping[str, CommandStatistics] = attrs.field(factory=dict)
-
-    @property
-    def job_path(self) -> str | None:
-        return str(Path(sys.executable).parent) if self._ssh is None else None
-
-    def folder(self, folder: Path) -> Path:
-        if self._ssh is None:
-            return folder
-        there = base_there(self._ssh.workdir, root_id(self._root.private))
-        return Path(there, folder.relative_to(self._root.path))
-
-    async def serve(self) -> None:
-        await trio.sleep_forever()
-
-    async def run(
-        self,
-        argv: Sequence[str],
-        *,
-        timeout_s: float,  # noqa: ARG002
-        inherit: int | None = None,  # noqa: ARG002
-        stdin: str = "",  # noqa: ARG002
-    ) -> Finished:
-        raise BackendError(f"{argv[0]} is not run: this is for show only")
-
-    async def account(self) -> Account:
-        return await own_account()
-
-    @property
-    def host(self) -> str | None:
-        return None if self._ssh is None else self._ssh.host
-
-    async def bring(self, folders: Sequence[Path]) -> None:
-        """They stay where they are."""
-
-    async def push(self, orders: Sequence[SubmissionOrder]) -> None:
-        self.orders.extend(orders)
-
-    async def submit(self, order: SubmissionOrder, *, timeout_s: float) -> Finished:  # noqa: ARG002
-        raise NotSubmittedError(f"{order.name} is for show only")
-
-    @asynccontextmanager
-    async def settled(self, attempts: Sequence[PreparedAttempt]) -> AsyncIterator[None]:  # noqa: ARG002
-        yield
-
-    async def pull_claims(self, folders: Sequence[Path]) -> None:
-        """There are none."""
-
-    async def pull(self, folders: Sequence[Path]) -> frozenset[Path]:  # noqa: ARG002
-        return frozenset()
-
-    def watch(self, folders: Sequence[Path]) -> None:
-        """Nothing runs."""

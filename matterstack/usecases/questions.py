@@ -17,7 +17,7 @@ import attrs
 
 from matterstack.actors.preparing import prepared_attempt
 from matterstack.backends.questions import question_of, request_of
-from matterstack.backends.slurm.ssh.root_id import base_there, root_id
+from matterstack.backends.registry import whereabouts
 from matterstack.core.documents.manifests import (
     ManifestError,
     OperatorManifest,
@@ -274,11 +274,8 @@ def _put_question(
 
 
 def _script(root: Root, state: RunState, task: TaskState, work: Path) -> str:
-    ssh = state.backend_config(state.job_backend_of(task.task)).get("ssh")
-    if not ssh:
-        return str(work / "job.sh")
-    there = Path(base_there(ssh["workdir"], root_id(root.private)), work.relative_to(root.path))
-    return f"{there / 'job.sh'} on {ssh['host']}"
+    config = state.backend_config(state.job_backend_of(task.task))
+    return str(whereabouts(config, root, work / "job.sh"))
 
 
 def _results(root: Root, state: RunState, task: TaskState) -> Iterator[EarlierResult]:

@@ -44,7 +44,7 @@ async def make_run(
 ) -> RunId:
     """Make a PENDING run of a workspace, unless its first jobs could never run; every face makes runs so.
 
-    Where it uses Slurm its first plan is made once more for that, which is waited for at most
+    Where it uses a cluster its first plan is made once more for that, which is waited for at most
     `matterstack.usecases.first_plan.PLANNING_S`.  What takes longer, and what runs on this machine only, the
     engine checks in its own first planning, and fails the run with the same sentence.
 
@@ -66,7 +66,10 @@ async def make_run(
     config = await runtime.files(
         config_of_new_run, root, slug, overrides, overrides_name, has_object=pickle is not None
     )
-    if pickle is None and not config.uses_slurm:
+    from matterstack.backends.registry import has_limits_to_ask_for
+
+    is_checked = any(map(has_limits_to_ask_for, config.backends.values()))
+    if pickle is None and not is_checked:
         return await runtime.files(create)
     # Loads what plans, which takes its time.
     from matterstack.usecases.first_plan import check_first_plan, kept_aside, require_loadable
@@ -76,7 +79,7 @@ async def make_run(
     else:
         async with kept_aside(pickle, slug, runtime) as kept:
             await require_loadable(root, kept, config, runtime)
-            warnings = await check_first_plan(root, slug, config, runtime, kept) if config.uses_slurm else []
+            warnings = await check_first_plan(root, slug, config, runtime, kept) if is_checked else []
     for warning in warnings:
         warn(warning)
     return await runtime.files(create)

@@ -6,30 +6,30 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Final
 
 import attrs
 import pytest
 
-from tests.backends.bench import KINDS, REAL_KINDS, Bench, slurm_bench
+from matterstack.backends.contract.bench import Bench
+from tests.backends.bench import ASKING_NOBODY, KINDS, WITHOUT_A_SHELL, slurm_bench
 from tests.support.engine import on_virtual_clock
 
-_PARAMS: Final = {
-    kind: pytest.param(kind, marks=[] if kind in REAL_KINDS else [on_virtual_clock]) for kind in sorted(KINDS)
-}
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give each test the backends that it can be shown on."""
+    if "idle_bench" not in metafunc.fixturenames:
+        return
+    kinds = set(KINDS)
+    if "needs_shell" in metafunc.fixturenames:
+        kinds -= WITHOUT_A_SHELL
+    if "needs_others" in metafunc.fixturenames:
+        kinds -= ASKING_NOBODY
+    in_time = {kind: [on_virtual_clock] if kind in WITHOUT_A_SHELL else [] for kind in sorted(kinds)}
+    params = [pytest.param(kind, marks=marks) for kind, marks in in_time.items()]
+    metafunc.parametrize("idle_bench", params, indirect=True)
 
 
-def _on(*kinds: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("idle_bench", [_PARAMS[kind] for kind in kinds], indirect=True)
-
-
-in_a_shell: Final = _on("local", "slurm", "slurm over ssh")
-"""For tests of what only the shell of a real job can do."""
-on_a_cluster: Final = _on("slurm", "slurm over ssh", "simulated")
-"""For tests of what can only happen where others are asked."""
-
-
-@pytest.fixture(params=_PARAMS.values())
+@pytest.fixture
 def idle_bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
     """Each backend in turn; what runs its jobs may not be there yet."""
     kind: str = request.param

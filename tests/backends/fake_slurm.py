@@ -9,8 +9,8 @@ import attrs
 
 from matterstack.backends.base import LiveJob, PreparedAttempt
 from matterstack.backends.slurm.backend import SlurmBackend
+from matterstack.backends.slurm.config import SlurmBackendConfig
 from matterstack.backends.slurm.programs import Finished
-from matterstack.core.documents.config import SlurmBackendConfig
 from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token, attempt_token
 from matterstack.core.model.resources import Resources
 from matterstack.storage.threads import run_inline

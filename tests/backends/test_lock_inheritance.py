@@ -12,12 +12,13 @@ import pytest
 import trio
 
 from matterstack.backends.base import SubmitReport
+from matterstack.backends.contract.bench import PATIENCE_S, Bench, seen
 from matterstack.backends.exit_record import read_claim
 from matterstack.backends.submit_lock import SubmitLock
 from matterstack.core.errors import BackendError
 from matterstack.core.ids import JobId
 from matterstack.core.states import JobState
-from tests.backends.bench import PATIENCE_S, Bench, local_bench, seen, slurm_backend
+from tests.backends.bench import local_bench, slurm_backend
 from tests.support.polling import wait_until
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from matterstack.backends.slurm.backend import SlurmBackend
+from matterstack.backends.slurm.config import SlurmBackendConfig
+from matterstack.backends.slurm.partition_limits import Admission, ClusterLimits, NodeKind
 from matterstack.backends.slurm.partitions import (
     Submitter,
     parse_nodes,
@@ -18,11 +20,9 @@ from matterstack.backends.slurm.partitions import (
 )
 from matterstack.backends.slurm.programs import Finished
 from matterstack.backends.slurm.sbatch_options import sbatch_options
-from matterstack.core.documents.config import SlurmBackendConfig
 from matterstack.core.errors import BackendError
 from matterstack.core.ids import BackendName
-from matterstack.core.model.partitions import Admission, NodeKind
-from matterstack.core.model.resources import Limits, Resources, beyond_limits, closed_now
+from matterstack.core.model.resources import Resources
 from tests.support.polling import wait_until
 from tests.support.slurm_cluster import SlurmCluster
 
@@ -129,7 +129,7 @@ POSSIBLE: list[dict[str, Any]] = [
 async def test_what_is_called_impossible_never_runs(cluster: SlurmCluster, tmp_path: Path) -> None:
     limits = await backend(tmp_path).probe()
     for wanted in IMPOSSIBLE:
-        assert beyond_limits(Resources(**wanted), limits) is not None, wanted
+        assert limits.excess(Resources(**wanted)) is not None, wanted
     held_back = [job for wanted in IMPOSSIBLE if (job := submitted(cluster, **wanted)) is not None]
     ready = submitted(cluster)
     assert ready is not None
@@ -140,7 +140,7 @@ async def test_what_is_called_impossible_never_runs(cluster: SlurmCluster, tmp_p
 
 async def test_what_slurm_runs_is_not_called_impossible(cluster: SlurmCluster, tmp_path: Path) -> None:
     limits = await backend(tmp_path).probe()
-    assert [beyond_limits(Resources(**wanted), limits) for wanted in POSSIBLE] == [None] * len(POSSIBLE)
+    assert [limits.excess(Resources(**wanted)) for wanted in POSSIBLE] == [None] * len(POSSIBLE)
     jobs = {str(wanted): submitted(cluster, **wanted) for wanted in POSSIBLE}
     for wanted, job in jobs.items():
         assert job is not None, wanted
@@ -173,9 +173,9 @@ def has_run(cluster: SlurmCluster, job: str) -> bool:
 @pytest.mark.usefixtures("slurm_env")
 async def test_a_closed_partition_is_told_apart_from_one_that_never_gives(tmp_path: Path) -> None:
     limits = await backend(tmp_path, partition="closed").probe()
-    assert beyond_limits(Resources(), limits) is None
-    assert closed_now(Resources(), limits) == "partition='closed', which starts no jobs: it is DOWN"
-    assert closed_now(Resources(partition="main"), limits) is None
+    assert limits.excess(Resources()) is None
+    assert limits.closed(Resources()) == "partition='closed', which starts no jobs: it is DOWN"
+    assert limits.closed(Resources(partition="main")) is None
 
 
 @pytest.mark.usefixtures("slurm_env")
@@ -198,9 +198,9 @@ async def test_a_qos_that_lifts_the_limit_of_time_is_heeded(slurm_env: SlurmClus
         limits = await backend(tmp_path, partition="short").probe()
     finally:
         slurm_env.run("sacctmgr", "-i", "delete", "qos", "marathon")
-    assert beyond_limits(Resources(walltime_s=600), limits) is None, "it may be the job's"
-    assert beyond_limits(Resources(walltime_s=600, qos="marathon"), limits) is None
-    assert beyond_limits(Resources(walltime_s=600, qos="normal"), limits) == (
+    assert limits.excess(Resources(walltime_s=600)) is None, "it may be the job's"
+    assert limits.excess(Resources(walltime_s=600, qos="marathon")) is None
+    assert limits.excess(Resources(walltime_s=600, qos="normal")) == (
         "walltime_s=600, but a job in partition short gets at most 60"
     )
 
@@ -211,7 +211,7 @@ async def test_without_the_accounting_nothing_is_called_impossible_and_it_is_sai
     slurm_env.kill_accounting()
     limits = await backend(tmp_path, partition="short").probe()
     assert "Connection refused" in limits.unread
-    assert beyond_limits(Resources(walltime_s=600), limits) is None, "a QOS might lift it"
+    assert limits.excess(Resources(walltime_s=600)) is None, "a QOS might lift it"
 
 
 # ---- other users, other words ----
@@ -337,7 +337,7 @@ async def test_a_cluster_that_tells_nothing_of_partitions_is_used_all_the_same(
 
     config = SlurmBackendConfig(type="slurm")
     cluster = SlurmBackend(BackendName("c"), config, tmp_path / "lock", run=run)
-    assert await cluster.probe() == Limits(unread="scontrol: Access denied")
+    assert await cluster.probe() == ClusterLimits(unread="scontrol: Access denied")
     assert cluster.batch_limit == 11
 
 

@@ -10,21 +10,21 @@ import pytest
 import trio
 
 from matterstack.backends.base import LiveJob, SubmitReport
-from matterstack.backends.exit_record import read_claim
-from matterstack.backends.slurm.submission import SUBMISSIONS_AT_ONCE
-from matterstack.core.errors import BackendError
-from matterstack.core.model.resources import Resources
-from matterstack.core.states import ENDED_JOBS, JobState
-from tests.backends.bench import (
+from matterstack.backends.contract.bench import (
     PATIENCE_S,
     Bench,
     all_seen,
     live,
     seen,
-    slurm_backend,
     write_claim,
     write_record,
 )
+from matterstack.backends.exit_record import read_claim
+from matterstack.backends.slurm.submission import SUBMISSIONS_AT_ONCE
+from matterstack.core.errors import BackendError
+from matterstack.core.model.resources import Resources
+from matterstack.core.states import ENDED_JOBS, JobState
+from tests.backends.bench import slurm_backend
 from tests.backends.conftest import Shims
 from tests.support.polling import wait_until
 from tests.support.slurm_cluster import SlurmCluster

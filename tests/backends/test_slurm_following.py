@@ -10,10 +10,10 @@ import pytest
 import trio
 
 from matterstack.backends.base import Backend, LiveJob
+from matterstack.backends.contract.bench import live, write_claim, write_record
 from matterstack.core.ids import JobId
 from matterstack.core.run.messages import Observed
 from matterstack.core.states import JobState
-from tests.backends.bench import live, write_claim, write_record
 from tests.backends.fake_slurm import FakeSlurm, accounted, queued, token
 from tests.support.engine import on_virtual_clock
 

@@ -11,12 +11,13 @@ import pytest
 import trio
 
 from matterstack.backends.base import PreparedAttempt
+from matterstack.backends.contract.bench import Bench, Deed, all_seen, seen
 from matterstack.backends.slurm.backend import SlurmBackend
 from matterstack.backends.slurm.site import NotSubmittedError
 from matterstack.core.errors import BackendError
 from matterstack.core.model.resources import Resources
 from matterstack.core.states import ENDED_JOBS, JobState
-from tests.backends.bench import Bench, Deed, all_seen, seen, ssh_bench
+from tests.backends.bench import ssh_bench
 from tests.support.polling import wait_until
 from tests.support.slurm_cluster import SlurmCluster
 from tests.support.sshd import Sshd

@@ -11,15 +11,16 @@ import pytest
 import trio
 
 from matterstack.backends.base import PreparedAttempt
-from matterstack.backends.factory import make_backend
+from matterstack.backends.registry import KINDS, make_backend
 from matterstack.backends.slurm.backend import SlurmBackend
+from matterstack.backends.slurm.config import SlurmBackendConfig
 from matterstack.backends.slurm.ssh import shell
 from matterstack.backends.slurm.ssh import transfers as files
 from matterstack.backends.slurm.ssh.control_socket import private_folder
 from matterstack.backends.slurm.ssh.fetching import LOGS_EVERY_S, PATIENCE_S, OutputFetcher
 from matterstack.backends.slurm.ssh.root_id import root_id
 from matterstack.backends.slurm.ssh.troubles import Troubles
-from matterstack.core.documents.config import SlurmBackendConfig, parse_config
+from matterstack.core.documents.config import parse_config
 from matterstack.core.errors import BackendError, ConfigError, StoreError
 from matterstack.core.ids import BackendName, RunId, TaskId, Token
 from matterstack.core.model.resources import Resources
@@ -212,7 +213,7 @@ def test_an_ssh_part_that_cannot_be_is_refused_by_name(ssh: object, told: str) -
     text = json.dumps({"backends": {"cluster": {"type": "slurm", "ssh": ssh}}})
 
     with pytest.raises(ConfigError) as caught:
-        parse_config({"config.json": text})
+        parse_config({"config.json": text}, KINDS)
 
     assert told in str(caught.value)
 

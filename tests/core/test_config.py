@@ -7,14 +7,10 @@ from typing import Any
 
 import pytest
 
-from matterstack.core.documents.config import (
-    LocalBackendConfig,
-    RunConfig,
-    SlurmBackendConfig,
-    merge,
-    nested,
-    parse_config,
-)
+from matterstack.backends.local_config import LocalBackendConfig
+from matterstack.backends.registry import KINDS
+from matterstack.backends.slurm.config import SlurmBackendConfig
+from matterstack.core.documents.config import RunConfig, merge, nested, parse_config
 from matterstack.core.errors import ConfigError
 from matterstack.storage.codec import dumps
 
@@ -24,7 +20,7 @@ NAMES = {"site": "site.json", "workspace": "config.json", "option": "--set"}
 def parsed(**layers: Any) -> RunConfig:
     """Lay ``site``, ``workspace`` and ``option`` over each other; a str is the text of a file."""
     texts = {NAMES[key]: one if isinstance(one, str) else json.dumps(one) for key, one in layers.items()}
-    return parse_config(texts)
+    return parse_config(texts, KINDS)
 
 
 def message(**layers: Any) -> str:
@@ -44,7 +40,7 @@ def slurm(**keys: Any) -> dict[str, Any]:
 
 
 def test_without_any_file_jobs_run_on_this_machine() -> None:
-    config = parse_config({})
+    config = parse_config({}, KINDS)
     assert config == RunConfig(backends={"local": LocalBackendConfig(type="local")})
     assert (config.max_hpc_jobs_per_run, config.default_backend, config.priority) == (10, "local", 1)
 

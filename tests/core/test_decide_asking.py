@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from matterstack.backends.registry import KINDS
 from matterstack.core.documents.config import RunConfig, parse_config
 from matterstack.core.errors import ConfigError
 from matterstack.core.ids import TaskId
@@ -116,6 +117,6 @@ def test_a_job_whose_scheduler_says_sent_back_is_no_gate() -> None:
 
 
 def test_no_backend_of_a_config_has_the_name_of_where_questions_are_kept() -> None:
-    assert isinstance(parse_config({"config.json": "{}"}), RunConfig)
+    assert isinstance(parse_config({"config.json": "{}"}, KINDS), RunConfig)
     with pytest.raises(ConfigError, match="no backend may be called 'operators'"):
-        parse_config({"config.json": '{"backends": {"operators": {"type": "local"}}}'})
+        parse_config({"config.json": '{"backends": {"operators": {"type": "local"}}}'}, KINDS)

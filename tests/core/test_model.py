@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from matterstack.core.ids import TaskId
-from matterstack.core.model.resources import Limits, Resources, beyond_limits
+from matterstack.core.model.resources import Limits, Resources
 from matterstack.core.model.workflow import Result, Results, Task, Workflow
 from matterstack.core.states import FailureKind, TaskStatus
 
@@ -135,7 +135,7 @@ def test_dependencies_are_those_named_then_those_of_inputs_each_once() -> None:
 def test_what_no_job_ever_gets_is_said(
     wanted: dict[str, Any], limits: dict[str, Any], words: str | None
 ) -> None:
-    assert beyond_limits(Resources(**wanted), Limits(**limits)) == words
+    assert Limits(**limits).excess(Resources(**wanted)) == words
 
 
 def test_results_are_read_by_task_and_outputs_by_name() -> None:

@@ -8,10 +8,11 @@ import attrs
 import pytest
 
 from matterstack.core.ids import JobId, TaskId, UtcTime
+from matterstack.core.scheduler_words import JobSight
 from matterstack.core.states import JobState, Phase, RunStatus, TaskStatus
 from matterstack.explain.causes import Cause, Kind, Need
 from matterstack.explain.frontier import MOST_ALIKE, get_run_frontier
-from matterstack.explain.situation import Condition, EngineView, Health, JobSight, OpenCommand
+from matterstack.explain.situation import Condition, EngineView, Health, OpenCommand
 from tests.support.situations import (
     ALIVE,
     DEAD,

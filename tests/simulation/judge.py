@@ -12,7 +12,6 @@ from typing import Any
 import attrs
 import trio
 
-from matterstack.backends.simulated.cluster import SimulatedCluster, SimulatedJob, Word
 from matterstack.core.ids import RunId, Token
 from matterstack.core.run import facts as f
 from matterstack.core.run.state import AttemptState
@@ -21,6 +20,7 @@ from matterstack.storage.check import check_store
 from matterstack.storage.journal import Append
 from matterstack.storage.layout import Root
 from matterstack.storage.snapshot import load_run
+from tests.simulated_cluster.cluster import SimulatedCluster, SimulatedJob, Word
 from tests.simulation.scenario import Scenario
 
 

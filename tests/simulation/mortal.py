@@ -15,10 +15,9 @@ import trio
 
 from matterstack.actors.runtime import Runtime
 from matterstack.backends.base import Backend
-from matterstack.backends.simulated.programs import SimulatedCommands
 from matterstack.backends.slurm.backend import SlurmBackend
+from matterstack.backends.slurm.config import SlurmBackendConfig
 from matterstack.backends.slurm.programs import Finished
-from matterstack.core.documents.config import SlurmBackendConfig
 from matterstack.core.errors import MatterStackError
 from matterstack.core.ids import BackendName, RunId
 from matterstack.engine import Engine
@@ -26,6 +25,7 @@ from matterstack.storage import crash_points
 from matterstack.storage.journal import Append, commit
 from matterstack.storage.leases import Lease
 from matterstack.storage.read.changes import data_version
+from tests.simulated_cluster.programs import SimulatedCommands
 from tests.simulation.scenario import Crash
 
 _P = ParamSpec("_P")

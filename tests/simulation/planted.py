@@ -14,7 +14,14 @@ from typing import Final
 import attrs
 
 REPOSITORY: Final = Path(__file__).parents[2]
-SOURCES: Final = ("matterstack", "actors", "backends", "tests/simulation", "tests/__init__.py")
+SOURCES: Final = (
+    "matterstack",
+    "actors",
+    "backends",
+    "tests/simulation",
+    "tests/simulated_cluster",
+    "tests/__init__.py",
+)
 MOST_SEEDS: Final = 30
 """Within so many seeds, from its first one on, each planted bug is found."""
 
@@ -85,7 +92,7 @@ PLANTED: Final = (
     Planted(
         "a job does not look whether its folder is claimed",
         "all worked in",
-        [Edit("backends/simulated/folder.py", "if owner != job_id:", "if False:")],
+        [Edit("tests/simulated_cluster/folder.py", "if owner != job_id:", "if False:")],
     ),
     Planted(
         "an attempt without a job has no seat",

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import attrs
 
-from matterstack.backends.simulated.faults import Faults
 from matterstack.core.ids import TaskId
 from matterstack.core.model.resources import Growth, Resources
 from matterstack.core.model.workflow import Task, Workflow
 from matterstack.storage.crash_points import CRASH_POINTS
+from tests.simulated_cluster.faults import Faults
 
 DAY_S: Final = 86400.0
 BUSY_S: Final = 6 * 3600.0

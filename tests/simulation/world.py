@@ -20,8 +20,6 @@ from trio.testing import MockClock
 
 from matterstack.actors.planner import PlanningRequest
 from matterstack.actors.runtime import Runtime
-from matterstack.backends.simulated.cluster import SimulatedCluster
-from matterstack.backends.simulated.programs import SimulatedCommands
 from matterstack.core.ids import RunId, TaskId
 from matterstack.core.model.workflow import Workflow
 from matterstack.core.model.workflow_check import check_workflow
@@ -35,6 +33,8 @@ from matterstack.storage.leases import is_held
 from matterstack.storage.schema import open_database
 from matterstack.storage.threads import run_inline
 from matterstack.usecases.runs import create_run
+from tests.simulated_cluster.cluster import SimulatedCluster
+from tests.simulated_cluster.programs import SimulatedCommands
 from tests.simulation.judge import BrokenPromiseError, Judge
 from tests.simulation.mortal import Died, Doom, Life, Stir, crashing, living, mortal_engine, mortal_runtime
 from tests.simulation.scenario import AMBUSHES, DAY_S, DOOMS, Action, Crash, Scenario, scenario

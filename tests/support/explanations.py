@@ -9,11 +9,12 @@ from typing import Any, Final, TypeAlias
 
 import trio
 
-from matterstack.cli.expected_starts import with_sights
+from matterstack.backends.registry import words_of
 from matterstack.core.ids import RunId, utc_text
 from matterstack.explain.frontier import get_run_frontier
 from matterstack.explain.load import load_situation
 from matterstack.storage.layout import Root
+from matterstack.usecases.explain import with_sights
 from tests.support.command import PATIENCE_S, CommandLine
 from tests.support.polling import wait_until
 
@@ -57,7 +58,7 @@ def explained_here(command_line: CommandLine, run_id: str) -> Causes:
     now = utc_text(datetime.now(UTC))
 
     def load(store: sqlite3.Connection) -> Causes:
-        situation = load_situation(store, Root(command_line.root), RunId(run_id), now)
+        situation = load_situation(store, Root(command_line.root), RunId(run_id), now, words_of)
         frontier = get_run_frontier(trio.run(with_sights, situation))
         return [cause.as_json() for cause in frontier.causes]
 

@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 import trio
 
-from matterstack.backends.base import Health, LiveJob, PreparedAttempt, SubmitReport
+from matterstack.backends.base import Health, LiveJob, PlannedSubmission, PreparedAttempt, SubmitReport
 from matterstack.core.errors import BackendError
 from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token
 from matterstack.core.model.resources import Limits
@@ -275,6 +275,10 @@ class FakeBackend:
     async def serve(self) -> None:
         """Nothing to do in the background."""
         await trio.sleep_forever()
+
+    def describe(self, batch: Sequence[PreparedAttempt]) -> list[PlannedSubmission]:
+        """One submission for each."""
+        return [PlannedSubmission(command=("submit", a.token), attempts=(a.token,)) for a in batch]
 
     def script(self, attempt: PreparedAttempt) -> str:
         """Nobody runs it."""

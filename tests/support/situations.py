@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from matterstack.backends.registry import words_of
 from matterstack.core.ids import BackendName, JobId, RunId, TaskId, UtcTime
 from matterstack.core.states import JobState, Phase, RunStatus, TaskStatus
 from matterstack.explain.causes import Cause
@@ -92,8 +93,11 @@ def run_view(**fields: Any) -> RunView:
 
 
 def backend(*holders: SeatHolder, **fields: Any) -> BackendView:
-    """The cluster, with 100 seats."""
-    return BackendView(**{"name": SLURM, "type": "slurm", "max_jobs": 100, "holders": holders, **fields})
+    """The cluster, with 100 seats; ``ssh_host``: the login node that it is behind."""
+    host = fields.pop("ssh_host", "")
+    config = {"type": "slurm", "ssh": {"host": host} if host else None}
+    given = {"name": SLURM, "type": "slurm", "max_jobs": 100, "holders": holders, "config": config}
+    return BackendView(**{**given, "words": words_of(config), **fields})
 
 
 def seats(number: int, run_id: RunId = RUN, engine: EngineView = ALIVE, last: str = "11:20") -> SeatHolder:

@@ -3,105 +3,90 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from matterstack.core.errors import ConfigError
 from matterstack.core.json_rules import json_problem
-from matterstack.core.model.scheduler_options import extra_problems
 from matterstack.core.operators import ASKED
 
-_STRICT = ConfigDict(defer_build=True, extra="forbid", strict=True, frozen=True)
-_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@-]*")
+STRICT = ConfigDict(defer_build=True, extra="forbid", strict=True, frozen=True)
 
 
-class LocalBackendConfig(BaseModel):
-    """Jobs as processes on this machine."""
-
-    model_config = _STRICT
-    type: Literal["local"]
-    max_jobs: int = Field(default=2, ge=1)
-    poll_interval_s: float = Field(default=5.0, gt=0)
-    prologue: list[str] = []
-
-
-class SshConfig(BaseModel):
-    """A login node that is reached through the user's own ssh.
+class BackendConfig(BaseModel):
+    """What is set of a backend, whatever its kind; each kind has a model of its own that adds to this.
 
     Attributes:
-        host: as it is given to ssh: a name of the user's ``~/.ssh/config``, or ``user@name``.
-        workdir: a folder there that the compute nodes see, such as a scratch folder; absolute.
-        options: what else ssh is given, one word each.
+        type: its kind.
+        max_jobs: most of its jobs at once, over all runs of a root.
+        poll_interval_s: how often it is asked about its jobs, when nothing else is known.
     """
 
-    model_config = _STRICT
-    host: str
-    workdir: str
-    options: list[str] = []
-
-    @field_validator("host")
-    @classmethod
-    def _host_is_one_word(cls, host: str) -> str:
-        if not _HOST.fullmatch(host):
-            raise ValueError(f"ssh.host: {host!r} is no name of a host (set its port in ~/.ssh/config)")
-        return host
-
-    @field_validator("workdir")
-    @classmethod
-    def _workdir_is_absolute(cls, workdir: str) -> str:
-        if not workdir.startswith("/") or not workdir.isprintable() or ".." in workdir.split("/"):
-            raise ValueError(f"ssh.workdir: {workdir!r} is no absolute path; give one that begins with /")
-        return workdir
+    model_config = STRICT
+    type: str
+    max_jobs: int = Field(default=2, ge=1)
+    poll_interval_s: float = Field(default=5.0, gt=0)
 
 
-class SlurmBackendConfig(BaseModel):
-    """Jobs on a Slurm cluster, through its command line."""
+class Kinds(Protocol):
+    """Which kinds of backend there are; `matterstack.backends.registry` finds them."""
 
-    model_config = _STRICT
-    type: Literal["slurm"]
-    max_jobs: int = Field(default=100, ge=1)
-    poll_interval_s: float = Field(default=10.0, gt=0)
-    command_timeout_s: float = Field(default=60.0, gt=0)
-    grace_period_s: float = Field(default=30.0, ge=0)
-    runaway_after_s: float = Field(default=3600.0, ge=0)
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-    reservation: str | None = None
-    extra: dict[str, str] = {}
-    prologue: list[str] = []
-    ssh: SshConfig | None = None
+    def config_model(self, type_: str) -> type[BackendConfig] | None:
+        """What a backend of a kind is checked with; None when there is no such kind.
 
-    @field_validator("extra")
-    @classmethod
-    def _extra_overrules_nothing(cls, extra: dict[str, str]) -> dict[str, str]:
-        if problems := list(extra_problems(extra)):
-            raise ValueError("; ".join(problems))
-        return extra
+        Raises:
+            ConfigError: there is one, but it cannot be used; says why.
+        """
+
+    def names(self) -> Sequence[str]:
+        """All kinds that are installed, in the order of the alphabet."""
 
 
-BackendConfig = Annotated[LocalBackendConfig | SlurmBackendConfig, Field(discriminator="type")]
+def _of_its_kind(value: object, info: ValidationInfo) -> object:
+    """Check a backend with the model of its kind."""
+    if isinstance(value, BackendConfig):
+        return value
+    if not isinstance(value, Mapping):
+        raise PydanticCustomError("backend", "input should be a JSON object")
+    kinds: Kinds | None = info.context
+    if kinds is None:
+        return BackendConfig.model_validate(value)
+    if "type" not in value:
+        raise PydanticCustomError("type_missing", "{known}", {"known": ", ".join(kinds.names())})
+    given = value["type"]
+    try:
+        model = kinds.config_model(given) if isinstance(given, str) else None
+    except ConfigError as error:
+        raise PydanticCustomError("type_unusable", "{why}", {"why": str(error)}) from None
+    if model is None:
+        known = ", ".join(kinds.names())
+        raise PydanticCustomError("type_unknown", "{known}", {"given": given, "known": known})
+    return model.model_validate(value)
 
 
 class RunConfig(BaseModel):
     """The effective configuration of a run."""
 
-    model_config = _STRICT
+    model_config = STRICT
     max_hpc_jobs_per_run: int = Field(default=10, ge=1)
     default_backend: str = "local"
     priority: int = Field(default=1, ge=1)
     planning_timeout_s: float = Field(default=3600.0, gt=0)
     params: dict[str, Any] = {}
-    backends: dict[str, BackendConfig] = {}
-
-    @property
-    def uses_slurm(self) -> bool:
-        """Whether any of its backends is a cluster."""
-        return any(isinstance(backend, SlurmBackendConfig) for backend in self.backends.values())
+    backends: dict[str, Annotated[SerializeAsAny[BackendConfig], BeforeValidator(_of_its_kind)]] = {}
 
     @field_validator("backends")
     @classmethod
@@ -123,11 +108,12 @@ class RunConfig(BaseModel):
 DEFAULTS: Mapping[str, Any] = {"backends": {"local": {"type": "local"}}}
 
 
-def parse_config(layers: Mapping[str, str]) -> RunConfig:
+def parse_config(layers: Mapping[str, str], kinds: Kinds) -> RunConfig:
     """Lay config files over each other, the first one lowest, and check the whole.
 
     Args:
         layers: file name (as people should see it) to file content.
+        kinds: of backends, each with its own keys.
 
     Raises:
         ConfigError: naming the file (where a single one is to blame) and the field.
@@ -136,7 +122,7 @@ def parse_config(layers: Mapping[str, str]) -> RunConfig:
     for name, text in layers.items():
         effective = merge(effective, _json_object(name, text))
     try:
-        return RunConfig.model_validate(effective)
+        return RunConfig.model_validate(effective, context=kinds)
     except ValidationError as error:
         raise ConfigError(f"{_blame(layers, error)}: {describe(error)}") from None
 
@@ -175,10 +161,12 @@ def _finding(item: dict[str, Any]) -> str:
     kind, given = item["type"], item.get("input")
     if kind == "extra_forbidden":
         return f"{field}: unknown key"
-    if kind == "union_tag_invalid":
-        return f"{field}.type: {item['ctx']['tag']!r} is no type of backend (there are: local, slurm)"
-    if kind == "union_tag_not_found":
-        return f"{field}.type: is missing (there are: local, slurm)"
+    if kind == "type_unknown":
+        return f"{field}.type: {item['ctx']['given']!r} is no type of backend (there are: {item['msg']})"
+    if kind == "type_missing":
+        return f"{field}.type: is missing (there are: {item['msg']})"
+    if kind == "type_unusable":
+        return f"{field}.type: {item['msg']}"
     if kind == "value_error":
         return f"{field}: {item['ctx']['error']}" if item["loc"] else str(item["ctx"]["error"])
     return f"{field}: {item['msg'][0].lower()}{item['msg'][1:]}, not {given!r}"
@@ -186,10 +174,7 @@ def _finding(item: dict[str, Any]) -> str:
 
 def _location(item: Mapping[str, Any]) -> list[str | int]:
     """Keys that lead to the wrong field."""
-    location = list(item["loc"]) or ["default_backend"]  # the one check of the whole
-    if len(location) > 2 and location[0] == "backends" and location[2] in {"local", "slurm"}:
-        del location[2]  # the type stands in pydantic's path, but not in the file
-    return location
+    return list(item["loc"]) or ["default_backend"]  # the one check of the whole
 
 
 def _blame(layers: Mapping[str, str], error: ValidationError) -> str:

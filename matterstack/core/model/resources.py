@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import attrs
 
-from matterstack.core.model.partitions import DRAIN, Partition, beyond_partitions, closed_partitions
 from matterstack.core.model.validation import at_least, optional_text, text_mapping
 
 
@@ -55,7 +54,7 @@ class Resources:
     ``None`` leaves a value to the backend's config, and then to the site's default.
 
     Attributes:
-        cpus: of each task (in the sense of Slurm: a process that ``srun`` starts; most jobs have one).
+        cpus: of each task (of a parallel job: a process that ``srun`` starts; most jobs have one).
         memory_mib: of each node.
         gpus: of the job, on all its nodes together.
         ntasks: on all nodes together; None: one on each node.
@@ -109,75 +108,41 @@ def _larger(value: int | None, factor: float, most: int | None) -> int | None:
     return math.ceil(min(round(value * factor, _DIGITS), bound))
 
 
-LEFT_TO_CONFIG: Final = ("partition", "account", "qos", "constraint", "reservation")
-"""Fields that a backend fills in where a task leaves them open."""
-
-
 @attrs.frozen(kw_only=True)
 class Limits:
     """The most that a backend can ever give to one job; ``None`` means that it did not say.
 
+    A kind of backend that knows more than these numbers has a subclass of this.
+
     Attributes:
-        partitions: by name, where a backend has any.
-        defaults: what the backend fills in where a task leaves a field open.
-        overruled: limits of partitions that a QOS lifts, by its name.
-        unread: why the limits of the partitions are not known; empty when they are, or there are none.
+        unread: why limits are not known that there may be; empty when all are.
     """
 
     cpus: int | None = None
     memory_mib: int | None = None
     nodes: int | None = None
     gpus: int | None = None
-    partitions: Mapping[str, Partition] = attrs.field(factory=dict)
-    defaults: Mapping[str, str] = attrs.field(factory=dict)
-    overruled: Mapping[str, frozenset[str]] = attrs.field(factory=dict)
     unread: str = ""
 
+    def excess(self, wanted: Resources) -> str | None:
+        """Say which value can never be given, or None.
 
-def beyond_limits(wanted: Resources, limits: Limits) -> str | None:
-    """Say which value can never be given, or None.
-
-    >>> beyond_limits(Resources(cpus=8), Limits(cpus=2))
-    'cpus=8, but one job gets at most 2'
-    """
-    for name in ("cpus", "memory_mib", "nodes", "gpus"):
-        value, most = getattr(wanted, name), getattr(limits, name)
-        if value is not None and most is not None and value > most:
-            return f"{name}={value}, but one job gets at most {most}"
-    if limits.cpus is not None and (wanted.ntasks or 1) * wanted.cpus > limits.cpus:
-        return f"ntasks={wanted.ntasks} with cpus={wanted.cpus}, but one job gets at most {limits.cpus} cpus"
-    if not limits.partitions:
+        >>> Limits(cpus=2).excess(Resources(cpus=8))
+        'cpus=8, but one job gets at most 2'
+        """
+        for name in ("cpus", "memory_mib", "nodes", "gpus"):
+            value, most = getattr(wanted, name), getattr(self, name)
+            if value is not None and most is not None and value > most:
+                return f"{name}={value}, but one job gets at most {most}"
+        cpus, tasks = wanted.cpus, wanted.ntasks
+        if self.cpus is not None and (tasks or 1) * cpus > self.cpus:
+            return f"ntasks={tasks} with cpus={cpus}, but one job gets at most {self.cpus} cpus"
         return None
-    filled = filled_in(wanted, limits.defaults)
-    return beyond_partitions(filled, limits.partitions, _overruled(filled.qos, limits.overruled))
 
+    def closed(self, wanted: Resources) -> str | None:  # noqa: ARG002  for those that know
+        """Say that where the job would go no job starts at this time, or None; that may change any moment."""
+        return None
 
-def _overruled(qos: str | None, by_qos: Mapping[str, frozenset[str]]) -> frozenset[str]:
-    """A job that names no QOS may get any of them."""
-    if qos:
-        return by_qos.get(qos, frozenset())
-    return frozenset(limit for limits in by_qos.values() for limit in limits)
-
-
-def closed_now(wanted: Resources, limits: Limits) -> str | None:
-    """Say that the job's partition starts no jobs at this time, or None; it may be open again tomorrow."""
-    return closed_partitions(filled_in(wanted, limits.defaults), limits.partitions)
-
-
-def is_drained(wanted: Resources, limits: Limits) -> bool:
-    """Whether a closed partition is so while it is drained: that is for maintenance, and passes."""
-    filled = filled_in(wanted, limits.defaults)
-    if closed_partitions(filled, limits.partitions) is None:
+    def is_drained(self, wanted: Resources) -> bool:  # noqa: ARG002  for those that know
+        """Whether `closed` says something only for the moment: that refuses no run."""
         return False
-    names = (filled.partition or "").split(",")
-    return any(limits.partitions[name].state == DRAIN for name in names if name in limits.partitions)
-
-
-def filled_in(wanted: Resources, defaults: Mapping[str, str]) -> Resources:
-    """The same with defaults for those of `LEFT_TO_CONFIG` that it leaves open.
-
-    >>> filled_in(Resources(qos="long"), {"partition": "main", "qos": "short"}).qos
-    'long'
-    """
-    filled: dict[str, Any] = {name: getattr(wanted, name) or defaults.get(name) for name in LEFT_TO_CONFIG}
-    return attrs.evolve(wanted, **filled)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
 
@@ -13,8 +13,7 @@ from matterstack.core.errors import CampaignError
 from matterstack.core.ids import TASK_ID_PATTERN, TaskId
 from matterstack.core.json_rules import json_problem
 from matterstack.core.model.patterns import matches
-from matterstack.core.model.resources import Limits, beyond_limits, closed_now, is_drained
-from matterstack.core.model.scheduler_options import extra_problems
+from matterstack.core.model.resources import Limits, Resources
 from matterstack.core.model.workflow import Task, Workflow
 from matterstack.core.operators import ASKING, OPERATORS
 
@@ -26,19 +25,31 @@ ENV_NAME_PATTERN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MOST_PROBLEMS_SHOWN: Final = 20
 
 
+OptionRules: TypeAlias = Callable[[str | None, Resources], Iterable[str]]
+"""What is wrong with the ``extra`` of a job, by the name of its backend (None: the default one)."""
+
+
+def _any_option(_backend: str | None, _wanted: Resources) -> Iterable[str]:
+    return ()
+
+
 def check_workflow(
-    workflow: Workflow, earlier: Mapping[TaskId, Sequence[str]], backends: Collection[str]
+    workflow: Workflow,
+    earlier: Mapping[TaskId, Sequence[str]],
+    backends: Collection[str],
+    rules: OptionRules = _any_option,
 ) -> None:
     """Refuse a workflow that could never run as written.
 
     Args:
         earlier: tasks of earlier iterations of the run, with their output patterns.
         backends: names that ``config.json`` knows.
+        rules: for further options of schedulers.
 
     Raises:
         CampaignError: naming every problem found (the first 20), with its task and field.
     """
-    problems = list(_problems(workflow, earlier, backends))
+    problems = list(_problems(workflow, earlier, backends, rules))
     if not problems:
         return
     shown = problems[:MOST_PROBLEMS_SHOWN]
@@ -64,9 +75,9 @@ def check_limits(
         backend = task.backend or default_backend
         if backend not in limits or task.operator != "compute":
             continue
-        if excess := beyond_limits(task.resources, limits[backend]):
+        if excess := limits[backend].excess(task.resources):
             found.append(f"task {task.id!r}: resources: backend {backend} can never give {excess}")
-        elif now and (excess := closed_now(task.resources, limits[backend])):
+        elif now and (excess := limits[backend].closed(task.resources)):
             found.append(f"task {task.id!r}: resources: backend {backend} cannot give {excess}")
     if found:
         others = f" (and {len(found) - 1} more tasks like it)" if len(found) > 1 else ""
@@ -87,8 +98,8 @@ def without_drained(workflow: Workflow, limits: Mapping[str, Limits], default_ba
     others: list[Task] = []
     for task in workflow.tasks:
         backend = task.backend or default_backend
-        if backend in limits and task.operator == "compute" and is_drained(task.resources, limits[backend]):
-            why = f"backend {backend} cannot give {closed_now(task.resources, limits[backend])}"
+        if backend in limits and task.operator == "compute" and limits[backend].is_drained(task.resources):
+            why = f"backend {backend} cannot give {limits[backend].closed(task.resources)}"
             first.setdefault(why, []).append(task.id)
         else:
             others.append(task)
@@ -101,7 +112,10 @@ def _warning(why: str, task_ids: Sequence[str]) -> str:
 
 
 def _problems(
-    workflow: Workflow, earlier: Mapping[TaskId, Sequence[str]], backends: Collection[str]
+    workflow: Workflow,
+    earlier: Mapping[TaskId, Sequence[str]],
+    backends: Collection[str],
+    rules: OptionRules,
 ) -> Iterator[str]:
     if not workflow.tasks:
         yield "it has no tasks (return None from plan when the goal is met)"
@@ -112,14 +126,15 @@ def _problems(
             yield f"task {task.id!r}: the id is already that {where}"
         outputs[task.id] = task.outputs
     for task in workflow.tasks:
-        yield from (f"task {task.id!r}: {problem}" for problem in _task_problems(task, outputs, backends))
+        found = _task_problems(task, outputs, backends, rules)
+        yield from (f"task {task.id!r}: {problem}" for problem in found)
     cycle = find_cycle(workflow.tasks)
     if cycle:
         yield "the tasks wait for each other in a circle: " + " -> ".join((*cycle, cycle[0]))
 
 
 def _task_problems(
-    task: Task, outputs: Mapping[TaskId, Sequence[str]], backends: Collection[str]
+    task: Task, outputs: Mapping[TaskId, Sequence[str]], backends: Collection[str], rules: OptionRules
 ) -> Iterator[str]:
     if not TASK_ID_PATTERN.fullmatch(task.id):
         yield "id must be 1 to 100 letters, digits, '.', '_' or '-', and start with a letter or digit"
@@ -147,9 +162,8 @@ def _task_problems(
     for pattern in task.outputs:
         if problem := unsafe_name(pattern):
             yield f"output pattern {pattern!r} {problem}"
-    asked = task.resources
-    for problem in extra_problems(asked.extra, has_memory=asked.memory_mib is not None):
-        yield f"resources: extra: {problem}"
+    if task.resources.extra:
+        yield from (f"resources: extra: {problem}" for problem in rules(task.backend, task.resources))
     for name in task.env:
         if not ENV_NAME_PATTERN.fullmatch(name):
             yield f"env: {name!r} is no name of an environment variable"

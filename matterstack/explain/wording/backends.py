@@ -14,7 +14,6 @@ from matterstack.explain.wording.cause_text import (
     Group,
     backend_of,
     health_of,
-    where_slurm_is,
 )
 from matterstack.explain.words import count
 
@@ -36,7 +35,7 @@ def _ssh_out(group: Group, situation: Situation) -> CauseText:
     message = f"the login node of backend {backend.name} cannot be used: {problem}; jobs that run go on"
     # Keys, codes and passwords are asked for in a terminal; a network mends itself.
     need = Need.PERSON if "in a terminal" in problem else Need.REPAIR
-    return CauseText(need, backend.health.out_since, message, f"ssh {backend.ssh_host}")
+    return CauseText(need, backend.health.out_since, message, f"ssh {backend.words.host}")
 
 
 def _accounting_out(group: Group, situation: Situation) -> CauseText:
@@ -55,7 +54,7 @@ def _site_limit(group: Group, situation: Situation) -> CauseText:
         f"backend {group.key.backend} takes no more jobs for now, a limit of the site is used up: "
         f"{health.limit or 'it did not say which'}; submitted again when other jobs have ended"
     )
-    action = where_slurm_is("squeue --me", backend_of(group, situation))
+    action = backend_of(group, situation).words.own_jobs
     return CauseText(Need.REPAIR, health.limited_since, message, action)
 
 

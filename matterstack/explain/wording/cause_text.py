@@ -16,8 +16,6 @@ from matterstack.explain.words import named
 MOST_IN_COMMAND: Final = 8
 """How many names a command for a person may hold; else it names what has them all."""
 
-_SLURM_COMMANDS: Final = ("scontrol ", "scancel ", "sinfo ", "squeue ")
-
 
 @attrs.define
 class Group:
@@ -80,13 +78,3 @@ def backend_of(group: Group, situation: Situation) -> BackendView:
 def health_of(group: Group, situation: Situation) -> Health:
     """How that does."""
     return backend_of(group, situation).health
-
-
-def where_slurm_is(action: str, backend: BackendView) -> str:
-    """The same, where Slurm's commands are there on a login node only."""
-    if not backend.ssh_host:
-        return action
-    lines = action.splitlines()
-    return "\n".join(
-        f"ssh {backend.ssh_host} {line}" if line.startswith(_SLURM_COMMANDS) else line for line in lines
-    )

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import attrs
 
 from matterstack.core.ids import JobId, UtcTime
+from matterstack.core.scheduler_words import SchedulerWords
 from matterstack.core.states import TaskStatus
 from matterstack.explain.causes import Kind, Need
 from matterstack.explain.rules import OTHERS
 from matterstack.explain.situation import AttemptView, Situation
-from matterstack.explain.slurm_reasons import reason_in_words
 from matterstack.explain.wording.cause_text import (
     CauseText,
     CauseWriter,
     Group,
     are,
     attempts_of,
-    backend_of,
     earliest,
     jobs_of,
     tasks_of,
-    where_slurm_is,
 )
-from matterstack.explain.words import after, clock, count, duration, job_list, named, seconds_between
+from matterstack.explain.words import after, clock, count, duration, named, seconds_between
 
 
 def _of_job(group: Group, need: Need, situation: Situation) -> CauseText:
-    """A job that Slurm does not start, for the reason in the key."""
+    """A job that its scheduler does not start, for the reason in the key."""
     first = attempts_of(group)[0]
-    reason = reason_in_words(first.reason, first.raw_state)
+    words = situation.words_of(first.backend)
+    reason = words.reason(first.reason, first.raw_state)
     word = first.reason.partition(",")[0] or first.raw_state or "PENDING"
     if group.key.detail == OTHERS:
         reason, word = attrs.evolve(reason, words=f"several reasons, such as: {reason.words}"), f"{word}, …"
@@ -44,10 +43,14 @@ def _of_job(group: Group, need: Need, situation: Situation) -> CauseText:
         which = "" if one else "the first "
         message += f"; {which}expected to start at {clock(start, situation.context.now)}"
     since = earliest(attempt.submitted_at for attempt in attempts_of(group))
-    action = reason.action.format(ids=job_list(ids), id=next(iter(ids), ""))
-    if group.key.kind is Kind.JOB_NEVER_STARTS:
-        action += f"\n# or give {'it' if one else 'them'} up:\nscancel --state=PENDING {job_list(ids)}"
-    return CauseText(need, since, message, where_slurm_is(action, backend_of(group, situation)))
+    action = _filled(reason.action, ids, words)
+    if reason.give_up:
+        action += f"\n# or give {'it' if one else 'them'} up:\n{_filled(reason.give_up, ids, words)}"
+    return CauseText(need, since, message, action)
+
+
+def _filled(command: str, ids: Sequence[JobId], words: SchedulerWords) -> str:
+    return command.format(ids=words.job_list(ids), id=next(iter(ids), ""))
 
 
 def _expected_start(ids: Iterable[JobId], situation: Situation) -> UtcTime | None:
@@ -68,8 +71,10 @@ def _suspended(group: Group, situation: Situation) -> CauseText:
     was = "was" if len(ids) == 1 else "were"
     message = f"{named(ids, 'job')} ({tasks_of(group)}) {was} suspended on {group.key.backend}"
     since = earliest(attempt.started_at for attempt in attempts_of(group))
-    resume = where_slurm_is(f"scontrol resume {job_list(ids)}", backend_of(group, situation))
-    action = f"{resume}\n# if that is refused, ask the administrators of the cluster"
+    first = attempts_of(group)[0]
+    words = situation.words_of(first.backend)
+    resume = words.reason(first.reason, first.raw_state).action
+    action = f"{_filled(resume, ids, words)}\n# if that is refused, ask the administrators of the cluster"
     return CauseText(Need.PERSON, since, message, action)
 
 
@@ -102,8 +107,7 @@ def _walltime_left(started_at: UtcTime, walltime_s: int | None, now: UtcTime) ->
 def _nodes(attempt: AttemptView, situation: Situation) -> str:
     """Where a job runs, if that is known."""
     context = situation.context
-    backend = context.backends.get(attempt.backend)
-    if backend is not None and backend.type == "local":
+    if situation.words_of(attempt.backend).is_here:
         return context.engine.host
     sight = context.sights.get(attempt.job_id) if attempt.job_id is not None else None
     return sight.nodes if sight is not None else ""

@@ -8,9 +8,11 @@ from pathlib import Path
 import attrs
 import pytest
 
-from matterstack.cli.expected_starts import parse_sights, with_sights
+from matterstack.backends.slurm.expected_starts import parse_sights
 from matterstack.core.ids import BackendName, JobId
-from matterstack.explain.situation import Health, JobSight, Situation
+from matterstack.core.scheduler_words import JobSight
+from matterstack.explain.situation import Health, Situation
+from matterstack.usecases.explain import with_sights
 from tests.support.situations import (
     SLURM,
     at,

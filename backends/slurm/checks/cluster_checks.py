@@ -10,15 +10,15 @@ from typing import Final
 import attrs
 import trio
 
+from matterstack.backends.examination import COMMAND_S, Finding
 from matterstack.backends.slurm import programs
+from matterstack.backends.slurm.config import SlurmBackendConfig
+from matterstack.backends.slurm.partition_limits import ClusterLimits, NodeKind, Partition
 from matterstack.backends.slurm.partitions import Submitter, read_limits, read_partitions, this_user
 from matterstack.backends.slurm.ssh import shell
 from matterstack.backends.slurm.ssh.connection import Connection
-from matterstack.core.documents.config import SlurmBackendConfig
 from matterstack.core.errors import BackendError
-from matterstack.core.model.partitions import NodeKind, Partition
-from matterstack.core.model.resources import Limits, Resources, beyond_limits, closed_now
-from matterstack.doctor.findings import COMMAND_S, Finding
+from matterstack.core.model.resources import Resources
 
 MOST_SKEW_S: Final = 5.0
 """Between two clocks, in seconds; munge refuses at 300, and times in histories are confusing long before."""
@@ -187,12 +187,12 @@ def skew_finding(name: str, skew_s: float) -> Finding:
     return Finding(name, False, seen, "have both set their clocks by NTP: see timedatectl")
 
 
-def _backend(name: str, limits: Limits) -> Finding:
+def _backend(name: str, limits: ClusterLimits) -> Finding:
     """Whether a job that asks for nothing special could run with the defaults of a config."""
     if limits.unread:
         return Finding(name, True, f"its limits cannot be read: {limits.unread}")
     least = Resources()
-    wrong = beyond_limits(least, limits)
+    wrong = limits.excess(least)
     if wrong is not None:
         return Finding(
             name, False, f"it can never give {wrong}", f"change what {name} asks for in config.json"
@@ -201,7 +201,7 @@ def _backend(name: str, limits: Limits) -> Finding:
     if partition is None:
         action = f'set "partition" of {name} in config.json, or of each task'
         return Finding(name, False, "it names no partition, and the cluster has no default one", action)
-    closed = closed_now(least, limits)
+    closed = limits.closed(least)
     if closed is not None:
         return Finding(name, False, closed, "wait until it is up again, or name another partition")
     asked = ", ".join(f"{field} {value}" for field, value in limits.defaults.items())

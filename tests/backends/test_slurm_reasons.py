@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from matterstack.explain.slurm_reasons import REASONS, Outlook, reason_in_words
+from matterstack.backends.slurm.reasons import REASONS, reason_in_words
+from matterstack.core.scheduler_words import Outlook
 
 # The section JOB REASON CODES of squeue(1), Slurm 22.05; * stands for resources.
 MANUAL_PAGE = (

@@ -17,9 +17,9 @@ from typing import Any, Final
 import attrs
 import trio
 
-from matterstack.backends.simulated.cluster import SimulatedCluster, SimulatedJob, Word
 from matterstack.backends.slurm.programs import Finished
 from matterstack.core.errors import BackendError
+from tests.simulated_cluster.cluster import SimulatedCluster, SimulatedJob, Word
 
 UNREACHABLE: Final = "error: Unable to contact slurm controller (connect failure)\n"
 SOCKET_TIMEOUT: Final = "error: Batch job submission failed: Socket timed out on send/recv operation\n"

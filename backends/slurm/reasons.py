@@ -8,35 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from enum import Enum
 from functools import lru_cache
 from typing import Final
 
 import attrs
 
-
-class Outlook(Enum):
-    """What has to happen before the job starts."""
-
-    TIME = "time"
-    """Nothing but time."""
-    LIMIT = "limit"
-    """Other jobs must end: a limit of the site is used up."""
-    HELD = "held"
-    """Somebody must release it."""
-    NEVER = "never"
-    """It, or the cluster, must be changed."""
-    SUSPENDED = "suspended"
-
-
-@attrs.frozen
-class Reason:
-    """A reason in words.  In ``action``, a command, ``{ids}`` stands for the jobs and ``{id}`` for one."""
-
-    words: str
-    outlook: Outlook = Outlook.TIME
-    action: str = ""
-
+from matterstack.core.scheduler_words import Outlook, Reason
 
 _RELEASE: Final = "scontrol release {ids}"
 _LOOK: Final = "scontrol show job {id}"

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from matterstack.backends.slurm.partition_limits import Admission, ClusterLimits, NodeKind, Partition
 from matterstack.core.errors import CampaignError
 from matterstack.core.ids import TaskId
-from matterstack.core.model.partitions import Admission, NodeKind, Partition
-from matterstack.core.model.resources import Limits, Resources, beyond_limits, closed_now
+from matterstack.core.model.resources import Resources
 from matterstack.core.model.workflow import Task, Workflow
 from matterstack.core.model.workflow_check import check_limits
 
@@ -18,13 +18,13 @@ BIG = NodeKind(count=1, cpus=64, memory_mib=1000, gpus=2, features=frozenset({"a
 MIXED = Partition(name="mixed", nodes=(SMALL, BIG))
 
 
-def limits(*partitions: Partition, **keys: Any) -> Limits:
+def limits(*partitions: Partition, **keys: Any) -> ClusterLimits:
     defaults = {"partition": partitions[0].name, **keys.pop("defaults", {})}
-    return Limits(partitions={p.name: p for p in partitions}, defaults=defaults, **keys)
+    return ClusterLimits(partitions={p.name: p for p in partitions}, defaults=defaults, **keys)
 
 
 def said(of: Partition, **wanted: Any) -> str | None:
-    return beyond_limits(Resources(**wanted), limits(of))
+    return limits(of).excess(Resources(**wanted))
 
 
 NODES: list[tuple[dict[str, Any], str | None]] = [
@@ -102,12 +102,12 @@ def test_a_qos_may_lift_limits_and_a_job_without_one_may_get_it() -> None:
     short = Partition(name="short", walltime_s=60, most_nodes=1)
     with_qos = limits(short, overruled={"long": frozenset({"walltime_s"})})
     long = Resources(walltime_s=600)
-    assert beyond_limits(long, with_qos) is None
-    assert beyond_limits(Resources(walltime_s=600, qos="long"), with_qos) is None
-    assert beyond_limits(Resources(walltime_s=600, qos="normal"), with_qos) == (
+    assert with_qos.excess(long) is None
+    assert with_qos.excess(Resources(walltime_s=600, qos="long")) is None
+    assert with_qos.excess(Resources(walltime_s=600, qos="normal")) == (
         "walltime_s=600, but a job in partition short gets at most 60"
     )
-    assert beyond_limits(Resources(nodes=2, qos="long"), with_qos) == (
+    assert with_qos.excess(Resources(nodes=2, qos="long")) == (
         "nodes=2, but a job in partition short gets at most 1"
     )
 
@@ -142,8 +142,8 @@ def test_a_partition_that_does_not_exist_is_told_with_those_that_do() -> None:
 
 def test_of_several_partitions_one_that_can_is_enough() -> None:
     both = limits(Partition(name="a", walltime_s=60), Partition(name="b", walltime_s=120))
-    assert beyond_limits(Resources(partition="a,b", walltime_s=120), both) is None
-    assert beyond_limits(Resources(partition="a,b", walltime_s=180), both) == (
+    assert both.excess(Resources(partition="a,b", walltime_s=120)) is None
+    assert both.excess(Resources(partition="a,b", walltime_s=180)) == (
         "walltime_s=180, but a job in partition a gets at most 60; "
         "walltime_s=180, but a job in partition b gets at most 120"
     )
@@ -155,21 +155,21 @@ def test_what_a_task_leaves_open_the_backend_fills_in() -> None:
         Partition(name="b", accounts=Admission(denied=frozenset({"x"}))),
         defaults={"account": "x"},
     )
-    assert beyond_limits(Resources(walltime_s=61), both) == (
+    assert both.excess(Resources(walltime_s=61)) == (
         "walltime_s=61, but a job in partition a gets at most 60"
     )
-    assert beyond_limits(Resources(partition="b"), both) == "account='x': partition b refuses that one"
-    assert beyond_limits(Resources(partition="b", account="y", walltime_s=61), both) is None
-    nowhere = Limits(partitions=both.partitions)
-    assert beyond_limits(Resources(walltime_s=10**6), nowhere) is None, "nobody knows where it would go"
+    assert both.excess(Resources(partition="b")) == "account='x': partition b refuses that one"
+    assert both.excess(Resources(partition="b", account="y", walltime_s=61)) is None
+    nowhere = ClusterLimits(partitions=both.partitions)
+    assert nowhere.excess(Resources(walltime_s=10**6)) is None, "nobody knows where it would go"
 
 
 def test_a_closed_partition_may_open_again_so_it_is_told_apart() -> None:
     closed = limits(Partition(name="a", state="DOWN"), Partition(name="b"))
-    assert beyond_limits(Resources(), closed) is None
-    assert closed_now(Resources(), closed) == "partition='a', which starts no jobs: it is DOWN"
-    assert closed_now(Resources(partition="a,b"), closed) is None
-    assert closed_now(Resources(partition="b"), closed) is None
+    assert closed.excess(Resources()) is None
+    assert closed.closed(Resources()) == "partition='a', which starts no jobs: it is DOWN"
+    assert closed.closed(Resources(partition="a,b")) is None
+    assert closed.closed(Resources(partition="b")) is None
 
 
 def test_one_message_names_the_first_task_and_how_many_are_like_it() -> None:
@@ -209,7 +209,7 @@ def test_only_a_person_who_asks_now_is_told_of_closed_partitions() -> None:
 
 
 def test_one_machine_counts_the_cpus_of_all_tasks() -> None:
-    assert beyond_limits(Resources(cpus=2, ntasks=2), Limits(cpus=4)) is None
-    assert beyond_limits(Resources(cpus=2, ntasks=3), Limits(cpus=4)) == (
+    assert ClusterLimits(cpus=4).excess(Resources(cpus=2, ntasks=2)) is None
+    assert ClusterLimits(cpus=4).excess(Resources(cpus=2, ntasks=3)) == (
         "ntasks=3 with cpus=2, but one job gets at most 4 cpus"
     )

@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 
-from matterstack.core.documents.config import parse_config
-from matterstack.core.errors import CampaignError, ConfigError
-from matterstack.core.ids import TaskId
-from matterstack.core.model.resources import Resources
-from matterstack.core.model.scheduler_options import (
+from matterstack.backends.registry import KINDS, OptionRules
+from matterstack.backends.slurm.option_rules import (
     NAMED,
     RESERVED,
     extra_problems,
     option_meant,
 )
+from matterstack.core.documents.config import parse_config
+from matterstack.core.errors import CampaignError, ConfigError
+from matterstack.core.ids import TaskId
+from matterstack.core.model.resources import Resources
 from matterstack.core.model.workflow import Task, Workflow
 from matterstack.core.model.workflow_check import check_workflow
 from matterstack.storage.codec import decode, encode
@@ -35,6 +36,7 @@ def problems(**fields: Any) -> list[str]:
             Workflow([Task(TaskId("a"), command=["x"], resources=Resources(**fields))]),
             {},
             ["local"],
+            OptionRules({"local": "local"}, "local"),
         )
     except CampaignError as error:
         return str(error).removeprefix("the planned workflow cannot run: ").split("; ")
@@ -108,7 +110,7 @@ def test_two_kinds_of_memory_contradict_each_other() -> None:
 def test_the_options_of_a_config_are_held_to_the_same_rules() -> None:
     text = '{"backends": {"c": {"type": "slurm", "extra": {"exclusive": "", "part": "x"}}}}'
     with pytest.raises(ConfigError) as wrong:
-        parse_config({"config.json": text})
+        parse_config({"config.json": text}, KINDS)
     assert str(wrong.value) == (
         "config.json: backends.c.extra: 'part' is a form of 'partition', which has a field of its own: "
         "use partition"

@@ -1,15 +1,16 @@
-"""What the doctor finds, and how it asks: everything at once, and nothing for ever."""
+"""What an examination of a backend is made of: checks, and what they find."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Final, TypeVar
 
 import attrs
 import trio
 
-from matterstack.core.errors import MatterStackError
+from matterstack.core.documents.config import BackendConfig
 
 _T = TypeVar("_T")
 
@@ -17,6 +18,7 @@ COMMAND_S: Final = 10.0
 """How long one command may take: a controller that is busy answers within 5 s, or says that it does not."""
 CHECK_S: Final = 45.0
 """How long one check may take, with all its commands."""
+LEAST_FREE_BYTES: Final = 1 << 30
 
 
 @attrs.frozen
@@ -50,25 +52,36 @@ class Check:
     timeout_s: float = CHECK_S
 
 
-async def examine(checks: Sequence[Check]) -> list[Finding]:
-    """Ask all checks at once; their findings in the order of the checks."""
-    found: list[Sequence[Finding]] = [()] * len(checks)
+@attrs.frozen(kw_only=True)
+class Examined:
+    """All backends of one kind that are to be looked at.
 
-    async def ask(place: int, check: Check) -> None:
-        late = Finding(check.name, False, f"no answer within {check.timeout_s:g} s", check.action)
-        found[place] = [late]
-        with trio.move_on_after(check.timeout_s):
-            try:
-                found[place] = await check.ask()
-            except (MatterStackError, OSError) as error:
-                found[place] = [Finding(check.name, False, str(error), check.action)]
+    Attributes:
+        backends: by a name for people: that in ``config.json``, with the workspace where it has two meanings.
+        needed: those of them that some workspace uses unless its tasks name another one.
+        trial_folder: where a test job is to write, in a folder of the root; None: no job is to be submitted.
+        trial_s: how long that job may take.
+    """
 
-    async with trio.open_nursery() as nursery:
-        for place, check in enumerate(checks):
-            nursery.start_soon(ask, place, check)
-    return [finding for findings in found for finding in findings]
+    backends: Mapping[str, BackendConfig]
+    needed: frozenset[str] = frozenset()
+    trial_folder: Path | None = None
+    trial_s: float = 120.0
 
 
 async def in_thread(call: Callable[[], _T]) -> _T:
     """Look at files in a thread that is left behind when a file system does not answer."""
     return await trio.to_thread.run_sync(partial(call), abandon_on_cancel=True)
+
+
+def size_text(count: float) -> str:
+    """Bytes for people.
+
+    >>> size_text(1536), size_text(3 << 30)
+    ('2 KiB', '3 GiB')
+    """
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"

@@ -12,15 +12,15 @@ from typing import Final
 import attrs
 import trio
 
+from matterstack.backends.examination import Finding, in_thread
+from matterstack.backends.slurm.checks.cluster_checks import Cluster, answers, skew_finding
+from matterstack.backends.slurm.config import SlurmBackendConfig
 from matterstack.backends.slurm.output import parse_sbatch
 from matterstack.backends.slurm.sbatch_options import sbatch_options
 from matterstack.backends.slurm.states import job_state
-from matterstack.core.documents.config import SlurmBackendConfig
 from matterstack.core.errors import BackendError
 from matterstack.core.model.resources import Resources
 from matterstack.core.states import ENDED_JOBS
-from matterstack.doctor.findings import Finding, in_thread
-from matterstack.doctor.slurm import Cluster, answers, skew_finding
 
 LOOK_INTERVAL_S: Final = 0.5
 SETTLES_S: Final = 10.0

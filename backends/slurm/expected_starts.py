@@ -1,6 +1,6 @@
 """Ask Slurm when pending jobs are expected to start, and where the others run.
 
-Only ``run explain`` asks, with little patience: an explanation must not wait for what may be what is wrong.
+Only explanations ask, with little patience: they must not wait for what may be what is wrong.
 """
 
 from __future__ import annotations
@@ -9,39 +9,16 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-import attrs
 import trio
 
 from matterstack.backends.slurm.programs import run
 from matterstack.core.errors import BackendError
 from matterstack.core.ids import JobId, UtcTime, utc_text
-from matterstack.core.states import JobState
-from matterstack.explain.situation import JobSight, Situation
+from matterstack.core.scheduler_words import JobSight
 
 PATIENCE_S: Final = 2.0
 FORMAT: Final = "%i|%S|%N"
 """Job id, start (actual or expected), nodes.  Expected starts are those of ``squeue --start``."""
-
-
-async def with_sights(situation: Situation) -> Situation:
-    """Add what Slurm says at this moment; without it, whatever goes wrong, the situation is as it was."""
-    asked = {
-        backend.name
-        for backend in situation.context.backends.values()
-        if backend.type == "slurm" and not backend.ssh_host and backend.health.out_since is None
-    }
-    jobs = [
-        task.attempt.job_id
-        for task in situation.tasks
-        if task.attempt is not None
-        and task.attempt.is_live
-        and task.attempt.backend in asked
-        and task.attempt.state in {JobState.QUEUED, JobState.RUNNING}
-        and task.attempt.job_id is not None
-    ]
-    if not jobs:
-        return situation
-    return attrs.evolve(situation, context=attrs.evolve(situation.context, sights=await ask_squeue()))
 
 
 async def ask_squeue() -> Mapping[JobId, JobSight]:

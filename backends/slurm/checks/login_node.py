@@ -7,11 +7,10 @@ from typing import Final
 
 import trio
 
+from matterstack.backends.examination import COMMAND_S, LEAST_FREE_BYTES, Finding, size_text
+from matterstack.backends.slurm.config import SshConfig
 from matterstack.backends.slurm.ssh.connection import Connection
-from matterstack.core.documents.config import SshConfig
 from matterstack.core.errors import BackendError
-from matterstack.doctor.findings import COMMAND_S, Finding
-from matterstack.doctor.machine import LEAST_FREE_BYTES, size_text
 
 _LOOK: Final = (
     'if [ ! -d "$1" ]; then echo missing',

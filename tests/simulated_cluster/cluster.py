@@ -14,9 +14,9 @@ from typing import Any, Final
 import attrs
 import trio
 
-from matterstack.backends.simulated.faults import NO_FAULTS, Faults
-from matterstack.backends.simulated.folder import Record, Work, claim, leave_record, leave_results
 from matterstack.core.ids import utc_text
+from tests.simulated_cluster.faults import NO_FAULTS, Faults
+from tests.simulated_cluster.folder import Record, Work, claim, leave_record, leave_results
 
 REMEMBERED_S: Final = 300.0
 """How long squeue still shows a job that has ended: MinJobAge of slurm.conf(5)."""

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 import attrs
 
-if TYPE_CHECKING:
-    from matterstack.core.model.resources import Resources
+from matterstack.core.model.resources import Limits, Resources
 
 UP: Final = "UP"
 DRAIN: Final = "DRAIN"
@@ -85,6 +84,60 @@ class Partition:
         """The memory of a node that one job may use, in MiB."""
         most = self.memory_per_node_mib
         return node.memory_mib if most is None else min(node.memory_mib, most)
+
+
+LEFT_TO_CONFIG: Final = ("partition", "account", "qos", "constraint", "reservation")
+"""Fields that a backend fills in where a task leaves them open."""
+
+
+def filled_in(wanted: Resources, defaults: Mapping[str, str]) -> Resources:
+    """The same with defaults for those of `LEFT_TO_CONFIG` that it leaves open.
+
+    >>> filled_in(Resources(qos="long"), {"partition": "main", "qos": "short"}).qos
+    'long'
+    """
+    filled: dict[str, Any] = {name: getattr(wanted, name) or defaults.get(name) for name in LEFT_TO_CONFIG}
+    return attrs.evolve(wanted, **filled)
+
+
+@attrs.frozen(kw_only=True)
+class ClusterLimits(Limits):
+    """The most that a cluster can ever give to one job, by its partitions.
+
+    Attributes:
+        partitions: by name.
+        defaults: what the backend fills in where a task leaves a field open.
+        overruled: limits of partitions that a QOS lifts, by its name.
+    """
+
+    partitions: Mapping[str, Partition] = attrs.field(factory=dict)
+    defaults: Mapping[str, str] = attrs.field(factory=dict)
+    overruled: Mapping[str, frozenset[str]] = attrs.field(factory=dict)
+
+    def excess(self, wanted: Resources) -> str | None:
+        """See `Limits.excess`."""
+        if (beyond := super().excess(wanted)) or not self.partitions:
+            return beyond
+        filled = filled_in(wanted, self.defaults)
+        return beyond_partitions(filled, self.partitions, _overruled(filled.qos, self.overruled))
+
+    def closed(self, wanted: Resources) -> str | None:
+        """See `Limits.closed`."""
+        return closed_partitions(filled_in(wanted, self.defaults), self.partitions)
+
+    def is_drained(self, wanted: Resources) -> bool:
+        """See `Limits.is_drained`: a partition is drained for maintenance, and that passes."""
+        if self.closed(wanted) is None:
+            return False
+        names = _named(filled_in(wanted, self.defaults))
+        return any(self.partitions[name].state == DRAIN for name in names if name in self.partitions)
+
+
+def _overruled(qos: str | None, by_qos: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    """A job that names no QOS may get any of them."""
+    if qos:
+        return by_qos.get(qos, frozenset())
+    return frozenset(limit for limits in by_qos.values() for limit in limits)
 
 
 def beyond_partitions(

@@ -1,0 +1,16 @@
+"""The keys of ``config.json`` for a backend of type ``local``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from matterstack.core.documents.config import BackendConfig
+
+
+class LocalBackendConfig(BackendConfig):
+    """Jobs as processes on this machine."""
+
+    type: Literal["local"]
+    prologue: list[str] = Field(default=[])
