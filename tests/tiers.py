@@ -44,6 +44,7 @@ FIXTURES: Final = {
     "installed": Tier.starts_process,
     "kept": Tier.starts_process,
     "made": Tier.starts_process,
+    "beside": Tier.starts_process,
     "die_at": Tier.starts_process,
     "bare_sshd": Tier.starts_process,
     "sshd": Tier.starts_slurm,

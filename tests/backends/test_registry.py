@@ -45,6 +45,7 @@ def test_a_word_that_nobody_has_is_no_kind() -> None:
     assert set(KINDS.names()) >= {"local", "slurm"}
 
 
+@pytest.mark.usefixtures("processes")
 def test_an_engine_that_needs_no_cluster_imports_nothing_of_one() -> None:
     program = (
         "import sys\n"
