@@ -11,6 +11,7 @@
 #   make lock     pin in requirements/*.txt what pyproject.toml asks for, with hashes
 #                 (make lock UPGRADE=--upgrade: the newest versions of everything)
 #   make docs     build the documentation as a site, build/site
+#   make reference  write docs/reference/ anew from the code
 #   make soak     play campaigns on a simulated cluster, a day of faults and crashes for each seed
 #                 (make soak SEEDS=1000 FIRST=0); a seed that fails is named, and how to replay it
 #   make clean    remove .venv and what the tools leave behind; runs are kept
@@ -30,7 +31,7 @@ FOR_TESTS := $(VENV)/installed-for-tests
 VALIDATOR := $(VENV)/validator
 FOR_CRATES := $(VALIDATOR)/installed
 
-.PHONY: help demo test check quick test-tools format lint types layers tests soak docs lock clean
+.PHONY: help demo test check quick reference test-tools format lint types layers tests soak docs lock clean
 # Both commands install into the same environment; `make -j demo test` must not do so at once.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -99,6 +100,10 @@ soak: $(FOR_TESTS)
 docs: $(FOR_TESTS)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo build/site/index.html
+
+# Pages that are made from the code; a test compares them.
+reference: $(FOR_TESTS)
+	@$(BIN)/python scripts/reference
 
 # ---- the environment
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=1),
     default=300.0,
     show_default=True,
+    help="How long the campaign may take.",
 )
 @json_option
 @click.pass_context

@@ -35,6 +35,8 @@ class HumanOperatorManifest(_Manifest):
     """A question to a person.
 
     Attributes:
+        question: what is asked, in words.
+        default: the answer when nobody has given one in time.
         fields: what is to be answered.
         on_expiry: ``"fail"``: the task fails when nobody has answered in time; ``"default"``: it succeeds
             with ``default`` as the answer.
@@ -60,6 +62,7 @@ class GateManifest(_Manifest):
     """A decision that the graph waits for.
 
     Attributes:
+        question: what is to be decided, in words.
         on_expiry: what an unanswered gate comes to: ``"fail"``, ``"approve"`` or ``"reject"``.
     """
 

@@ -24,7 +24,13 @@ def _job_id(text: str) -> str:
 
 
 class GivenFile(BaseModel):
-    """A file that was copied into the folder of a job."""
+    """A file that was copied into the folder of a job.
+
+    Attributes:
+        name: in that folder.
+        source: the output of another task, or the path in the workspace.
+        sha256: of what was copied.
+    """
 
     model_config = STRICT
     name: str
@@ -64,7 +70,20 @@ class GivenResources(BaseModel):
 class DirectHPCManifest(BaseModel):
     """``manifest.json``: what a ``compute`` job finds in its folder.
 
-    ``params`` are those of its task, any JSON.
+    Attributes:
+        run_id: id of the run.
+        task_id: id of the task.
+        attempt: its number, from 1.
+        token: name of the attempt, by which its job can be found.
+        operator: always ``"compute"``.
+        backend: name of the backend.
+        command: what the job runs, a word each.
+        env: environment variables of the task.
+        params: those of the task, any JSON.
+        resources: what the job asks for.
+        outputs: patterns of the files that it must leave behind.
+        files: copied in from the workspace.
+        inputs: copied in from other tasks.
     """
 
     model_config = STRICT
@@ -87,6 +106,12 @@ class Request(BaseModel):
     """``request.json``: what is asked, written once for each time that it is asked.
 
     Attributes:
+        protocol: version of this document.
+        run_id: id of the run.
+        task_id: id of the task.
+        operator: who is asked.
+        asked_at: when (UTC).
+        expires_at: until when it may be answered (UTC); None: for ever.
         attempt: which time; an answer that names another one is refused.
         again: why it is asked once more; empty the first time.
         manifest: the params of the task.
@@ -118,7 +143,13 @@ class Reply(BaseModel):
 
 
 class ExperimentAcknowledgement(Reply):
-    """``acknowledgement.json``: the instrument took the request on."""
+    """``acknowledgement.json``: the instrument took the request on.
+
+    Attributes:
+        by: the instrument, or the person.
+        expected_at: when a result is to be expected (UTC).
+        comment: for people.
+    """
 
     by: Name
     expected_at: Utc | None = None
@@ -131,6 +162,7 @@ class ExperimentResult(Reply):
     Attributes:
         result: a value for each field of the request.
         files: names of the files with raw data, which lie beside it.
+        comment: for people.
     """
 
     result: JsonObject
@@ -139,7 +171,12 @@ class ExperimentResult(Reply):
 
 
 class ExperimentFailure(Reply):
-    """``response.json`` of an experiment that did not: the task fails with this reason."""
+    """``response.json`` of an experiment that did not work.
+
+    Attributes:
+        failure: why; the task fails with this reason.
+        comment: for people.
+    """
 
     failure: Text
     comment: Words = ""
@@ -148,7 +185,9 @@ class ExperimentFailure(Reply):
 class GateDecision(Reply):
     """``response.json`` of a gate.
 
-    ``"send_back"`` asks those tasks again that the gate depends on, and needs a comment that says why.
+    Attributes:
+        decision: ``"send_back"`` asks those tasks again that the gate depends on.
+        comment: why; ``"send_back"`` needs one.
     """
 
     decision: Literal["approve", "reject", "send_back"]
@@ -162,14 +201,24 @@ class GateDecision(Reply):
 
 
 class HandedBackJob(Reply):
-    """``response.json`` of a job by hand whose end is still to come: it is followed like one's own."""
+    """``response.json`` of a job by hand whose end is still to come: it is followed like one's own.
+
+    Attributes:
+        job_id: what the scheduler called it.
+        comment: for people.
+    """
 
     job_id: Annotated[str, AfterValidator(_job_id), Field(json_schema_extra={"pattern": JOB_ID})]
     comment: Words = ""
 
 
 class HandedBackResult(Reply):
-    """``response.json`` of a job by hand that is over, and whose result files lie in its folder."""
+    """``response.json`` of a job by hand that is over, and whose result files lie in its folder.
+
+    Attributes:
+        exit_code: of the job; 0: it worked.
+        comment: for people.
+    """
 
     exit_code: int = Field(ge=0, le=255)
     comment: Words = ""

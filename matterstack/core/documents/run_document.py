@@ -18,6 +18,12 @@ class RunDocument(BaseModel):
     """The same object that ``run status --json`` begins with; replaced at each change, at most once a second.
 
     Attributes:
+        run_id: id of the run.
+        workspace: name of its workspace.
+        status: where the run stands.
+        status_reason: why, in words; may be empty.
+        iteration: rounds of planning so far.
+        created_at: when it was made.
         tasks: how many there are in each status, over all iterations.
         updated_at: when the last event happened that it takes into account.
     """

@@ -56,8 +56,15 @@ class Resources:
     Attributes:
         cpus: of each task (of a parallel job: a process that ``srun`` starts; most jobs have one).
         memory_mib: of each node.
+        walltime_s: after how long the job is ended.
         gpus: of the job, on all its nodes together.
+        nodes: how many it runs on.
         ntasks: on all nodes together; None: one on each node.
+        partition: where it queues; as with all that follow, only schedulers that know such a thing take it.
+        account: whom it is charged to.
+        qos: its quality of service.
+        constraint: features that its nodes must have, such as ``"ib"``.
+        reservation: in which of the site's reservations it runs.
         extra: further options of the scheduler by their long name: ``{"exclusive": ""}`` becomes
             ``--exclusive``, ``{"licenses": "vasp:1"}`` becomes ``--licenses=vasp:1``.
         grow: what a retry asks for instead.

@@ -76,6 +76,7 @@ class Task:
         params: any JSON; the job finds it as ``params`` in ``manifest.json``.
         allow_failure: when this task fails, its dependents go on and the run does not fail.
         retries: how often a failed attempt is tried again, for the reasons in ``retry_on``.
+        retry_on: kinds of failure that are worth another attempt.
         priority: ready tasks with a higher one go first.
     """
 
@@ -114,7 +115,12 @@ def _is_task_sequence(_instance: object, _attribute: object, value: object) -> N
 
 @attrs.frozen
 class Workflow:
-    """The tasks of one iteration.  ``name`` labels it for people."""
+    """The tasks of one iteration.
+
+    Attributes:
+        tasks: in any order; those with the same priority go in this one as they become ready.
+        name: labels the iteration for people; None: it has only its number.
+    """
 
     tasks: Sequence[Task] = attrs.field(converter=_texts, validator=_is_task_sequence)
     name: str | None = attrs.field(default=None, kw_only=True, validator=optional_text)

@@ -255,7 +255,11 @@ class TaskCancelled:
 
 @attrs.frozen(kw_only=True)
 class TaskSkipped:
-    """A task that this one depends on did not succeed."""
+    """A task that this one depends on did not succeed.
+
+    Attributes:
+        because: id of that task.
+    """
 
     task_id: TaskId
     because: TaskId
