@@ -22,7 +22,6 @@ PROJECT: Final = Path(__file__).parents[1]
 REFERENCE: Final = PROJECT / "docs" / "reference"
 PAGES: Final = sorted(path.name for path in REFERENCE.glob("*.md"))
 OPEN: Final = {
-    "tasks",
     "data",
     "resources",
     "backends",

@@ -52,7 +52,6 @@ PRINTED: Final[Mapping[str, Mapping[str, str]]] = {
         "submissions.stdin": "what it reads from its standard input",
         "submissions.tasks": "ids of the tasks that it submits",
         "others": "ids of tasks that are no jobs",
-        "warnings": "what could not be found out, and what would fail at once",
     },
     "run status": {
         **_RUN,
