@@ -3,9 +3,9 @@
 Each submission holds it shared, through a descriptor that its child inherits: an sbatch that outlives a
 killed engine still holds it.  A search takes it alone, so that it cannot look before an orphan is done.
 
-Measured with Slurm 22.05, an sbatch that takes 300 ms longer, and an engine that was killed and started again at
-once: without this lock 27 jobs for 15 attempts, 10 of which were submitted twice; with it 15 for 15.  A locked
-descriptor that a child inherited stays locked until the child ends, however its parent ended.
+Measured with Slurm 22.05, an sbatch that takes 300 ms longer, and an engine that was killed and started again
+at once: without this lock 27 jobs for 15 attempts, 10 of which were submitted twice; with it 15 for 15.  A
+locked descriptor that a child inherited stays locked until the child ends, however its parent ended.
 
 A turnstile in front of it keeps new submissions out while a search waits: else several engines that
 submit without a pause would keep it waiting for ever.

@@ -1,10 +1,11 @@
 """Who serves a run: a lock that the kernel lets go of when its holder dies, and a row that says who it is.
 
 The lock (flock, see flock(2)) decides on one host.  It is no fcntl(2) lock: such a one is lost as soon as its
-process closes any other descriptor of the same file, and SQLite and libraries open and close files at will.  Between hosts it decides nothing, as not every network
-file system passes locks on; there the row does: a run that another host says it serves is left alone, also
-when that host is dead, until a person says so (`break_lease`).  The epoch in the row fences: every write of
-a holder carries it, so that one that lost its lease without noticing writes nothing any more.
+process closes any other descriptor of the same file, and libraries open and close files at will.  Between
+hosts it decides nothing, as not every network file system passes locks on; there the row does: a run that
+another host says it serves is left alone, also when that host is dead, until a person says so
+(`break_lease`).  The epoch in the row fences: every write of a holder carries it, so that one that lost its
+lease without noticing writes nothing any more.
 """
 
 from __future__ import annotations
