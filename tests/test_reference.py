@@ -51,6 +51,7 @@ def keys(text: str) -> set[str]:
     return {cells[0].strip("`") for cells in rows(text)} - {"key", "variable"}
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_pages_are_as_the_code_makes_them(tmp_path: Path) -> None:
     program = [sys.executable, str(PROJECT / "scripts" / "reference"), str(tmp_path)]
     subprocess.run(program, check=True, cwd=PROJECT)
