@@ -10,7 +10,12 @@ from matterstack.core.documents.config import BackendConfig
 
 
 class LocalBackendConfig(BackendConfig):
-    """Jobs as processes on this machine."""
+    """Jobs as processes on this machine.
+
+    Attributes:
+        type: its kind.
+        prologue: lines of shell that run in front of each command, such as ``module load``.
+    """
 
     type: Literal["local"]
     prologue: list[str] = Field(default=[])

@@ -23,10 +23,11 @@ from matterstack.core.documents.operator_documents import (
     ExperimentAcknowledgement,
     GivenResources,
 )
-from matterstack.core.documents.schemas import SCHEMAS, schema_of
+from matterstack.core.documents.schemas import CONFIG, SCHEMAS
 from matterstack.core.documents.strict_json import MOST_BYTES, DocumentError, parse_document
 from matterstack.core.model.resources import Growth, Resources
 from matterstack.storage.codec import CONVERTER
+from matterstack.usecases.configuration import installed_schema
 from tests.support.campaigns import write_tasks
 from tests.support.command import CommandLine
 
@@ -370,9 +371,9 @@ def test_a_job_by_hand_is_handed_back_while_it_runs_or_when_it_is_over() -> None
 # ---- schemas ----
 
 
-@pytest.mark.parametrize("name", SCHEMAS)
+@pytest.mark.parametrize("name", [CONFIG, *SCHEMAS])
 def test_every_schema_is_strict_and_names_its_fields(name: str) -> None:
-    schema = schema_of(name)
+    schema = installed_schema(name)
     assert schema["title"] == name
     assert schema["additionalProperties"] is False
     assert set(schema.get("required", ())) <= set(schema["properties"])
@@ -381,21 +382,34 @@ def test_every_schema_is_strict_and_names_its_fields(name: str) -> None:
 
 
 def test_a_schema_says_what_python_calls_otherwise() -> None:
-    assert set(schema_of("DirectHPCManifest")["$defs"]["GivenFile"]["properties"]) == {
+    assert set(installed_schema("DirectHPCManifest")["$defs"]["GivenFile"]["properties"]) == {
         "name",
         "from",
         "sha256",
     }
-    fields = schema_of("HumanOperatorManifest")["properties"]["fields"]
+    fields = installed_schema("HumanOperatorManifest")["properties"]["fields"]
     assert set(fields["patternProperties"].popitem()[1]["discriminator"]["mapping"]) == {
         "number", "integer", "string", "boolean", "choice"
     }  # fmt: skip
 
 
+def test_the_schema_of_a_config_knows_the_keys_of_each_kind_of_backend() -> None:
+    schema = installed_schema(CONFIG)
+    assert not schema.get("required")
+    kinds = {
+        one["properties"]["type"]["const"]: one for one in schema["$defs"].values() if "const" in str(one)
+    }
+    assert {"local", "slurm"} <= set(kinds)
+    assert {"partition", "ssh", "max_jobs", "poll_interval_s"} <= set(kinds["slurm"]["properties"])
+    offered = schema["properties"]["backends"]["additionalProperties"]["anyOf"]
+    assert {one["$ref"].rpartition("/")[2] for one in offered} >= {"LocalBackendConfig", "SlurmBackendConfig"}
+    assert "SshConfig" in schema["$defs"]
+
+
 def test_schemas_are_printed_and_listed(command_line: CommandLine) -> None:
-    assert json.loads(command_line.ok("schema", "GateManifest")) == schema_of("GateManifest")
-    assert command_line.ok("schema", "--list").split() == list(SCHEMAS)
-    assert command_line.json("schema", "--list") == list(SCHEMAS)
+    assert json.loads(command_line.ok("schema", "GateManifest")) == installed_schema("GateManifest")
+    assert command_line.ok("schema", "--list").split() == [CONFIG, *SCHEMAS]
+    assert command_line.json("schema", "--list") == [CONFIG, *SCHEMAS]
     for words, exit_code in (((), 2), (("GateManifest", "--list"), 2), (("Nothing",), 3)):
         assert command_line.run("schema", *words).exit_code == exit_code
 

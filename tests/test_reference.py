@@ -26,6 +26,7 @@ OPEN: Final = {
     "resources",
     "backends",
     "manifest",
+    "fields",
     "run",
     "attempts.resources",
     "results.data",

@@ -43,7 +43,22 @@ class SshConfig(BaseModel):
 
 
 class SlurmBackendConfig(BackendConfig):
-    """Jobs on a Slurm cluster, through its command line."""
+    """Jobs on a Slurm cluster, through its command line.
+
+    Attributes:
+        type: its kind.
+        command_timeout_s: how long one command of Slurm may take, until it counts as unanswered.
+        grace_period_s: how long a job must be missing, in queue and accounting, until it can count as lost.
+        runaway_after_s: the same where the accounting has the job as alive for ever, since its end got lost.
+        partition: of jobs that name none; None: the site's default.
+        account: the same, whom they are charged to.
+        qos: the same, their quality of service.
+        constraint: the same, features that their nodes must have.
+        reservation: the same, a reservation of the site.
+        extra: further options of sbatch by their long name; an empty value is a bare flag.
+        prologue: lines of shell that run in front of each command, such as ``module load``.
+        ssh: how the cluster is reached; None: its commands are on this machine.
+    """
 
     type: Literal["slurm"]
     max_jobs: int = Field(default=100, ge=1)

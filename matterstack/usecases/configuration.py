@@ -92,3 +92,15 @@ def require_campaign(workspace: Workspace) -> None:
             f"{workspace.campaign_file}: there is no such file",
             hint="a workspace needs a campaign.py with a function get_campaign()",
         )
+
+
+def installed_schema(name: str) -> dict[str, Any]:
+    """JSON schema of a document; that of ``config.json`` knows all kinds of backend that are installed.
+
+    Raises:
+        KeyError: there is none of this name.
+    """
+    from matterstack.backends.registry import KINDS
+    from matterstack.core.documents.schemas import schema_of  # builds a dozen models
+
+    return schema_of(name, KINDS)

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from fields import rows_of_model
 from markdown import page, table
-from pydantic import BaseModel
 
-from matterstack.core.documents.config import LocalBackendConfig, RunConfig, SlurmBackendConfig
+from matterstack.backends.registry import BUILT_IN, KINDS
+from matterstack.core.documents.config import RunConfig
 
 INTRO = """`config.json` beside a `campaign.py` holds what is set for its runs; `~/.config/matterstack/config.json`
 what is set for all of a user's. The first lies over the second, both over the defaults, and `--set KEY=VALUE` of
 `run init` over all; objects are merged, everything else is replaced. A run freezes what holds when it is made.
-Names that end in `_s` are in seconds, those in `_mib` in MiB."""
+Names that end in `_s` are in seconds, those in `_mib` in MiB. `matterstack schema Config` prints the JSON schema, with
+the keys of all kinds of backend that are installed."""
 
 
 def make() -> str:
     """The whole page."""
     head = ("key", "type", "default", "meaning")
-    kinds: Mapping[str, type[BaseModel]] = {"local": LocalBackendConfig, "slurm": SlurmBackendConfig}
-    parts = [
-        f'## backends.NAME with "type": "{name}"\n\n' + table(head, rows_of_model(model))
-        for name, model in kinds.items()
-    ]
+    parts = []
+    for name in BUILT_IN:
+        model = KINDS.config_model(name)
+        if model is not None:
+            parts.append(f'## backends.NAME with "type": "{name}"\n\n' + table(head, rows_of_model(model)))
     return page("config.json", INTRO, "## For a run\n\n" + table(head, rows_of_model(RunConfig)), *parts)

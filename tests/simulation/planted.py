@@ -58,6 +58,7 @@ _RUN: Final = "actors/run.py"
 _BACKEND: Final = "actors/backend.py"
 _SLURM: Final = "backends/slurm"
 _JOURNAL: Final = "matterstack/storage/journal.py"
+_CLAIMS: Final = "matterstack/storage/claims.py"
 _STATE: Final = "matterstack/core/run/state.py"
 _JOBS: Final = "matterstack/core/run/decide_jobs.py"
 
@@ -99,7 +100,7 @@ PLANTED: Final = (
         "cap at|work at once",
         [
             Edit(
-                _JOURNAL,
+                _CLAIMS,
                 "backend = ? AND ended_at IS NULL",
                 "backend = ? AND ended_at IS NULL AND job_id IS NOT NULL",
             )
@@ -109,7 +110,7 @@ PLANTED: Final = (
     Planted(
         "the store does not count seats",
         "cap at|work at once",
-        [Edit(_JOURNAL, "(live,) = connection.execute(_COUNT_LIVE, (backend,)).fetchone()", "live = 0")],
+        [Edit(_CLAIMS, "return dict(connection.execute(_LIVE, (backend,)))", "return {}")],
         first=12,
     ),
     Planted(

@@ -78,7 +78,17 @@ def _of_its_kind(value: object, info: ValidationInfo) -> object:
 
 
 class RunConfig(BaseModel):
-    """The effective configuration of a run."""
+    """The effective configuration of a run.
+
+    Attributes:
+        max_hpc_jobs_per_run: most jobs that the run has at once, over all backends.
+        default_backend: where tasks run that name no backend.
+        priority: the run's share of free seats beside that of others that wait for them: twice the number
+            is twice as many.
+        planning_timeout_s: how long one call of ``plan`` or ``analyze`` may take.
+        params: what ``get_campaign`` is given, if it takes an argument; any JSON.
+        backends: where jobs may run, by name; the keys of each kind stand below.
+    """
 
     model_config = STRICT
     max_hpc_jobs_per_run: int = Field(default=10, ge=1)
