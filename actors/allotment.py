@@ -17,7 +17,7 @@ from matterstack.storage.claims import RoomInStore, Waiting
 
 @attrs.define
 class _Waiting:
-    """A run that attends.
+    """A run that attends a backend, and the seats that it could use.
 
     Attributes:
         ready: how many of its tasks could be submitted now.

@@ -83,7 +83,7 @@ class BackendActor:
     _took_s: float = 0.0
 
     async def serve(self) -> None:
-        """Work until cancelled."""
+        """Serve the backend's mailbox, polls and submissions until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.backend.serve)
             nursery.start_soon(self._pass_changes_on)

@@ -64,7 +64,7 @@ class Deferral:
             self._tokens.pop(run, None)
 
     def remove(self, run: RunId, tokens: Iterable[Token]) -> None:
-        """Attempts have ended."""
+        """Forget attempts of a run that have ended."""
         self.submit(run, tokens)
         self._settle()
 

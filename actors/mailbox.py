@@ -31,7 +31,7 @@ class Reply(Generic[_Answer]):
     _error: BaseException | None = None
 
     def send(self, value: _Answer) -> None:
-        """Answer."""
+        """Answer whoever asked; only the first answer counts."""
         self._value.append(value)
         self._done.set()
 

@@ -55,7 +55,7 @@ class PlanningRequest:
 
 
 class Planner(Protocol):
-    """Calls campaigns."""
+    """Calls campaigns: asks for a plan, or for an analysis."""
 
     async def ask(self, request: PlanningRequest) -> Any:  # noqa: ANN401  JSON
         """Return what the campaign returned, as JSON.
@@ -72,7 +72,7 @@ class ProcessPlanner:
     runtime: Runtime
 
     async def ask(self, request: PlanningRequest) -> Any:  # noqa: ANN401  JSON
-        """See `Planner.ask`."""
+        """Ask the campaign in a child process of its own; see `Planner.ask`."""
         reading, writing = os.pipe2(os.O_CLOEXEC)
         try:
             log = await wait_for_room("planning", partial(self.runtime.files, _open_log, request.log))

@@ -30,7 +30,7 @@ class Staged:
 
 
 def prepared_attempt(state: RunState, folder: RunFolder, attempt: AttemptState) -> PreparedAttempt:
-    """What a backend submits."""
+    """Make of an attempt what a backend submits."""
     task = state.tasks[attempt.task_id].task
     return PreparedAttempt(
         run_id=state.run_id,
@@ -69,7 +69,7 @@ def _question(state: RunState, attempt: AttemptState) -> Question | None:
 
 
 def live_job(state: RunState, folder: RunFolder, attempt: AttemptState) -> LiveJob:
-    """What a backend follows."""
+    """Make of an attempt what a backend follows."""
     if attempt.job_id is None:
         raise InvariantError(f"attempt {attempt.token} has no job")
     path = folder.attempt(attempt.task_id, attempt.n).path

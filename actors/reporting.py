@@ -90,11 +90,11 @@ class Reporter:
     # ---- what is told ----
 
     def answered(self) -> None:
-        """The backend answers."""
+        """Note that the backend has answered."""
         self._note(attrs.evolve(self.report, out_since=None, problem=""))
 
     def failed(self, problem: str) -> None:
-        """It does not."""
+        """Note that the backend has not answered, and why."""
         since = self.report.out_since or self.runtime.now()
         self._note(attrs.evolve(self.report, out_since=since, problem=problem))
 
@@ -129,7 +129,7 @@ class CommitReporter:
     _committed: trio.Event = attrs.field(factory=trio.Event)
 
     def note(self, took_s: float) -> None:
-        """A commit was made."""
+        """Note how long a commit took (s)."""
         self.report = self.report.after(took_s)
         self._committed.set()
 

@@ -66,7 +66,7 @@ class Role(Enum):
 
 @attrs.define(kw_only=True)
 class RunActor:
-    """One run.
+    """The actor of one run: it alone decides about it.
 
     Attributes:
         epoch: of the lease under which this actor writes.
@@ -248,7 +248,7 @@ class RunActor:
     async def _commit(
         self, inputs: Sequence[tuple[m.Message, str | None]], grants: Sequence[p.SeatsGranted] = ()
     ) -> None:
-        """Decide, make durable, act."""
+        """Decide on messages, make the facts durable, then act on them."""
         facts, denied = await self._decide_within_caps(inputs, grants)
         await self._use_seats(grants, facts, denied=denied)
         await self._act(facts)

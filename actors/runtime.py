@@ -14,13 +14,13 @@ from matterstack.storage.threads import RunBlocking, WorkerThreads
 
 
 def wall_clock() -> datetime:
-    """The time of day."""
+    """The time of day of this machine, aware of its zone."""
     return datetime.now(UTC)
 
 
 @attrs.frozen(kw_only=True)
 class Runtime:
-    """Clock and threads.
+    """Clock and threads that actors are given.
 
     Attributes:
         clock: the time of day, aware.

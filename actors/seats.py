@@ -36,7 +36,7 @@ class Seats:
         return sum(len(kept) for kept in self._promises.values())
 
     def attend(self, run: RunId, cap: int) -> None:
-        """A run comes in.
+        """A run comes in, with the most jobs that it may have on this backend.
 
         Runs may have frozen different caps: here the largest counts, in the store each one's own.
         """
@@ -74,7 +74,7 @@ class Seats:
             self._limiter.release_on_behalf_of(kept.pop())
 
     def give_back(self, token: Token) -> None:
-        """The attempt has ended."""
+        """Free the seat of an attempt that has ended."""
         if token in self._taken:
             self._taken.discard(token)
             self._limiter.release_on_behalf_of(token)

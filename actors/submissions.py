@@ -17,7 +17,7 @@ from matterstack.core.ids import BackendName, JobId, Token
 
 @attrs.define
 class Submissions:
-    """Of one run.
+    """Submissions of one run that are under way.
 
     Attributes:
         unresolved: nobody knows whether they have a job.
@@ -55,7 +55,7 @@ class Submissions:
         self._staging.update(tokens)
 
     def staged(self, manifests: Mapping[Token, str]) -> None:
-        """Their folders are ready."""
+        """Note that the folders of these attempts are ready, with the hashes of their manifests."""
         self._manifests.update(manifests)
 
     def handed_over(self, tokens: Iterable[Token]) -> None:
@@ -97,7 +97,7 @@ class Submissions:
         return absent
 
     def ended(self, tokens: Sequence[Token]) -> None:
-        """They are over, durably."""
+        """Forget attempts that are over, durably."""
         self.unresolved.difference_update(tokens)
         self.held_back.difference_update(tokens)
         for token in tokens:

@@ -44,7 +44,7 @@ class SummaryWriter:
     _wake: trio.Event = attrs.field(factory=trio.Event)
 
     def note(self, state: RunState) -> None:
-        """A run changed."""
+        """Note that a run has changed: its ``run.json`` is written soon."""
         self._changed[state.run_id] = state
         self._wake.set()
 

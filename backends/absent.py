@@ -30,7 +30,7 @@ class AbsentBackend:
         await trio.sleep_forever()
 
     async def wait_change(self) -> None:
-        """Nothing changes by itself."""
+        """Sleep for ever: nothing changes by itself."""
         await trio.sleep_forever()
 
     def script(self, attempt: PreparedAttempt) -> str:
@@ -38,11 +38,11 @@ class AbsentBackend:
         return f"# attempt {attempt.token} cannot be submitted: {self.why}\n"
 
     def describe(self, batch: Sequence[PreparedAttempt]) -> list[PlannedSubmission]:  # noqa: ARG002
-        """Nothing would be submitted."""
+        """No descriptions: nothing would be submitted."""
         return []
 
     async def hand_out(self, attempt: PreparedAttempt) -> None:
-        """Cannot be asked."""
+        """Refuse to hand out: this backend cannot be asked."""
         self._refuse(attempt)
 
     async def submit(self, batch: Sequence[PreparedAttempt]) -> SubmitReport:
@@ -50,23 +50,23 @@ class AbsentBackend:
         return SubmitReport(deferred={attempt.token: str(self.why) for attempt in batch})
 
     async def poll(self, jobs: Sequence[LiveJob]) -> list[Observed]:
-        """Cannot be asked."""
+        """Refuse the poll: this backend cannot be asked."""
         self._refuse(jobs)
 
     async def cancel(self, jobs: Sequence[LiveJob]) -> None:
-        """Cannot be asked."""
+        """Refuse to cancel: this backend cannot be asked."""
         self._refuse(jobs)
 
     async def find(self, attempts: Sequence[PreparedAttempt]) -> Mapping[Token, JobId]:
-        """Cannot be asked."""
+        """Refuse the search: this backend cannot be asked."""
         self._refuse(attempts)
 
     async def probe(self) -> Limits:
-        """Cannot be asked."""
+        """Refuse the probe: this backend cannot be asked."""
         self._refuse(())
 
     def health(self) -> Health:
-        """Nothing is known."""
+        """No health: nothing is known of this backend."""
         return Health()
 
     def _refuse(self, _asked: object) -> NoReturn:

@@ -43,11 +43,11 @@ class AnswerWatch:
             self._others.set()
 
     def also(self, folder: Path) -> None:
-        """Watch this one too."""
+        """Watch this folder as well, from now on."""
         self.only(self._folders | {folder})
 
     def stir(self) -> None:
-        """Wake up who waits."""
+        """Wake up whoever waits for a change."""
         self._news.set()
 
     async def wait_change(self) -> None:
@@ -56,7 +56,7 @@ class AnswerWatch:
         self._news = trio.Event()
 
     async def serve(self) -> None:
-        """Watch until cancelled."""
+        """Watch all folders until cancelled."""
         while True:
             self._others, stop = trio.Event(), trio.Event()
             async with trio.open_nursery() as nursery:

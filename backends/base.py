@@ -123,7 +123,7 @@ class Health:
 
 
 class Backend(Protocol):
-    """Runs jobs.
+    """Runs jobs: what an engine asks of every kind of backend.
 
     Every method may be cancelled at any time; what then became of a submission, `find` tells.  When the
     backend cannot be asked, methods raise BackendError, and nothing may be concluded from that.

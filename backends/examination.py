@@ -75,7 +75,7 @@ async def in_thread(call: Callable[[], _T]) -> _T:
 
 
 def size_text(count: float) -> str:
-    """Bytes for people.
+    """A number of bytes as people read it.
 
     >>> size_text(1536), size_text(3 << 30)
     ('2 KiB', '3 GiB')

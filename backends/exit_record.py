@@ -18,7 +18,7 @@ _TIME: Final = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$"
 
 
 class ExitRecord(BaseModel):
-    """Content of ``exit.json``."""
+    """Content of ``exit.json``, the last that a job writes."""
 
     model_config = ConfigDict(defer_build=True, frozen=True)
     exit_code: int = Field(ge=0, le=255)

@@ -53,7 +53,7 @@ _FIND_JOB_ID: Final = (
 
 
 class LocalBackend:
-    """See the module."""
+    """Jobs as processes on this machine; see the module."""
 
     grace_period_s = 0.0
     batch_limit = 1
@@ -100,7 +100,7 @@ class LocalBackend:
         )
 
     def describe(self, batch: Sequence[PreparedAttempt]) -> list[PlannedSubmission]:
-        """One shell for each."""
+        """One shell for each attempt, as it would be started."""
         return [
             PlannedSubmission(command=(self._script(a).shell, str(a.folder / "job.sh")), attempts=(a.token,))
             for a in batch
@@ -279,7 +279,7 @@ class LocalBackend:
         return {token: JobId(job_id) for token, job_id in claims.items() if job_id is not None}
 
     async def probe(self) -> Limits:
-        """What this machine has."""
+        """The most that one job gets of this machine."""
         memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
         return Limits(cpus=os.cpu_count(), memory_mib=memory_mib, nodes=1, gpus=None)
 

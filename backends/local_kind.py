@@ -27,16 +27,16 @@ class LocalWords(SchedulerWords):
 
 
 class LocalKind(BackendKind):
-    """The type ``local``."""
+    """The kind of backends whose ``type`` is ``local``."""
 
     def config_model(self) -> type[BackendConfig]:
-        """See `BackendKind.config_model`."""
+        """The model of its part of ``config.json``; see `BackendKind.config_model`."""
         from matterstack.backends.local_config import LocalBackendConfig
 
         return LocalBackendConfig
 
     def make(self, name: BackendName, config: Mapping[str, Any], root: Root, lock_file: Path) -> Backend:  # noqa: ARG002
-        """See `BackendKind.make`."""
+        """Make a backend of processes on this machine; see `BackendKind.make`."""
         from matterstack.backends.local import LocalBackend
         from matterstack.backends.local_config import LocalBackendConfig
 
@@ -49,7 +49,7 @@ class LocalKind(BackendKind):
         return extra_problems(wanted.extra, has_memory=wanted.memory_mib is not None)
 
     def words(self, config: Mapping[str, Any]) -> SchedulerWords:  # noqa: ARG002
-        """See `BackendKind.words`."""
+        """Words for processes on this machine; see `BackendKind.words`."""
         return LocalWords()
 
 

@@ -88,7 +88,7 @@ class OperatorBackend:
     _look_again_at: float | None = None
 
     async def serve(self) -> None:
-        """Watch folders until cancelled."""
+        """Watch the folders of questions until cancelled."""
         await self.watch.serve()
 
     def script(self, attempt: PreparedAttempt) -> str:
@@ -99,7 +99,7 @@ class OperatorBackend:
         return self.hosts(question.backend).script(attempt)
 
     async def probe(self) -> Limits:
-        """There is no limit."""
+        """No limits: a question takes nothing that could run out."""
         return Limits()
 
     def health(self) -> Health:
@@ -132,7 +132,7 @@ class OperatorBackend:
         return report
 
     def describe(self, batch: Sequence[PreparedAttempt]) -> list[PlannedSubmission]:  # noqa: ARG002
-        """Questions are no jobs."""
+        """No descriptions: questions are no jobs that are submitted."""
         return []
 
     async def hand_out(self, attempt: PreparedAttempt) -> None:
@@ -169,7 +169,7 @@ class OperatorBackend:
             self._look_again_at = None
 
     async def poll(self, jobs: Sequence[LiveJob]) -> list[Observed]:
-        """Look for answers."""
+        """Look once for answers to all open questions."""
         self.watch.only({operator_folder(job.folder) for job in jobs})
         live = {job.token for job in jobs}
         self._withdrawn &= live

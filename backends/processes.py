@@ -27,7 +27,7 @@ class ProcessName:
     boot: str
 
     def job_id(self) -> JobId:
-        """As one word."""
+        """The name of the process as one word, which is its job id."""
         return JobId(f"{self.pid}.{self.started}.{self.boot}")
 
     @classmethod

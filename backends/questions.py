@@ -17,7 +17,7 @@ from matterstack.storage.layout import operator_folder
 
 
 def question_of(of: PreparedAttempt | LiveJob) -> Question:
-    """What an attempt asks."""
+    """The question that an attempt, or its job, asks."""
     if of.question is None:
         raise InvariantError(f"attempt {of.token} asks nothing")
     return of.question

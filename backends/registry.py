@@ -76,7 +76,7 @@ def _unusable(entry: EntryPoint, why: str) -> ConfigError:
 
 
 class InstalledKinds:
-    """See `matterstack.core.documents.config.Kinds`."""
+    """All kinds of backend that are installed; see `matterstack.core.documents.config.Kinds`."""
 
     def config_model(self, type_: str) -> type[BackendConfig] | None:
         """What a backend of a kind is checked with; None when there is no such kind."""

@@ -58,7 +58,7 @@ class SubmitLock:
 
     @asynccontextmanager
     async def shared_async(self) -> AsyncIterator[int]:
-        """Like `shared`, without blocking.
+        """Take the lock like `shared`, without blocking the event loop.
 
         Raises:
             BackendError: also when a search was still under way after ``wait_s`` seconds.

@@ -47,7 +47,7 @@ class _Closable(Protocol):
 
 @attrs.define(eq=False)
 class Engine(TrioEngine):
-    """See `matterstack.embed.handles.Engine`."""
+    """An engine for asyncio; see `matterstack.embed.handles.Engine`."""
 
     _thread: TrioThread[Parts]
 
@@ -62,7 +62,7 @@ class Engine(TrioEngine):
 
 @attrs.define(eq=False)
 class Client(TrioClient):
-    """See `matterstack.client.Client`."""
+    """A client for asyncio; see `matterstack.client.Client`."""
 
     _thread: TrioThread[Link]
 
@@ -93,7 +93,7 @@ class Opening(Generic[_V, _H]):
     async def __aexit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        """Close it in order."""
+        """Close in order what was opened for the block."""
         await self._threads[0].close(error)
 
     async def _opened(self) -> _H:
@@ -134,7 +134,7 @@ def connect(
     run: str | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> Opening[Link, Client]:
-    """As `matterstack.connect`."""
+    """Connect to a monitor, as `matterstack.connect` does."""
 
     def handle(thread: TrioThread[Link]) -> Client:
         return Client(thread.value, _Bridged(thread, thread.value.calls), thread)
@@ -153,5 +153,5 @@ class _Bridged:
     _there: Calls
 
     async def __call__(self, work: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """See `matterstack.embed.calls.Calls`."""
+        """Let the engine's thread do some work; see `matterstack.embed.calls.Calls`."""
         return await self._thread.call(partial(self._there, work, *args, **kwargs))

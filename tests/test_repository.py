@@ -1,5 +1,6 @@
 """What holds for the files of this repository as they lie there."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -171,3 +172,18 @@ def test_every_result_says_when_and_of_what_and_on_what_it_was_measured() -> Non
         check=True,
     )
     assert MEASURED.match(printed.stdout.rstrip()) or "commit unknown" in printed.stdout
+
+
+def test_first_lines_of_docstrings_stand_alone() -> None:
+    """An editor shows the first line and nothing else: "All of them." says nothing there."""
+    short = [
+        f"{path.relative_to(PROJECT)}:{node.lineno}: {text}"
+        for folder in ("matterstack", "actors", "backends")
+        for path in sorted((PROJECT / folder).rglob("*.py"))
+        if not any(parent.is_symlink() for parent in path.parents)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        for text in [(ast.get_docstring(node) or "").partition("\n")[0]]
+        if text and len(text.split()) < 5
+    ]
+    assert short == []

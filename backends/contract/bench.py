@@ -56,7 +56,7 @@ class Deed:
 
 @attrs.frozen(kw_only=True)
 class Bench:
-    """A backend under test.
+    """A backend under test, and the hands that its jobs need.
 
     Attributes:
         folder: of the test; attempts lie in it.

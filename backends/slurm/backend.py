@@ -1,4 +1,4 @@
-"""A Slurm cluster."""
+"""A Slurm cluster, as a backend."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from matterstack.storage.threads import RunBlocking, WorkerThreads
 
 
 class SlurmBackend:
-    """See `matterstack.backends.base.Backend`."""
+    """A Slurm cluster; see `matterstack.backends.base.Backend`."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class SlurmBackend:
         return observed
 
     async def cancel(self, jobs: Sequence[LiveJob]) -> None:
-        """One scancel for all."""
+        """Ask for the end of all these jobs, with one scancel."""
         if ids := self._following.ids_at_work(jobs):
             await self._questions.scancel(merged(ids))
         self._following.tell_to_end(jobs)

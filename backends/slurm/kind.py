@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 
 class SlurmKind(BackendKind):
-    """The type ``slurm``."""
+    """The kind of backends whose ``type`` is ``slurm``."""
 
     has_limits_to_ask_for = True
 
     def config_model(self) -> type[BackendConfig]:
-        """See `BackendKind.config_model`."""
+        """The model of its part of ``config.json``; see `BackendKind.config_model`."""
         from matterstack.backends.slurm.config import SlurmBackendConfig
 
         return SlurmBackendConfig
 
     def make(self, name: BackendName, config: Mapping[str, Any], root: Root, lock_file: Path) -> Backend:
-        """See `BackendKind.make`."""
+        """Make a backend of a cluster, here or behind ssh; see `BackendKind.make`."""
         from matterstack.backends.slurm.backend import SlurmBackend
         from matterstack.backends.slurm.config import SlurmBackendConfig
 
@@ -40,19 +40,19 @@ class SlurmKind(BackendKind):
         return SlurmBackend(name, parsed, lock_file, site=_site(name, parsed, root))
 
     def option_problems(self, wanted: Resources) -> Iterable[str]:
-        """See `BackendKind.option_problems`."""
+        """Options of sbatch that a job may not have; see `BackendKind.option_problems`."""
         from matterstack.backends.slurm.option_rules import extra_problems
 
         return extra_problems(wanted.extra, has_memory=wanted.memory_mib is not None)
 
     def words(self, config: Mapping[str, Any]) -> SchedulerWords:
-        """See `BackendKind.words`."""
+        """Words for the cluster's reasons; see `BackendKind.words`."""
         from matterstack.backends.slurm.words import SlurmWords
 
         return SlurmWords(host=_ssh(config).get("host", ""))
 
     def whereabouts(self, config: Mapping[str, Any], root: Root, folder: Path) -> Whereabouts:
-        """See `BackendKind.whereabouts`."""
+        """Where the cluster's jobs find a folder; see `BackendKind.whereabouts`."""
         ssh = _ssh(config)
         if not ssh:
             return Whereabouts(path=folder)
@@ -70,7 +70,7 @@ class SlurmKind(BackendKind):
         return await ask_squeue()
 
     def checks(self, examined: Examined) -> Sequence[Check]:
-        """See `BackendKind.checks`."""
+        """Checks of clusters and logins for the doctor; see `BackendKind.checks`."""
         from matterstack.backends.slurm.checks import checks_of
 
         return checks_of(examined)

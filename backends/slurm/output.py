@@ -29,7 +29,7 @@ _NUMBER: Final = re.compile(r"[0-9]{1,9}")
 
 @attrs.frozen
 class QueuedJob:
-    """A line of squeue."""
+    """One job as a line of squeue shows it."""
 
     job_id: str
     state: str

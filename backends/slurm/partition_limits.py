@@ -22,7 +22,7 @@ _PLAIN_CONSTRAINT: Final = re.compile(r"[\w.+-]+(?:[&,][\w.+-]+)*")
 
 @attrs.frozen(kw_only=True)
 class NodeKind:
-    """Nodes that are alike."""
+    """Nodes of a partition that are alike."""
 
     count: int
     cpus: int
@@ -115,14 +115,14 @@ class ClusterLimits(Limits):
     overruled: Mapping[str, frozenset[str]] = attrs.field(factory=dict)
 
     def excess(self, wanted: Resources) -> str | None:
-        """See `Limits.excess`."""
+        """What no partition can ever give; see `Limits.excess`."""
         if (beyond := super().excess(wanted)) or not self.partitions:
             return beyond
         filled = filled_in(wanted, self.defaults)
         return beyond_partitions(filled, self.partitions, _overruled(filled.qos, self.overruled))
 
     def closed(self, wanted: Resources) -> str | None:
-        """See `Limits.closed`."""
+        """Which partition starts no jobs now; see `Limits.closed`."""
         return closed_partitions(filled_in(wanted, self.defaults), self.partitions)
 
     def is_drained(self, wanted: Resources) -> bool:

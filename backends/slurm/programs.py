@@ -137,7 +137,7 @@ class RunCommand(Protocol):
     async def __call__(
         self, argv: Sequence[str], *, timeout_s: float, inherit: int | None = None, stdin: str = ""
     ) -> Finished:
-        """Run it."""
+        """Run a command of Slurm, with a deadline (s)."""
 
 
 @attrs.define
@@ -150,7 +150,7 @@ class Counted:
     async def __call__(
         self, argv: Sequence[str], *, timeout_s: float, inherit: int | None = None, stdin: str = ""
     ) -> Finished:
-        """See `run`."""
+        """Run a command, and count how long it took; see `run`."""
         began = trio.current_time()
         failed = True
         try:

@@ -77,7 +77,7 @@ class Questions:
             self.live_jobs += count
 
     async def sacct(self, *which: str) -> Sequence[AccountedJob]:
-        """Records of the accounting."""
+        """Ask the accounting for its records of jobs."""
         try:
             answer = await self.ask(
                 ("sacct", "--parsable2", "--allocations", *which, f"--format={SACCT_FIELDS}")

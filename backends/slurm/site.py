@@ -36,7 +36,7 @@ class Account:
 
 
 async def own_account() -> Account:
-    """Who runs MatterStack here."""
+    """The account in whose name MatterStack runs on this machine."""
     number = os.getuid()
     try:
         return Account(str(number), _user_name(number))
@@ -52,7 +52,7 @@ def _user_name(number: int) -> str:
 
 @attrs.frozen(kw_only=True)
 class SubmissionOrder:
-    """One sbatch.
+    """What one call of sbatch submits, and what it reads.
 
     Attributes:
         name: of the job; by it the job is found again.
@@ -68,7 +68,7 @@ class SubmissionOrder:
 
     @property
     def tokens(self) -> list[Token]:
-        """Of its attempts."""
+        """Tokens of the attempts that it submits."""
         return [attempt.token for attempt in self.attempts]
 
 
@@ -96,10 +96,10 @@ class Site(Protocol):
     async def run(
         self, argv: Sequence[str], *, timeout_s: float, inherit: int | None = None, stdin: str = ""
     ) -> programs.Finished:
-        """See `programs.run`."""
+        """Run a command of the cluster where it is to be run; see `programs.run`."""
 
     async def account(self) -> Account:
-        """Whose jobs these are."""
+        """The account in whose name jobs are submitted there."""
 
     @property
     def host(self) -> str | None:
@@ -145,7 +145,7 @@ class LocalSite:
 
     @property
     def statistics(self) -> Mapping[str, CommandStatistics]:
-        """Of this process."""
+        """How often commands were run by this process, and how long they took."""
         return self._run.statistics
 
     @property
@@ -154,7 +154,7 @@ class LocalSite:
         return str(Path(sys.executable).parent)
 
     def folder(self, folder: Path) -> Path:
-        """The same."""
+        """The folder itself: jobs find it at the same place."""
         return folder
 
     async def serve(self) -> None:
@@ -164,23 +164,23 @@ class LocalSite:
     async def run(
         self, argv: Sequence[str], *, timeout_s: float, inherit: int | None = None, stdin: str = ""
     ) -> programs.Finished:
-        """See `programs.run`."""
+        """Run a command on this machine; see `programs.run`."""
         return await self._run(argv, timeout_s=timeout_s, inherit=inherit, stdin=stdin)
 
     async def account(self) -> Account:
-        """Who runs MatterStack."""
+        """The account in whose name MatterStack runs."""
         return await own_account()
 
     @property
     def host(self) -> str | None:
-        """Here."""
+        """No host: commands run on this machine."""
         return None
 
     async def bring(self, folders: Sequence[Path]) -> None:
-        """All is there already."""
+        """Nothing to bring: jobs see these folders."""
 
     async def push(self, orders: Sequence[SubmissionOrder]) -> None:
-        """All is there already."""
+        """Nothing to push: jobs see these folders."""
 
     async def submit(self, order: SubmissionOrder, *, timeout_s: float) -> programs.Finished:
         """Run sbatch as a child that inherits the submit lock."""
@@ -197,10 +197,10 @@ class LocalSite:
             yield
 
     async def pull_claims(self, folders: Sequence[Path]) -> None:
-        """All is here already."""
+        """Nothing to pull: claims are made in these folders."""
 
     async def pull(self, folders: Sequence[Path]) -> frozenset[Path]:
-        """All is here already."""
+        """Nothing to pull: outputs are made in these folders."""
         return frozenset(folders)
 
     def watch(self, folders: Sequence[Path]) -> None:

@@ -25,11 +25,11 @@ class SlurmWords(SchedulerWords):
 
     @property
     def own_jobs(self) -> str:
-        """See `SchedulerWords.own_jobs`."""
+        """How jobs of this user are listed; see `SchedulerWords.own_jobs`."""
         return _on(self.host, "squeue --me")
 
     def reason(self, code: str, raw_state: str) -> Reason:
-        """See `SchedulerWords.reason`."""
+        """What a pending reason means; see `SchedulerWords.reason`."""
         return _reason(code, raw_state, self.host)
 
     def job_list(self, ids: Sequence[JobId]) -> str:

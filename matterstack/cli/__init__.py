@@ -1,4 +1,4 @@
-"""The ``matterstack`` command."""
+"""The ``matterstack`` command and its entry point."""
 
 from __future__ import annotations
 

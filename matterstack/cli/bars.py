@@ -35,7 +35,7 @@ def _is_planning(summary: RunSummary) -> bool:
 
 
 def print_summary(summary: RunSummary) -> None:
-    """Show a run once."""
+    """Show once how far a run is, as bars."""
     console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=200)
     console.print(heading(summary), soft_wrap=True)
     bars = Progress(*_columns(), console=console, disable=True)  # never started: only its table is wanted
@@ -74,7 +74,7 @@ class _Bars(Progress):
 
 
 async def follow_with_bars(reader: Reader, run_ids: Sequence[RunId] | None, *, transient: bool) -> None:
-    """See `matterstack.cli.progress.follow_runs`."""
+    """Follow runs with bars; see `matterstack.cli.progress.follow_runs`."""
     console = Console(highlight=False)
     with _Bars(*_columns(), console=console, auto_refresh=False, transient=transient) as bars:
         shown: dict[object, TaskID] = {}

@@ -45,7 +45,7 @@ def propose_tasks(context: click.Context, _parameter: click.Parameter, begun: st
 
 
 def propose_workspaces(context: click.Context, _parameter: click.Parameter, begun: str) -> Proposals:
-    """Names of workspaces."""
+    """Propose names of workspaces that begin so."""
     root = _root(context)
     try:
         slugs = root.slugs() if root else []

@@ -15,7 +15,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 @attrs.frozen(kw_only=True)
 class LogOptions:
-    """How to log.
+    """How a command that serves is to log.
 
     Attributes:
         as_json: one JSON object in each line, in the file and on stderr.

@@ -40,7 +40,7 @@ class _Text(logging.Formatter):
 
 
 class _OneLine(logging.Formatter):
-    """For people: no traceback."""
+    """Format a log record for people: one line, no traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         return f"{record.levelname.lower()}: {record.getMessage()}"

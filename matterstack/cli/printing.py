@@ -17,7 +17,7 @@ MOST_STATE_LINES: Final = 24
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401  any JSON
-    """Print one JSON document."""
+    """Print one JSON document on standard output."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 

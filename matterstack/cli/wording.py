@@ -18,7 +18,7 @@ def done_and_total(stage: Stage) -> tuple[int, int]:
 
 
 def stage_title(stage: Stage) -> str:
-    """Label of a stage."""
+    """Label of a stage, for a bar."""
     title = f"{stage.iteration} {stage.name}" if stage.name else f"iteration {stage.iteration}"
     return title if len(title) <= MOST_NAME_LENGTH else title[: MOST_NAME_LENGTH - 1] + "…"
 
@@ -38,7 +38,7 @@ def counts_text(stage: Stage) -> str:
 
 
 def elapsed_text(seconds: float) -> str:
-    """Hours, minutes and seconds.
+    """Seconds as hours, minutes and seconds.
 
     >>> elapsed_text(3725)
     '1:02:05'

@@ -66,7 +66,7 @@ class _Watched(trio.abc.Stream):
 
 @attrs.frozen
 class Site:
-    """Where a monitor is.
+    """Address of a monitor, and the way to it.
 
     Attributes:
         cookie: what lets this client in instead of the token, where it came with a link.
@@ -80,7 +80,7 @@ class Site:
 
     @classmethod
     def parse(cls, url: str, token: str, tls: ssl.SSLContext | None) -> Self:
-        """Read an address.
+        """Read the address of a monitor.
 
         Raises:
             UsageError: it is none, or the token can be none.
@@ -254,7 +254,7 @@ class Site:
                 return status, told, bytes(body)
 
     def parsed(self, message: str | bytes) -> Any:  # noqa: ANN401  JSON
-        """What the monitor sent.
+        """Parse what the monitor sent as JSON.
 
         Raises:
             MonitorError: no monitor sends such a thing.

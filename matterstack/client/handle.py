@@ -31,7 +31,7 @@ class Client:
         return self._link.connection
 
     def __aiter__(self) -> Self:
-        """Itself."""
+        """The client itself is the stream of its events."""
         return self
 
     async def __anext__(self) -> Event:
@@ -130,7 +130,7 @@ async def connect(
     run: str | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Client]:
-    """Connect to a monitor.
+    """Connect to a monitor and its event stream.
 
     Args:
         url: such as ``http://127.0.0.1:8765``.

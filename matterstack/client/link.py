@@ -128,7 +128,7 @@ async def require_signs_of_life(site: Site, socket: WebSocketConnection) -> None
 
 @asynccontextmanager
 async def open_link(site: Site, *, after: int | None, run: str | None = None) -> AsyncIterator[Link]:
-    """See `matterstack.connect`."""
+    """Open the connection to a monitor; see `matterstack.connect`."""
     calls = TrioCalls("client")
     link = Link(site, calls, *trio.open_memory_channel[Event](MOST_BUFFERED))
     async with open_plain_nursery() as nursery, link.events:
@@ -142,7 +142,7 @@ async def open_link(site: Site, *, after: int | None, run: str | None = None) ->
 
 @attrs.define
 class _Listening:
-    """Keeps the events coming."""
+    """Keeps the events of a monitor coming, over as many connections as it takes."""
 
     _link: Link
     _after: int | None

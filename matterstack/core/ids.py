@@ -43,7 +43,7 @@ def attempt_token(run_id: RunId, task_id: TaskId, n: int) -> Token:
 
 
 def utc_text(moment: datetime) -> UtcTime:
-    """Format an aware time.
+    """Format an aware time as UTC text with microseconds.
 
     >>> utc_text(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
     '2026-01-02T03:04:05.000000Z'

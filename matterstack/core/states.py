@@ -13,7 +13,7 @@ from matterstack.core.errors import IllegalTransitionError
 
 
 class RunStatus(StrEnum):
-    """Where a run stands."""
+    """Where a run stands in its life cycle."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -31,7 +31,7 @@ class Phase(StrEnum):
 
 
 class TaskStatus(StrEnum):
-    """Where a task stands."""
+    """Where a task stands in its life cycle."""
 
     WAITING = "WAITING"
     READY = "READY"

@@ -20,7 +20,7 @@ STORAGE_ACTION = "see to the disk that the root lies on: it does not answer"
 
 @attrs.frozen(kw_only=True)
 class Scope:
-    """What is examined.
+    """What is examined: which root, and how thoroughly.
 
     Attributes:
         root: None where there is none.

@@ -33,7 +33,7 @@ CANCEL_S: Final = 60.0
 
 @attrs.frozen(kw_only=True)
 class Report:
-    """What was seen.
+    """What the self-test saw of its run.
 
     Attributes:
         result: what the campaign found.

@@ -1,1 +1,1 @@
-"""Engines inside other programs."""
+"""Engines inside other programs, on trio."""

@@ -79,7 +79,7 @@ class TrioThread(Generic[_V]):
         self._host = asyncio.current_task()
 
     async def close(self, error: BaseException | None = None) -> None:
-        """Stop, in order.
+        """Stop the thread and what runs in it, in order.
 
         Args:
             error: what the host's block raised.

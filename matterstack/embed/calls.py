@@ -43,7 +43,7 @@ class TrioCalls:
     _home: trio.lowlevel.TrioToken = attrs.field(factory=trio.lowlevel.current_trio_token)
 
     async def __call__(self, work: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """See `Calls`."""
+        """Do some work in the host's own trio loop; see `Calls`."""
         self._require_home()
         if not self._is_open:
             raise self._closed()

@@ -203,7 +203,7 @@ class EventStream:
     _is_read: bool = False
 
     def __aiter__(self) -> Self:
-        """Itself."""
+        """The stream itself is its iterator."""
         return self
 
     async def __anext__(self) -> Event:

@@ -70,7 +70,7 @@ async def open_engine(
 async def open_parts(
     root: str | Path, *, on_event: OnEvent | None, after: int | None
 ) -> AsyncIterator[Parts]:
-    """See `open_engine`."""
+    """Open what a handle of an engine is made of; see `open_engine`."""
     where = _require_root(root)
     if on_event is not None:
         require_hook(on_event)
@@ -111,7 +111,7 @@ class _Keeper:
 
     @property
     def service(self) -> Service:
-        """Once it has opened."""
+        """The service, once the engine has opened."""
         assert self._service is not None  # noqa: S101  `opened` was waited for
         return self._service
 

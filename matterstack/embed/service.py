@@ -112,7 +112,7 @@ class Service:
     # ---- one run ----
 
     async def summary(self, run_id: RunId) -> RunSummary:
-        """How far it is."""
+        """How far a run is, at this moment."""
         return await self._reader.read(require_run, run_id)
 
     async def state(self, run_id: RunId) -> Json:
@@ -141,12 +141,12 @@ class Service:
     async def respond(
         self, run_id: RunId, task_id: TaskId, answer: Mapping[str, Any], attempt: int | None
     ) -> None:
-        """Hand an answer over."""
+        """Hand over the answer to what a task asks."""
         put = partial(answer_question, attempt=attempt)
         await self._reader.read(put, self.root, run_id, task_id, answer)
 
     async def export(self, run_id: RunId, output: Path | None) -> Bundle:
-        """Build its evidence."""
+        """Build the evidence of a run."""
         # Draws pictures, which takes a second to load.
         from matterstack.evidence.export import build_evidence_bundle
 
@@ -191,7 +191,7 @@ class Service:
         return await self._reader.read(_pages, dict(self.heard))
 
     def note_heard(self, event: Event) -> None:
-        """An event was taken."""
+        """Note that the host has taken an event."""
         self.heard[event["run"]] = event["seq"]
 
 

@@ -44,7 +44,7 @@ def hours_text(seconds: float) -> str:
 
 
 def bytes_text(size: int) -> str:
-    """Say a file's size.
+    """Say a file's size as people read it.
 
     >>> [bytes_text(n) for n in (0, 999, 1536, 5 * 2**30)]
     ['0 B', '999 B', '1.5 KiB', '5.0 GiB']

@@ -54,7 +54,7 @@ _LOCK: Final = threading.Lock()
 
 
 def svg(name: str, width_in: float, height_in: float, draw: Callable[[Figure], None]) -> bytes:
-    """Draw a picture.
+    """Draw a picture as SVG, the same bytes each time.
 
     Args:
         name: makes the identifiers inside of the file its own.

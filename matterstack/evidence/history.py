@@ -31,7 +31,7 @@ CREATED: Final = "created"
 
 @attrs.define(kw_only=True)
 class Iteration:
-    """One round of planning."""
+    """One round of planning, as the events tell it."""
 
     number: int
     name: str | None
@@ -93,7 +93,7 @@ class History:
 
     @property
     def run_id(self) -> RunId:
-        """Whose history it is."""
+        """Id of the run whose history it is."""
         return self.state.run_id
 
     def attempts(self) -> Iterator[AttemptState]:
@@ -131,7 +131,7 @@ class LineError(ValueError):
 
 
 def parse_lines(text: bytes) -> Iterator[EventRow]:
-    """Read ``events.jsonl``.
+    """Read the events of ``events.jsonl``, line by line.
 
     Raises:
         LineError: naming the first line that is not as `EventRow.line` makes it.

@@ -33,7 +33,7 @@ def _line(name: bytes, digest: str) -> tuple[bytes, bytes]:
 
 
 def parse_manifest(text: bytes) -> dict[str, str]:
-    """Read hashes by path.
+    """Read the hashes of a bundle's files, by path.
 
     Raises:
         ValueError: naming the first line that is none.

@@ -98,7 +98,7 @@ class View:
 
     @cached_property
     def usage(self) -> Usage:
-        """Sum over all attempts."""
+        """What all attempts used, added up."""
         core = gpu = waiting = running = 0.0
         unknown = count = 0
         for attempt in self.history.attempts():

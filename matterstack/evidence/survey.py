@@ -172,7 +172,7 @@ class ForeignRecord:
 
 @attrs.frozen(kw_only=True)
 class Survey:
-    """All that was found.
+    """All files of a run that were found, and all that were not.
 
     Attributes:
         seq: number of the event that the bundle is as of.
@@ -264,7 +264,7 @@ def _value(value: Any) -> str:  # noqa: ANN401  any JSON
 
 
 def parse_survey(text: bytes) -> Survey:
-    """Read what `survey_bytes` wrote.
+    """Read a survey from what `survey_bytes` wrote.
 
     Raises:
         ValueError: it is none.

@@ -47,7 +47,7 @@ class _Axis:
 
 
 def timeline_svg(view: View, width_in: float) -> bytes:
-    """Draw it."""
+    """Draw the timeline of a run's attempts as SVG."""
     spans = sorted(_spans(view), key=lambda span: (span.prepared, span.task_id, span.n))
     axis = _axis(max((span.end for span in spans), default=1.0), view.history.state.created_at)
     if not spans:

@@ -69,7 +69,7 @@ class Need(IntEnum):
 
 @attrs.frozen(kw_only=True)
 class Cause:
-    """One root cause.
+    """One root cause of a stall, in words.
 
     Attributes:
         since: when it began, as far as that is known; else None.

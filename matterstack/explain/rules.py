@@ -1,4 +1,4 @@
-"""Which causes hold.
+"""Rules that say which causes hold in a situation.
 
 A run has causes of its own (`run_causes`), and each unfinished task may have some by itself (`TaskRules`);
 what it waits for through other tasks is found from those (`matterstack.explain.frontier`).  A new kind of

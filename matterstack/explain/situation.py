@@ -60,7 +60,7 @@ class TaskView:
 
 @attrs.frozen(kw_only=True)
 class RunView:
-    """The run itself.
+    """The run itself, apart from its tasks.
 
     Attributes:
         since: when it was paused, asked to end, or ended; None when it is none of these.
@@ -162,7 +162,7 @@ class BackendView:
 
     @property
     def seats(self) -> int:
-        """How many are taken."""
+        """How many seats of the backend are taken."""
         return sum(holder.seats for holder in self.holders)
 
     @property

@@ -12,7 +12,7 @@ MOST_NAMED: Final = 3
 
 
 def count(number: int, what: str, plural: str = "") -> str:
-    """A number of things.
+    """A number of things, in words.
 
     >>> count(1, "job"), count(1200, "job"), count(2, "try", "tries")
     ('1 job', '1,200 jobs', '2 tries')

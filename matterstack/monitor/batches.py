@@ -40,16 +40,16 @@ class Batch:
     _of_runs: dict[RunId, Batch] = attrs.field(factory=dict)
 
     def __len__(self) -> int:
-        """How many they are."""
+        """How many events the batch has."""
         return len(self.events)
 
     def __iter__(self) -> Iterator[Told]:
-        """One after the other."""
+        """The events of the batch, one after the other."""
         return iter(self.events)
 
     @classmethod
     def of(cls, events: Sequence[Told]) -> Self:
-        """Of these."""
+        """Make a batch of these events."""
         return cls(events, sum(len(event.frame) for event in events))
 
     @property
@@ -59,11 +59,11 @@ class Batch:
 
     @cached_property
     def data(self) -> bytes:
-        """All frames."""
+        """The frames of all its events, as bytes."""
         return b"".join(event.frame for event in self.events)
 
     def of_run(self, run: RunId) -> Batch:
-        """Those of one run."""
+        """The part of the batch that is about one run."""
         if run not in self._of_runs:
             self._of_runs[run] = Batch.of([event for event in self.events if event.run == run])
         return self._of_runs[run]

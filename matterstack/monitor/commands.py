@@ -32,7 +32,7 @@ class _SentCommand(BaseModel):
 
 
 class SentPause(_SentCommand):
-    """Submit no new jobs."""
+    """A command to submit no new jobs."""
 
     command: Literal["pause"]
     reason: _Reason = ""
@@ -43,7 +43,7 @@ class SentPause(_SentCommand):
 
 
 class SentResume(_SentCommand):
-    """Go on."""
+    """A command to go on after a pause."""
 
     command: Literal["resume"]
 

@@ -43,7 +43,7 @@ _P = ParamSpec("_P")
 
 @attrs.frozen
 class Documents:
-    """Answers from one root.
+    """Documents and pages of one root, by path.
 
     Attributes:
         count_clients: how many clients are connected at this moment.
@@ -55,7 +55,7 @@ class Documents:
     _sights: KeptSights = attrs.field(factory=KeptSights)
 
     async def answer(self, request: Request) -> Response:
-        """Answer a GET.
+        """Answer a GET request of a client.
 
         Raises:
             NotFoundError: there is nothing at this path.

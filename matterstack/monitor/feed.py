@@ -113,7 +113,7 @@ class Feed:
 
 @attrs.define(eq=False)
 class Listener:
-    """One who listens.
+    """One who listens to the feed, at its own pace.
 
     Attributes:
         seq: up to where it was given its events.
@@ -133,7 +133,7 @@ class Listener:
     _news: trio.Event = attrs.field(factory=trio.Event)
 
     def tell(self, batch: Batch) -> None:
-        """Something is new."""
+        """Hand the listener a batch of new events."""
         if self.run is not None:
             batch = batch.of_run(self.run)
         new = batch.after(max(self.seq, self._told))

@@ -29,7 +29,7 @@ _GUARDED: Final = (
 
 @attrs.frozen(kw_only=True)
 class Response:
-    """Status, headers and body."""
+    """An HTTP response: status, headers and body."""
 
     status: int = 200
     kind: str = "text/plain; charset=utf-8"
@@ -38,7 +38,7 @@ class Response:
 
 
 def json_response(document: object, status: int = 200) -> Response:
-    """A JSON document."""
+    """A response that holds a JSON document."""
     # As ASCII: half of a surrogate pair, which somebody's text may hold, has no other form.
     text = json.dumps(document, separators=(",", ":"))
     return Response(status=status, kind="application/json", body=text.encode("ascii"))

@@ -54,7 +54,7 @@ class Figures:
 
 
 def figures_of(connection: sqlite3.Connection, root: Root, clients: int) -> Figures:
-    """Read them.  Blocking."""
+    """Read all figures from the store and the reports.  Blocking."""
     totals = read_totals(connection)
     return Figures(
         runs=totals.runs,
@@ -85,7 +85,7 @@ class _Told(Collector):
     figures: Figures
 
     def collect(self) -> Iterator[Metric]:
-        """All of them."""
+        """All figures as metrics of the client library."""
         figures = self.figures
         yield _gauge("runs", "Runs by status.", ["status"], _by_name(figures.runs))
         yield _gauge("tasks", "Tasks by state, over all runs.", ["state"], _by_name(figures.tasks))

@@ -216,7 +216,7 @@ def _wanted(request: Request) -> tuple[int | None, RunId | None]:
 
 @attrs.frozen(kw_only=True)
 class Address:
-    """Where to listen.
+    """Where a monitor is to listen.
 
     Attributes:
         port: 0 takes a free one.
@@ -233,7 +233,7 @@ class Address:
 
 @attrs.frozen(kw_only=True)
 class Served:
-    """A monitor that listens.
+    """A monitor that listens, and how to get in.
 
     Attributes:
         link: lets one browser in, once.

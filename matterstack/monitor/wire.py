@@ -47,7 +47,7 @@ class Wire(trio.abc.Stream):
             raise StalledError
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """The next bytes."""
+        """Receive the next bytes of the connection."""
         if not self._first:
             return bytes(await self._stream.receive_some(max_bytes))
         await trio.lowlevel.checkpoint()
@@ -56,7 +56,7 @@ class Wire(trio.abc.Stream):
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send all."""
+        """Send all of these bytes, frame by frame."""
         async with self._turn():
             await self._stream.send_all(data)
 
@@ -74,5 +74,5 @@ class Wire(trio.abc.Stream):
         await self._stream.wait_send_all_might_not_block()
 
     async def aclose(self) -> None:
-        """Close it."""
+        """Close the connection below the websocket."""
         await self._stream.aclose()

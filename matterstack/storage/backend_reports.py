@@ -29,7 +29,7 @@ class CommandStatistics:
     last_s: float = 0.0
 
     def after(self, took_s: float, *, failed: bool) -> CommandStatistics:
-        """Count one more."""
+        """The statistics with one more command counted."""
         return CommandStatistics(
             count=self.count + 1,
             failed=self.failed + failed,

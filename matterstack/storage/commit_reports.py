@@ -41,7 +41,7 @@ class CommitReport:
     total_s: float = 0.0
 
     def after(self, took_s: float) -> CommitReport:
-        """Count one more."""
+        """The report with one more commit counted."""
         place = bisect_left(BOUNDS_S, took_s)
         counts = tuple(count + (i == place) for i, count in enumerate(self.counts))
         return attrs.evolve(self, counts=counts, total_s=self.total_s + took_s)

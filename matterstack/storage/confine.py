@@ -47,7 +47,7 @@ class ConfinementError(OSError):
 
 @attrs.frozen
 class Confined:
-    """An open folder.
+    """An open folder that nothing leads out of.
 
     Names are relative to it, with ``/`` between their components.  All methods raise `ConfinementError` where
     a name leads out of the folder or to something of the wrong kind, and OSError as the kernel does.  None
@@ -264,7 +264,7 @@ def open_any_file(path: Path) -> int:
 
 
 def _components(name: str) -> list[str]:
-    """Split a name.
+    """Split a relative name into its components.
 
     Raises:
         ConfinementError: it is absolute or holds ``..``, or something that no file name can hold.

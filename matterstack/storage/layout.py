@@ -23,7 +23,7 @@ class Root:
 
     @cached_property
     def workspaces(self) -> Path:
-        """Folder of all workspaces."""
+        """Folder of all workspaces of the root."""
         return self.path / "workspaces"
 
     @cached_property
@@ -33,12 +33,12 @@ class Root:
 
     @cached_property
     def database(self) -> Path:
-        """The store's file."""
+        """Path of the store's database file."""
         return self.private / "state.db"
 
     @cached_property
     def locks(self) -> Path:
-        """Folder of lock files."""
+        """Folder of the root's lock files."""
         return self.private / "locks"
 
     @property
@@ -48,7 +48,7 @@ class Root:
 
     @property
     def monitor_log(self) -> Path:
-        """The same of monitors."""
+        """Path of the log of the root's monitors."""
         return self.private / "monitor.log"
 
     def workspace(self, slug: str) -> Workspace:
@@ -75,7 +75,7 @@ class Root:
             return []
 
     def run_folder(self, slug: str, run_id: RunId) -> RunFolder:
-        """Folder of one run."""
+        """Folder of one run of a workspace."""
         return RunFolder(self.workspaces / slug / "runs" / run_id)
 
 
@@ -98,7 +98,7 @@ class Workspace:
 
 @attrs.frozen
 class RunFolder:
-    """Files of one run."""
+    """Paths of the files of one run."""
 
     path: Path
 
@@ -124,7 +124,7 @@ class RunFolder:
 
     @property
     def planning_log(self) -> Path:
-        """What ``campaign.py`` printed."""
+        """Path of what ``campaign.py`` printed."""
         return self.path / "planning.log"
 
     def operator(self, task_id: TaskId) -> Path:
@@ -149,7 +149,7 @@ class AttemptFolder:
 
     @property
     def script(self) -> Path:
-        """What the backend runs."""
+        """Path of the script that the backend runs."""
         return self.path / "job.sh"
 
     @property
@@ -164,7 +164,7 @@ class AttemptFolder:
 
     @property
     def stdout(self) -> Path:
-        """What the command printed."""
+        """Path of what the command printed."""
         return self.path / "stdout.log"
 
     @property

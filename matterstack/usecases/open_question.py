@@ -42,7 +42,7 @@ class EarlierResult:
     outputs: Sequence[str]
 
     def as_json(self) -> dict[str, Any]:
-        """For programs."""
+        """The result as a JSON object for programs."""
         return {
             "task_id": self.task_id,
             "status": self.status.value,

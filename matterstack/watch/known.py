@@ -117,7 +117,7 @@ class Known:
     # ---- events and documents ----
 
     def apply(self, event: Json) -> None:
-        """Take the next event."""
+        """Take the next event into what is known."""
         if event["seq"] <= self.seq:
             return
         self.seq = event["seq"]
@@ -176,7 +176,7 @@ class Known:
         return self.open.tasks if self.open is not None and self.open.run_id == run_id else None
 
     def task(self, run_id: str | None, task_id: str | None) -> WatchedTask | None:
-        """One of them."""
+        """One task of a run, where it is known."""
         tasks = self.tasks_of(run_id)
         return None if tasks is None or task_id is None else tasks.by_id.get(task_id)
 

@@ -67,7 +67,7 @@ async def watch_in_lines(
 
 
 def summary_line(run: Json, known: Known) -> str:
-    """How a run stands."""
+    """One line on how a run stands."""
     counts = counts_of(run["tasks"])
     done, total = done_and_total(counts)
     words = f"{run['workspace']} is {run['status']}, {done:,} of {total:,} tasks have ended"

@@ -24,10 +24,10 @@ MOST_RUNS_AT_ONCE: Final = 200
 
 
 class Shelf(Protocol):
-    """Where documents are: `matterstack.client.Site`."""
+    """Where documents of a monitor are read from: `matterstack.client.Site`."""
 
     async def document(self, path: str) -> Any:  # noqa: ANN401  JSON
-        """One of them."""
+        """Read one document of the monitor."""
 
 
 async def known_at_first(shelf: Shelf, run_id: str | None) -> Known:
@@ -69,7 +69,7 @@ class Documents:
         self._asked.set()
 
     async def read(self) -> None:
-        """Read until cancelled.
+        """Read what is looked at until cancelled.
 
         Raises:
             MonitorError: the monitor does not let this client in any more.

@@ -65,7 +65,7 @@ class _Watching:
         self._documents = Documents(self._link.site, self._known, lambda: self._view, self._news_came)
 
     async def watch(self) -> None:
-        """Until the user quits."""
+        """Show and steer until the user quits."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._obey_signals, nursery.cancel_scope)
             nursery.start_soon(self._take_keys, nursery)

@@ -85,7 +85,7 @@ def _state(data: Mapping[str, Any]) -> str:
 
 
 def _ordinal(n: int) -> str:
-    """Which one.
+    """Which one it is, in words.
 
     >>> _ordinal(2), _ordinal(11), _ordinal(23)
     ('2nd', '11th', '23rd')

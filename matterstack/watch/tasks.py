@@ -89,7 +89,7 @@ class WatchedTask:
 
     @property
     def last(self) -> WatchedAttempt | None:
-        """Its newest attempt."""
+        """The newest attempt of the task."""
         return self.attempts[-1] if self.attempts else None
 
 

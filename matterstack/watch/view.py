@@ -15,7 +15,7 @@ from matterstack.watch.tasks import ATTENTION
 
 
 class Screen(StrEnum):
-    """What fills the terminal."""
+    """What fills the terminal at this moment."""
 
     RUNS = "runs"
     RUN = "run"
@@ -26,7 +26,7 @@ class Screen(StrEnum):
 
 @attrs.frozen
 class Quit:
-    """Leave."""
+    """The wish to leave the terminal view."""
 
 
 @attrs.frozen
@@ -54,7 +54,7 @@ _STEPS: Final = {"up": -1, "k": -1, "down": 1, "j": 1}
 
 @attrs.frozen(kw_only=True)
 class View:
-    """What is looked at.
+    """What is looked at, and how.
 
     Attributes:
         run_id: the run that is selected or open; None: the first one.

@@ -55,7 +55,7 @@ class Cluster:
         return this_user() if self.connection is None else None
 
     async def run(self, *argv: str) -> programs.Finished:
-        """Run a command there."""
+        """Run a command of Slurm on that cluster."""
         if self.connection is None:
             return await programs.run(argv, timeout_s=COMMAND_S)
         reply = await self.connection.bash(shell.RUN, *argv, timeout_s=COMMAND_S, what=argv[0])

@@ -57,7 +57,7 @@ class _Greeting:
 
 @attrs.define
 class SshSite:
-    """See `matterstack.backends.slurm.site.Site`.
+    """A cluster that is reached through ssh; see `matterstack.backends.slurm.site.Site`.
 
     Attributes:
         name: of the backend: the submit lock is the backend's.
@@ -105,7 +105,7 @@ class SshSite:
 
     @property
     def base(self) -> str:
-        """The root's folder there."""
+        """Path of the root's own folder on the cluster."""
         return base_there(self.workdir, self.root_id)
 
     def folder(self, folder: Path) -> Path:
@@ -113,7 +113,7 @@ class SshSite:
         return Path(self.base, folder.relative_to(self.root))
 
     async def serve(self) -> None:
-        """Copy in the background."""
+        """Copy outputs and logs in the background until cancelled."""
         await self._fetcher.serve()
 
     def watch(self, folders: Sequence[Path]) -> None:
@@ -133,7 +133,7 @@ class SshSite:
             return _finished(argv[0], self._connection.host, reply)
 
     async def account(self) -> Account:
-        """Who we are there."""
+        """The account in whose name jobs are submitted on the cluster."""
         return (await self._greeted()).account
 
     async def submit(self, order: SubmissionOrder, *, timeout_s: float) -> programs.Finished:
@@ -219,7 +219,7 @@ class SshSite:
         return self._connection.host
 
     async def bring(self, folders: Sequence[Path]) -> None:
-        """Copy what was staged."""
+        """Copy to the cluster what was staged in these folders."""
         await self._push_names(await self._blocking(self._staged, folders))
 
     async def push(self, orders: Sequence[SubmissionOrder]) -> None:

@@ -108,7 +108,7 @@ class Troubles:
         return RefusedThereError(f"{self.host}: {_one_line(said)}")
 
     def of_silence(self, what: str, timeout_s: float) -> BackendError:
-        """No answer in time."""
+        """The error of a command that gave no answer in time."""
         return BackendError(f"{what} on {self.host} gave no answer within {timeout_s:g} s")
 
 

@@ -67,13 +67,13 @@ class StringField(_Asked):
 
 
 class BooleanField(_Asked):
-    """``true`` or ``false``."""
+    """A field whose value is ``true`` or ``false``."""
 
     type: Literal["boolean"]
 
 
 class ChoiceField(_Asked):
-    """One of several texts."""
+    """A field whose value is one of several texts."""
 
     type: Literal["choice"]
     choices: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(min_length=1, max_length=1000)

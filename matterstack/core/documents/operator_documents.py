@@ -183,7 +183,7 @@ class ExperimentFailure(Reply):
 
 
 class GateDecision(Reply):
-    """``response.json`` of a gate.
+    """``response.json`` of a gate: the decision and its comment.
 
     Attributes:
         decision: ``"send_back"`` asks those tasks again that the gate depends on.

@@ -35,7 +35,7 @@ class DocumentError(ValueError):
 
 
 def parse_document(text: bytes, *, most_bytes: int = MOST_BYTES) -> Any:  # noqa: ANN401  any JSON
-    """Parse a whole document.
+    """Parse a whole JSON document, strictly.
 
     Raises:
         DocumentError: it cannot be used.

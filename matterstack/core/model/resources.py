@@ -49,7 +49,7 @@ def _one_per_node(instance: Resources, _attribute: object, value: int | None) ->
 
 @attrs.frozen(kw_only=True)
 class Resources:
-    """Resources of one job.
+    """Resources of one job: what a task asks of its backend.
 
     ``None`` leaves a value to the backend's config, and then to the site's default.
 

@@ -35,7 +35,7 @@ def at_least(least: int, *, optional: bool = False) -> _Validator:
 
 
 def is_text(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    """Accept a str."""
+    """Accept a value that is a str."""
     if not _is_plain(value):
         raise TypeError(f"{attribute.name} must be text, not {value!r}")
 
@@ -47,7 +47,7 @@ def optional_text(instance: object, attribute: attrs.Attribute[Any], value: obje
 
 
 def is_flag(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    """Accept True or False."""
+    """Accept a value that is True or False."""
     if not isinstance(value, bool):
         raise TypeError(f"{attribute.name} must be True or False, not {value!r}")
 

@@ -128,7 +128,7 @@ class Workflow:
 
 @attrs.frozen
 class Result:
-    """How a task ended.
+    """How a task ended, and what it left.
 
     Attributes:
         status: ``"SUCCEEDED"``, ``"FAILED"``, ``"SKIPPED"`` or ``"CANCELLED"``.
@@ -146,7 +146,7 @@ class Result:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the task SUCCEEDED."""
+        """Whether the task ended as SUCCEEDED."""
         return self.status is TaskStatus.SUCCEEDED
 
     def output(self, name: str) -> Path:

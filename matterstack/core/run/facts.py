@@ -47,7 +47,7 @@ class RunPaused:
 
 @attrs.frozen(kw_only=True)
 class RunResumed:
-    """Work goes on."""
+    """The run goes on after a pause."""
 
     by: str
 

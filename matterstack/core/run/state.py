@@ -168,7 +168,7 @@ class RunState:
         return int(self.config["backends"][backend]["max_jobs"])
 
     def backend_config(self, backend: BackendName) -> Mapping[str, Any]:
-        """What defines the backend."""
+        """The part of the run's config that defines the backend."""
         if backend == ASKED:
             return {"type": ASKED, "max_jobs": NO_CAP, "backends": self.config["backends"]}
         config: Mapping[str, Any] = self.config["backends"][backend]

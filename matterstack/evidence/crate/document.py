@@ -39,7 +39,7 @@ _PROFILES: Final = {
 
 
 def crate_bytes(view: View, payload: Mapping[str, PayloadFile]) -> bytes:
-    """Describe a bundle.
+    """Describe a bundle as an RO-Crate.
 
     Args:
         payload: all its files but this one and the manifest, by path.

@@ -53,7 +53,7 @@ def _quoted(text: str, *, safe: str) -> str:
 
 
 def ref(identifier: str) -> Ref:
-    """Point at an entity."""
+    """Point at an entity by its identifier."""
     return {"@id": identifier}
 
 
@@ -93,7 +93,7 @@ class Graph:
         )
 
     def add_person(self, name: str) -> str:
-        """Somebody who did something."""
+        """Add a person who did something; returns the identifier."""
         return self.add(local("person", name), "Person", name=shown(name))
 
     def describe_root(self, conforms_to: list[Ref], **properties: Any) -> None:  # noqa: ANN401  any JSON

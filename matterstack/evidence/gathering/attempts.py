@@ -67,7 +67,7 @@ class Ended:
 
     @property
     def folder_in_bundle(self) -> str:
-        """Where its outputs go."""
+        """The folder of its outputs in the bundle."""
         return f"outputs/{self.attempt.task_id}.{self.attempt.n}"
 
 

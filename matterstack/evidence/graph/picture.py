@@ -38,7 +38,7 @@ _CHARACTERS_PER_INCH: Final = 10.5
 
 
 def graph_svg(view: View, width_in: float) -> bytes:
-    """Draw it."""
+    """Draw the graph of a run's tasks as SVG."""
     tasks = view.history.state.tasks
     if not tasks:
         return svg("graph", width_in, 1.2, _draw_nothing)

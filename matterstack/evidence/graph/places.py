@@ -50,7 +50,7 @@ class PlacedFrame:
 
     @property
     def x(self) -> float:
-        """Its middle."""
+        """Where the middle of the frame is."""
         return (self.left + self.right) / 2
 
 

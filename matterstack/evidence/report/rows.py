@@ -22,7 +22,7 @@ MOST_ERRORS: Final = 20
 
 @attrs.frozen(kw_only=True)
 class AttemptRow:
-    """An attempt in words."""
+    """One attempt as a row in words."""
 
     task_id: str
     n: int

@@ -45,7 +45,7 @@ def attempts_of(group: Group) -> list[AttemptView]:
 
 
 def jobs_of(group: Group) -> list[JobId]:
-    """Ids of its jobs."""
+    """Ids of the jobs of a group of tasks."""
     return [attempt.job_id for attempt in attempts_of(group) if attempt.job_id is not None]
 
 
@@ -55,17 +55,17 @@ def earliest(times: Iterable[UtcTime | None]) -> UtcTime | None:
 
 
 def tasks_of(group: Group) -> str:
-    """Its tasks, named."""
+    """The tasks of a group by name, a few of them."""
     return named([task.task_id for task in group.tasks])
 
 
 def are(number: int) -> str:
-    """``is`` or ``are``."""
+    """The verb after a number: ``is`` or ``are``."""
     return "is" if number == 1 else "are"
 
 
 def wait(group: Group) -> str:
-    """``waits`` or ``wait``."""
+    """The verb of a group: ``waits`` or ``wait``."""
     return "waits" if len(group.tasks) == 1 else "wait"
 
 
@@ -76,5 +76,5 @@ def backend_of(group: Group, situation: Situation) -> BackendView:
 
 
 def health_of(group: Group, situation: Situation) -> Health:
-    """How that does."""
+    """The health of the group's backend."""
     return backend_of(group, situation).health

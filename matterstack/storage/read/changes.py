@@ -100,7 +100,7 @@ class StoreWatcher:
     _changed: trio.Event = attrs.field(factory=trio.Event)
 
     async def serve(self) -> None:
-        """Look until cancelled."""
+        """Watch the store until cancelled, while anybody waits."""
         async for _ in Changes(self._ask_version, self._pace, wanted=self._is_wanted):
             self._changed.set()
             self._changed = trio.Event()

@@ -64,7 +64,7 @@ class RunSummary:
 
 
 def require_run(connection: sqlite3.Connection, run_id: RunId) -> RunSummary:
-    """Summarize one run.
+    """Summarize one run that must be there.
 
     Raises:
         NotFoundError: there is no such run.

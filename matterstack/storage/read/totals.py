@@ -16,7 +16,7 @@ from matterstack.storage.read.transactions import one_moment
 
 @attrs.frozen(kw_only=True)
 class Totals:
-    """Counts at one moment.
+    """Counts over all runs, at one moment.
 
     Attributes:
         live: attempts that have not ended, by backend.

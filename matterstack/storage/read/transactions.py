@@ -1,4 +1,4 @@
-"""Read transactions."""
+"""Read transactions: queries that see one commit."""
 
 from __future__ import annotations
 
