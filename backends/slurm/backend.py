@@ -14,7 +14,7 @@ from matterstack.backends.slurm.config import SlurmBackendConfig
 from matterstack.backends.slurm.following import Following
 from matterstack.backends.slurm.partition_limits import ClusterLimits
 from matterstack.backends.slurm.partitions import read_limits
-from matterstack.backends.slurm.queries import Questions
+from matterstack.backends.slurm.queries import Queries
 from matterstack.backends.slurm.search import Search
 from matterstack.backends.slurm.site import LocalSite, Site, SubmissionOrder
 from matterstack.backends.slurm.site_limits import SubmitLimit, read_submit_limit
@@ -49,15 +49,15 @@ class SlurmBackend:
         lock = SubmitLock(lock_file, wait_s=config.command_timeout_s + 30)
         self._site: Site = site or LocalSite(programs.Counted(run), lock)
         self._submit_limit: SubmitLimit | None = None
-        self._questions = Questions(self._site.run, config.command_timeout_s, self._site.account)
-        self._search = Search(name, self._site, self._questions, blocking)
+        self._queries = Queries(self._site.run, config.command_timeout_s, self._site.account)
+        self._search = Search(name, self._site, self._queries, blocking)
         self._submission = Submission(config, self._site, self._search)
         self._following = Following(
-            name, config.grace_period_s, config.runaway_after_s, self._questions, blocking, self._site
+            name, config.grace_period_s, config.runaway_after_s, self._queries, blocking, self._site
         )
 
     async def serve(self) -> None:
-        """Only a cluster that is far away gives work between questions."""
+        """Only a cluster that is far away gives work between queries."""
         await self._site.serve()
 
     async def wait_change(self) -> None:
@@ -88,7 +88,7 @@ class SlurmBackend:
     async def submit(self, batch: Sequence[PreparedAttempt]) -> SubmitReport:
         """Run sbatch for each attempt, or for all attempts of a batch at once; a few at a time."""
         report = await self._submission.submit(batch)
-        self._questions.note_submitted(len(report.accepted) + len(report.unresolved))
+        self._queries.note_submitted(len(report.accepted) + len(report.unresolved))
         return report
 
     async def find(self, attempts: Sequence[PreparedAttempt]) -> Mapping[Token, JobId]:
@@ -98,7 +98,7 @@ class SlurmBackend:
     async def poll(self, jobs: Sequence[LiveJob]) -> list[Observed]:
         """One squeue for all jobs; for those that have left it, their exit records, then one sacct."""
         if not jobs and self._submit_limit is not None:
-            await self._questions.squeue()  # how many jobs there are beside ours
+            await self._queries.squeue()  # how many jobs there are beside ours
         observed = await self._following.poll(jobs)
         running = {o.token for o in observed if o.state is JobState.RUNNING}
         self._site.watch([job.folder for job in jobs if job.token in running])
@@ -107,27 +107,27 @@ class SlurmBackend:
     async def cancel(self, jobs: Sequence[LiveJob]) -> None:
         """Ask for the end of all these jobs, with one scancel."""
         if ids := self._following.ids_at_work(jobs):
-            await self._questions.scancel(merged(ids))
+            await self._queries.scancel(merged(ids))
         self._following.tell_to_end(jobs)
 
     async def probe(self) -> ClusterLimits:
         """Whether the controller answers, how it is set up, and what its partitions can give."""
-        settings = await self._questions.settings()
+        settings = await self._queries.settings()
         most = settings.get("MaxArraySize", "")
         self.batch_limit = max(1, min(MOST_AT_ONCE, int(most))) if most.isdecimal() else 1
         self._submit_limit = await read_submit_limit(
-            self._questions.ask, settings, (await self._site.account()).name
+            self._queries.ask, settings, (await self._site.account()).name
         )
         if self._submit_limit is not None:
-            await self._questions.squeue()
-        return await read_limits(self._questions.ask, settings, self._config)
+            await self._queries.squeue()
+        return await read_limits(self._queries.ask, settings, self._config)
 
     def health(self) -> Health:
         """What its commands have met; how much room the accounting's limits leave."""
-        limit, live = self._submit_limit, self._questions.live_jobs
+        limit, live = self._submit_limit, self._queries.live_jobs
         return Health(
             statistics=dict(self._site.statistics),
-            accounting_problem=self._questions.accounting_problem,
+            accounting_problem=self._queries.accounting_problem,
             room=None if limit is None or live is None else max(0, limit.most - live),
             limit="" if limit is None else limit.words,
         )

@@ -1,4 +1,9 @@
-"""How a job that has left the queue ended: its own traces and Slurm's word, put together."""
+"""How a job that has left the queue ended: its own traces and Slurm's word, put together.
+
+Measured with Slurm 22.05: TIMEOUT comes up to 60 s late, and keeps the exit code of a script that traps
+SIGTERM; without cgroups a job that is killed for memory shows as FAILED 0:9; an unwritable log as FAILED
+0:53; a requeued job keeps its id and has two records.
+"""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from matterstack.backends.slurm.endings import (
 )
 from matterstack.backends.slurm.output import AccountedJob, QueuedJob, is_job_id
 from matterstack.backends.slurm.owners import is_named_for, is_of_another_attempt
-from matterstack.backends.slurm.queries import Questions
+from matterstack.backends.slurm.queries import Queries
 from matterstack.backends.slurm.site import Site
 from matterstack.backends.slurm.states import job_state, state_word
 from matterstack.core.errors import BackendError
@@ -89,7 +89,7 @@ class Following:
     name: BackendName
     grace_period_s: float
     runaway_after_s: float
-    _questions: Questions
+    _queries: Queries
     _blocking: RunBlocking
     _site: Site
     _doubts: dict[Token, _Doubt] = attrs.field(factory=dict)
@@ -119,7 +119,7 @@ class Following:
         """One squeue for all jobs; for those that have left it, their exit records, then one sacct."""
         if not jobs:
             return []
-        queued = await self._questions.squeue()
+        queued = await self._queries.squeue()
         self._given_away.difference_update(job.token for job in jobs)
         rests = [line for line in queued.values() if _is_rest(line.job_id, line.state)]
         seen: list[Observed] = []
@@ -212,11 +212,11 @@ class Following:
         An outage of the accounting alone must not keep the other jobs from being followed.
         """
         try:
-            if not cases or not await self._questions.accounting_is_there():
+            if not cases or not await self._queries.accounting_is_there():
                 return
             workers = [case.traces.worker for case in cases]
             arrays = dict.fromkeys(element_of(job_id)[0] for job_id in workers if is_job_id(job_id))
-            records = await self._questions.sacct(f"--jobs={','.join(arrays)}") if arrays else ()
+            records = await self._queries.sacct(f"--jobs={','.join(arrays)}") if arrays else ()
         except BackendError as error:
             if not self._accounting_is_out:
                 logger.warning("%s: the accounting does not answer: %s", self.name, error)

@@ -41,7 +41,7 @@ _LIFTED_BY_FLAG: Final[Mapping[str, str]] = {
 
 
 class Ask(Protocol):
-    """Runs a command of Slurm; see `matterstack.backends.slurm.queries.Questions.ask`."""
+    """Runs a command of Slurm; see `matterstack.backends.slurm.queries.Queries.ask`."""
 
     async def __call__(self, argv: Sequence[str]) -> str:
         """What it printed; raises BackendError."""

@@ -1,4 +1,11 @@
-"""The questions that one Slurm cluster is asked, and their answers as values."""
+"""What one Slurm cluster is asked when it is polled, and the answers as values.
+
+Measured with Slurm 22.05: while the controller is down, ``squeue --json`` prints an empty list of jobs
+and exits with 0, which would be the end of every job, so the plain format is read, where it exits with 1.
+It also exits with 1 for ``-j`` with an unknown id alone, so all jobs of the user are asked for, and none
+by its id. squeue of 2,000 jobs takes 21 ms, sacct 92 ms whatever it finds. sacct goes on answering
+without a controller, with old states.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +33,7 @@ _OF_THE_ACCOUNTING: Final = frozenset({"sacct", "sacctmgr"})
 
 
 @attrs.define
-class Questions:
+class Queries:
     """Asks; every method raises `BackendError` where there is no whole answer.
 
     Never more than one question at a time goes to the controller, and one to the accounting: when one hangs,

