@@ -10,6 +10,7 @@ import trio
 
 from matterstack.actors.runtime import Runtime
 from matterstack.core.ids import RunId
+from matterstack.core.run.allowed import Standing, allowed
 from matterstack.core.run.state import RunState
 from matterstack.core.states import TaskStatus
 from matterstack.storage.files import json_bytes, replace_derived
@@ -31,6 +32,8 @@ def summary(state: RunState) -> dict[str, Any]:
         "tasks": {status.value: state.counts[status] for status in TaskStatus},
         "created_at": state.created_at,
         "updated_at": state.updated_at,
+        "ending": None if state.ending is None else state.ending.value,
+        "allowed": allowed(Standing.of(state)),
     }
 
 

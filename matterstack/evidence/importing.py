@@ -222,4 +222,6 @@ def _summary(history: History) -> RunSummary:
         tuple(stages),
         state.created_at,
         state.updated_at,
+        ending=state.ending,
+        is_imported=True,
     )

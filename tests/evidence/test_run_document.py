@@ -42,6 +42,8 @@ def test_what_is_no_run_json_does_not_fit_its_schema(key: str, value: object) ->
         "tasks": {"READY": 2},
         "created_at": "2026-01-01T00:00:00.000000Z",
         "updated_at": "2026-01-01T00:00:00.000000Z",
+        "ending": None,
+        "allowed": {"pause": True, "resume": "RUNNING: only a PAUSED run can be resumed"},
     }
     assert RunDocument.model_validate_json(json.dumps(good)).tasks == {"READY": 2}
     with pytest.raises(ValidationError):

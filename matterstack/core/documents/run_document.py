@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
@@ -26,6 +26,8 @@ class RunDocument(BaseModel):
         created_at: when it was made.
         tasks: how many there are in each status, over all iterations.
         updated_at: when the last event happened that it takes into account.
+        ending: what it is about to be, while its last jobs are being ended.
+        allowed: for each command true, or why it would be refused or change nothing: "the run is" REASON.
     """
 
     model_config = STRICT
@@ -37,3 +39,5 @@ class RunDocument(BaseModel):
     tasks: dict[TaskStatus, Count]
     created_at: Utc
     updated_at: Utc
+    ending: Literal[RunStatus.FAILED, RunStatus.CANCELLED] | None
+    allowed: dict[Literal["pause", "resume", "cancel", "retry", "rerun", "respond"], Literal[True] | str]

@@ -9,23 +9,12 @@ from matterstack.core.errors import IllegalTransitionError, NotFoundError, Refus
 from matterstack.core.ids import TaskId
 from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
+from matterstack.core.run.allowed import RETRIABLE_TASKS, Standing, require_allowed
 from matterstack.core.run.retry_rules import failed_dependency
 from matterstack.core.run.state import RunState
-from matterstack.core.states import ENDED_TASKS, RUN_TRANSITIONS, RunStatus, TaskStatus
+from matterstack.core.states import ENDED_TASKS, RunStatus, TaskStatus
 
 _SKIPPED = frozenset({TaskStatus.SKIPPED})
-_WHY_NOT_PAUSED = {
-    RunStatus.PENDING: "it has not begun, and submits nothing before an engine serves it",
-    RunStatus.PAUSED: "it is paused already; to go on: matterstack run resume {run_id}",
-}
-
-
-def _require(state: RunState, status: RunStatus, hint: str = "") -> None:
-    what = f"run {state.run_id}"
-    if state.ending is not None:
-        raise IllegalTransitionError(f"{what} is {state.status_reason}; it", state.status, status, hint=hint)
-    if status not in RUN_TRANSITIONS[state.status]:
-        raise IllegalTransitionError(what, state.status, status, hint=hint)
 
 
 def decide_start(state: RunState, _message: m.Start) -> list[f.Fact]:
@@ -35,33 +24,21 @@ def decide_start(state: RunState, _message: m.Start) -> list[f.Fact]:
 
 def decide_pause(state: RunState, message: m.Pause) -> list[f.Fact]:
     """Only a RUNNING run can be paused."""
-    hint = _WHY_NOT_PAUSED.get(state.status, "only a RUNNING run can be paused")
-    _require(state, RunStatus.PAUSED, hint=hint.format(run_id=state.run_id))
+    require_allowed(Standing.of(state), "pause")
     return [f.RunPaused(by=message.by, reason=message.reason)]
 
 
 def decide_resume(state: RunState, message: m.Resume) -> list[f.Fact]:
     """Only a PAUSED run can be resumed."""
-    hint = "only a PAUSED run can be resumed"
-    _require(state, RunStatus.RUNNING, hint=hint)
-    if state.status is not RunStatus.PAUSED:
-        raise IllegalTransitionError(f"run {state.run_id}", state.status, RunStatus.RUNNING, hint=hint)
+    require_allowed(Standing.of(state), "resume")
     return [f.RunResumed(by=message.by)]
 
 
 def decide_cancel(state: RunState, message: m.Cancel) -> list[f.Fact]:
     """Cancelling a run that is being cancelled already changes nothing."""
+    require_allowed(Standing.of(state), "cancel")
     if state.ending is RunStatus.CANCELLED:
         return []
-    if not state.has_ended and state.ending is RunStatus.FAILED:
-        return [f.RunCancelRequested(by=message.by, reason=message.reason)]
-    if state.has_ended:
-        raise IllegalTransitionError(
-            f"run {state.run_id}",
-            state.status,
-            RunStatus.CANCELLED,
-            hint="it has ended: none of its jobs is left",
-        )
     return [f.RunCancelRequested(by=message.by, reason=message.reason)]
 
 
@@ -77,11 +54,8 @@ def decide_retry(state: RunState, message: m.Retry) -> list[f.Fact]:
 
     The cancelled ones did not fail: they go on with the run, whichever failed tasks are named.
     """
+    require_allowed(Standing.of(state), "retry")
     reopens = state.status is RunStatus.FAILED
-    if not reopens and (state.has_ended or state.ending is not None):
-        raise IllegalTransitionError(
-            f"run {state.run_id}", state.status, RunStatus.RUNNING, hint="only a FAILED run can be retried"
-        )
     chosen = _chosen(state, message)
     if not reopens and not chosen:
         raise RefusedError(f"run {state.run_id} is {state.status} and has no failed task to retry")
@@ -98,7 +72,7 @@ def _chosen(state: RunState, message: m.Retry) -> list[TaskId]:
         task = state.tasks.get(task_id)
         if task is None:
             raise NotFoundError(f"run {state.run_id} has no task {task_id!r}")
-        if task.status not in {TaskStatus.FAILED, TaskStatus.CANCELLED}:
+        if task.status not in RETRIABLE_TASKS:
             raise IllegalTransitionError(
                 f"task {task_id}", task.status, TaskStatus.READY, hint="only failed tasks can be retried"
             )
@@ -110,10 +84,7 @@ def decide_rerun(state: RunState, message: m.Rerun) -> list[f.Fact]:
 
     Their earlier attempts stay as they were.  A COMPLETED or FAILED run is reopened with them.
     """
-    if state.ending is not None:
-        _require(state, RunStatus.RUNNING, hint="nothing can be rerun while the run is being ended")
-    if state.status is RunStatus.CANCELLED:
-        _require(state, RunStatus.RUNNING, hint="nothing reopens a cancelled run")
+    require_allowed(Standing.of(state), "rerun")
     chosen = _ended(state, message.tasks)
     if message.recursive:
         _refuse_active_behind(state, chosen)

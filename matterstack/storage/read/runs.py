@@ -11,15 +11,23 @@ import attrs
 
 from matterstack.core.errors import NotFoundError
 from matterstack.core.ids import BackendName, RunId, UtcTime
-from matterstack.core.states import RunStatus, TaskStatus
+from matterstack.core.operators import ASKED
+from matterstack.core.run.allowed import RETRIABLE_TASKS, Allowed, Standing, allowed
+from matterstack.core.states import ENDED_TASKS, RunStatus, TaskStatus
 from matterstack.storage.read.transactions import one_moment
 
-_SUMMARY: Final = """
+ASKS: Final = (
+    "EXISTS (SELECT 1 FROM attempts a INDEXED BY attempts_live "  # noqa: S608
+    f"WHERE a.backend = '{ASKED}' AND a.ended_at IS NULL AND a.run_id = r.run_id)"
+)
+"""Whether run ``r`` waits for an answer.  Without the hint, SQLite looks through all attempts of the run."""
+_SUMMARY: Final = f"""
     SELECT r.run_id, r.workspace, r.status, r.status_reason, r.iteration, r.stage_names, r.created_at,
            coalesce(
-               (SELECT at FROM events e WHERE e.run_id = r.run_id ORDER BY seq DESC LIMIT 1), r.created_at)
+               (SELECT at FROM events e WHERE e.run_id = r.run_id ORDER BY seq DESC LIMIT 1), r.created_at),
+           r.ending, {ASKS}
     FROM runs r
-"""
+"""  # noqa: S608
 
 
 @attrs.frozen
@@ -34,7 +42,13 @@ class Stage:
 
 @attrs.frozen
 class RunSummary:
-    """One run at a glance."""
+    """One run at a glance.
+
+    Attributes:
+        ending: CANCELLED or FAILED, while it is about to be that and jobs are still to be ended.
+        asks: whether a question waits for an answer.
+        is_imported: it is evidence of a run that another root has.
+    """
 
     run_id: RunId
     workspace: str
@@ -44,6 +58,24 @@ class RunSummary:
     stages: tuple[Stage, ...]
     created_at: UtcTime
     updated_at: UtcTime
+    ending: RunStatus | None = None
+    asks: bool = False
+    is_imported: bool = False
+
+    @property
+    def allowed(self) -> Allowed:
+        """For each command True, or why the run cannot be told it, to be read after "the run is"."""
+        standing = Standing(
+            run_id=self.run_id,
+            status=self.status,
+            status_reason=self.status_reason,
+            ending=self.ending,
+            has_retriable=any(self.count(status) for status in RETRIABLE_TASKS),
+            has_ended_tasks=any(self.count(status) for status in ENDED_TASKS),
+            asks=self.asks,
+            is_imported=self.is_imported,
+        )
+        return allowed(standing)
 
     def count(self, status: TaskStatus) -> int:
         """Number of tasks in a status, over all iterations."""
@@ -60,6 +92,8 @@ class RunSummary:
             "tasks": {status.value: self.count(status) for status in TaskStatus},
             "created_at": self.created_at,
             "updated_at": self.updated_at,
+            "ending": None if self.ending is None else self.ending.value,
+            "allowed": self.allowed,
         }
 
 
@@ -86,7 +120,7 @@ def run_summaries(connection: sqlite3.Connection, run_ids: Sequence[RunId] | Non
 
 
 def _summary(connection: sqlite3.Connection, row: tuple[Any, ...]) -> RunSummary:
-    run_id, workspace, status, reason, iteration, names, created_at, updated_at = row
+    run_id, workspace, status, reason, iteration, names, created_at, updated_at, ending, asks = row
     counts: dict[int, dict[TaskStatus, int]] = {}
     for number, task_status, count in connection.execute(
         "SELECT iteration, status, count(*) FROM tasks WHERE run_id = ? GROUP BY iteration, status", (run_id,)
@@ -103,7 +137,18 @@ def _summary(connection: sqlite3.Connection, row: tuple[Any, ...]) -> RunSummary
         Stage(number, name, counts.get(number, {}), jobs.get(number, 0))
         for number, name in enumerate(json.loads(names), start=1)
     )
-    return RunSummary(run_id, workspace, RunStatus(status), reason, iteration, stages, created_at, updated_at)
+    return RunSummary(
+        run_id,
+        workspace,
+        RunStatus(status),
+        reason,
+        iteration,
+        stages,
+        created_at,
+        updated_at,
+        ending=RunStatus(ending) if ending else None,
+        asks=bool(asks),
+    )
 
 
 def runs_to_serve(connection: sqlite3.Connection) -> list[RunId]:

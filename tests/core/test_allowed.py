@@ -1,0 +1,95 @@
+"""What is published as allowed is what decisions carry out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+
+from matterstack.core.errors import RefusedError
+from matterstack.core.run import messages as m
+from matterstack.core.run.allowed import COMMANDS, Standing, allowed
+from matterstack.core.run.decide import decide
+from matterstack.core.states import TaskStatus
+from tests.support.random_runs import PROGRAMS, Step, steps
+from tests.support.states import ToldRun, task
+
+
+def forms(run: ToldRun, command: str) -> Iterator[m.Message]:
+    """All ways in which a command can be given, as far as one task is named."""
+    tasks = list(run.state.tasks)
+    if command == "retry":
+        yield m.Retry(by="ann")
+        yield from (m.Retry(by="ann", tasks=(task_id,)) for task_id in tasks)
+    elif command == "rerun":
+        yield from (m.Rerun(by="ann", tasks=(task_id,)) for task_id in tasks)
+    else:
+        yield {"pause": m.Pause, "resume": m.Resume, "cancel": m.Cancel}[command](by="ann")
+
+
+def does_something(run: ToldRun, command: str) -> bool:
+    for message in forms(run, command):
+        try:
+            if decide(run.state, message):
+                return True
+        except RefusedError:
+            continue
+    return False
+
+
+def assert_true_to_the_decisions(run: ToldRun) -> None:
+    told = allowed(Standing.of(run.state))
+    assert tuple(told) == COMMANDS
+    for command in COMMANDS[:-1]:
+        assert (told[command] is True) is does_something(run, command), command
+    assert (told["respond"] is True) is any(one.backend == "operators" for one in run.state.live.values())
+    assert all(reason is True or reason for reason in told.values())
+
+
+@settings(max_examples=60, deadline=None)
+@given(PROGRAMS)
+def test_a_command_is_allowed_in_any_state_exactly_where_it_would_change_something(
+    program: list[Step],
+) -> None:
+    run = ToldRun.new()
+    assert_true_to_the_decisions(run)
+    for _ in steps(run, program):
+        assert_true_to_the_decisions(run)
+
+
+def test_reasons_are_read_after_the_run_is() -> None:
+    run = ToldRun.running(task("a"))
+    run.activate("a")
+    told = allowed(Standing.of(run.state))
+    assert told == {
+        "pause": True,
+        "resume": "RUNNING: only a PAUSED run can be resumed",
+        "cancel": True,
+        "retry": "RUNNING, and none of its tasks has failed",
+        "rerun": "RUNNING, and none of its tasks has ended",
+        "respond": "RUNNING, and asks nothing",
+    }
+    run.tell(m.Cancel(by="ann", reason="wrong cell"))
+    told = allowed(Standing.of(run.state))
+    reason = "being cancelled by ann: wrong cell"
+    assert [told[command] for command in COMMANDS[:-1]] == [reason] * 5
+
+
+def test_a_run_that_is_failing_can_still_be_cancelled() -> None:
+    run = ToldRun.running(task("a"))
+    run.activate("a")
+    run.tell(m.Fail(reason="its actor crashed"))
+    told = allowed(Standing.of(run.state))
+    assert told["cancel"] is True
+    assert told["retry"] == "ending its jobs, because: its actor crashed"
+
+
+def test_a_task_that_may_fail_can_be_retried_by_its_name() -> None:
+    run = ToldRun.running(task("a", allow_failure=True), task("b"))
+    run.fail("a")
+    assert run.state.tasks[task("a").id].status is TaskStatus.FAILED
+    assert allowed(Standing.of(run.state))["retry"] is True
+    with pytest.raises(RefusedError, match="no failed task to retry"):
+        run.tell(m.Retry(by="ann"))
+    assert run.tell(m.Retry(by="ann", tasks=(task("a").id,)))
