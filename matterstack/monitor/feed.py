@@ -67,18 +67,26 @@ class Feed:
 
     async def _tell_news(self) -> None:
         while math.isfinite(self._seq):
-            batch = await self._reader.read(read_batch, int(self._seq), None, PAGE)
+            with_rows = any(listener.with_rows for listener in self._listeners)
+            batch = await self._reader.read(read_batch, int(self._seq), None, PAGE, with_rows=with_rows)
             if batch:
                 self._seq = batch.last
-                for listener in self._listeners:
-                    listener.tell(batch)
+                for listener in [*self._listeners]:
+                    if listener.with_rows and not with_rows:
+                        # It has joined while this was read, and has to read for itself once more.
+                        self._listeners.discard(listener)
+                        listener.part()
+                    else:
+                        listener.tell(batch)
             if len(batch) < PAGE and batch.size < batches.MOST_BYTES:
                 return
 
     @asynccontextmanager
-    async def listen(self, after: int, run: RunId | None = None) -> AsyncIterator[Listener]:
+    async def listen(
+        self, after: int, run: RunId | None = None, *, with_rows: bool = False
+    ) -> AsyncIterator[Listener]:
         """Hear every event after a sequence number: first those of the past, then the new ones, in order."""
-        listener = Listener(self, self._reader, after, run)
+        listener = Listener(self, self._reader, after, run, with_rows)
         try:
             yield listener
         finally:
@@ -118,12 +126,14 @@ class Listener:
     Attributes:
         seq: up to where it was given its events.
         run: whose events it wants; None: those of all.
+        with_rows: whether it wants the rows that the events changed, too.
     """
 
     _feed: Feed
     _reader: Reader
     seq: int
     run: RunId | None
+    with_rows: bool = False
     _has_joined: bool = False
     _told: int = 0
     _count: int = 0
@@ -142,10 +152,18 @@ class Listener:
         if taken:
             self._waiting.append(taken)
             self._count += len(taken)
-            self._size += taken.size
+            self._size += self._size_of(taken)
             self._told = taken.last
         if new:
             self._news.set()
+
+    def part(self) -> None:
+        """It is not told any more, and has to catch up once more by itself."""
+        self._has_joined = False
+        self._news.set()
+
+    def _size_of(self, batch: Batch) -> int:
+        return batch.size_with_rows if self.with_rows else batch.size
 
     async def next_batch(self) -> Batch:
         """The next events, at least one: each of them once, in order.
@@ -153,22 +171,28 @@ class Listener:
         Raises:
             FellBehindError: more than `MOST_BEHIND` events, or `MOST_BEHIND_BYTES`, were waiting.
         """
-        while not self._has_joined:
-            # Of other runs' events this one is given none, so it has to ask how far the store has come.
-            newest = await self._feed.newest() if self.run is not None else self.seq
-            page = await self._reader.read(read_batch, self.seq, self.run, PAGE)
-            if page:
-                self.seq = page.last
-                return page
-            self.seq = max(self.seq, newest)
-            self._has_joined = self._feed.join(self)
         while not self._waiting:
             if self._is_behind:
                 raise FellBehindError
-            await self._news.wait()
-            self._news = trio.Event()
+            if self._has_joined:
+                await self._news.wait()
+                self._news = trio.Event()
+            elif page := await self._catch_up():
+                return page
         batch = self._waiting.popleft()
         self._count -= len(batch)
-        self._size -= batch.size
+        self._size -= self._size_of(batch)
         self.seq = batch.last
         return batch
+
+    async def _catch_up(self) -> Batch | None:
+        """The next page of the past; None when there is none."""
+        # Of other runs' events this one is given none, so it has to ask how far the store has come.
+        newest = await self._feed.newest() if self.run is not None else self.seq
+        page = await self._reader.read(read_batch, self.seq, self.run, PAGE, with_rows=self.with_rows)
+        if page:
+            self.seq = page.last
+            return page
+        self.seq = max(self.seq, newest)
+        self._has_joined = self._feed.join(self)
+        return None

@@ -172,7 +172,7 @@ class Monitor:
 
     async def _stream_events(self, request: Request, stream: trio.abc.Stream) -> None:
         try:
-            after, run = _wanted(request)
+            after, run, with_rows = _wanted(request)
         except MatterStackError as error:
             await send_response(stream, _told(error))
             return
@@ -182,7 +182,8 @@ class Monitor:
                 handshake = await wrap_server_stream(nursery, wire, max_message_size=MOST_MESSAGE_BYTES)
                 websocket = await handshake.accept()
             if not upgrading.cancelled_caught:
-                await Session(websocket, wire, self.feed, self._carry_out, after, run).serve()
+                session = Session(websocket, wire, self.feed, self._carry_out, after, run, with_rows)
+                await session.serve()
             nursery.cancel_scope.cancel()
 
     async def _carry_out(self, command: SentCommand) -> None:
@@ -203,12 +204,15 @@ def _told(error: MatterStackError) -> Response:
     return error_response(status, error.code, str(error), error.hint)
 
 
-def _wanted(request: Request) -> tuple[int | None, RunId | None]:
-    """After which event, and of which run."""
-    after, run = request.query.get("after"), request.query.get("run")
+def _wanted(request: Request) -> tuple[int | None, RunId | None, bool]:
+    """After which event, of which run, and whether with the rows that events change."""
+    after, run, rows = (request.query.get(name) for name in ("after", "run", "rows"))
     if after is not None and not (after.isascii() and after.isdecimal() and len(after) <= 18):
         raise UsageError(f"after: must be the sequence number of an event, not {after[:50]!r}")
-    return (int(after) if after is not None else None), (require_run_id(run) if run is not None else None)
+    if rows not in {None, "0", "1"}:
+        raise UsageError(f"rows: must be 1 or 0, not {str(rows)[:50]!r}")
+    run_id = require_run_id(run) if run is not None else None
+    return (int(after) if after is not None else None), run_id, rows == "1"
 
 
 # ---- serving ----

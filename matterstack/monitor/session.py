@@ -20,6 +20,8 @@ from matterstack.monitor.wire import SEND_TIMEOUT_S, StalledError, Wire
 logger: Final = logging.getLogger(__name__)
 
 PROTOCOL: Final = 1
+PROTOCOL_WITH_ROWS: Final = 2
+"""What is said to a client that has asked for the rows that events change, too."""
 BEHIND: Final = 4008
 """Close code for a client that takes its events too slowly."""
 NO_SUCH_SEQ: Final = 4004
@@ -44,6 +46,7 @@ class Session:
     _carry_out: CarryOut
     _after: int | None
     _run: RunId | None
+    _with_rows: bool = False
     _under_way: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(COMMANDS_AT_ONCE))
 
     async def serve(self) -> None:
@@ -66,16 +69,17 @@ class Session:
     async def _send_events(self) -> None:
         newest = await self._feed.newest()
         after = newest if self._after is None else self._after
-        await self._send({"type": "hello", "protocol": PROTOCOL, "seq": newest})
+        protocol = PROTOCOL_WITH_ROWS if self._with_rows else PROTOCOL
+        await self._send({"type": "hello", "protocol": protocol, "seq": newest})
         if after > newest:
             await self._close(NO_SUCH_SEQ, f"the newest event has seq {newest}")
             return
-        async with self._feed.listen(after, self._run) as listener:
+        async with self._feed.listen(after, self._run, with_rows=self._with_rows) as listener:
             last = after
             try:
                 while True:
                     batch = await listener.next_batch()
-                    await self._send_frames(batch.data)
+                    await self._send_frames(batch.data_with_rows if self._with_rows else batch.data)
                     last = batch.last
             except (FellBehindError, StalledError):
                 await self._close(BEHIND, f"too slow; the last event had seq {last}")

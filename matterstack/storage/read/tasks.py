@@ -10,6 +10,8 @@ from typing import Any, Final
 from matterstack.core.errors import NotFoundError
 from matterstack.core.ids import RunId, TaskId
 from matterstack.core.operators import ASKED
+from matterstack.core.run.allowed import RETRIABLE_TASKS
+from matterstack.core.states import TaskStatus
 from matterstack.storage.read.transactions import one_moment
 
 Json = dict[str, Any]
@@ -18,6 +20,13 @@ _SHOWN_KEYS: Final = (
     "n", "token", "backend", "job_id", "state", "raw_state", "reason", "exit_code", "host",
     "prepared_at", "submitted_at", "started_at", "ended_at",
 )  # fmt: skip
+SHOWN_ATTEMPT: Final = f"run_id, task_id, {', '.join(_SHOWN_KEYS)}"
+"""Columns of what is shown of an attempt."""
+SHOWN_TASK: Final = (
+    "run_id, task_id, position, iteration, status, reason, json_extract(task, '$.depends_on'), "
+    "json_extract(task, '$.inputs'), json_extract(task, '$.allow_failure'), json_extract(task, '$.operator')"
+)
+"""Columns of what is shown of a task; of its JSON only what is needed, for its params may be large."""
 
 
 def task_list(connection: sqlite3.Connection, run_id: RunId) -> list[dict[str, Any]]:
@@ -105,28 +114,33 @@ def task_count(connection: sqlite3.Connection, run_id: RunId) -> int:
 
 def task_graph(connection: sqlite3.Connection, run_id: RunId, most: int) -> list[Json]:
     """The first tasks of a run, with what each depends on, and its attempts without what is empty in them."""
-    attempts = _shown_attempts(connection, run_id)
-    # Only what is needed is taken out of a task's JSON: its params may be large.
+    attempts: dict[TaskId, list[Json]] = {}
+    for _, task_id, *columns in connection.execute(
+        f"SELECT {SHOWN_ATTEMPT} FROM attempts WHERE run_id = ? ORDER BY task_id, n",  # noqa: S608
+        (run_id,),
+    ):
+        attempts.setdefault(task_id, []).append(shown_attempt(columns))
     rows = connection.execute(
-        "SELECT task_id, iteration, status, reason, json_extract(task, '$.depends_on'), "
-        "json_extract(task, '$.inputs'), json_extract(task, '$.allow_failure'), "
-        "json_extract(task, '$.operator') "
-        "FROM tasks WHERE run_id = ? ORDER BY position LIMIT ?",
+        f"SELECT {SHOWN_TASK} FROM tasks WHERE run_id = ? ORDER BY position LIMIT ?",  # noqa: S608
         (run_id, most),
     )
-    return [
-        {
-            "task_id": task_id,
-            "iteration": iteration,
-            "status": status,
-            "reason": reason,
-            "depends_on": _dependencies(json.loads(depends_on or "[]"), json.loads(inputs or "{}")),
-            "may_fail": bool(allow_failure) and operator != "gate",
-            "operator": operator,
-            "attempts": attempts.get(task_id, []),
-        }
-        for task_id, iteration, status, reason, depends_on, inputs, allow_failure, operator in rows
-    ]
+    return [{**shown_task(row), "attempts": attempts.get(row[1], [])} for row in rows]
+
+
+def shown_task(row: Sequence[Any]) -> Json:
+    """What is shown of a task, from the columns of `SHOWN_TASK`."""
+    _, task_id, position, iteration, status, reason, depends_on, inputs, allow_failure, operator = row
+    return {
+        "task_id": task_id,
+        "position": position,
+        "iteration": iteration,
+        "status": status,
+        "reason": reason,
+        "depends_on": _dependencies(json.loads(depends_on or "[]"), json.loads(inputs or "{}")),
+        "may_fail": bool(allow_failure) and operator != "gate",
+        "operator": operator,
+        "retriable": TaskStatus(status) in RETRIABLE_TASKS,
+    }
 
 
 def _dependencies(depends_on: Sequence[str], inputs: Mapping[str, str]) -> list[str]:
@@ -134,15 +148,10 @@ def _dependencies(depends_on: Sequence[str], inputs: Mapping[str, str]) -> list[
     return list(dict.fromkeys((*depends_on, *sources)))
 
 
-def _shown_attempts(connection: sqlite3.Connection, run_id: RunId) -> dict[TaskId, list[Json]]:
-    found: dict[TaskId, list[Json]] = {}
-    for task_id, *values in connection.execute(
-        f"SELECT task_id, {', '.join(_SHOWN_KEYS)} FROM attempts WHERE run_id = ? ORDER BY task_id, n",  # noqa: S608
-        (run_id,),
-    ):
-        pairs = zip(_SHOWN_KEYS, values, strict=True)
-        found.setdefault(task_id, []).append({k: v for k, v in pairs if v is not None and v != ""})
-    return found
+def shown_attempt(columns: Sequence[Any]) -> Json:
+    """What is shown of an attempt, from the columns of `SHOWN_ATTEMPT` after its run and task."""
+    pairs = zip(_SHOWN_KEYS, columns, strict=True)
+    return {name: value for name, value in pairs if value is not None and value != ""}
 
 
 def asking_tasks(connection: sqlite3.Connection, run_id: RunId) -> list[TaskId]:
