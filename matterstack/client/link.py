@@ -23,11 +23,19 @@ SIGN_OF_LIFE_S: Final = 20.0
 FIRST_WAIT_S: Final = 0.2
 LONGEST_WAIT_S: Final = 15.0
 MOST_BUFFERED: Final = 256
+MOST_CHANGES_BUFFERED: Final = 4
+"""Each of them may hold a page of events, and all rows that these changed."""
+WITH_ROWS: Final = 2
+"""The protocol of monitors that send rows."""
 NO_SUCH_SEQ: Final = 4004
 ORDER_ID: Final = 1
 
 Event = dict[str, Any]
-"""An event as JSON: seq, at (UTC), run, type, data."""
+"""An event as JSON: seq, at (UTC), run, type, data.
+
+Of a link with rows, a change instead: the ``events`` that came together, the last of which has number
+``seq``, and the ``rows`` that they changed, for each run: seq, run, row, tasks, attempts.
+"""
 
 
 @attrs.frozen(kw_only=True)
@@ -127,12 +135,19 @@ async def require_signs_of_life(site: Site, socket: WebSocketConnection) -> None
 
 
 @asynccontextmanager
-async def open_link(site: Site, *, after: int | None, run: str | None = None) -> AsyncIterator[Link]:
-    """Open the connection to a monitor; see `matterstack.connect`."""
+async def open_link(
+    site: Site, *, after: int | None, run: str | None = None, with_rows: bool = False
+) -> AsyncIterator[Link]:
+    """See `matterstack.connect`.
+
+    Args:
+        with_rows: give changes in place of events.
+    """
     calls = TrioCalls("client")
-    link = Link(site, calls, *trio.open_memory_channel[Event](MOST_BUFFERED))
+    most = MOST_CHANGES_BUFFERED if with_rows else MOST_BUFFERED
+    link = Link(site, calls, *trio.open_memory_channel[Event](most))
     async with open_plain_nursery() as nursery, link.events:
-        nursery.start_soon(_Listening(link, after, run).serve)
+        nursery.start_soon(_Listening(link, after, run, with_rows).serve)
         try:
             yield link
         finally:
@@ -147,6 +162,7 @@ class _Listening:
     _link: Link
     _after: int | None
     _run: str | None
+    _with_rows: bool = False
     _failures: int = 0
 
     async def serve(self) -> None:
@@ -166,20 +182,38 @@ class _Listening:
 
     async def _listen(self) -> None:
         site = self._link.site
-        wanted = {"after": self._after, "run": self._run}
+        wanted = {"after": self._after, "run": self._run, "rows": 1 if self._with_rows else None}
         query = urlencode({name: value for name, value in wanted.items() if value is not None})
         async with site.connected(query) as socket, open_plain_nursery() as nursery:
             nursery.start_soon(require_signs_of_life, site, socket)
             hello = site.parsed(await socket.get_message())
             if self._after is None:
                 self._after = self._seq_of(hello)
+            if self._with_rows and hello.get("protocol", 1) < WITH_ROWS:
+                hint = "start it anew with the version that is installed here"
+                raise MonitorError(f"{site.name} is too old a monitor", hint=hint, is_final=True)
             self._link.turn(Connection(is_live=True))
             while True:
-                event = site.parsed(await socket.get_message())
-                seq = self._seq_of(event)
+                told = await (self._next_change(socket) if self._with_rows else self._next(socket))
                 self._failures = 0
-                await self._link.send.send(event)
-                self._after = seq
+                await self._link.send.send(told)
+                self._after = told["seq"]
+
+    async def _next(self, socket: WebSocketConnection) -> Event:
+        told: Event = self._link.site.parsed(await socket.get_message())
+        self._seq_of(told)
+        return told
+
+    async def _next_change(self, socket: WebSocketConnection) -> Event:
+        """Events up to the frame that says that all they changed was told.
+
+        Where the connection is lost before that, they come once more.
+        """
+        events: list[Event] = []
+        rows: list[Event] = []
+        while (told := await self._next(socket)).get("type") != "as_of":
+            (rows if told.get("type") == "rows" else events).append(told)
+        return {"seq": told["seq"], "events": events, "rows": rows}
 
     def _seq_of(self, document: object) -> int:
         seq = document.get("seq") if isinstance(document, dict) else None

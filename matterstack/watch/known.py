@@ -1,4 +1,4 @@
-"""What is known of a root's runs at this moment: documents of the monitor, and the events since."""
+"""What is known of a root's runs at this moment: documents of the monitor, and what has changed since."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import quote
 import attrs
 
 from matterstack.core.states import ENDED_RUNS, RunStatus, TaskStatus
-from matterstack.watch.tasks import WatchedTask, WatchedTasks, status_after
+from matterstack.watch.tasks import WatchedTask, WatchedTasks
 
 Json = dict[str, Any]
 
@@ -67,8 +67,8 @@ class OpenRun:
     def take(self, view: Json, past: Sequence[Json]) -> None:
         """Its document has come, and its last events; those that came in between are not lost."""
         tasks = WatchedTasks.of(view)
-        for event in self._early:
-            tasks.apply(event)
+        for rows in self._early:
+            tasks.set_rows(rows)
         self._early.clear()
         self.tasks, self.left_out = tasks, view["left_out"]
         newer = self.events.copy()
@@ -76,18 +76,17 @@ class OpenRun:
         self.events.clear()
         self.events.extend([*past, *(event for event in newer if event["seq"] > last)])
 
-    def apply(self, event: Json) -> None:
-        """Take the next event of this run."""
+    def set_rows(self, rows: Json) -> None:
+        """Take what has changed of this run."""
         if self.tasks is None:
-            self._early.append(event)
+            self._early.append(rows)
         else:
-            self.tasks.apply(event)
-        self.events.append(event)
+            self.tasks.set_rows(rows)
 
 
 @attrs.define(eq=False)
 class Known:
-    """All of it.  Changed by documents and events alone.
+    """All of it.  Changed by what the monitor says alone.
 
     Attributes:
         seq: up to which event.
@@ -108,37 +107,41 @@ class Known:
     documents: dict[str, Json] = attrs.field(factory=dict)
     awaited: set[str] = attrs.field(factory=set)
     stale: set[str] = attrs.field(factory=set)
+    _as_of: dict[str, int] = attrs.field(factory=dict)
 
     @classmethod
     def of(cls, view: Json) -> Known:
         """As the monitor's list of runs has them: ``{"seq", "jobs", "runs"}``."""
         return cls(view["seq"], {run["run_id"]: run for run in view["runs"]}, view["jobs"])
 
-    # ---- events and documents ----
+    # ---- changes and documents ----
 
-    def apply(self, event: Json) -> None:
-        """Take the next event into what is known."""
-        if event["seq"] <= self.seq:
+    def take(self, change: Json) -> None:
+        """Take what has changed: the next ``events``, and the ``rows`` of each run as they are after them."""
+        if change["seq"] <= self.seq:
             return
-        self.seq = event["seq"]
-        run_id = event["run"]
-        self.changed.add(run_id)
-        run = self.runs.get(run_id)
-        if run is not None:
-            run["updated_at"] = event["at"]
-            if (after := status_after(event)) is not None:
-                run["status"], run["status_reason"] = after[0] or run["status"], after[1]
-        if self.open is not None and self.open.run_id == run_id:
-            self.open.apply(event)
-        prefix = run_path(run_id, "")
+        self.seq = change["seq"]
+        opened = self.open
+        for event in change["events"]:
+            self.changed.add(event["run"])
+            if opened is not None and opened.run_id == event["run"]:
+                opened.events.append(event)
+        for rows in change["rows"]:
+            run = self.runs.get(rows["run"])
+            if run is not None and rows["seq"] > self._as_of.get(rows["run"], 0):
+                run.update(rows["row"])
+            if opened is not None and opened.run_id == rows["run"]:
+                opened.set_rows(rows)
+        prefixes = tuple(run_path(run_id, "") for run_id in {event["run"] for event in change["events"]})
         paths = {*self.documents, *self.awaited}
-        self.stale.update(path for path in paths if path.startswith(prefix))
+        self.stale.update(path for path in paths if path.startswith(prefixes))
 
     def take_runs(self, view: Json) -> None:
         """Newer entries of some runs have come."""
         self.jobs = view["jobs"]
         for run in view["runs"]:
             self.runs[run["run_id"]] = run
+            self._as_of[run["run_id"]] = view["seq"]
 
     def follow(self, run_id: str | None) -> None:
         """Look at another run closely, or at none."""
@@ -188,21 +191,13 @@ def is_open(run: Json) -> bool:
 
 def is_ending(run: Json) -> bool:
     """Whether its jobs are being ended, and the run after them."""
-    return is_open(run) and run["status_reason"].startswith(("being cancelled", "ending its jobs"))
+    return run["ending"] is not None
 
 
 def refusal(run: Json, command: str) -> str | None:
     """Why a run cannot be told this; None when it can."""
-    name = f"{run['workspace']} {run['run_id']}"
-    if is_ending(run):
-        return f"{name} is {run['status_reason']}"
-    if command == "pause" and run["status"] != "RUNNING":
-        return f"{name} is {run['status']}: only a RUNNING run can be paused"
-    if command == "resume" and run["status"] != "PAUSED":
-        return f"{name} is {run['status']}: only a PAUSED run can be resumed"
-    if command == "cancel" and not is_open(run):
-        return f"{name} is {run['status']} already"
-    return None
+    allowed: str | bool = run["allowed"][command]
+    return None if allowed is True else f"{run['workspace']} {run['run_id']} is {allowed}"
 
 
 def live_jobs(run: Json) -> int:

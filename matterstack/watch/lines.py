@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import attrs
 import trio
@@ -15,10 +15,7 @@ from matterstack.watch.known import Json, Known, is_open, run_path, why_not
 from matterstack.watch.parts import counts_of, counts_text, done_and_total
 from matterstack.watch.reading import known_at_first
 from matterstack.watch.sentences import sentence
-from matterstack.watch.tasks import status_after
 from matterstack.watch.text import clean
-
-ENDED: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 
 
 async def watch_in_lines(
@@ -52,18 +49,22 @@ async def watch_in_lines(
             say(summary_line(run, known))
     if run_id is not None and not is_open(known.runs[run_id]):
         return str(known.runs[run_id]["status"])
-    async with open_link(site, after=known.seq, run=run_id) as link, trio.open_nursery() as nursery:
+    async with (
+        open_link(site, after=known.seq, run=run_id, with_rows=True) as link,
+        trio.open_nursery() as nursery,
+    ):
         nursery.start_soon(_tell_of_connection, link, complain)
         names = _Names(site)
         last: int | None = None
         while True:
-            event = await link.next_event(last)
-            last = event["seq"]
-            say(json.dumps(event) if as_json else event_line(event, await names.task_of(event)))
-            after = status_after(event)
-            if run_id is not None and after is not None and after[0] in ENDED:
-                nursery.cancel_scope.cancel()
-                return after[0]
+            change = await link.next_event(last)
+            last = change["seq"]
+            for event in change["events"]:
+                say(json.dumps(event) if as_json else event_line(event, await names.task_of(event)))
+            for rows in change["rows"]:
+                if run_id is not None and not is_open(rows["row"]):
+                    nursery.cancel_scope.cancel()
+                    return str(rows["row"]["status"])
 
 
 def summary_line(run: Json, known: Known) -> str:

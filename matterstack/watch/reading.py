@@ -41,7 +41,7 @@ async def known_at_first(shelf: Shelf, run_id: str | None) -> Known:
     if run_id is not None and run_id not in known.runs:
         # It says that there is none, unless it was made in this moment.
         view = await shelf.document(run_path(run_id))
-        known.take_runs({"jobs": known.jobs, "runs": [view["run"]]})
+        known.take_runs({"seq": view["seq"], "jobs": known.jobs, "runs": [view["run"]]})
     return known
 
 
@@ -125,7 +125,7 @@ class Documents:
         if "error" in view:
             self.known.take_document(path, view)
             return math.inf
-        self.known.take_runs({"jobs": self.known.jobs, "runs": [view["run"]]})
+        self.known.take_runs({"seq": view["seq"], "jobs": self.known.jobs, "runs": [view["run"]]})
         opened.take(view, past.get("events", []))
         return -math.inf  # what is wanted may depend on it
 

@@ -45,7 +45,7 @@ async def watch_on_screen(site: Site, run_id: str | None, open_terminal: Callabl
         OSError: the terminal is gone.
     """
     known = await known_at_first(site, run_id)
-    async with open_link(site, after=known.seq) as link:
+    async with open_link(site, after=known.seq, with_rows=True) as link:
         with open_terminal() as terminal:
             await _Watching(link, terminal, known, View() if run_id is None else run_of(run_id)).watch()
 
@@ -69,7 +69,7 @@ class _Watching:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._obey_signals, nursery.cancel_scope)
             nursery.start_soon(self._take_keys, nursery)
-            nursery.start_soon(self._take_events)
+            nursery.start_soon(self._take_changes)
             nursery.start_soon(self._note_connection)
             nursery.start_soon(self._documents.read)
             nursery.start_soon(self._draw)
@@ -79,12 +79,12 @@ class _Watching:
     def _news_came(self) -> None:
         self._news.set()
 
-    async def _take_events(self) -> None:
+    async def _take_changes(self) -> None:
         last: int | None = None
         while True:
-            event = await self._link.next_event(last)
-            last = event["seq"]
-            self._known.apply(event)
+            change = await self._link.next_event(last)
+            last = change["seq"]
+            self._known.take(change)
             self._documents.ask_again()
             self._news_came()
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from matterstack.core.run.allowed import RETRIABLE_TASKS, Standing, allowed
+from matterstack.core.run.state import TaskState
 from matterstack.core.states import JobState
 from matterstack.storage.fact_codec import encode_fact
 from matterstack.watch.drawing import draw
@@ -42,6 +44,8 @@ def entry_of(run: ToldRun) -> Json:
         "tasks": counts,
         "created_at": state.created_at,
         "updated_at": state.updated_at,
+        "ending": None if state.ending is None else state.ending.value,
+        "allowed": allowed(Standing.of(state)),
         "stages": [
             {"iteration": number, "name": name, "jobs": 0, "tasks": counts}
             for number, name in enumerate(state.stage_names, start=1)
@@ -64,18 +68,44 @@ def document_of(run: ToldRun) -> Json:
         "run": entry_of(run),
         "left_out": 0,
         "tasks": [
-            {
-                "task_id": one.task.id,
-                "iteration": one.iteration,
-                "status": one.status.value,
-                "reason": one.reason,
-                "depends_on": list(one.task.dependencies()),
-                "may_fail": one.task.allow_failure and one.task.operator != "gate",
-                "operator": one.task.operator,
-                "attempts": [_attempt(attempt) for attempt in one.attempts],
-            }
-            for one in sorted(run.state.tasks.values(), key=lambda one: one.position)
+            {**_task(one), "attempts": [_attempt(attempt) for attempt in one.attempts]}
+            for one in _in_order(run)
         ],
+    }
+
+
+def change_of(run: ToldRun, seen: int = 0) -> Json:
+    """What has happened since so many events, as a link with rows gives it; of the rows all there are."""
+    entry = entry_of(run)
+    names = ("run_id", "workspace", "status", "status_reason", "iteration", "created_at", "updated_at",
+             "ending", "allowed")  # fmt: skip
+    tasks = _in_order(run)
+    rows = {
+        "type": "rows",
+        "seq": len(run.facts),
+        "run": run.state.run_id,
+        "row": {name: entry[name] for name in names},
+        "tasks": [_task(one) for one in tasks],
+        "attempts": [{"task_id": one.task.id, **_attempt(a)} for one in tasks for a in one.attempts],
+    }
+    return {"seq": len(run.facts), "events": events_of(run)[seen:], "rows": [rows]}
+
+
+def _in_order(run: ToldRun) -> list[TaskState]:
+    return sorted(run.state.tasks.values(), key=lambda one: one.position)
+
+
+def _task(one: TaskState) -> Json:
+    return {
+        "task_id": one.task.id,
+        "position": one.position,
+        "iteration": one.iteration,
+        "status": one.status.value,
+        "reason": one.reason,
+        "depends_on": list(one.task.dependencies()),
+        "may_fail": one.task.allow_failure and one.task.operator != "gate",
+        "operator": one.task.operator,
+        "retriable": one.status in RETRIABLE_TASKS,
     }
 
 

@@ -17,7 +17,7 @@ from matterstack.watch.reading import EXPLAIN_AGE_S, Documents
 from matterstack.watch.view import Screen, View, run_of
 from tests.support.engine import on_virtual_clock
 from tests.support.states import RUN_ID, ToldRun, task
-from tests.watch.scenes import document_of, entry_of, events_of, known_of
+from tests.watch.scenes import change_of, document_of, entry_of, events_of, known_of
 
 EXPLAIN = run_path(RUN_ID, "explain")
 LOG = log_path(RUN_ID, "a", "stdout")
@@ -70,11 +70,10 @@ class Desk:
         self.documents.ask_again()
 
     def happens(self, *messages: m.Message) -> None:
-        """Something new is in the store, and comes as an event."""
+        """Something new is in the store, and comes with the stream."""
         seen = len(self.shelf.run.facts)
         self.shelf.run.tell(*messages)
-        for event in events_of(self.shelf.run)[seen:]:
-            self.known.apply(event)
+        self.known.take(change_of(self.shelf.run, seen))
         self.documents.ask_again()
 
     @asynccontextmanager

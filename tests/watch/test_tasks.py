@@ -1,25 +1,20 @@
-"""What events make of the tasks is what the store makes of them."""
+"""What rows make of the tasks is what the store makes of them."""
 
 from __future__ import annotations
 
-from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 
-from matterstack.core.model.workflow import Workflow
 from matterstack.core.run import messages as m
 from matterstack.core.states import JobState, TaskStatus
-from matterstack.watch.known import OpenRun
-from matterstack.watch.tasks import ATTENTION, WatchedTasks, status_after
+from matterstack.watch.known import Known, is_ending
+from matterstack.watch.tasks import ATTENTION, WatchedTasks
 from matterstack.watch.view import FILTERS
-from tests.support import random_runs
 from tests.support.random_runs import PROGRAMS, Step, steps
 from tests.support.states import ToldRun, task
-from tests.watch.scenes import document_of, events_of
-
-ENDING = {"cancel", "fail", "planning failed", "goal met"}
+from tests.watch.scenes import change_of, document_of, entry_of, events_of, known_of
 
 
 def told(tasks: WatchedTasks) -> dict[str, Any]:
@@ -40,38 +35,21 @@ def assert_same(tasks: WatchedTasks, run: ToldRun) -> None:
     assert {i: one.status for i, one in tasks.by_id.items()} == {
         i: one.status for i, one in run.state.tasks.items()
     }
-    assert {i: one.unmet for i, one in tasks.by_id.items()} == {
-        i: one.unmet for i, one in run.state.tasks.items()
-    }
-    assert tasks.iteration == run.state.iteration
 
 
 @settings(max_examples=40, deadline=None)
 @given(PROGRAMS)
-def test_events_from_any_moment_on_lead_to_what_the_store_has_in_the_end(program: list[Step]) -> None:
+def test_rows_from_any_moment_on_lead_to_what_the_store_has_in_the_end(program: list[Step]) -> None:
     run = ToldRun.new()
-    documents = [document_of(run), *(document_of(run) for _ in steps(run, program))]
-    events = events_of(run)
+    documents, changes = [document_of(run)], []
+    for _ in steps(run, program):
+        documents.append(document_of(run))
+        changes.append(change_of(run))
     for document in documents[:: max(1, len(documents) // 4)]:
         tasks = WatchedTasks.of(document)
-        for event in [*events, *events]:  # what was known, or comes again, changes nothing
-            tasks.apply(event)
-        assert_same(tasks, run)
-        assert tasks.seq == len(events)
-
-
-def test_long_runs_that_do_not_end_early_come_out_the_same() -> None:
-    kinds = [kind for kind in random_runs._KINDS if kind not in ENDING]
-    for seed in range(12):
-        random = Random(seed)  # noqa: S311  no secrets here
-        run = ToldRun.new()
-        program = [Step(random.choice(kinds), random.randrange(2**16)) for _ in range(150)]
-        beginning = document_of(run)
-        for _ in steps(run, program):
-            pass
-        tasks = WatchedTasks.of(beginning)
-        for event in events_of(run):
-            tasks.apply(event)
+        for change in [*changes, *changes[-1:]]:  # what was known, or comes again, changes nothing
+            for rows in change["rows"]:
+                tasks.set_rows(rows)
         assert_same(tasks, run)
 
 
@@ -80,17 +58,19 @@ def test_what_happened_while_the_document_was_on_its_way_is_not_lost() -> None:
     document, seen = document_of(run), len(run.facts)
     run.succeed("a")
     middle = len(run.facts)
-    opened = OpenRun(run.state.run_id)
-    events = events_of(run)
-    for event in events[seen:]:
-        opened.apply(event)
-    opened.take(document, events[:middle])
+    known = Known.of({"seq": seen, "jobs": {}, "runs": [entry_of(run)]})
+    known.follow(run.state.run_id)
+    opened = known.open
+    assert opened is not None
+    known.take(change_of(run, seen))
+    opened.take(document, events_of(run)[:middle])
     run.succeed("b")
-    for event in events_of(run)[middle:]:
-        opened.apply(event)
+    known.take(change_of(run, middle))
+    known.take(change_of(run))  # comes again
     assert opened.tasks is not None
     assert_same(opened.tasks, run)
     assert [event["seq"] for event in opened.events] == list(range(1, len(run.facts) + 1))
+    assert known.runs[run.state.run_id]["updated_at"] == run.state.updated_at
 
 
 def test_what_is_worth_a_look_comes_first_and_filters_leave_nothing_out() -> None:
@@ -114,48 +94,43 @@ def test_what_is_worth_a_look_comes_first_and_filters_leave_nothing_out() -> Non
     }
     assert set(ATTENTION) == set(TaskStatus)
     run.end("now")
-    for event in events_of(run):
-        tasks.apply(event)
+    tasks.set_rows(change_of(run)["rows"][0])
     run.collect("now")
-    for event in events_of(run):
-        tasks.apply(event)
+    tasks.set_rows(change_of(run)["rows"][0])
     assert [one.task_id for one in tasks.sorted(FILTERS[2][1])] == ["later", "ready"], "as they were planned"
     assert tasks.by_id["later"].status is TaskStatus.READY
 
 
-ASKED: list[tuple[list[m.Message], str, str]] = [
-    ([], "RUNNING", ""),
-    ([m.Pause(by="ann", reason="tea")], "PAUSED", "paused by ann: tea"),
-    ([m.Pause(by="ann")], "PAUSED", "paused by ann"),
-    ([m.Pause(by="ann"), m.Resume(by="ben")], "RUNNING", ""),
-    ([m.Cancel(by="ann", reason="wrong cell")], "RUNNING", "being cancelled by ann: wrong cell"),
+def test_what_the_document_left_out_is_not_listed_later() -> None:
+    run = ToldRun.running(task("a"), task("b"))
+    document = {**document_of(run), "left_out": 1}
+    document["tasks"] = document["tasks"][:1]
+    tasks = WatchedTasks.of(document)
+    run.succeed("a", "b")
+    tasks.set_rows(change_of(run)["rows"][0])
+    assert list(tasks.by_id) == ["a"]
+    assert tasks.counts[TaskStatus.SUCCEEDED] == 1
+
+
+ASKED: list[tuple[list[m.Message], str, str, str | None]] = [
+    ([], "RUNNING", "", None),
+    ([m.Pause(by="ann", reason="tea")], "PAUSED", "paused by ann: tea", None),
+    ([m.Pause(by="ann")], "PAUSED", "paused by ann", None),
+    ([m.Pause(by="ann"), m.Resume(by="ben")], "RUNNING", "", None),
+    ([m.Cancel(by="ann", reason="wrong cell")], "RUNNING", "being cancelled by ann: wrong cell", "CANCELLED"),
 ]
 
 
-@pytest.mark.parametrize(("messages", "status", "reason"), ASKED)
-def test_what_events_say_of_the_run_is_what_the_store_says(
-    messages: list[m.Message], status: str, reason: str
+@pytest.mark.parametrize(("messages", "status", "reason", "ending"), ASKED)
+def test_what_rows_say_of_the_run_is_what_the_store_says(
+    messages: list[m.Message], status: str, reason: str, ending: str | None
 ) -> None:
-    run = ToldRun.new()
-    run.tell(m.Start(), m.Planned(iteration=1, workflow=Workflow([task("a")])))
+    run = ToldRun.running(task("a"))
+    known = known_of(run, opened=False)
     run.activate("a")
     run.tell(*messages)
+    known.take(change_of(run))
+    entry = known.runs[run.state.run_id]
     assert (run.state.status.value, run.state.status_reason) == (status, reason)
-    seen = ["PENDING", ""]
-    for event in events_of(run):
-        if (after := status_after(event)) is not None:
-            seen = [after[0] or seen[0], after[1]]
-    assert seen == [status, reason]
-
-
-@settings(max_examples=40, deadline=None)
-@given(PROGRAMS)
-def test_any_run_has_the_status_that_its_events_say(program: list[Step]) -> None:
-    run = ToldRun.new()
-    for _ in steps(run, program):
-        pass
-    seen = ["PENDING", ""]
-    for event in events_of(run):
-        if (after := status_after(event)) is not None:
-            seen = [after[0] or seen[0], after[1]]
-    assert seen == [run.state.status.value, run.state.status_reason]
+    assert (entry["status"], entry["status_reason"], entry["ending"]) == (status, reason, ending)
+    assert is_ending(entry) is (ending is not None)
