@@ -111,6 +111,7 @@ class WatchedTasks:
     version: int = 0
     _live: dict[str, WatchedAttempt] = attrs.field(factory=dict)
     _of_token: dict[str, str] = attrs.field(factory=dict)
+    _early: dict[str, list[WatchedAttempt]] = attrs.field(factory=dict)
     _sorted: dict[frozenset[TaskStatus], tuple[int, list[WatchedTask]]] = attrs.field(factory=dict)
 
     @classmethod
@@ -167,10 +168,15 @@ class WatchedTasks:
     def _add(self, task: WatchedTask) -> None:
         self.by_id[task.task_id] = task
         self.counts[task.status] += 1
+        for attempt in self._early.pop(task.task_id, ()):
+            self._set_attempt(task.task_id, attempt)
 
     def _set_attempt(self, task_id: str, attempt: WatchedAttempt) -> None:
         task = self.by_id.get(task_id)
         if task is None:
+            # Where one catches up, a task that has changed once more comes after its attempt.
+            if self.is_whole:
+                self._early.setdefault(task_id, []).append(attempt)
             return
         task.attempts = [known for known in task.attempts if known.n != attempt.n]
         insort(task.attempts, attempt, key=lambda one: one.n)
