@@ -8,6 +8,7 @@
 #   make check    the checks that take seconds: format, lint, types, layers
 #   make quick    the tests that start nothing (pure, on the virtual clock, or else within their own process),
 #                 but for a dozen files that take long; the tests alone: make check has the rest
+#   make page     the types and the tests of the monitor's page
 #   make lock     pin in requirements/*.txt what pyproject.toml asks for, with hashes
 #                 (make lock UPGRADE=--upgrade: the newest versions of everything)
 #   make docs     build the documentation as a site, build/site
@@ -31,7 +32,7 @@ FOR_TESTS := $(VENV)/installed-for-tests
 VALIDATOR := $(VENV)/validator
 FOR_CRATES := $(VALIDATOR)/installed
 
-.PHONY: help demo test check quick reference test-tools format lint types layers tests soak docs lock clean
+.PHONY: help demo test check quick reference test-tools format lint types layers page tests soak docs lock clean
 # Both commands install into the same environment; `make -j demo test` must not do so at once.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -42,7 +43,7 @@ help:
 demo: $(FOR_DEMO)
 	@$(BIN)/matterstack run start battery_screening
 
-test: test-tools format lint types layers tests
+test: test-tools format lint types layers page tests
 
 check: format lint types layers
 
@@ -67,6 +68,13 @@ types: $(FOR_TESTS)
 layers: $(FOR_TESTS)
 	@echo "== layers"
 	@$(BIN)/lint-imports
+
+# The monitor's page: the types of its scripts, and the tests of those that draw nothing.  Node and TypeScript are
+# those of the system (Debian 12: 18.20 and 4.8): nothing is fetched from a registry of JavaScript packages.
+page:
+	@echo "== page"
+	@tsc --project tests/page
+	@node --test --test-reporter=spec tests/page/*.test.js
 
 # The order of files is that of tests/conftest.py.
 PYTEST := $(BIN)/pytest --dist loadfile --no-loadscope-reorder

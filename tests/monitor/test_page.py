@@ -13,12 +13,12 @@ from playwright.sync_api import Browser, Page, expect
 from matterstack.core.operators import ASKED
 from matterstack.core.run import messages as m
 from matterstack.core.states import JobState
-from matterstack.storage.fact_codec import encode_fact
 from tests.monitor.page_support import NAUGHTY, PATIENCE_S, Site, chromium, crowd, site_on, visit
 from tests.support import random_runs
 from tests.support.campaigns import Diary, write_tasks
 from tests.support.command import CommandLine, command_line_in
 from tests.support.states import ToldRun, task
+from tests.watch.scenes import change_of, document_of
 
 expect.set_options(timeout=PATIENCE_S * 1000)
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
@@ -103,59 +103,63 @@ def test_all_runs_are_there_at_a_glance_and_change_by_themselves(site: Site, bro
         expect(rows).to_have_count(2)
 
 
-def test_what_events_make_of_the_tasks_is_what_the_store_makes_of_them(
-    shared: Site, browser: Browser
-) -> None:
+def test_what_rows_make_of_the_tasks_is_what_the_store_makes_of_them(shared: Site, browser: Browser) -> None:
     random = Random(7)  # noqa: S311  no secrets here
     with visit(browser, shared) as visitor:
-        for number in range(40):
+        for number in range(12):
             run = ToldRun.new()
             # What ends a run early leaves little to see: it comes in every third of them.
             kinds = (
                 random_runs._KINDS if number % 3 == 0 else [k for k in random_runs._KINDS if k not in ENDING]
             )
             program = [random_runs.Step(random.choice(kinds), random.randrange(2**16)) for _ in range(150)]
-            stages = [(len(run.facts), run.statuses()) for _told in random_runs.steps(run, program)]
-            events = []
-            for seq, (at, fact) in enumerate(run.facts, start=1):
-                kind, data = encode_fact(fact)
-                events.append(
-                    {"seq": seq, "run": run.state.run_id, "at": at, "type": kind, "data": json.loads(data)}
-                )
-            seen = visitor.page.evaluate(FOLD, [events, [seq for seq, _statuses in stages]])
-            assert seen["stages"] == [statuses for _seq, statuses in stages]
+            view = document_of(run)
+            rows, stages, known = [], [], rows_of(run)
+            for _told in random_runs.steps(run, program):
+                now = rows_of(run)
+                parts = ("tasks", "attempts")
+                rows.append({**now, **{p: [one for one in now[p] if one not in known[p]] for p in parts}})
+                stages.append(run.statuses())
+                known = now
+            seen = visitor.page.evaluate(SET_ROWS, [view, rows])
+            assert seen["stages"] == stages
             assert seen["tasks"] == {
                 task_id: [one.status.value, one.reason, [_shown(attempt) for attempt in one.attempts]]
                 for task_id, one in run.state.tasks.items()
             }
+            assert seen["order"] == [one["task_id"] for one in document_of(run)["tasks"]]
             assert {s: n for s, n in seen["counts"].items() if n} == {
                 s.value: n for s, n in run.state.counts.items() if n
             }
             assert sorted(seen["live"]) == sorted(run.state.live)
 
 
+def rows_of(run: ToldRun) -> dict[str, Any]:
+    (rows,) = change_of(run)["rows"]
+    return dict(rows)
+
+
 ENDING = {"cancel", "fail", "planning failed", "goal met"}
-FOLD = """async ([events, marks]) => {
-    const { RunFold } = await import("/page/fold.js");
-    const run = { run_id: events[0].run, iteration: 0 };
-    const fold = new RunFold({ seq: 0, run, tasks: [] });
-    const statuses = () => Object.fromEntries(fold.tasks.map((task) => [task.task_id, task.status]));
+SET_ROWS = """async ([view, rows]) => {
+    const { RunTasks } = await import("/page/run-tasks.js");
+    const known = new RunTasks(view);
+    const statuses = () => Object.fromEntries(known.tasks.map((task) => [task.task_id, task.status]));
     const stages = [];
-    let seq = 0;
-    for (const mark of marks) {
-        while (seq < mark) fold.apply(events[seq++]);
+    for (const changed of rows) {
+        known.setRows(changed);
+        known.setRows(changed);  // what comes again changes nothing
         stages.push(statuses());
     }
-    for (const event of events) fold.apply(event);  // what comes again changes nothing
     const shown = (a) => [a.n, a.token, a.job_id ?? null, a.state ?? null, a.reason ?? "",
         a.submitted_at ?? null, a.started_at ?? null, a.ended_at ?? null, a.exit_code ?? null];
     return {
         stages,
         tasks: Object.fromEntries(
-            fold.tasks.map((t) => [t.task_id, [t.status, t.reason, t.attempts.map(shown)]]),
+            known.tasks.map((t) => [t.task_id, [t.status, t.reason, t.attempts.map(shown)]]),
         ),
-        counts: fold.counts,
-        live: [...fold.live.keys()],
+        order: known.tasks.map((task) => task.task_id),
+        counts: known.counts,
+        live: [...known.live.keys()],
     };
 }"""
 

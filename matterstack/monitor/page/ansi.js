@@ -5,33 +5,54 @@ const COLOURS = ["black", "red", "green", "yellow", "blue", "magenta", "cyan", "
 const ESCAPE = /\x1b(?:\[([0-9;:?<=>]*)[ -/]*([@-~])|\][^\x07\x1b]*(?:\x07|\x1b\\|$)|[PX^_][^\x1b]*(?:\x1b\\|$)|[ -/]*[0-~])|\x1b/g;
 const CONTROL = /[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
-/** Start with nothing on. */
+/** @typedef {{colour: string, isBold: boolean}} Style */
+
+/**
+ * Start with nothing on.
+ *
+ * @returns {Style}
+ */
 export const plainStyle = () => ({ colour: "", isBold: false });
 
-/** Split a line into pieces {text, className}; `style` goes on to the next line. */
+/**
+ * Split a line into pieces {text, className}; `style` goes on to the next line.
+ *
+ * @param {string} line
+ * @param {Style} style
+ */
 export function piecesOf(line, style) {
   const shown = lastOverwrite(line);
+  /** @type {{text: string, className: string}[]} */
   const pieces = [];
   let end = 0;
+  /** @param {string} text */
   const add = (text) => {
     const clean = text.replace(CONTROL, "");
     if (clean) pieces.push({ text: clean, className: classOf(style) });
   };
   for (const found of shown.matchAll(ESCAPE)) {
     add(shown.slice(end, found.index));
-    end = found.index + found[0].length;
+    end = (found.index ?? 0) + found[0].length;
     if (found[2] === "m") restyle(style, found[1]);
   }
   add(shown.slice(end));
   return pieces;
 }
 
-/** A progress bar writes over its own line: the last writing is what is seen. */
+/**
+ * A progress bar writes over its own line: the last writing is what is seen.
+ *
+ * @param {string} line
+ */
 function lastOverwrite(line) {
   const parts = line.replace(/\r+$/, "").split("\r");
-  return parts.at(-1);
+  return parts.at(-1) ?? "";
 }
 
+/**
+ * @param {Style} style
+ * @param {string} codes
+ */
 function restyle(style, codes) {
   const numbers = codes.split(/[;:]/).map(Number);
   for (let index = 0; index < numbers.length; index += 1) {
@@ -46,4 +67,5 @@ function restyle(style, codes) {
   }
 }
 
+/** @param {Style} style */
 const classOf = ({ colour, isBold }) => [colour && `ansi-${colour}`, isBold && "ansi-bold"].filter(Boolean).join(" ");

@@ -2,19 +2,43 @@
 
 const TIMEOUT_MS = 30_000;
 
+/**
+ * What ends a request after so much time.
+ *
+ * @param {number} milliseconds
+ * @returns {AbortSignal}
+ */
+const deadline = (milliseconds) => /** @type {any} */ (AbortSignal).timeout(milliseconds);
+
 /** What the monitor answered instead of a document; `status` 0: it did not answer. */
 export class AnswerError extends Error {
+  /**
+   * @param {number} status
+   * @param {string} message
+   */
   constructor(status, message, hint = "") {
     super(hint ? `${message} (${hint})` : message);
     this.status = status;
   }
 }
 
-/** Ask for a document. */
+/**
+ * What went wrong, in words.
+ *
+ * @param {unknown} error
+ */
+export const messageOf = (error) => (error instanceof Error ? error.message : String(error));
+
+/**
+ * Ask for a document.
+ *
+ * @param {string} path
+ * @returns {Promise<any>}
+ */
 export async function ask(path) {
   let response;
   try {
-    response = await fetch(path, { signal: AbortSignal.timeout(TIMEOUT_MS), credentials: "same-origin" });
+    response = await fetch(path, { signal: deadline(TIMEOUT_MS), credentials: "same-origin" });
   } catch {
     throw new AnswerError(0, "the monitor does not answer");
   }
@@ -31,13 +55,18 @@ export async function ask(path) {
 /** Whether a monitor is there that knows this browser: "yes", "no", or "stranger". */
 export async function isThere() {
   try {
-    const response = await fetch("/page/icon.svg", { method: "HEAD", signal: AbortSignal.timeout(5000) });
+    const response = await fetch("/page/icon.svg", { method: "HEAD", signal: deadline(5000) });
     return response.status === 401 ? "stranger" : response.ok ? "yes" : "no";
   } catch {
     return "no";
   }
 }
 
-/** Path of a run's documents. */
+/**
+ * Path of a run's documents.
+ *
+ * @param {string} runId
+ * @param {string[]} rest
+ */
 export const runPath = (runId, ...rest) =>
   ["/api/runs", ...[runId, ...rest].map(encodeURIComponent)].join("/");

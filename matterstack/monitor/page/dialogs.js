@@ -2,12 +2,28 @@
 
 import { freshId, h } from "./dom.js";
 
-/** Open a dialog; resolves with what its buttons give, null when it was left. */
-function open(title, content, buttons, focus) {
+/**
+ * @template T
+ * @typedef {{label: string, kind: string, value: () => T | null}} Button
+ */
+
+/** @typedef {{title: string, text: string, action: string, isDangerous?: boolean, withReason?: boolean}} Asked */
+
+/**
+ * Open a dialog; resolves with what its buttons give, null when it was left.
+ *
+ * @template T
+ * @param {string} title
+ * @param {HTMLElement} content
+ * @param {Button<T>[]} buttons
+ * @returns {Promise<T | null>}
+ */
+function open(title, content, buttons) {
   const titleId = freshId("title");
   const dialog = h("dialog", { "aria-labelledby": titleId }, h("h2", { id: titleId }, title), content);
-  const returnTo = document.activeElement;
+  const returnTo = /** @type {HTMLElement | null} */ (document.activeElement);
   return new Promise((resolve) => {
+    /** @param {T | null} value */
     const leave = (value) => {
       dialog.close();
       dialog.remove();
@@ -24,11 +40,16 @@ function open(title, content, buttons, focus) {
     });
     document.body.append(dialog);
     dialog.showModal();
-    (focus ?? dialog.querySelector(".buttons button")).focus();
+    dialog.querySelector("button")?.focus();
   });
 }
 
-/** Ask before something is done; resolves with {reason}, or null when it is not to be done. */
+/**
+ * Ask before something is done; resolves with {reason}, or null when it is not to be done.
+ *
+ * @param {Asked} question
+ * @returns {Promise<{reason: string} | null>}
+ */
 export function confirmed({ title, text, action, isDangerous = false, withReason = false }) {
   const id = freshId("reason");
   const input = h("input", { id, type: "text", maxlength: 2000, autocomplete: "off" });
@@ -45,7 +66,13 @@ export function confirmed({ title, text, action, isDangerous = false, withReason
   ]);
 }
 
-/** Show the keys, and whether they are to work. */
+/**
+ * Show the keys, and whether they are to work.
+ *
+ * @param {[key: string, what: string][]} keys
+ * @param {boolean} isOn
+ * @param {(isOn: boolean) => void} setOn
+ */
 export async function showShortcuts(keys, isOn, setOn) {
   const id = freshId("keys");
   const box = h("input", { type: "checkbox", id, checked: isOn });

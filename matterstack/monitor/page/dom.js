@@ -1,34 +1,74 @@
 // Elements are made, never parsed: whatever a user or a job wrote stays text.
 
+/**
+ * @typedef {ReturnType<typeof setTimeout>} Timer
+ * @typedef {Record<string, unknown>} Attributes
+ * @typedef {Node | string | null | undefined | any[]} Child
+ */
+
 const SVG = "http://www.w3.org/2000/svg";
 
-/** An element; functions listen to events, `true` is an empty attribute, `null` and `false` are none. */
+/**
+ * An element; functions listen to events, `true` is an empty attribute, `null` and `false` are none.
+ *
+ * @template {keyof HTMLElementTagNameMap} T
+ * @param {T} tag
+ * @param {Attributes} attributes
+ * @param {Child[]} children
+ * @returns {HTMLElementTagNameMap[T]}
+ */
 export function h(tag, attributes = {}, ...children) {
   return filled(document.createElement(tag), attributes, children);
 }
 
-/** The same for drawings. */
+/**
+ * The same for drawings.
+ *
+ * @template {keyof SVGElementTagNameMap} T
+ * @param {T} tag
+ * @param {Attributes} attributes
+ * @param {Child[]} children
+ * @returns {SVGElementTagNameMap[T]}
+ */
 export function svg(tag, attributes = {}, ...children) {
   return filled(document.createElementNS(SVG, tag), attributes, children);
 }
 
+/**
+ * @template {Element} E
+ * @param {E} element
+ * @param {Attributes} attributes
+ * @param {Child[]} children
+ * @returns {E}
+ */
 function filled(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
-    if (typeof value === "function") element.addEventListener(name, value);
+    if (typeof value === "function") element.addEventListener(name, /** @type {EventListener} */ (value));
     else element.setAttribute(name, value === true ? "" : String(value));
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+  const given = /** @type {(Node | string | null | undefined)[]} */ (children.flat(Infinity));
+  for (const child of given) if (child !== null && child !== undefined) element.append(child);
   return element;
 }
 
-/** Set text only where it differs, so that screen readers and selections are left alone. */
+/**
+ * Set text only where it differs, so that screen readers and selections are left alone.
+ *
+ * @param {Node} element
+ * @param {string} text
+ */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Call `draw` soon, and once, however often this is asked for; also in a tab that is not shown. */
+/**
+ * Call `draw` soon, and once, however often this is asked for; also in a tab that is not shown.
+ *
+ * @param {() => void} draw
+ */
 export function coalesced(draw, waitMs = 50) {
+  /** @type {Timer | 0} */
   let timer = 0;
   return () => {
     timer ||= setTimeout(() => {
@@ -38,15 +78,33 @@ export function coalesced(draw, waitMs = 50) {
   };
 }
 
-/** A number as the reader writes it. */
+/**
+ * A number as the reader writes it.
+ *
+ * @param {number} value
+ */
 export const number = (value) => value.toLocaleString();
 
-/** A number of things. */
+/**
+ * A number of things.
+ *
+ * @param {number} value
+ * @param {string} what
+ */
 export const count = (value, what) => `${number(value)} ${what}${value === 1 ? "" : "s"}`;
 
-/** Text that is not longer than so many characters. */
+/**
+ * Text that is not longer than so many characters.
+ *
+ * @param {string} text
+ * @param {number} most
+ */
 export const cut = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
 
 let ids = 0;
-/** An id that nothing else on the page has. */
+/**
+ * An id that nothing else on the page has.
+ *
+ * @param {string} stem
+ */
 export const freshId = (stem) => `${stem}-${(ids += 1)}`;

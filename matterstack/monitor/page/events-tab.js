@@ -1,29 +1,35 @@
 // The events of a run as they come, the newest first.  A bounded number of them.
 
-import { ask, runPath } from "./api.js";
+import { ask, messageOf, runPath } from "./api.js";
 import { cut, h } from "./dom.js";
 import { timeElement } from "./times.js";
+
+/** @typedef {HTMLElement & {seq?: number}} EventElement */
 
 const MOST = 200;
 const MOST_EVER = 2000;
 
 export class EventsTab {
   #runId;
-  #fold = null;
+  /** @type {import("./run-tasks.js").RunTasks | null} */
+  #known = null;
   #from = Infinity;
   #most = 0;
   #list = h("ol", { class: "events", reversed: true, "aria-label": "Events, the newest first", tabindex: 0 });
   #older = h("button", { type: "button", class: "plain", click: () => this.#loadOlder() }, "Show older ones");
   #note = h("p", { class: "small", role: "status" });
+  /** @type {Set<number>} */
   #seqs = new Set();
 
+  /** @param {string} runId */
   constructor(runId) {
     this.#runId = runId;
     this.element = h("div", { class: "events-tab" }, this.#list, h("p", {}, this.#older), this.#note);
   }
 
-  update(fold) {
-    this.#fold = fold;
+  /** @param {import("./run-tasks.js").RunTasks} runTasks */
+  update(runTasks) {
+    this.#known = runTasks;
   }
 
   /** Show what was before; call it once. */
@@ -31,22 +37,29 @@ export class EventsTab {
     return this.#loadOlder();
   }
 
-  /** Take the next events. */
+  /**
+   * Take the next events.
+   *
+   * @param {import("./documents.js").StoredEvent[]} events
+   */
   add(events) {
     const fresh = events.filter((event) => event.run === this.#runId && !this.#seqs.has(event.seq));
     for (const event of fresh.slice(-MOST)) {
       this.#from = Math.min(this.#from, event.seq);
       this.#seqs.add(event.seq);
-      this.#list.prepend(eventElement(event, this.#fold));
+      this.#list.prepend(eventElement(event, this.#known));
     }
-    while (this.#list.childElementCount > this.#most) this.#drop(this.#list.lastElementChild);
+    while (this.#list.childElementCount > this.#most) {
+      this.#drop(this.#list.lastElementChild);
+      this.#from = seqOf(this.#list.lastElementChild);
+      this.#older.hidden = false;
+    }
   }
 
+  /** @param {Element | null} element */
   #drop(element) {
-    this.#seqs.delete(element.seq);
-    element.remove();
-    this.#from = this.#list.lastElementChild.seq;
-    this.#older.hidden = false;
+    this.#seqs.delete(seqOf(element));
+    element?.remove();
   }
 
   async #loadOlder() {
@@ -54,26 +67,32 @@ export class EventsTab {
     this.#most = Math.min(this.#most + MOST, MOST_EVER);
     const query = Number.isFinite(this.#from) ? `?before=${this.#from}` : "";
     try {
+      /** @type {{events: import("./documents.js").StoredEvent[], is_all: boolean}} */
       const { events, is_all: isAll } = await ask(runPath(this.#runId, "events") + query);
       const fresh = events.filter((event) => !this.#seqs.has(event.seq) && event.seq < this.#from);
       for (const event of fresh.reverse()) {
         this.#seqs.add(event.seq);
-        this.#list.append(eventElement(event, this.#fold));
+        this.#list.append(eventElement(event, this.#known));
         this.#from = event.seq;
       }
-      while (this.#list.childElementCount > MOST_EVER) {
-        this.#seqs.delete(this.#list.firstElementChild.seq);
-        this.#list.firstElementChild.remove();
-      }
+      while (this.#list.childElementCount > MOST_EVER) this.#drop(this.#list.firstElementChild);
       this.#older.hidden = isAll;
       this.#note.textContent = isAll ? "This is where the run began." : "";
     } catch (error) {
-      this.#note.textContent = `Older events could not be read: ${error.message}`;
+      this.#note.textContent = `Older events could not be read: ${messageOf(error)}`;
     }
   }
 }
 
-function eventElement(event, fold) {
+/** @param {Element | null} element */
+const seqOf = (element) => /** @type {EventElement | null} */ (element)?.seq ?? Infinity;
+
+/**
+ * @param {import("./documents.js").StoredEvent} event
+ * @param {import("./run-tasks.js").RunTasks | null} runTasks
+ */
+function eventElement(event, runTasks) {
+  /** @type {EventElement} */
   const element = h(
     "li",
     { value: event.seq, "data-seq": event.seq },
@@ -81,13 +100,18 @@ function eventElement(event, fold) {
     " ",
     h("strong", {}, event.type),
     " ",
-    h("span", {}, wordsOf(event, fold?.taskOf(event))),
+    h("span", {}, wordsOf(event, runTasks?.taskOf(event))),
   );
   element.seq = event.seq;
   return element;
 }
 
-/** What an event says, in one line. */
+/**
+ * What an event says, in one line.
+ *
+ * @param {import("./documents.js").StoredEvent} event
+ * @param {import("./documents.js").Task | undefined} task
+ */
 function wordsOf({ type, data }, task) {
   if (type === "RunCreated") return `from ${data.workspace}`;
   if (type === "TaskPlanned") return data.task.id;
@@ -98,4 +122,5 @@ function wordsOf({ type, data }, task) {
   return cut([task?.task_id, ...parts].filter(Boolean).join(" "), 300);
 }
 
+/** @param {unknown} value */
 const isNothing = (value) => value === null || value === "" || value === false || (Array.isArray(value) && !value.length);

@@ -1,6 +1,6 @@
 // Why a run does not go on, in words.
 
-import { ask, runPath } from "./api.js";
+import { AnswerError, ask, messageOf, runPath } from "./api.js";
 import { count, h } from "./dom.js";
 import { duration, timeElement } from "./times.js";
 
@@ -14,9 +14,11 @@ export class ExplainTab {
   #notBefore = 0;
   #isStale = true;
   #isAsking = false;
+  /** @type {import("./dom.js").Timer | 0} */
   #timer = 0;
   element = h("div", { class: "explain-tab" }, this.#note, this.#list);
 
+  /** @param {string} runId */
   constructor(runId) {
     this.#runId = runId;
   }
@@ -39,8 +41,8 @@ export class ExplainTab {
     try {
       this.#show(await ask(runPath(this.#runId, "explain")));
     } catch (error) {
-      this.#note.textContent = `This cannot be said now: ${error.message}`;
-      this.#isStale = error.status === 0;
+      this.#note.textContent = `This cannot be said now: ${messageOf(error)}`;
+      this.#isStale = error instanceof AnswerError && error.status === 0;
     }
     // What is much work for the monitor is asked for less often.
     const now = performance.now();
@@ -49,6 +51,7 @@ export class ExplainTab {
     this.draw();
   }
 
+  /** @param {{as_of: string, causes: import("./documents.js").Cause[]}} said */
   #show({ as_of: asOf, causes }) {
     const scrolled = this.#list.scrollTop;
     this.#note.replaceChildren("As of ", timeElement(asOf), causes.length ? "" : ": nothing keeps it from going on.");
@@ -57,6 +60,10 @@ export class ExplainTab {
   }
 }
 
+/**
+ * @param {import("./documents.js").Cause} cause
+ * @param {string} asOf
+ */
 function causeElement(cause, asOf) {
   const facts = [];
   if (cause.since) facts.push(["since ", timeElement(cause.since), ` (${duration(Date.parse(asOf) - Date.parse(cause.since))})`]);

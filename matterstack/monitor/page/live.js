@@ -1,6 +1,7 @@
-// The event stream: every event once, in order, over as many connections as it takes.
+// The event stream: every event once, in order, with the rows that it changed, over as many connections as it takes.
 
 import { isThere } from "./api.js";
+import { Incoming } from "./incoming.js";
 
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 10_000;
@@ -8,30 +9,43 @@ const SILENCE_MS = 25_000;
 const HELLO_MS = 15_000;
 const BATCH_MS = 40;
 const NO_SUCH_SEQ = 4004;
+/** The protocol of monitors that send rows. */
+const PROTOCOL = 2;
 
 /**
- * @param onEvents is given the next events, in order.
- * @param onState is told how things stand: {isLive, text}.
- * @param onOtherStore is called when the store never had what was seen: everything is to be read anew.
+ * @typedef {import("./dom.js").Timer} Timer
+ * @typedef {object} Listener
+ * @property {(change: import("./documents.js").Change) => void} onChange is given the next events, in order, and the rows that they changed.
+ * @property {(state: {isLive: boolean, text: string}) => void} onState is told how things stand.
+ * @property {() => void} onOtherStore is called when the store never had what was seen: everything is to be read anew.
+ * @typedef {{resolve: (reply: {ok: boolean, error: any}) => void, reject: (error: Error) => void}} Order
  */
+
 export class Live {
-  #onEvents;
+  #onChange;
   #onState;
   #onOtherStore;
-  #seq = null;
+  #seq = 0;
+  #incoming = new Incoming(0);
+  /** @type {WebSocket | null} */
   #socket = null;
+  /** @type {Timer | 0} */
   #retry = 0;
   #waitMs = FIRST_WAIT_MS;
   #newest = Infinity;
   #heardAt = 0;
+  /** @type {import("./documents.js").Change[]} */
   #batch = [];
+  /** @type {Timer | 0} */
   #flush = 0;
+  /** @type {Map<number, Order>} */
   #orders = new Map();
   #lastOrder = 0;
   isLive = false;
 
-  constructor({ onEvents, onState, onOtherStore }) {
-    this.#onEvents = onEvents;
+  /** @param {Listener} listener */
+  constructor({ onChange, onState, onOtherStore }) {
+    this.#onChange = onChange;
     this.#onState = onState;
     this.#onOtherStore = onOtherStore;
     setInterval(() => this.#lookForSilence(), 5000);
@@ -45,18 +59,23 @@ export class Live {
     return this.#seq;
   }
 
-  /** Begin after an event. */
+  /**
+   * Begin after an event.
+   *
+   * @param {number} seq
+   */
   start(seq) {
     this.#seq = seq;
     this.#connect();
   }
 
   #connect() {
-    clearTimeout(this.#retry);
+    if (this.#retry) clearTimeout(this.#retry);
     this.#retry = 0;
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    const socket = new WebSocket(`${scheme}//${location.host}/events?after=${this.#seq}`);
+    const socket = new WebSocket(`${scheme}//${location.host}/events?after=${this.#seq}&rows=1`);
     this.#socket = socket;
+    this.#incoming = new Incoming(this.#seq);
     this.#newest = Infinity;
     this.#heardAt = Date.now();
     socket.onmessage = (message) => this.#socket === socket && this.#take(JSON.parse(message.data));
@@ -67,39 +86,43 @@ export class Live {
     };
   }
 
+  /** @param {any} document */
   #take(document) {
     this.#heardAt = Date.now();
     if ("reply" in document) {
       this.#orders.get(document.reply)?.resolve(document);
       this.#orders.delete(document.reply);
     } else if (document.type === "hello") {
+      if (document.protocol !== PROTOCOL) {
+        this.#drop("the monitor is another version (load this page anew)");
+        return;
+      }
       this.#newest = document.seq;
       this.#waitMs = FIRST_WAIT_MS;
       this.#tell();
     } else {
-      this.#takeEvent(document);
+      const taken = this.#incoming.take(document);
+      // What is missing is asked for again, and so is what the rows of did not come any more.
+      if (typeof taken === "number") this.#drop(`event ${taken} is missing`);
+      else if (taken) {
+        this.#batch.push(taken);
+        this.#flush ||= setTimeout(() => this.#giveOut(), BATCH_MS);
+      }
     }
-  }
-
-  #takeEvent(event) {
-    const last = this.#batch.at(-1)?.seq ?? this.#seq;
-    if (event.seq <= last) return;
-    if (event.seq > last + 1) {
-      // Sequence numbers have no gaps: what is missing is asked for again.
-      this.#drop(`event ${last + 1} is missing`);
-      return;
-    }
-    this.#batch.push(event);
-    this.#flush ||= setTimeout(() => this.#giveOut(), BATCH_MS);
   }
 
   #giveOut() {
     this.#flush = 0;
-    const events = this.#batch;
+    const changes = this.#batch;
     this.#batch = [];
-    if (!events.length) return;
-    this.#seq = events.at(-1).seq;
-    this.#onEvents(events);
+    const last = changes.at(-1);
+    if (!last) return;
+    this.#seq = last.seq;
+    this.#onChange({
+      seq: last.seq,
+      events: changes.flatMap(({ events }) => events),
+      rows: changes.flatMap(({ rows }) => rows),
+    });
     this.#tell();
   }
 
@@ -112,7 +135,11 @@ export class Live {
     this.#onState({ isLive, text: isLive ? "Live" : `Not live: ${missing.toLocaleString()} events to catch up with` });
   }
 
-  /** Give the connection up, and take another one. */
+  /**
+   * Give the connection up, and take another one.
+   *
+   * @param {string} why
+   */
   #drop(why) {
     if (this.#socket === null) return;
     const socket = this.#socket;
@@ -120,6 +147,7 @@ export class Live {
     socket.close();
   }
 
+  /** @param {string} why */
   #lose(why) {
     this.#socket = null;
     this.#giveOut();
@@ -150,14 +178,14 @@ export class Live {
 
   #hurry() {
     if (!this.#retry) return;
-    clearTimeout(this.#retry);
+    if (this.#retry) clearTimeout(this.#retry);
     this.#waitMs = FIRST_WAIT_MS;
     this.#retry = setTimeout(() => this.#tryAgain(), 0);
   }
 
   #meetOtherStore() {
     this.#lose("the store is another one");
-    clearTimeout(this.#retry);
+    if (this.#retry) clearTimeout(this.#retry);
     this.#retry = 0;
     this.#onOtherStore();
   }
@@ -175,11 +203,16 @@ export class Live {
     }
   }
 
-  /** Send a command; resolves when it was carried out, and rejects with the reason when it was not. */
+  /**
+   * Send a command; resolves when it was carried out, and rejects with the reason when it was not.
+   *
+   * @param {Record<string, unknown>} command
+   */
   async command(command) {
     if (this.#socket?.readyState !== WebSocket.OPEN) throw new Error("not connected: nothing was sent");
     this.#lastOrder += 1;
     const id = this.#lastOrder;
+    /** @type {Promise<{ok: boolean, error: any}>} */
     const reply = new Promise((resolve, reject) => this.#orders.set(id, { resolve, reject }));
     this.#socket.send(JSON.stringify({ id, ...command }));
     const { ok, error } = await reply;

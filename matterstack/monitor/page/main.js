@@ -1,5 +1,6 @@
 // The page: which view is shown, the connection, and the keys.
 
+import { messageOf } from "./api.js";
 import { coalesced, setText } from "./dom.js";
 import { showShortcuts } from "./dialogs.js";
 import { Live } from "./live.js";
@@ -7,17 +8,39 @@ import { RunView, TABS } from "./run-view.js";
 import { Runs } from "./runs.js";
 import { RunsView } from "./runs-view.js";
 
+/**
+ * What views are given.
+ *
+ * @typedef {object} App
+ * @property {Live} live
+ * @property {Runs} runs
+ * @property {() => void} redraw
+ * @property {(runId: string, tab?: string, taskId?: string | null) => void} goTo
+ * @property {(text: string) => void} say
+ * @property {(text: string) => void} warn
+ */
+
 const TICK_MS = 5000;
 const NOTICE_MS = 8000;
 const KEYS_OFF = "matterstack-keys-off";
 
-const content = document.getElementById("content");
-const connection = document.getElementById("connection");
-const notice = document.getElementById("notice");
-const alarm = document.getElementById("alert");
+/**
+ * An element of index.html.
+ *
+ * @param {string} id
+ */
+const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
+const content = byId("content");
+const connection = byId("connection");
+const notice = byId("notice");
+const alarm = byId("alert");
+
+/** @type {RunView | RunsView | null} */
 let view = null;
+/** @type {string | null | undefined} */
 let viewKey = null;
+/** @type {import("./dom.js").Timer | 0} */
 let noticeTimer = 0;
 
 const redraw = coalesced(() => {
@@ -27,35 +50,40 @@ const redraw = coalesced(() => {
 
 const runs = new Runs(redraw);
 const live = new Live({
-  onEvents: (events) => {
-    runs.apply(events);
-    view?.apply?.(events);
+  onChange: (change) => {
+    runs.take(change);
+    if (view instanceof RunView) view.take(change);
     redraw();
   },
   onState: ({ isLive, text }) => {
     setText(connection, text);
     connection.classList.toggle("live", isLive);
     document.body.classList.toggle("stale", !isLive);
-    if (isLive) view?.wake?.();
+    if (isLive) wake();
     redraw();
   },
   onOtherStore: () => begin(),
 });
 
+const wake = () => {
+  if (view instanceof RunView) view.wake();
+};
+
+/** @type {App} */
 const app = {
   live,
   runs,
   redraw,
   goTo: (runId, tab, taskId) => {
-    const parts = [runId, tab, taskId].filter((part) => part !== undefined && part !== null);
-    const hash = `#/runs/${parts.map(encodeURIComponent).join("/")}`;
+    const parts = [runId, tab, taskId].flatMap((part) => (part === undefined || part === null ? [] : [encodeURIComponent(part)]));
+    const hash = `#/runs/${parts.join("/")}`;
     if (location.hash === hash) return;
     location.hash = hash;
     // At once, and not with the event: whoever asked may want to put the keyboard there.
     show();
   },
   say: (text) => {
-    clearTimeout(noticeTimer);
+    if (noticeTimer) clearTimeout(noticeTimer);
     alarm.textContent = "";
     notice.textContent = text;
     noticeTimer = setTimeout(() => (notice.textContent = ""), NOTICE_MS);
@@ -65,6 +93,7 @@ const app = {
   },
 };
 
+/** @returns {{runId?: string, tab?: string, taskId?: string}} */
 function route() {
   const parts = location.hash.replace(/^#\/?/, "").split("/");
   try {
@@ -80,15 +109,15 @@ function show() {
   const key = runId ?? "";
   if (key !== viewKey) {
     const isFirst = viewKey === null;
-    view?.leave?.();
+    if (view instanceof RunView) view.leave();
     viewKey = key;
     view = runId ? new RunView(app, runId) : new RunsView(runs, (id) => app.goTo(id, "tasks"));
     content.replaceChildren(view.element);
-    if (!isFirst) document.getElementById("view-title").focus();
+    if (!isFirst) byId("view-title").focus();
     scrollTo(0, 0);
-    view.load?.();
+    if (view instanceof RunView) view.load();
   }
-  view.show?.(tab, taskId);
+  if (view instanceof RunView) view.show(tab, taskId);
   redraw();
 }
 
@@ -102,7 +131,7 @@ async function begin() {
       live.start(seq);
       return;
     } catch (error) {
-      setText(connection, `Not live: ${error.message}; trying again`);
+      setText(connection, `Not live: ${messageOf(error)}; trying again`);
       await new Promise((resolve) => setTimeout(resolve, 2000));
     }
   }
@@ -110,6 +139,7 @@ async function begin() {
 
 // ---- keys ----
 
+/** @type {[key: string, what: string][]} */
 const KEYS = [
   ["?", "these keys"],
   ["/", "find"],
@@ -131,6 +161,7 @@ function keysAreOn() {
   }
 }
 
+/** @param {boolean} areOn */
 function setKeys(areOn) {
   try {
     if (areOn) localStorage.removeItem(KEYS_OFF);
@@ -142,31 +173,40 @@ function setKeys(areOn) {
 
 const help = () => showShortcuts(KEYS, keysAreOn(), setKeys);
 
-document.getElementById("show-shortcuts").addEventListener("click", help);
+byId("show-shortcuts").addEventListener("click", help);
 addEventListener("hashchange", show);
-document.addEventListener("visibilitychange", () => document.hidden || view?.wake?.());
-setInterval(() => document.hidden || view?.tick?.(), TICK_MS);
+document.addEventListener("visibilitychange", () => document.hidden || wake());
+setInterval(() => {
+  if (!document.hidden && view instanceof RunView) view.tick();
+}, TICK_MS);
+
+/** @param {EventTarget | null} target */
+const isTyping = (target) => target instanceof Element && target.closest("input, select, textarea") !== null;
 
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
-  if (document.querySelector("dialog[open]") || event.target.closest?.("input, select, textarea")) return;
+  if (document.querySelector("dialog[open]") || isTyping(event.target)) return;
   if (event.key === "Escape") leave();
   else if (keysAreOn() && press(event.key)) event.preventDefault();
 });
 
 function leave() {
   const { runId, tab } = route();
-  if (!runId) return;
+  if (!runId || !(view instanceof RunView)) return;
   if (view.taskId) app.goTo(runId, tab);
   else location.hash = "#/";
 }
 
+/**
+ * @param {string} key
+ * @returns {boolean} whether it is one that does something.
+ */
 function press(key) {
   const { runId, taskId } = route();
   if (key === "?") help();
-  else if (key === "/") view.focusSearch();
+  else if (key === "/") view?.focusSearch();
   else if (key === "g") location.hash = "#/";
-  else if (!runId) return false;
+  else if (!runId || !(view instanceof RunView)) return false;
   else if (TABS[Number(key) - 1]) app.goTo(runId, TABS[Number(key) - 1], taskId);
   else if (key === "p" && view.can("pause")) view.pause();
   else if (key === "p" && view.can("resume")) view.resume();

@@ -1,6 +1,6 @@
 // Forms for what a run asks.  What is typed stays when questions come and go.
 
-import { ask, runPath } from "./api.js";
+import { ask, messageOf, runPath } from "./api.js";
 import { freshId, h } from "./dom.js";
 import { timeElement } from "./times.js";
 
@@ -8,11 +8,18 @@ const INTERVAL_MS = 1000;
 /** More than these are folded away at first. */
 const OPEN_RESULTS = 5;
 
+/**
+ * @typedef {import("./documents.js").Question} Question
+ * @typedef {import("./documents.js").Field} Field
+ */
+
+/** @type {Field[]} */
 const GATE_FIELDS = [
   { name: "decision", type: "choice", choices: ["approve", "reject", "send_back"], required: true,
     help: "send_back has what it depends on done again, and needs a comment" },
   { name: "comment", type: "string", required: false },
 ];
+/** @type {Field[]} */
 const JOB_FIELDS = [
   { name: "job_id", type: "string", required: false, help: "of the job that you submitted by hand" },
   { name: "exit_code", type: "integer", required: false, help: "instead, of a job that is over: 0 when it went well" },
@@ -21,21 +28,32 @@ const JOB_FIELDS = [
 export class Questions {
   #app;
   #runId;
+  /** @type {Map<string, HTMLFormElement>} */
   #forms = new Map();
+  /** @type {string | null} */
   #shown = null;
+  /** @type {import("./dom.js").Timer | 0} */
   #timer = 0;
   #heading = h("h2", { id: "questions-title" });
   #list = h("div", { class: "question-list" });
   element = h("section", { class: "questions", "aria-labelledby": "questions-title", hidden: true }, this.#heading, this.#list);
 
+  /**
+   * @param {import("./main.js").App} app
+   * @param {string} runId
+   */
   constructor(app, runId) {
     this.#app = app;
     this.#runId = runId;
   }
 
-  /** Look at which attempts wait for an answer; what they ask is read when others do than before. */
-  update(fold) {
-    const asking = [...fold.live.values()].filter(({ attempt }) => attempt.backend === "operators").map(({ attempt }) => attempt.token);
+  /**
+   * Look at which attempts wait for an answer; what they ask is read when others do than before.
+   *
+   * @param {import("./run-tasks.js").RunTasks} runTasks
+   */
+  update(runTasks) {
+    const asking = [...runTasks.live.values()].filter((attempt) => attempt.backend === "operators").map((attempt) => attempt.token);
     const key = asking.join();
     if (key === this.#shown) return;
     this.#shown = key;
@@ -54,6 +72,10 @@ export class Questions {
     }
   }
 
+  /**
+   * @param {Question[]} questions
+   * @param {number} count
+   */
   #show(questions, count) {
     const keys = new Set(questions.map(keyOf));
     for (const [key, form] of this.#forms) {
@@ -71,6 +93,7 @@ export class Questions {
     this.#heading.textContent = count === 1 ? "A question to you" : `${count.toLocaleString()} questions to you`;
   }
 
+  /** @param {Question} question */
   #form(question) {
     const { operator } = question;
     const fields = operator === "gate" ? GATE_FIELDS : operator === "manual_hpc" ? JOB_FIELDS : question.fields;
@@ -85,17 +108,17 @@ export class Questions {
         class: "question",
         "aria-labelledby": titleId,
         novalidate: true,
-        submit: async (event) => {
+        submit: async (/** @type {Event} */ event) => {
           event.preventDefault();
           send.disabled = true;
           problem.textContent = "";
           try {
-            const answer = documentOf(operator, inputs, failure);
+            const answer = documentOf(inputs, failure);
             const { task_id: task, attempt } = question;
             await this.#app.live.command({ command: "respond", run: this.#runId, task, attempt, answer });
             this.#app.say(`The answer to ${task} is handed over; whoever serves the run takes it.`);
           } catch (error) {
-            problem.textContent = error.message;
+            problem.textContent = messageOf(error);
           }
           send.disabled = false;
         },
@@ -107,7 +130,7 @@ export class Questions {
       question.results.length ? resultsElement(question.results) : null,
       question.expires_at ? h("p", { class: "small" }, "To be answered before ", timeElement(question.expires_at)) : null,
       question.rejected ? h("p", { class: "problem" }, `The last answer was not taken: ${question.rejected}`) : null,
-      [...inputs, failure].filter(Boolean).map((input) => input.element),
+      [...inputs, ...(failure ? [failure] : [])].map((input) => input.element),
       problem,
       h("p", { class: "buttons" }, send),
     );
@@ -115,9 +138,14 @@ export class Questions {
   }
 }
 
+/** @param {Question} question */
 const keyOf = ({ task_id: task, attempt, rejected }) => JSON.stringify([task, attempt, rejected]);
 
-/** What came of the tasks that it depends on: what a gate is asked to approve. */
+/**
+ * What came of the tasks that it depends on: what a gate is asked to approve.
+ *
+ * @param {Question["results"]} results
+ */
 function resultsElement(results) {
   return h(
     "details",
@@ -135,14 +163,21 @@ function resultsElement(results) {
   );
 }
 
-/** The answer in the form that the operator takes. */
-function documentOf(operator, inputs, failure) {
+/**
+ * The answer in the form that the operator takes.
+ *
+ * @param {FieldInput[]} inputs
+ * @param {FieldInput | null} failure
+ * @returns {Record<string, unknown>}
+ */
+function documentOf(inputs, failure) {
+  /** @type {Record<string, unknown>} */
   const values = {};
   for (const input of inputs) {
     const value = input.value();
     if (value !== undefined) values[input.field.name] = value;
   }
-  if (operator !== "experiment") return values;
+  if (!failure) return values;
   const why = failure.value();
   return why === undefined ? { result: values } : { failure: why };
 }
@@ -150,6 +185,7 @@ function documentOf(operator, inputs, failure) {
 class FieldInput {
   #input;
 
+  /** @param {Field} field */
   constructor(field) {
     this.field = field;
     const id = freshId("field");
@@ -182,15 +218,20 @@ class FieldInput {
   }
 }
 
+/**
+ * @param {Field} field
+ * @param {import("./dom.js").Attributes} attributes
+ */
 function inputOf({ type, choices }, attributes) {
   if (type === "boolean" || type === "choice") {
-    const options = type === "boolean" ? [["true", "yes"], ["false", "no"]] : choices.map((choice) => [choice, choice]);
+    const options = type === "boolean" ? [["true", "yes"], ["false", "no"]] : (choices ?? []).map((choice) => [choice, choice]);
     return h("select", attributes, h("option", { value: "" }, "—"), options.map(([value, text]) => h("option", { value }, text)));
   }
   if (type === "string") return h("textarea", { ...attributes, rows: 2 });
   return h("input", { ...attributes, type: "text", autocomplete: "off", inputmode: type === "integer" ? "numeric" : "decimal" });
 }
 
+/** @param {Field} field */
 function rangeOf({ min, max }) {
   if (min !== undefined && max !== undefined) return `from ${min} to ${max}`;
   return min !== undefined ? `at least ${min}` : max !== undefined ? `at most ${max}` : "";

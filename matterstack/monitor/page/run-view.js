@@ -1,30 +1,42 @@
 // One run: how it stands, what can be done about it, and its tasks in several forms.
 
-import { AnswerError, ask, runPath } from "./api.js";
+import { AnswerError, ask, messageOf, runPath } from "./api.js";
 import { confirmed } from "./dialogs.js";
 import { count, h, number, setText } from "./dom.js";
 import { EventsTab } from "./events-tab.js";
 import { ExplainTab } from "./explain-tab.js";
-import { ENDED_RUNS, RunFold, runStatusAfter } from "./fold.js";
 import { GraphTab } from "./graph-tab.js";
 import { badge, capsText, countsText, progressBar, progressOf } from "./parts.js";
 import { Questions } from "./questions.js";
+import { RunTasks } from "./run-tasks.js";
 import { TaskPanel } from "./task-panel.js";
 import { TasksTab } from "./tasks-tab.js";
 import { timeElement } from "./times.js";
 import { TimelineTab } from "./timeline-tab.js";
 
+/**
+ * @typedef {import("./main.js").App} App
+ * @typedef {import("./documents.js").Change} Change
+ * @typedef {"tasks" | "graph" | "timeline" | "explain" | "events"} Tab
+ * @typedef {{run: import("./documents.js").RunDocument, tasks: RunTasks, leftOut: number}} Loaded
+ * @typedef {import("./dialogs.js").Asked} Asked
+ */
+
+/** @type {Tab[]} */
 export const TABS = ["tasks", "graph", "timeline", "explain", "events"];
 
 export class RunView {
   #app;
   #runId;
-  #run = null;
-  #fold = null;
-  #leftOut = 0;
+  /** @type {Loaded | null} */
+  #loaded = null;
+  /** @type {Change[]} */
   #early = [];
+  /** @type {Tab} */
   #tab = "tasks";
+  /** @type {TaskPanel | null} */
   #panel = null;
+  /** @type {string | null} */
   #taskId = null;
   #drawnHead = "";
   #heading = h("h1", { id: "view-title", tabindex: "-1" });
@@ -37,12 +49,16 @@ export class RunView {
   #panes;
   #body;
 
-  /** @param app {live, runs, goTo, say, warn} */
+  /**
+   * @param {App} app
+   * @param {string} runId
+   */
   constructor(app, runId) {
     this.#app = app;
     this.#runId = runId;
     this.#questions = new Questions(app, runId);
     this.#heading.textContent = runId;
+    /** @param {string} taskId */
     const openTask = (taskId) => app.goTo(runId, this.#tab, taskId);
     const tasks = new TasksTab(openTask);
     this.#tabs = {
@@ -58,13 +74,16 @@ export class RunView {
       explain: new ExplainTab(runId),
       events: new EventsTab(runId),
     };
+    /** @type {Record<string, HTMLButtonElement>} */
     this.#actions = {
       pause: this.#action("Pause", "p", () => this.pause()),
       resume: this.#action("Resume", "p", () => this.resume()),
       retry: this.#action("Retry failed tasks", "y", () => this.retry()),
       cancel: this.#action("Cancel run", "x", () => this.cancel()),
     };
+    /** @type {Record<string, HTMLButtonElement>} */
     this.#buttons = Object.fromEntries(TABS.map((name) => [name, this.#tabButton(name)]));
+    /** @type {Record<string, HTMLElement>} */
     this.#panes = Object.fromEntries(
       TABS.map((name) => [
         name,
@@ -79,19 +98,29 @@ export class RunView {
       this.#state,
       this.#bar,
       this.#questions.element,
-      h("div", { class: "tabs", role: "tablist", "aria-label": "Views of the run", keydown: (event) => this.#onTabKey(event) }, Object.values(this.#buttons)),
+      h("div", { class: "tabs", role: "tablist", "aria-label": "Views of the run", keydown: (/** @type {KeyboardEvent} */ event) => this.#onTabKey(event) }, Object.values(this.#buttons)),
       this.#body,
     );
   }
 
   get title() {
-    return this.#run ? `${this.#run.workspace} ${this.#run.status}` : this.#runId;
+    return this.#loaded ? `${this.#name} ${this.#loaded.run.status}` : this.#runId;
   }
 
+  get #name() {
+    return this.#loaded?.run.workspace ?? this.#runId;
+  }
+
+  /**
+   * @param {string} label
+   * @param {string} key
+   * @param {() => void} click
+   */
   #action(label, key, click) {
     return h("button", { type: "button", click, "aria-keyshortcuts": key, hidden: true, class: label === "Cancel run" ? "danger" : "" }, label);
   }
 
+  /** @param {Tab} name */
   #tabButton(name) {
     const label = name[0].toUpperCase() + name.slice(1);
     return h(
@@ -101,8 +130,9 @@ export class RunView {
     );
   }
 
+  /** @param {KeyboardEvent} event */
   #onTabKey(event) {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    const step = event.key === "ArrowRight" ? 1 : event.key === "ArrowLeft" ? -1 : 0;
     if (!step) return;
     event.preventDefault();
     const next = TABS[(TABS.indexOf(this.#tab) + step + TABS.length) % TABS.length];
@@ -112,6 +142,7 @@ export class RunView {
 
   /** Read the run; events that come meanwhile are not lost. */
   async load() {
+    /** @type {import("./documents.js").RunTasksView} */
     let view;
     try {
       view = await ask(runPath(this.#runId));
@@ -120,46 +151,60 @@ export class RunView {
         this.#state.replaceChildren(h("p", { class: "problem" }, error.message));
         return;
       }
-      this.#state.replaceChildren(h("p", { class: "problem" }, `The run cannot be read: ${error.message}. Trying again.`));
+      this.#state.replaceChildren(h("p", { class: "problem" }, `The run cannot be read: ${messageOf(error)}. Trying again.`));
       setTimeout(() => this.load(), 2000);
       return;
     }
-    this.#run = view.run;
-    this.#leftOut = view.left_out;
-    this.#fold = new RunFold(view);
+    const loaded = { run: view.run, tasks: new RunTasks(view), leftOut: view.left_out };
+    this.#loaded = loaded;
     const early = this.#early;
     this.#early = [];
     this.#state.replaceChildren();
-    for (const tab of Object.values(this.#tabs)) tab.update?.(this.#fold);
-    this.#take(early.filter((event) => event.seq > view.seq));
+    for (const tab of Object.values(this.#tabs)) tab.update(loaded.tasks);
+    for (const change of early) this.#set(loaded, change);
     this.draw();
-    this.#showTask();
+    this.#showTask(loaded);
     await this.#tabs.events.load();
   }
 
-  /** Take the next events. */
-  apply(events) {
-    const ours = events.filter((event) => event.run === this.#runId);
-    if (!ours.length) return;
-    if (this.#fold === null) this.#early.push(...ours);
-    else this.#take(ours);
+  /**
+   * Take what has changed.
+   *
+   * @param {Change} change
+   */
+  take({ seq, events, rows }) {
+    const ours = {
+      seq,
+      events: events.filter((event) => event.run === this.#runId),
+      rows: rows.filter((row) => row.run === this.#runId),
+    };
+    if (!ours.events.length) return;
+    if (this.#loaded === null) this.#early.push(ours);
+    else this.#set(this.#loaded, ours);
   }
 
-  #take(events) {
-    for (const event of events) {
-      this.#fold.apply(event);
-      const after = runStatusAfter(event);
-      if (!after) continue;
-      this.#run.status = after.status ?? this.#run.status;
-      this.#run.status_reason = after.reason;
+  /**
+   * @param {Loaded} loaded
+   * @param {Change} change
+   */
+  #set({ run, tasks }, { events, rows }) {
+    const { seq } = tasks;
+    for (const changed of rows) {
+      tasks.setRows(changed);
+      if (changed.seq > seq) Object.assign(run, changed.row);
     }
-    this.#tabs.events.add(events);
+    this.#tabs.events.add(events.filter((event) => event.seq > seq));
     this.#tabs.explain.update();
   }
 
-  /** Show another tab, or another task. */
+  /**
+   * Show another tab, or another task.
+   *
+   * @param {string} [tab]
+   * @param {string} [taskId]
+   */
   show(tab, taskId) {
-    this.#tab = TABS.includes(tab) ? tab : "tasks";
+    this.#tab = TABS.find((name) => name === tab) ?? "tasks";
     this.#taskId = taskId ?? null;
     for (const name of TABS) {
       const isChosen = name === this.#tab;
@@ -169,11 +214,12 @@ export class RunView {
     }
     this.#buttons[this.#tab].scrollIntoView({ block: "nearest", inline: "nearest" });
     this.draw();
-    if (this.#fold) this.#showTask();
+    if (this.#loaded) this.#showTask(this.#loaded);
   }
 
-  #showTask() {
-    const task = this.#taskId === null ? null : this.#fold.byId.get(this.#taskId);
+  /** @param {Loaded} loaded */
+  #showTask({ run, tasks }) {
+    const task = this.#taskId === null ? null : tasks.byId.get(this.#taskId);
     if (this.#panel && this.#panel.taskId === task?.task_id) return;
     const hadPanel = this.#panel !== null;
     this.closePanel();
@@ -182,28 +228,33 @@ export class RunView {
       if (hadPanel) this.#focusTab();
       return;
     }
-    this.#panel = new TaskPanel(this.#runId, task, {
+    const panel = new TaskPanel(this.#runId, task, {
       onClose: () => this.#app.goTo(this.#runId, this.#tab),
       onOpen: (taskId) => this.#app.goTo(this.#runId, this.#tab, taskId),
       onRetry: (taskId) => this.retry([taskId]),
+      canRetry: () => run.allowed.retry === true,
     });
-    this.#panel.taskId = task.task_id;
-    this.#body.append(this.#panel.element);
+    this.#panel = panel;
+    this.#body.append(panel.element);
     this.#body.classList.add("with-panel");
-    this.#panel.draw();
-    this.#panel.heading.focus({ preventScroll: true });
-    if (this.#isBelow()) this.#panel.element.scrollIntoView({ block: "start" });
+    panel.draw();
+    panel.heading.focus({ preventScroll: true });
+    if (this.#isBelow(panel)) panel.element.scrollIntoView({ block: "start" });
     this.#app.redraw();
   }
 
-  /** Whether the task is shown below the rest, for want of room beside it. */
-  #isBelow() {
-    return this.#panel.element.offsetTop > this.#body.offsetTop + 20;
+  /**
+   * Whether the task is shown below the rest, for want of room beside it.
+   *
+   * @param {TaskPanel} panel
+   */
+  #isBelow(panel) {
+    return panel.element.offsetTop > this.#body.offsetTop + 20;
   }
 
   #focusTab() {
     const tab = this.#tabs[this.#tab];
-    if (tab.focusGrid) tab.focusGrid();
+    if ("focusGrid" in tab) tab.focusGrid();
     else this.#buttons[this.#tab].focus();
   }
 
@@ -223,18 +274,19 @@ export class RunView {
 
   /** Show how things stand now. */
   draw() {
-    if (!this.#run) return;
-    this.#drawHead();
-    this.#drawActions();
-    this.#questions.update(this.#fold);
-    this.#tabs[this.#tab].draw?.();
+    if (!this.#loaded) return;
+    this.#drawHead(this.#loaded);
+    this.#drawActions(this.#loaded);
+    this.#questions.update(this.#loaded.tasks);
+    const tab = this.#tabs[this.#tab];
+    if ("draw" in tab) tab.draw();
     this.#panel?.draw();
   }
 
-  #drawHead() {
-    const run = this.#run;
+  /** @param {Loaded} loaded */
+  #drawHead({ run, tasks, leftOut }) {
     const known = this.#app.runs.byId.get(this.#runId) ?? run;
-    const counts = this.#leftOut ? known.tasks : this.#fold.counts;
+    const counts = leftOut ? known.tasks : tasks.counts;
     const { done, total } = progressOf(counts);
     const caps = Object.entries(known.caps.backends)
       .filter(([, backend]) => backend.jobs)
@@ -258,23 +310,15 @@ export class RunView {
     this.#bar.replaceChildren(
       progressBar(counts),
       h("span", { class: "small" }, total ? `${number(done)} of ${count(total, "task")} ended: ${countsText(counts)}` : "Nothing is planned yet."),
-      this.#leftOut ? h("p", { class: "small" }, `${number(this.#leftOut)} more tasks are not listed here.`) : "",
+      leftOut ? h("p", { class: "small" }, `${number(leftOut)} more tasks are not listed here.`) : "",
     );
   }
 
-  #drawActions() {
-    const { status } = this.#run;
-    const isEnding = /^(being cancelled|ending its jobs)/.test(this.#run.status_reason ?? "");
-    const isOpen = !ENDED_RUNS.has(status) && !isEnding;
-    const wanted = {
-      pause: isOpen && status === "RUNNING",
-      resume: isOpen && status === "PAUSED",
-      retry: status !== "CANCELLED" && !isEnding && this.#fold.counts.FAILED > 0,
-      cancel: isOpen,
-    };
+  /** @param {Loaded} loaded */
+  #drawActions({ run: { allowed } }) {
     const focused = Object.values(this.#actions).find((button) => button === document.activeElement);
     for (const [name, button] of Object.entries(this.#actions)) {
-      button.hidden = !wanted[name];
+      button.hidden = allowed[name] !== true;
       button.disabled = !this.#app.live.isLive;
       button.title = button.disabled ? "not connected" : "";
     }
@@ -307,6 +351,7 @@ export class RunView {
 
   // ---- what can be done ----
 
+  /** @param {"pause" | "resume" | "retry" | "cancel"} name */
   can(name) {
     const button = this.#actions[name];
     return !button.hidden && !button.disabled;
@@ -315,7 +360,7 @@ export class RunView {
   pause() {
     return this.#do("pause", "paused", {
       title: "Pause this run?",
-      text: `No new job of ${this.#run.workspace} is submitted until it is resumed; jobs that run are followed to their end.`,
+      text: `No new job of ${this.#name} is submitted until it is resumed; jobs that run are followed to their end.`,
       action: "Pause",
       withReason: true,
     });
@@ -324,7 +369,7 @@ export class RunView {
   resume() {
     return this.#do("resume", "resumed", {
       title: "Resume this run?",
-      text: `Jobs of ${this.#run.workspace} are submitted again.`,
+      text: `Jobs of ${this.#name} are submitted again.`,
       action: "Resume",
     });
   }
@@ -332,15 +377,17 @@ export class RunView {
   cancel() {
     return this.#do("cancel", "cancelled", {
       title: "Cancel this run for ever?",
-      text: `All jobs of ${this.#run.workspace} (${this.#runId}) are ended, and then the run. This cannot be undone.`,
+      text: `All jobs of ${this.#name} (${this.#runId}) are ended, and then the run. This cannot be undone.`,
       action: "Cancel the run",
       isDangerous: true,
       withReason: true,
     });
   }
 
+  /** @param {string[]} tasks */
   retry(tasks = []) {
-    const what = tasks.length ? `task ${tasks.join(", ")}` : count(this.#fold.counts.FAILED, "failed task");
+    const failed = this.#loaded?.tasks.counts.FAILED;
+    const what = tasks.length ? `task ${tasks.join(", ")}` : failed ? count(failed, "failed task") : "what did not succeed";
     return this.#do(
       "retry",
       "given new attempts",
@@ -349,6 +396,12 @@ export class RunView {
     );
   }
 
+  /**
+   * @param {string} command
+   * @param {string} done
+   * @param {Asked} question
+   * @param {Record<string, unknown>} more
+   */
   async #do(command, done, question, more = {}) {
     const answer = await confirmed(question);
     if (answer === null) return;
@@ -356,10 +409,10 @@ export class RunView {
     try {
       const reason = question.withReason && answer.reason ? { reason: answer.reason } : {};
       await this.#app.live.command({ command, run: this.#runId, ...reason, ...more });
-      this.#app.say(`${this.#run.workspace} was ${done}.`);
+      this.#app.say(`${this.#name} was ${done}.`);
     } catch (error) {
       this.#app.say("");
-      this.#app.warn(`It was not ${done}: ${error.message}`);
+      this.#app.warn(`It was not ${done}: ${messageOf(error)}`);
     }
   }
 }

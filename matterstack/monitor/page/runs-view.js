@@ -2,10 +2,11 @@
 
 import { count, h, number, setText } from "./dom.js";
 import { badge, capsText, countsText, progressBar, progressOf } from "./parts.js";
+import { ENDED_RUNS, RUN_STATES } from "./states.js";
 import { timeElement } from "./times.js";
 import { WindowedGrid } from "./windowed.js";
 
-const STATUSES = ["PENDING", "RUNNING", "PAUSED", "COMPLETED", "FAILED", "CANCELLED"];
+/** @typedef {import("./documents.js").Run} Run */
 
 export class RunsView {
   title = "Runs";
@@ -16,14 +17,19 @@ export class RunsView {
     { id: "status", change: () => this.draw() },
     h("option", { value: "" }, "any status"),
     h("option", { value: "open" }, "not ended"),
-    STATUSES.map((status) => h("option", { value: status }, status)),
+    RUN_STATES.map((status) => h("option", { value: status }, status)),
   );
   #summary = h("p", { class: "summary" });
   #seats = h("ul", { class: "seats", "aria-label": "Seats of the backends" });
   #grid;
 
+  /**
+   * @param {import("./runs.js").Runs} runs
+   * @param {(runId: string) => void} open
+   */
   constructor(runs, open) {
     this.#runs = runs;
+    /** @type {WindowedGrid<Run>} */
     this.#grid = new WindowedGrid({
       kind: "runs",
       label: "Runs",
@@ -56,20 +62,23 @@ export class RunsView {
   /** Show how things stand now. */
   draw() {
     const all = this.#runs.list;
-    const words = this.#search.value.trim().toLowerCase();
+    const wanted = this.#search.value.trim().toLowerCase();
     const status = this.#status.value;
     const shown = all.filter(
       (run) =>
-        (!words || `${run.workspace} ${run.run_id}`.toLowerCase().includes(words)) &&
+        (!wanted || `${run.workspace} ${run.run_id}`.toLowerCase().includes(wanted)) &&
         (!status || run.status === status || (status === "open" && isOpen(run))),
     );
-    const parts = STATUSES.map((name) => [name, all.filter((run) => run.status === name).length]).filter(([, n]) => n);
-    setText(this.#summary, [count(all.length, "run"), ...parts.map(([name, n]) => `${number(n)} ${name.toLowerCase()}`)].join(" · "));
+    const parts = RUN_STATES.map((name) => ({ name, n: all.filter((run) => run.status === name).length }));
+    const words = parts.filter(({ n }) => n).map(({ name, n }) => `${number(n)} ${name.toLowerCase()}`);
+    setText(this.#summary, [count(all.length, "run"), ...words].join(" · "));
     this.#drawSeats(all);
     this.#grid.setRows(shown);
   }
 
+  /** @param {Run[]} all */
   #drawSeats(all) {
+    /** @type {Map<string, number>} */
     const seats = new Map();
     for (const run of all.filter(isOpen)) {
       for (const [name, { max_jobs: most }] of Object.entries(run.caps.backends)) {
@@ -94,8 +103,10 @@ export class RunsView {
   }
 }
 
-const isOpen = (run) => run.status === "RUNNING" || run.status === "PAUSED" || run.status === "PENDING";
+/** @param {Run} run */
+const isOpen = (run) => !ENDED_RUNS.has(run.status);
 
+/** @param {Run} run */
 function cellsOf(run) {
   const { done, total } = progressOf(run.tasks);
   const stage = run.stages.at(-1);

@@ -1,19 +1,27 @@
-// All runs, as the store has them.  What an event is about is asked for anew, at most once a second.
+// All runs, as the store has them.  Rows say at once how a run stands; what is to be counted is asked for anew, at most
+// once a second.
 
 import { ask } from "./api.js";
-import { runStatusAfter } from "./fold.js";
 
 const INTERVAL_MS = 1000;
 const MOST_AT_ONCE = 200;
 
 export class Runs {
+  /** @type {Map<string, import("./documents.js").Run>} */
   byId = new Map();
-  /** Live jobs by backend, over all runs. */
+  /**
+   * Live jobs by backend, over all runs.
+   *
+   * @type {Record<string, number>}
+   */
   jobs = {};
   #onChange;
+  /** @type {Set<string>} */
   #dirty = new Set();
+  /** @type {import("./dom.js").Timer | 0} */
   #timer = 0;
 
+  /** @param {() => void} onChange */
   constructor(onChange) {
     this.#onChange = onChange;
   }
@@ -25,28 +33,27 @@ export class Runs {
 
   /** Read all of them; returns as of which event. */
   async load() {
+    /** @type {import("./documents.js").RunsView} */
     const view = await ask("/api/runs");
-    this.byId = new Map(view.runs.map((run) => [run.run_id, versioned(run, undefined)]));
+    this.byId = new Map(view.runs.map((run) => [run.run_id, kept(run, view.seq, undefined)]));
     this.jobs = view.jobs;
     this.#onChange();
     return view.seq;
   }
 
-  /** Take the next events. */
-  apply(events) {
-    for (const event of events) {
-      const run = this.byId.get(event.run);
-      const after = runStatusAfter(event);
-      if (run && after) {
-        run.status = after.status ?? run.status;
-        run.status_reason = after.reason;
-      }
-      if (run) {
-        run.updated_at = event.at;
-        run.version += 1;
-      }
-      this.#dirty.add(event.run);
+  /**
+   * Take what has changed.
+   *
+   * @param {import("./documents.js").Change} change
+   */
+  take({ events, rows }) {
+    for (const { run: id, seq, row } of rows) {
+      const run = this.byId.get(id);
+      if (!run || seq <= run.as_of) continue;
+      Object.assign(run, row);
+      run.version += 1;
     }
+    for (const event of events) this.#dirty.add(event.run);
     this.#onChange();
     this.#timer ||= setTimeout(() => this.#refresh(), INTERVAL_MS);
   }
@@ -56,8 +63,9 @@ export class Runs {
     for (const run of named) this.#dirty.delete(run);
     const began = performance.now();
     try {
+      /** @type {import("./documents.js").RunsView} */
       const view = await ask(`/api/runs?runs=${named.join(",")}`);
-      for (const run of view.runs) this.byId.set(run.run_id, versioned(run, this.byId.get(run.run_id)));
+      for (const run of view.runs) this.byId.set(run.run_id, kept(run, view.seq, this.byId.get(run.run_id)));
       this.jobs = view.jobs;
     } catch {
       // The connection's state says that the monitor is away; these are asked for again when it is back.
@@ -71,4 +79,10 @@ export class Runs {
   }
 }
 
-const versioned = (run, known) => ({ ...run, version: (known?.version ?? 0) + 1 });
+/**
+ * @param {import("./documents.js").RunDocument} run
+ * @param {number} seq
+ * @param {import("./documents.js").Run | undefined} known
+ * @returns {import("./documents.js").Run}
+ */
+const kept = (run, seq, known) => ({ ...run, as_of: seq, version: (known?.version ?? 0) + 1 });

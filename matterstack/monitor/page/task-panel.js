@@ -1,10 +1,12 @@
 // One task: what it is, how it went, and what it prints.
 
 import { h } from "./dom.js";
-import { ENDED_TASKS } from "./fold.js";
+import { ENDED_TASKS } from "./states.js";
 import { LogView } from "./log-view.js";
 import { badge } from "./parts.js";
 import { duration, timeElement } from "./times.js";
+
+/** @typedef {[name: string, value: import("./dom.js").Child]} Fact */
 
 export class TaskPanel {
   #task;
@@ -22,10 +24,22 @@ export class TaskPanel {
     h("option", { value: "stderr" }, "stderr"),
   );
   #logPart;
+  #canRetry;
 
-  constructor(runId, task, { onClose, onOpen, onRetry }) {
+  /**
+   * @param {string} runId
+   * @param {import("./documents.js").Task} task
+   * @param {object} asked
+   * @param {() => void} asked.onClose
+   * @param {(taskId: string) => void} asked.onOpen
+   * @param {(taskId: string) => void} asked.onRetry
+   * @param {() => boolean} asked.canRetry
+   */
+  constructor(runId, task, { onClose, onOpen, onRetry, canRetry }) {
     this.#task = task;
     this.onOpen = onOpen;
+    this.taskId = task.task_id;
+    this.#canRetry = canRetry;
     this.#log = new LogView(runId, task.task_id, () => this.#isOver());
     this.#retry = h("button", { type: "button", click: () => onRetry(task.task_id) }, "Retry task");
     this.heading = h("h2", { id: "task-title", tabindex: "-1" }, task.task_id);
@@ -54,23 +68,26 @@ export class TaskPanel {
 
   draw() {
     const task = this.#task;
+    this.#retry.hidden = !task.retriable || !this.#canRetry();
     if (task.version === this.#version) return;
     this.#version = task.version;
     this.#state.replaceChildren(badge(task.status));
-    this.#retry.hidden = !["FAILED", "SKIPPED", "CANCELLED"].includes(task.status);
     const attempt = task.attempts.at(-1);
+    /** @type {Fact[]} */
     const facts = [
       ["Reason", task.reason],
       ["Depends on", task.depends_on.length ? this.#links(task.depends_on) : ""],
       ["Iteration", String(task.iteration)],
-      ...(attempt ? attemptFacts(attempt) : [["Operator", task.operator]]),
-    ].filter(([, value]) => value !== "" && value !== null && value !== undefined);
-    this.#facts.replaceChildren(...facts.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+      ...(attempt ? attemptFacts(attempt) : [told("Operator", task.operator)]),
+    ];
+    const known = facts.filter(([, value]) => value !== "" && value !== null && value !== undefined);
+    this.#facts.replaceChildren(...known.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
     this.#logPart.hidden = !task.attempts.length;
     if (task.attempts.length !== this.#attemptCount) this.#drawAttempts();
     else if (task.attempts.length) this.#log.look();
   }
 
+  /** @param {string[]} ids */
   #links(ids) {
     const links = ids.slice(0, 20).map((id) => h("button", { type: "button", class: "link", click: () => this.onOpen(id) }, id));
     return [links.flatMap((link, index) => (index ? [", ", link] : [link])), ids.length > 20 ? ` and ${ids.length - 20} more` : null];
@@ -81,7 +98,7 @@ export class TaskPanel {
     this.#attemptCount = attempts.length;
     this.#attempt.replaceChildren(...attempts.map((attempt) => h("option", { value: attempt.n }, String(attempt.n))));
     if (attempts.length) {
-      this.#attempt.value = String(attempts.at(-1).n);
+      this.#attempt.value = String(attempts[attempts.length - 1].n);
       this.#showLog();
     }
   }
@@ -105,6 +122,17 @@ export class TaskPanel {
   }
 }
 
+/**
+ * @param {string} name
+ * @param {string} value
+ * @returns {Fact}
+ */
+const told = (name, value) => [name, value];
+
+/**
+ * @param {import("./documents.js").Attempt} attempt
+ * @returns {Fact[]}
+ */
 function attemptFacts(attempt) {
   const ran = attempt.started_at && attempt.ended_at ? ` (${duration(Date.parse(attempt.ended_at) - Date.parse(attempt.started_at))})` : "";
   return [

@@ -1,13 +1,20 @@
 // The tasks of a run, in a table.
 
 import { count, h, number, setText } from "./dom.js";
-import { TASK_STATES } from "./fold.js";
+import { TASK_STATES } from "./states.js";
 import { badge } from "./parts.js";
 import { timeElement } from "./times.js";
 import { WindowedGrid } from "./windowed.js";
 
+/**
+ * @typedef {import("./documents.js").Task} Task
+ * @typedef {{name: string, ids: Set<string>}} Group
+ */
+
 export class TasksTab {
-  #fold = null;
+  /** @type {import("./run-tasks.js").RunTasks | null} */
+  #known = null;
+  /** @type {Group | null} */
   #only = null;
   #search = h("input", { type: "search", id: "search", placeholder: "id or reason", input: () => this.draw() });
   #status = h(
@@ -20,7 +27,9 @@ export class TasksTab {
   #group = h("button", { type: "button", class: "plain", hidden: true, click: () => this.showOnly(null) });
   #grid;
 
+  /** @param {(taskId: string) => void} openTask */
   constructor(openTask) {
+    /** @type {WindowedGrid<Task>} */
     this.#grid = new WindowedGrid({
       kind: "tasks",
       label: "Tasks",
@@ -49,7 +58,11 @@ export class TasksTab {
     );
   }
 
-  /** Show the tasks of a group of the graph alone; null: all of them. */
+  /**
+   * Show the tasks of a group of the graph alone; null: all of them.
+   *
+   * @param {Group | null} group
+   */
   showOnly(group) {
     this.#only = group;
     this.#group.hidden = group === null;
@@ -58,13 +71,14 @@ export class TasksTab {
     this.draw();
   }
 
-  update(fold) {
-    this.#fold = fold;
+  /** @param {import("./run-tasks.js").RunTasks} runTasks */
+  update(runTasks) {
+    this.#known = runTasks;
   }
 
   draw() {
-    if (!this.#fold) return;
-    const { tasks } = this.#fold;
+    if (!this.#known) return;
+    const { tasks } = this.#known;
     const words = this.#search.value.trim().toLowerCase();
     const state = this.#status.value;
     const isPlain = !words && !state && !this.#only;
@@ -74,12 +88,13 @@ export class TasksTab {
           (task) =>
             (!state || task.status === state) &&
             (!this.#only || this.#only.ids.has(task.task_id)) &&
-            (!words || task.task_id.toLowerCase().includes(words) || task.reason?.toLowerCase().includes(words)),
+            (!words || task.task_id.toLowerCase().includes(words) || task.reason.toLowerCase().includes(words)),
         );
     setText(this.#found, isPlain ? count(tasks.length, "task") : `${number(shown.length)} of ${count(tasks.length, "task")}`);
     this.#grid.setRows(shown);
   }
 
+  /** @param {string | null} taskId */
   select(taskId) {
     this.#grid.select(taskId);
   }
@@ -93,6 +108,7 @@ export class TasksTab {
   }
 }
 
+/** @param {Task} task */
 function cellsOf(task) {
   const attempt = task.attempts.at(-1);
   const job = attempt ? [attempt.backend, attempt.job_id, attempt.state].filter(Boolean).join(" ") : task.operator === "compute" ? "" : task.operator;

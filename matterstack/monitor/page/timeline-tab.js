@@ -7,14 +7,22 @@ import { WindowedGrid } from "./windowed.js";
 const MARKS = 4;
 const SHORT_MS = 10 * 60 * 1000;
 
+/**
+ * @typedef {import("./documents.js").Task} Task
+ * @typedef {import("./documents.js").Attempt} Attempt
+ */
+
 export class TimelineTab {
-  #fold = null;
+  /** @type {import("./run-tasks.js").RunTasks | null} */
+  #known = null;
   #from = 0;
   #to = 1;
   #axis = h("div", { class: "axis", "aria-hidden": "true" });
   #grid;
 
+  /** @param {(taskId: string) => void} openTask */
   constructor(openTask) {
+    /** @type {WindowedGrid<Task>} */
     this.#grid = new WindowedGrid({
       kind: "timeline",
       label: "Timeline of the attempts",
@@ -30,17 +38,18 @@ export class TimelineTab {
     this.element = h("div", { class: "timeline-tab" }, this.#axis, this.#grid.element);
   }
 
-  update(fold) {
-    this.#fold = fold;
+  /** @param {import("./run-tasks.js").RunTasks} runTasks */
+  update(runTasks) {
+    this.#known = runTasks;
   }
 
   draw() {
-    if (!this.#fold || !this.element.isConnected) return;
-    const tasks = this.#fold.tasks.filter((task) => task.attempts.length);
+    if (!this.#known || !this.element.isConnected) return;
+    const tasks = this.#known.tasks.filter((task) => task.attempts.length);
     let [from, to] = [Infinity, -Infinity];
     for (const task of tasks) {
       from = Math.min(from, Date.parse(task.attempts[0].prepared_at));
-      to = Math.max(to, endOf(task.attempts.at(-1)));
+      to = Math.max(to, endOf(task.attempts[task.attempts.length - 1]));
     }
     if (tasks.length) {
       this.#from = from;
@@ -51,14 +60,15 @@ export class TimelineTab {
     this.#axis.replaceChildren(
       ...marks.map((share) => h("span", {}, told(new Date(this.#from + share * (this.#to - this.#from)).toISOString()))),
     );
-    this.#grid.setRows(tasks.sort((a, b) => (a.attempts[0].prepared_at < b.attempts[0].prepared_at ? -1 : a.index - b.index)));
+    this.#grid.setRows(tasks.sort((a, b) => (a.attempts[0].prepared_at < b.attempts[0].prepared_at ? -1 : a.position - b.position)));
   }
 
   /** Let what is live grow. */
   tick() {
-    if (this.#fold?.live.size) this.draw();
+    if (this.#known?.live.size) this.draw();
   }
 
+  /** @param {string | null} taskId */
   select(taskId) {
     this.#grid.select(taskId);
   }
@@ -67,6 +77,7 @@ export class TimelineTab {
     this.#grid.focus();
   }
 
+  /** @param {Task} task */
   #cells(task) {
     const bars = task.attempts.flatMap((attempt) => {
       const prepared = Date.parse(attempt.prepared_at);
@@ -84,6 +95,11 @@ export class TimelineTab {
     ];
   }
 
+  /**
+   * @param {string} kind
+   * @param {number} from
+   * @param {number} to
+   */
   #bar(kind, from, to) {
     const whole = this.#to - this.#from;
     const bar = h("span", { class: `span ${kind}` });
@@ -93,8 +109,10 @@ export class TimelineTab {
   }
 }
 
+/** @param {Attempt} attempt */
 const endOf = (attempt) => (attempt.ended_at ? Date.parse(attempt.ended_at) : Date.now());
 
+/** @param {Attempt} attempt */
 function attemptWords(attempt) {
   const started = attempt.started_at ? Date.parse(attempt.started_at) : null;
   const waited = duration((started ?? endOf(attempt)) - Date.parse(attempt.prepared_at));

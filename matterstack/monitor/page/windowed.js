@@ -1,29 +1,48 @@
 // A table of any length, of which only the rows in sight are in the document.
 
 import { h } from "./dom.js";
+import { rowAfterKey, rowsInSight, scrolledTo } from "./sight.js";
 
-const MORE_ROWS = 8;
 const PHONE = matchMedia("(max-width: 40rem)");
+
+/**
+ * @template Row
+ * @typedef {object} Options
+ * @property {string} kind
+ * @property {string} label names it.
+ * @property {string[]} columns titles of its columns.
+ * @property {{wide: number, narrow: number}} rowHeights in pixels.
+ * @property {(row: Row) => import("./dom.js").Child[]} cells gives the cells of a row.
+ * @property {(row: Row) => string} key gives what a row is recognized by when rows move.
+ * @property {(row: Row) => number | string} version gives what differs when a row is to be drawn anew.
+ * @property {(row: Row) => void} onOpen is called with the row that was chosen.
+ * @property {string} [whenEmpty]
+ */
+
+/**
+ * @typedef {HTMLElement & {key?: string}} RowElement
+ * @typedef {{element: RowElement, version: number | string | null, index?: number, height?: number}} Shown
+ */
 
 /**
  * A grid for eyes, keyboard and screen reader: one row at a time takes part in the tab order.
  *
- * @param label names it.
- * @param columns titles of its columns.
- * @param rowHeights {wide, narrow}, in pixels.
- * @param cells gives the cells of a row.
- * @param key gives what a row is recognized by when rows move.
- * @param onOpen is called with the row that was chosen.
+ * @template Row
  */
 export class WindowedGrid {
   #options;
+  /** @type {Row[]} */
   #rows = [];
+  /** @type {Map<string, Shown>} */
   #shown = new Map();
+  /** @type {string | null} */
   #activeKey = null;
+  /** @type {string | null} */
   #selectedKey = null;
   #space = h("div", { class: "grid-space", role: "presentation" });
   #body = h("div", { class: "grid-body", role: "rowgroup", tabindex: "-1" }, this.#space);
 
+  /** @param {Options<Row>} options */
   constructor(options) {
     this.#options = options;
     const head = h(
@@ -58,16 +77,24 @@ export class WindowedGrid {
     return Math.max(0, this.#rows.findIndex((row) => this.#options.key(row) === this.#activeKey));
   }
 
-  /** Show other rows, or the same in another order. */
+  /**
+   * Show other rows, or the same in another order.
+   *
+   * @param {Row[]} rows
+   */
   setRows(rows) {
     this.#rows = rows;
-    this.grid.setAttribute("aria-rowcount", rows.length + 1);
+    this.grid.setAttribute("aria-rowcount", String(rows.length + 1));
     this.empty.hidden = rows.length > 0;
     this.grid.hidden = rows.length === 0;
     this.draw();
   }
 
-  /** Mark a row as chosen. */
+  /**
+   * Mark a row as chosen.
+   *
+   * @param {string | null} key
+   */
   select(key) {
     this.#selectedKey = key;
     if (key !== null) this.#activeKey = key;
@@ -84,17 +111,18 @@ export class WindowedGrid {
     if (!this.element.isConnected) return;
     const height = this.#height;
     this.#space.style.height = `${this.#rows.length * height}px`;
-    const first = Math.max(0, Math.floor(this.#body.scrollTop / height) - MORE_ROWS);
-    const last = Math.min(this.#rows.length, first + Math.ceil(this.#body.clientHeight / height) + 2 * MORE_ROWS);
+    const { first, last } = rowsInSight(this.#body, height, this.#rows.length);
     const wanted = new Set();
     for (let index = first; index < last; index += 1) wanted.add(index);
     // The row in the tab order stays, wherever it is: else the keyboard would lose its place.
     if (this.#rows.length) wanted.add(this.#activeIndex);
     const keys = new Set();
+    /** @type {RowElement | null} */
     let before = null;
     for (const index of [...wanted].sort((a, b) => a - b)) {
       const row = this.#drawRow(index, height);
       keys.add(this.#options.key(this.#rows[index]));
+      /** @type {ChildNode | null} */
       const place = before === null ? this.#space.firstChild : before.nextSibling;
       if (place !== row) this.#space.insertBefore(row, place);
       before = row;
@@ -106,8 +134,12 @@ export class WindowedGrid {
     }
   }
 
+  /**
+   * @param {number} index
+   * @param {number} height
+   */
   #drawRow(index, height) {
-    const { key: keyOf, version, cells, rowLabel } = this.#options;
+    const { key: keyOf, version, cells } = this.#options;
     const row = this.#rows[index];
     const key = keyOf(row);
     let shown = this.#shown.get(key);
@@ -121,11 +153,10 @@ export class WindowedGrid {
     if (shown.version !== now) {
       shown.version = now;
       element.replaceChildren(...cells(row).map((cell) => h("div", { role: "gridcell" }, cell ?? "")));
-      if (rowLabel) element.setAttribute("aria-label", rowLabel(row));
     }
     if (shown.index !== index || shown.height !== height) {
       Object.assign(shown, { index, height });
-      element.setAttribute("aria-rowindex", index + 2);
+      element.setAttribute("aria-rowindex", String(index + 2));
       element.style.transform = `translateY(${index * height}px)`;
       element.style.height = `${height}px`;
     }
@@ -134,32 +165,22 @@ export class WindowedGrid {
     return element;
   }
 
+  /** @param {number} index */
   #goTo(index) {
     if (!this.#rows.length) return;
     const bounded = Math.min(Math.max(index, 0), this.#rows.length - 1);
     this.#activeKey = this.#options.key(this.#rows[bounded]);
-    const height = this.#height;
-    const [top, bottom] = [bounded * height, (bounded + 1) * height];
-    if (top < this.#body.scrollTop) this.#body.scrollTop = top;
-    else if (bottom > this.#body.scrollTop + this.#body.clientHeight) {
-      this.#body.scrollTop = bottom - this.#body.clientHeight;
-    }
+    const scrollTop = scrolledTo(this.#body, this.#height, bounded);
+    if (scrollTop !== this.#body.scrollTop) this.#body.scrollTop = scrollTop;
     this.draw();
     this.#shown.get(this.#activeKey)?.element.focus({ preventScroll: true });
   }
 
+  /** @param {KeyboardEvent} event */
   #onKey(event) {
-    if (event.altKey || event.ctrlKey || event.metaKey || event.target.getAttribute("role") !== "row") return;
-    const page = Math.max(1, Math.floor(this.#body.clientHeight / this.#height) - 1);
+    if (event.altKey || event.ctrlKey || event.metaKey || !isRow(event.target)) return;
     const index = this.#activeIndex;
-    const target = {
-      ArrowDown: index + 1,
-      ArrowUp: index - 1,
-      PageDown: index + page,
-      PageUp: index - page,
-      Home: 0,
-      End: this.#rows.length - 1,
-    }[event.key];
+    const target = rowAfterKey(event.key, index, this.#body, this.#height, this.#rows.length);
     if (target !== undefined) {
       event.preventDefault();
       this.#goTo(target);
@@ -169,17 +190,24 @@ export class WindowedGrid {
     }
   }
 
+  /** @param {MouseEvent} event */
   #onClick(event) {
-    const element = event.target.closest("[role=row]");
-    if (!element || getSelection().toString()) return;
+    const target = /** @type {Element} */ (event.target);
+    /** @type {RowElement | null} */
+    const element = target.closest("[role=row]");
+    if (!element || getSelection()?.toString()) return;
     const row = this.#rows.find((candidate) => this.#options.key(candidate) === element.key);
     if (row) this.#options.onOpen(row);
   }
 
+  /** @param {FocusEvent} event */
   #onFocus(event) {
-    const key = event.target.key;
+    const { key } = /** @type {RowElement} */ (event.target);
     if (key === undefined || key === this.#activeKey) return;
     this.#activeKey = key;
     this.draw();
   }
 }
+
+/** @param {EventTarget | null} target */
+const isRow = (target) => target instanceof Element && target.getAttribute("role") === "row";

@@ -1,0 +1,6 @@
+// States of tasks and runs, as matterstack/core/states.py has them: a test compares.
+
+export const TASK_STATES = ["WAITING", "READY", "ACTIVE", "SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED"];
+export const RUN_STATES = ["PENDING", "RUNNING", "PAUSED", "COMPLETED", "FAILED", "CANCELLED"];
+export const ENDED_TASKS = new Set(["SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED"]);
+export const ENDED_RUNS = new Set(["COMPLETED", "FAILED", "CANCELLED"]);

@@ -1,0 +1,46 @@
+"""What the page's scripts say of states is what core says, and all that they name is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import matterstack.monitor
+from matterstack.core.states import ENDED_RUNS, ENDED_TASKS, RunStatus, TaskStatus
+from matterstack.monitor.endpoints import PAGE_FILES
+
+PAGE = Path(matterstack.monitor.__file__).parent / "page"
+TABLES = {
+    "TASK_STATES": frozenset(TaskStatus),
+    "RUN_STATES": frozenset(RunStatus),
+    "ENDED_TASKS": ENDED_TASKS,
+    "ENDED_RUNS": ENDED_RUNS,
+}
+
+
+def test_states_are_those_of_the_core() -> None:
+    found = re.findall(r"export const (\w+) = (?:new Set\()?\[(.*?)\]", (PAGE / "states.js").read_text())
+    assert {name: frozenset(re.findall(r'"(\w+)"', states)) for name, states in found} == TABLES
+
+
+def test_every_module_is_used_and_every_one_that_is_used_is_there() -> None:
+    modules = {path.name: path.read_text() for path in PAGE.glob("*.js")}
+    imported = {
+        (name, wanted)
+        for name, text in modules.items()
+        for wanted in re.findall(r'^import .* from "\./([\w.-]+)";$', text, re.MULTILINE)
+    }
+    assert {wanted for _, wanted in imported} | {"main.js"} == set(modules)
+
+
+def test_no_script_repeats_a_rule_or_reads_a_sentence() -> None:
+    """What a run can be told comes with it, and so does whether a task can be tried again."""
+    for path in PAGE.glob("*.js"):
+        text = path.read_text()
+        assert not re.search(r"status_reason\s*(\?\?[^)]*)?\)?\.|\.test\(|being cancelled", text), path.name
+        if path.name not in {"states.js", "graph-tab.js", "parts.js"}:
+            assert not re.search(r'"(RUNNING|PAUSED|SKIPPED|FAILED)"', text), path.name
+
+
+def test_types_are_not_served() -> None:
+    assert {path.suffix for path in PAGE.iterdir()} - set(PAGE_FILES) == {".ts"}
