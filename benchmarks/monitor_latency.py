@@ -5,7 +5,7 @@ Once with the monitor in the process that commits, as ``run loop --serve`` has i
 committed one by one, at random intervals.  Prints one table; exits with 1 when the slowest of a hundred takes
 longer than is promised.
 
-    python -m benchmarks.monitor_latency [--events 400] [--clients 10]
+    python -m benchmarks.monitor_latency [--events 400] [--clients 10] [--rows]
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ import trio
 from rich.console import Console
 from rich.table import Table
 
-from matterstack.client import Client, connect
+from matterstack.client import Event, Link, open_link
+from matterstack.client import Site as MonitorSite
 from matterstack.monitor.server import Address, open_monitor
 from tests.monitor.page_support import Site, site_on
 from tests.support.command import command_line_in
@@ -55,30 +56,50 @@ class Measured:
         return self.quantile(0.99) < LIMITS_MS[self.place]
 
 
+@attrs.define
+class _Client:
+    """Takes what comes, event by event or change by change."""
+
+    link: Link
+    last: int | None = None
+
+    async def next(self) -> Event:
+        """What comes next."""
+        event = await self.link.next_event(self.last)
+        self.last = event["seq"]
+        return event
+
+
 @asynccontextmanager
-async def _listening(site: Site, url: str, clients: int) -> AsyncIterator[Client]:
+async def _connected(url: str, token: str, *, rows: bool) -> AsyncIterator[_Client]:
+    async with open_link(MonitorSite.parse(url, token, None), after=0, with_rows=rows) as link:
+        yield _Client(link)
+
+
+@asynccontextmanager
+async def _listening(site: Site, url: str, options: argparse.Namespace) -> AsyncIterator[_Client]:
     """The client that is measured, after others that listen to the same."""
     async with trio.open_nursery() as nursery:
-        for _ in range(clients - 1):
-            await nursery.start(_listen, url, site.token)
-        async with connect(url, site.token, after=0) as client:
-            for _ in site.seqs("run"):
-                await anext(client)
+        for _ in range(options.clients - 1):
+            await nursery.start(_listen, url, site.token, options.rows)
+        async with _connected(url, site.token, rows=options.rows) as client:
+            while client.last != site.seqs("run")[-1]:
+                await client.next()
             yield client
         nursery.cancel_scope.cancel()
 
 
 async def _listen(
-    url: str, token: str, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    url: str, token: str, rows: bool, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    async with connect(url, token, after=0) as client:
-        await anext(client)
+    async with _connected(url, token, rows=rows) as client:
+        await client.next()
         task_status.started()
-        async for _event in client:
-            pass
+        while True:
+            await client.next()
 
 
-async def _measure(site: Site, client: Client, events: int) -> list[float]:
+async def _measure(site: Site, client: _Client, events: int) -> list[float]:
     chance = random.Random(1)  # noqa: S311  no secrets here
     latencies: list[float] = []
     with trio.fail_after(PATIENCE_S + events * LONGEST_PAUSE_S * 5):
@@ -86,23 +107,23 @@ async def _measure(site: Site, client: Client, events: int) -> list[float]:
             await trio.sleep(chance.uniform(0, LONGEST_PAUSE_S))
             site.runs["run"].tell(*site.turn("run", by="ann"))
             committed = perf_counter()
-            await anext(client)
+            await client.next()
             latencies.append((perf_counter() - committed) * 1000)
     return latencies
 
 
-async def _in_the_same_process(site: Site, events: int, clients: int) -> Measured:
+async def _in_the_same_process(site: Site, options: argparse.Namespace) -> Measured:
     async with (
         open_monitor(site.root, Address(port=0)) as served,
-        _listening(site, f"http://127.0.0.1:{served.port}", clients) as client,
+        _listening(site, f"http://127.0.0.1:{served.port}", options) as client,
     ):
-        return Measured("in the same process", await _measure(site, client, events))
+        return Measured("in the same process", await _measure(site, client, options.events))
 
 
-async def _in_another_process(site: Site, events: int, clients: int) -> Measured:
+async def _in_another_process(site: Site, options: argparse.Namespace) -> Measured:
     await trio.to_thread.run_sync(site.start)
-    async with _listening(site, site.url, clients) as client:
-        return Measured("in another process", await _measure(site, client, events))
+    async with _listening(site, site.url, options) as client:
+        return Measured("in another process", await _measure(site, client, options.events))
 
 
 def main() -> int:
@@ -110,6 +131,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--events", type=int, default=400)
     parser.add_argument("--clients", type=int, default=10)
+    parser.add_argument(
+        "--rows", action="store_true", help="clients ask for the rows that events change, too"
+    )
     arguments = parser.parse_args()
     measured = []
     for measure in (_in_the_same_process, _in_another_process):
@@ -117,7 +141,7 @@ def main() -> int:
             command_line.check_at_end = False  # the run is written by hand, and has no folder
             with site_on(command_line) as site:
                 site.new_run("run")
-                measured.append(trio.run(measure, site, arguments.events, arguments.clients))
+                measured.append(trio.run(measure, site, arguments))
     table = Table("commit to client", "events", "median, ms", "p99, ms", "longest, ms", "promised p99, ms")
     for one in measured:
         table.add_row(

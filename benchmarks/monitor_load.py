@@ -6,7 +6,7 @@ the engine's process (``run loop --serve``) and 100 clients, one of which reads 
 this machine, as cheap as they can be: what they receive is compared, every byte of it.  Prints one table;
 exits with 1 when a client has missed something, or the rate falls by more than is promised.
 
-    python -m benchmarks.monitor_load [--tasks 1000] [--rounds 3] [--clients 100] [--at-once 8]
+    python -m benchmarks.monitor_load [--tasks 1000] [--rounds 3] [--clients 100] [--at-once 8] [--rows]
 """
 
 from __future__ import annotations
@@ -100,14 +100,15 @@ class _Client:
             self.kept += data
 
 
-def _connected(port: int, token: str, *, small: bool = False) -> socket.socket:
+def _connected(port: int, token: str, *, rows: bool, small: bool = False) -> socket.socket:
     """A websocket on which the greeting has been read."""
     stream = socket.socket()
     if small:
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     stream.connect(("127.0.0.1", port))
     stream.sendall(
-        f"GET /events?after=0&token={token} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
+        f"GET /events?after=0&token={token}{'&rows=1' if rows else ''} HTTP/1.1\r\n"
+        "Host: 127.0.0.1\r\nUpgrade: websocket\r\n"
         "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
         "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
     )
@@ -123,10 +124,12 @@ def _connected(port: int, token: str, *, small: bool = False) -> socket.socket:
     return stream
 
 
-def watch(port: int, token: str, count: int) -> None:
+def watch(port: int, token: str, count: int, *, rows: bool) -> None:
     """Let so many clients read, but for one, until a line on stdin says how many events there are."""
-    stalled = _connected(port, token, small=True)
-    clients = [_Client(_connected(port, token), bytearray() if i == 0 else None) for i in range(count - 1)]
+    stalled = _connected(port, token, rows=rows, small=True)
+    clients = [
+        _Client(_connected(port, token, rows=rows), bytearray() if i == 0 else None) for i in range(count - 1)
+    ]
     watched = selectors.DefaultSelector()
     for client in clients:
         watched.register(client.stream, selectors.EVENT_READ, client)
@@ -134,25 +137,27 @@ def watch(port: int, token: str, count: int) -> None:
     threading.Thread(target=lambda: newest.append(int(sys.stdin.readline())), daemon=True).start()
     print("ready", flush=True)
     end = monotonic() + PATIENCE_S
-    while not (newest and _has_all(clients, newest[0])) and monotonic() < end:
+    while not (newest and _has_all(clients, newest[0], rows=rows)) and monotonic() < end:
         for key, _ in watched.select(0.1):
             key.data.take()
             if key.data.is_closed:
                 watched.unregister(key.fileobj)
     first = clients[0]
-    same = sum((client.size, client.digest) == (first.size, first.digest) for client in clients)
-    lines = _lines(bytes(first.kept or b""))
+    # Where one catches up, what comes together differs, and with it where the rows stand among the events.
+    same = sum(rows or (client.size, client.digest) == (first.size, first.digest) for client in clients)
+    lines = [line for line in _lines(bytes(first.kept or b"")) if "data" in line]
     print(
         json.dumps({"same": same, "bytes": first.size, "seqs": [line["seq"] for line in lines]}), flush=True
     )
     stalled.close()
 
 
-def _has_all(clients: Sequence[_Client], newest: int) -> bool:
+def _has_all(clients: Sequence[_Client], newest: int, *, rows: bool) -> bool:
     first = clients[0]
-    if not first.kept or any(client.size < first.size for client in clients):
+    if not first.kept or (not rows and any(client.size < first.size for client in clients)):
         return False
-    return f'"seq":{newest},'.encode() in first.kept[-2000:]
+    end = f'{{"type":"as_of","seq":{newest}}}' if rows else f'"seq":{newest},'
+    return end.encode() in first.kept[-2000:]
 
 
 def _lines(data: bytes) -> list[dict[str, int]]:
@@ -201,7 +206,7 @@ def _measure(folder: Path, place: str, options: argparse.Namespace) -> Measured:
             _wait_completed(root, run_id)
             return Measured(_rate(root, run_id, options.tasks))
         with _monitor(folder, engine, place) as port:
-            clients = _start_clients(root, port, options.clients)
+            clients = _start_clients(root, port, options)
             go.touch()
             _wait_completed(root, run_id)
             problem = _problem(root, clients, options.clients)
@@ -238,9 +243,10 @@ def _port(told: Path) -> int:
     return int(found[1])
 
 
-def _start_clients(root: Root, port: int, count: int) -> subprocess.Popen[str]:
+def _start_clients(root: Root, port: int, options: argparse.Namespace) -> subprocess.Popen[str]:
     token = (root.private / "monitor-token").read_text().strip()
-    words = ["--watch", str(port), "--clients", str(count), "--token", token]
+    words = ["--watch", str(port), "--clients", str(options.clients), "--token", token]
+    words += ["--rows"] if options.rows else []
     clients = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.monitor_load", *words],
         stdin=subprocess.PIPE,
@@ -290,22 +296,26 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clients", type=int, default=100)
     parser.add_argument("--at-once", type=int, default=8)
+    parser.add_argument(
+        "--rows", action="store_true", help="clients ask for the rows that events change, too"
+    )
     parser.add_argument("--watch", type=int, metavar="PORT", help=argparse.SUPPRESS)
     parser.add_argument("--token", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.watch is not None:
-        watch(options.watch, options.token, options.clients)
+        watch(options.watch, options.token, options.clients, rows=options.rows)
         return 0
     measured: dict[str, list[Measured]] = {place: [] for place in PLACES}
     with tempfile.TemporaryDirectory(prefix="matterstack-load-") as top:
         for turn in range(options.rounds):
             for number, place in enumerate(PLACES):
                 measured[place].append(_measure(Path(top) / f"{turn}-{number}", place, options))
-    return _report(measured, options.clients)
+    return _report(measured, options)
 
 
-def _report(measured: dict[str, list[Measured]], clients: int) -> int:
-    table = Table(f"monitor, {clients} clients (one stalled)", "tasks per second", "fall")
+def _report(measured: dict[str, list[Measured]], options: argparse.Namespace) -> int:
+    what = f"{options.clients} clients{' with rows' if options.rows else ''} (one stalled)"
+    table = Table(f"monitor, {what}", "tasks per second", "fall")
     alone = statistics.median(one.rate for one in measured[PLACES[0]])
     falls = {place: 1 - statistics.median(one.rate for one in measured[place]) / alone for place in PLACES}
     for place in PLACES:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import trio
 from hypothesis import given, settings
@@ -20,7 +23,7 @@ from matterstack.monitor import batches, feed
 from matterstack.monitor.batches import read_batch
 from matterstack.monitor.views import run_view, runs_view
 from matterstack.storage.read import rows as read_rows
-from matterstack.watch.tasks import WatchedTasks
+from matterstack.watch.tasks import WatchedAttempt, WatchedTasks
 from tests.monitor.conftest import OTHER, PATIENCE_S, Place, next_document
 from tests.support.random_runs import PROGRAMS, Step, steps
 from tests.support.states import RUN_ID, task
@@ -258,6 +261,38 @@ def test_what_changed_is_found_by_an_index_however_large_the_run(place: Place) -
     )
     assert all("run_id=? AND status=?" in plan for plan in plans if plan.startswith("SEARCH t "))
     assert all("attempts_live" in plan for plan in plans if plan.startswith("SEARCH a "))
+
+
+def test_the_shapes_in_the_documentation_are_those_of_the_stream(place: Place) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "event-stream.md").read_text()
+    shown = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
+    by_type = {document["type"]: document for document in shown if "type" in document}
+    seen = len(place.lines())
+    place.run.tell(m.Planned(iteration=1, workflow=Workflow([task("a")])))
+    place.run.run.activate("a")
+    place.run.run.end("a")
+    place.run.run.collect("a")
+    place.run.commit()
+    *events, rows, as_of = documents(
+        read_batch(place.connection, seen, None, 99, with_rows=True).data_with_rows
+    )
+    assert shape(by_type["as_of"]) == shape(as_of)
+    assert shape(by_type["rows"]["row"]) == shape(rows["row"])
+    assert shape(by_type["rows"]["tasks"][0]) == shape(rows["tasks"][0])
+    assert (
+        set(rows["attempts"][0])
+        <= set(by_type["rows"]["attempts"][0])
+        <= {
+            "task_id",
+            *(field.name for field in attrs.fields(WatchedAttempt)),
+        }
+    )
+    assert shape(by_type["TaskSucceeded"]) == shape(events[-1])
+
+
+def shape(document: Any) -> Any:
+    """Names, and names within."""
+    return {name: shape(value) for name, value in document.items()} if isinstance(document, dict) else ...
 
 
 def test_rows_of_before_the_format_had_their_numbers_count_as_changed_by_the_last_event(place: Place) -> None:
