@@ -21,7 +21,7 @@ from matterstack.core.model.workflow import Workflow
 from matterstack.core.run import messages as m
 from matterstack.monitor import batches, feed
 from matterstack.monitor.batches import read_batch
-from matterstack.monitor.views import run_view, runs_view
+from matterstack.monitor.views import run_view
 from matterstack.storage.read import rows as read_rows
 from matterstack.watch.tasks import WatchedAttempt, WatchedTasks
 from tests.monitor.conftest import OTHER, PATIENCE_S, Place, next_document
@@ -293,11 +293,3 @@ def test_the_shapes_in_the_documentation_are_those_of_the_stream(place: Place) -
 def shape(document: Any) -> Any:
     """Names, and names within."""
     return {name: shape(value) for name, value in document.items()} if isinstance(document, dict) else ...
-
-
-def test_rows_of_before_the_format_had_their_numbers_count_as_changed_by_the_last_event(place: Place) -> None:
-    """What a migrated store tells is more than has changed, and never less."""
-    place.run.tell(m.Planned(iteration=1, workflow=Workflow([task("a")])))
-    (changed,) = place.connection.execute("SELECT changed FROM tasks").fetchone()
-    assert changed == len(place.lines())
-    assert runs_view(place.connection)["seq"] == changed

@@ -11,11 +11,15 @@ from pathlib import Path
 import pytest
 
 from matterstack.core.errors import DatabaseCorruptError, DatabaseVersionError, StoreError
+from matterstack.core.ids import RunId
+from matterstack.core.model.workflow import Workflow
+from matterstack.core.run import messages as m
 from matterstack.storage import schema
 from matterstack.storage.layout import Root
 from matterstack.storage.read.changes import data_version
 from matterstack.storage.read.runs import run_summaries
 from matterstack.storage.schema import SCHEMA_VERSION, open_database
+from tests.support.states import task
 from tests.support.stored import StoredRun, assert_snapshot_is_fold
 
 
@@ -49,6 +53,36 @@ def test_a_store_of_an_older_version_is_brought_up_to_date(
         with closing(open_database(root.database)) as connection:
             assert pragma(connection, "user_version") == SCHEMA_VERSION + 1
             assert connection.execute("SELECT count(*) FROM later").fetchone() == (0,)
+
+
+def test_rows_of_before_they_had_numbers_count_as_changed_by_the_last_event_of_their_run(
+    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who reads on from an earlier event is told more than has changed, and never less."""
+    with closing(open_database(root.database)) as connection:
+        for name in ("aaaaaa", "bbbbbb"):
+            run = StoredRun.create(connection, root, RunId(f"20260101T000000-{name}"))
+            run.tell(m.Start(), m.Planned(iteration=1, workflow=Workflow([task("a")])))
+            run.run.activate("a")
+            run.commit()
+            assert run.lease is not None
+            run.lease.release(connection)
+    old = tmp_path / "old" / "state.db"
+    number = next(n for n, script in enumerate(schema.MIGRATIONS) if "tasks_changed" in script)
+    with monkeypatch.context() as before:
+        before.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:number])
+        before.setattr(schema, "SCHEMA_VERSION", number)
+        with closing(open_database(old)) as connection:
+            connection.execute("ATTACH ? AS newer", (str(root.database),))
+            for table in ("events", "runs", "tasks", "attempts"):
+                columns = ", ".join(row[1] for row in connection.execute(f"PRAGMA table_info({table})"))
+                connection.execute(f"INSERT INTO {table} SELECT {columns} FROM newer.{table}")  # noqa: S608
+    with closing(open_database(old)) as connection:
+        last = dict(connection.execute("SELECT run_id, max(seq) FROM events GROUP BY run_id"))
+        assert len(set(last.values())) == 2
+        for table in ("tasks", "attempts"):
+            assert dict(connection.execute(f"SELECT run_id, changed FROM {table}")) == last  # noqa: S608
+            assert f"{table}_changed" in {row[1] for row in connection.execute(f"PRAGMA index_list({table})")}
 
 
 def test_a_migration_that_fails_leaves_the_store_as_it_was(
