@@ -66,6 +66,7 @@ export function fakeBrowser(answers = () => ({ status: 200, body: {} })) {
     clearTimeout: forget,
     setInterval: (call, wait) => later(call, wait, wait),
     clearInterval: forget,
+    performance: { now: () => clock.now },
     fetch: async (path) => {
       asked.push(path);
       const { status, body } = answers(path);
@@ -78,9 +79,7 @@ export function fakeBrowser(answers = () => ({ status: 200, body: {} })) {
     Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
   }
   const realNow = Date.now;
-  const realNowOfPerformance = performance.now;
   Date.now = () => clock.now;
-  performance.now = () => clock.now;
   return {
     asked,
     settle,
@@ -110,7 +109,6 @@ export function fakeBrowser(answers = () => ({ status: 200, body: {} })) {
         else delete globalThis[name];
       }
       Date.now = realNow;
-      performance.now = realNowOfPerformance;
     },
   };
 }
