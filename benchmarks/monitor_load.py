@@ -245,7 +245,7 @@ def _port(told: Path) -> int:
 
 def _start_clients(root: Root, port: int, options: argparse.Namespace) -> subprocess.Popen[str]:
     token = (root.private / "monitor-token").read_text().strip()
-    words = ["--watch", str(port), "--clients", str(options.clients), "--token", token]
+    words = ["--watch", str(port), "--clients", str(options.clients), f"--token={token}"]
     words += ["--rows"] if options.rows else []
     clients = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.monitor_load", *words],
