@@ -11,7 +11,7 @@ from typing import Any, Final
 import attrs
 
 from matterstack.core.errors import CapReachedError, LeaseLostError, MatterStackError, NotFoundError
-from matterstack.core.ids import BackendName, RunId, UtcTime
+from matterstack.core.ids import BackendName, RunId, TaskId, UtcTime
 from matterstack.core.run.apply import Touched
 from matterstack.core.run.decide_jobs import wanted_seats
 from matterstack.core.run.facts import AttemptPrepared, Fact, JobEnded, SubmissionRefused, SubmissionWithdrawn
@@ -47,6 +47,11 @@ from matterstack.storage.snapshot import (
 NO_TIME: Final = UtcTime("")
 ENDS = (JobEnded, SubmissionRefused, SubmissionWithdrawn)
 _INSERT_EVENT = "INSERT INTO events (run_id, at, type, data) VALUES (?, ?, ?, ?)"
+_INSERT_CHANGE = (
+    "INSERT INTO changes (seq, run_id, task_id) "
+    "VALUES ((SELECT seq FROM sqlite_sequence WHERE name = 'events'), ?, ?)"
+)
+"""Written after the events of the commit: so the number is that of the last of them."""
 
 
 @attrs.frozen(kw_only=True)
@@ -55,6 +60,7 @@ class Append:
 
     Attributes:
         epoch: the lease under which they were decided; None only for a run's first fact.
+        changed: tasks of which the row changes, or that of an attempt: who watches is told of them.
         seats: how many more attempts are live on each backend after them, and that backend's cap; only of
             backends on which they prepare any.
         wanted: how many seats more the run could use after them: of those backends, and of others on which
@@ -74,6 +80,7 @@ class Append:
     tasks: Sequence[Row] = ()
     new_attempts: Sequence[Row] = ()
     attempts: Sequence[Row] = ()
+    changed: Sequence[TaskId] = ()
     seats: Mapping[BackendName, tuple[int, int]] = attrs.field(factory=dict)
     wanted: Mapping[BackendName, int] = attrs.field(factory=dict)
     claims: Mapping[BackendName, int] = attrs.field(factory=dict)
@@ -122,6 +129,7 @@ def make_append(
             attempt_row(state.run_id, a) for t, a in touched.attempts.items() if t in touched.prepared
         ],
         attempts=[attempt_change(a) for t, a in touched.attempts.items() if t not in touched.prepared],
+        changed=list(dict.fromkeys((*touched.tasks, *(a.task_id for a in touched.attempts.values())))),
         seats=seats,
         wanted={backend: wanted_seats(state, backend) for backend in prepares},
         weight=state.priority if prepares else 1,
@@ -203,6 +211,7 @@ def _store(connection: sqlite3.Connection, append: Append) -> None:
     connection.executemany(UPDATE_TASK, append.tasks)
     connection.executemany(INSERT_ATTEMPT, append.new_attempts)
     connection.executemany(UPDATE_ATTEMPT, append.attempts)
+    connection.executemany(_INSERT_CHANGE, [(append.run_id, task_id) for task_id in append.changed])
     for command_id, outcome in append.outcomes.items():
         connection.execute(
             "UPDATE commands SET outcome = ? WHERE id = ? AND outcome IS NULL", (dumps(outcome), command_id)

@@ -114,13 +114,15 @@ MIGRATIONS: Final = (
     ALTER TABLE claims ADD COLUMN turn_at TEXT NOT NULL DEFAULT ''
     """,
     """
-    ALTER TABLE tasks ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
-    ALTER TABLE attempts ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
-    UPDATE tasks SET changed = (SELECT coalesce(max(seq), 0) FROM events e WHERE e.run_id = tasks.run_id);
-    UPDATE attempts SET changed =
-        (SELECT coalesce(max(seq), 0) FROM events e WHERE e.run_id = attempts.run_id);
-    CREATE INDEX tasks_changed ON tasks (changed);
-    CREATE INDEX attempts_changed ON attempts (changed)
+    CREATE TABLE changes (
+        seq INTEGER NOT NULL,
+        run_id TEXT NOT NULL,
+        task_id TEXT NOT NULL,
+        PRIMARY KEY (seq, run_id, task_id)
+    ) WITHOUT ROWID;
+    INSERT INTO changes
+        SELECT (SELECT coalesce(max(seq), 0) FROM events e WHERE e.run_id = t.run_id), run_id, task_id
+        FROM tasks t
     """,
 )
 """One script per version, the first one making version 1.  A released script is never changed."""

@@ -35,36 +35,23 @@ ATTEMPT_COLUMNS: Final = (
 )  # fmt: skip
 
 
-_NOW: Final = "(SELECT seq FROM sqlite_sequence WHERE name = 'events')"
-"""The last event's number: rows are written after the events of their commit, and say by which they changed.
-
-So a reader finds what changed after an event without knowing what events do: some change rows of tasks that
-they do not name (whoever depends on a task becomes READY by its success).
-"""
-
-
 def _insert(table: str, columns: tuple[str, ...]) -> str:
     marks = ", ".join("?" * len(columns))
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608  only our own names
 
 
-def _stamped_insert(table: str, columns: tuple[str, ...]) -> str:
-    marks = ", ".join("?" * len(columns))
-    return f"INSERT INTO {table} ({', '.join(columns)}, changed) VALUES ({marks}, {_NOW})"  # noqa: S608
-
-
-def _stamped_update(table: str, columns: tuple[str, ...], key: tuple[str, ...]) -> str:
+def _update(table: str, columns: tuple[str, ...], key: tuple[str, ...]) -> str:
     sets = ", ".join(f"{column} = ?" for column in columns)
     where = " AND ".join(f"{column} = ?" for column in key)
-    return f"UPDATE {table} SET {sets}, changed = {_NOW} WHERE {where}"  # noqa: S608  only our own names
+    return f"UPDATE {table} SET {sets} WHERE {where}"  # noqa: S608  only our own names
 
 
 _SETS: Final = ", ".join(f"{column} = excluded.{column}" for column in RUN_COLUMNS[1:])
 UPSERT_RUN: Final = f"{_insert('runs', RUN_COLUMNS)} ON CONFLICT (run_id) DO UPDATE SET {_SETS}"
-INSERT_TASK: Final = _stamped_insert("tasks", TASK_COLUMNS)
-UPDATE_TASK: Final = _stamped_update("tasks", TASK_CHANGES, TASK_KEY)
-INSERT_ATTEMPT: Final = _stamped_insert("attempts", ATTEMPT_COLUMNS)
-UPDATE_ATTEMPT: Final = _stamped_update("attempts", ATTEMPT_CHANGES, ("token",))
+INSERT_TASK: Final = _insert("tasks", TASK_COLUMNS)
+UPDATE_TASK: Final = _update("tasks", TASK_CHANGES, TASK_KEY)
+INSERT_ATTEMPT: Final = _insert("attempts", ATTEMPT_COLUMNS)
+UPDATE_ATTEMPT: Final = _update("attempts", ATTEMPT_CHANGES, ("token",))
 
 
 def run_row(state: RunState) -> Row:

@@ -51,10 +51,10 @@ def changed_rows(
     runs: Collection[RunId],
     only: RunId | None = None,
 ) -> list[ChangedRows]:
-    """Read the rows whose last change is one of these events; called within one read transaction.
+    """Read the rows that these events changed, as they are now; called within one read transaction.
 
-    Each row is as of that change, and ``run`` as of now.  A row that has changed once more since is left out:
-    whoever reads on is told of it with the later event, so that none comes twice.
+    Which they are stands in ``changes``, for not every event names all of them: whatever depends on a task
+    becomes READY by its success.
 
     Args:
         after, until: the events: behind the first of these numbers, up to the second.
@@ -62,16 +62,16 @@ def changed_rows(
         only: of this run alone.
     """
     changed = {run["run_id"]: ChangedRows(run["run_id"], run) for run in _runs(connection, runs)}
-    where = "changed > ? AND changed <= ?" + ("" if only is None else " AND run_id = ?")
+    named = "SELECT run_id, task_id FROM changes WHERE seq > ? AND seq <= ?"
+    named += "" if only is None else " AND run_id = ?"
     values = (after, until) if only is None else (after, until, only)
-    # Without the hint, SQLite would look through all tasks of the run.
     for row in connection.execute(
-        f"SELECT {SHOWN_TASK} FROM tasks INDEXED BY tasks_changed WHERE {where} ORDER BY run_id, position",  # noqa: S608
+        f"SELECT {SHOWN_TASK} FROM tasks WHERE (run_id, task_id) IN ({named}) ORDER BY run_id, position",  # noqa: S608
         values,
     ):
         changed[row[0]].tasks.append(shown_task(row))
     for run_id, task_id, *columns in connection.execute(
-        f"SELECT {SHOWN_ATTEMPT} FROM attempts INDEXED BY attempts_changed WHERE {where} "  # noqa: S608
+        f"SELECT {SHOWN_ATTEMPT} FROM attempts WHERE (run_id, task_id) IN ({named}) "  # noqa: S608
         "ORDER BY run_id, task_id, n",
         values,
     ):
