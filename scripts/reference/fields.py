@@ -74,7 +74,7 @@ def type_of(annotation: Any) -> str:
     if origin in (types.UnionType, typing.Union):
         return " or ".join(dict.fromkeys(type_of(part) for part in inside))
     if origin is Literal:
-        return " or ".join(code(f'"{part}"') for part in inside)
+        return " or ".join(code(json.dumps(part)) for part in inside)
     if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
         return f"object of {type_of(inside[1])}"
     if origin in (list, tuple):

@@ -20,6 +20,8 @@ _RUN: Final = {
     "tasks": "how many tasks are in each status",
     "created_at": "when it was made (UTC)",
     "updated_at": "when its last event happened (UTC)",
+    "ending": "what it is about to be, while its last jobs are being ended",
+    "allowed": "for each command true, or why it would be refused or change nothing: the run is REASON",
 }
 _SHOWN_FILE: Final = {"path": "where it lies", "problem": "what is wrong with it"}
 _ATTEMPT: Final = {

@@ -262,7 +262,7 @@ def test_what_changed_is_found_by_an_index_however_large_the_run(place: Place) -
 
 
 def test_the_shapes_in_the_documentation_are_those_of_the_stream(place: Place) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "reference" / "event-stream.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "event-stream.md").read_text()
     shown = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
     by_type = {document["type"]: document for document in shown if "type" in document}
     seen = len(place.lines())

@@ -1,4 +1,4 @@
-// What the monitor says, as docs/reference/event-stream.md has it.  Types alone: nothing loads this.
+// What the monitor says, as docs/event-stream.md has it.  Types alone: nothing loads this.
 
 export type Counts = Partial<Record<string, number>>;
 
