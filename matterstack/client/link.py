@@ -138,7 +138,7 @@ async def require_signs_of_life(site: Site, socket: WebSocketConnection) -> None
 async def open_link(
     site: Site, *, after: int | None, run: str | None = None, with_rows: bool = False
 ) -> AsyncIterator[Link]:
-    """See `matterstack.connect`.
+    """Open the connection to a monitor; see `matterstack.connect`.
 
     Args:
         with_rows: give changes in place of events.

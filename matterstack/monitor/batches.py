@@ -64,7 +64,7 @@ class Batch:
 
     @classmethod
     def of(cls, events: Sequence[Told], rows: Sequence[ToldRows] | None = None) -> Self:
-        """Of these."""
+        """Make a batch of these events, and of the rows that they changed."""
         return cls(events, sum(len(event.frame) for event in events), rows)
 
     @property
@@ -74,12 +74,12 @@ class Batch:
 
     @cached_property
     def data(self) -> bytes:
-        """The frames of all events."""
+        """The frames of all its events, as bytes."""
         return b"".join(event.frame for event in self.events)
 
     @cached_property
     def data_with_rows(self) -> bytes:
-        """The same, with the rows behind them, and a frame that says that they are all there."""
+        """The frames of events and rows, and at their end one that says that all rows are there."""
         if self.rows is None or not self.events:
             return self.data
         as_of = _frame({"type": "as_of", "seq": self.last})

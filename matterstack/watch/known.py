@@ -86,7 +86,7 @@ class OpenRun:
 
 @attrs.define(eq=False)
 class Known:
-    """All of it.  Changed by what the monitor says alone.
+    """All that is known.  Changed by what the monitor says alone.
 
     Attributes:
         seq: up to which event.
