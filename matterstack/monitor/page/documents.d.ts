@@ -150,4 +150,5 @@ export interface Question {
   results: { task_id: string; status: string; data: unknown; outputs: string[] }[];
   expires_at: string | null;
   rejected: string | null;
+  problem: string;
 }

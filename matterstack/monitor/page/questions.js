@@ -130,6 +130,7 @@ export class Questions {
       question.results.length ? resultsElement(question.results) : null,
       question.expires_at ? h("p", { class: "small" }, "To be answered before ", timeElement(question.expires_at)) : null,
       question.rejected ? h("p", { class: "problem" }, `The last answer was not taken: ${question.rejected}`) : null,
+      question.problem ? h("p", { class: "problem" }, question.problem) : null,
       [...inputs, ...(failure ? [failure] : [])].map((input) => input.element),
       problem,
       h("p", { class: "buttons" }, send),
@@ -139,7 +140,7 @@ export class Questions {
 }
 
 /** @param {Question} question */
-const keyOf = ({ task_id: task, attempt, rejected }) => JSON.stringify([task, attempt, rejected]);
+const keyOf = ({ task_id: task, attempt, rejected, problem }) => JSON.stringify([task, attempt, rejected, problem]);
 
 /**
  * What came of the tasks that it depends on: what a gate is asked to approve.
