@@ -70,6 +70,7 @@ FIXTURES_BY_VALUE: Final = {
 LONG: Final = {
     "tests/actors/test_random_histories.py",
     "tests/actors/test_restarts.py",
+    "tests/actors/test_shared_seats.py",
     "tests/actors/test_site_limits.py",
     "tests/core/test_cost.py",
     "tests/core/test_growth.py",
@@ -77,6 +78,7 @@ LONG: Final = {
     "tests/evidence/test_cost.py",
     "tests/test_catalyst_physics.py",
     "tests/test_fairness.py",
+    "tests/monitor/test_stream.py",
     "tests/test_scheduler_multi.py",
     "tests/test_simulation.py",
     "tests/test_simulation_crash_points.py",

@@ -30,7 +30,7 @@ MOVES: Final[tuple[Mapping[str, str], ...]] = (
         "matterstack.core.documents": f"{_DOCUMENTS}.operator_documents",
         "matterstack.core.facts": f"{_RUN}.facts",
         "matterstack.core.fields": f"{_DOCUMENTS}.fields",
-        "matterstack.core.history": f"{_RUN}.history",
+        "matterstack.core.history": f"{_RUN}.history_rules",
         "matterstack.core.manifests": f"{_DOCUMENTS}.manifests",
         "matterstack.core.messages": f"{_RUN}.messages",
         "matterstack.core.model": f"{_MODEL}.workflow",
