@@ -13,8 +13,8 @@ import attrs
 from wsproto.frame_protocol import FrameProtocol
 
 from matterstack.core.ids import RunId
-from matterstack.storage.read.events import event_texts
 from matterstack.storage.read.changed_rows import ChangedRows, changed_rows
+from matterstack.storage.read.events import event_texts
 from matterstack.storage.read.transactions import one_moment
 
 MOST_BYTES: Final = 256 * 1024

@@ -22,7 +22,7 @@ from matterstack.core.run import messages as m
 from matterstack.monitor import batches, feed
 from matterstack.monitor.batches import read_batch
 from matterstack.monitor.views import run_view
-from matterstack.storage.read import rows as read_rows
+from matterstack.storage.read import changed_rows as read_rows
 from matterstack.watch.tasks import WatchedAttempt, WatchedTasks
 from tests.monitor.conftest import OTHER, PATIENCE_S, Place, next_document
 from tests.support.random_runs import PROGRAMS, Step, steps
