@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
+from typing import Final
+
 import attrs
 import trio
 
 from matterstack.actors import protocol as p
 from matterstack.actors.mailbox import Mailbox
+from matterstack.actors.plan_warnings import plan_warnings
 from matterstack.actors.planning import PlanningAction, planning_request, structured_answer
 from matterstack.actors.services import Services
 from matterstack.core.errors import CampaignError
 from matterstack.core.model.workflow import Workflow
 from matterstack.core.run.decide_planning import wants_analysis, wants_plan
 from matterstack.core.run.state import RunState
+
+logger: Final = logging.getLogger(__name__)
 
 
 @attrs.define
@@ -52,10 +59,22 @@ class Consultation:
             try:
                 request = planning_request(self._services.root, state, action)
                 answer = structured_answer(action, await self._services.planner.ask(request))
-                if isinstance(answer, Workflow):
-                    await self._services.check_resources(state, answer)
+                warnings = await self._checked(state, answer) if isinstance(answer, Workflow) else ()
             except CampaignError as error:
                 reply = p.PlanAnswered(action, iteration, error=str(error))
             else:
-                reply = p.PlanAnswered(action, iteration, answer)
+                reply = p.PlanAnswered(action, iteration, answer, warnings=warnings)
             await self._mailbox.put(reply)
+
+    async def _checked(self, state: RunState, workflow: Workflow) -> Sequence[str]:
+        """Refuse a plan that can never run; returns what would end single tasks of it.
+
+        Raises:
+            CampaignError: naming the task, the field, the value and the limit.
+        """
+        await self._services.check_resources(state, workflow)
+        workspace = self._services.root.workspaces / state.workspace
+        warnings = await self._services.runtime.files(plan_warnings, workflow.tasks, workspace)
+        for warning in warnings:
+            logger.warning("%s", warning)
+        return warnings

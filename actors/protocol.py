@@ -102,12 +102,16 @@ class OutputsCollected:
 
 @attrs.frozen
 class PlanAnswered:
-    """The campaign answered, or failed (``error``)."""
+    """The campaign answered, or failed (``error``).
+
+    ``warnings``: what of its plan would end single tasks.
+    """
 
     action: str
     iteration: int
     answer: Any = None
     error: str | None = None
+    warnings: Sequence[str] = ()
 
 
 RunMessage: TypeAlias = (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,7 @@ from typing import Any, Final
 import attrs
 import trio
 
+from matterstack.actors.plan_warnings import plan_warnings
 from matterstack.actors.planner import PlanningRequest, ProcessPlanner
 from matterstack.actors.planning import planning_request, structured_answer
 from matterstack.actors.runtime import Runtime
@@ -22,13 +23,11 @@ from matterstack.backends.base import Backend
 from matterstack.backends.registry import make_backend
 from matterstack.campaign.pickled import PickledCampaign
 from matterstack.core.documents.config import RunConfig
-from matterstack.core.documents.manifests import ManifestError, read_manifest
 from matterstack.core.errors import BackendError, CampaignError
 from matterstack.core.ids import BackendName, RunId, TaskId
 from matterstack.core.model.resources import Limits
 from matterstack.core.model.workflow import Workflow
 from matterstack.core.model.workflow_check import check_limits, without_drained
-from matterstack.core.operators import ASKING
 from matterstack.core.run import messages as m
 from matterstack.core.run.apply import Touched, apply, new_run
 from matterstack.core.run.decide import decide
@@ -36,14 +35,12 @@ from matterstack.core.run.facts import RunCreated
 from matterstack.core.run.state import RunState, TaskState
 from matterstack.storage.file_errors import file_errors
 from matterstack.storage.layout import Root
-from matterstack.storage.staging import unusable_file
 
 NO_RUN: Final = RunId("RUN_ID")
 """Stands in paths and names for the id that a run would get."""
 PLANNING_S: Final = 20.0
 """How long making a run waits for the first plan of its campaign; the engine waits longer."""
 PROBING_S: Final = 10.0
-MOST_WARNINGS: Final = 20
 
 
 @attrs.frozen
@@ -94,34 +91,9 @@ async def check_first_plan(
 
 
 def warnings_of(plan: FirstPlan, root: Root) -> list[str]:
-    """What would end tasks that can run all the same.  Blocking."""
-    found = [*_bad_questions(plan), *_missing_files(plan, root)]
-    if len(found) > MOST_WARNINGS:
-        found[MOST_WARNINGS:] = [f"and {len(found) - MOST_WARNINGS} more like these"]
-    return found
-
-
-def _bad_questions(plan: FirstPlan) -> Iterator[str]:
-    """Tasks that would fail as soon as they ask: their params are no manifest of their operator."""
-    for task_id, task in plan.state.tasks.items():
-        if task.task.operator in ASKING:
-            try:
-                read_manifest(task.task.operator, task.task.params)
-            except ManifestError as error:
-                yield f"task {task_id} would fail: {error}"
-
-
-def _missing_files(plan: FirstPlan, root: Root) -> Iterator[str]:
-    """Files that are not there now: they may be before they are needed, else staging ends their task."""
-    workspace = root.workspaces / plan.state.workspace
-    seen: dict[str, str] = {}
-    for task_id, task in plan.state.tasks.items():
-        for name, path in task.task.files.items():
-            if str(path) not in seen:
-                seen[str(path)] = unusable_file(str(path), workspace)
-                if problem := seen[str(path)]:
-                    what = f"files: {name!r} cannot be copied from {path}: {problem}"
-                    yield f"task {task_id} would fail: {what}"
+    """What would end tasks of a plan that can run all the same.  Blocking."""
+    tasks = (state.task for state in plan.state.tasks.values())
+    return plan_warnings(tasks, root.workspaces / plan.state.workspace)
 
 
 async def plan_first(
