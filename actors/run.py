@@ -239,7 +239,7 @@ class RunActor:
         if message.error is not None:
             yield m.PlanningFailed(reason=message.error)
         elif message.action == "plan":
-            yield m.Planned(iteration=message.iteration, workflow=message.answer)
+            yield m.Planned(iteration=message.iteration, workflow=message.answer, warnings=message.warnings)
         else:
             yield m.Analyzed(iteration=message.iteration, state=message.answer)
 

@@ -192,6 +192,9 @@ def _remember(history: History, fact: f.Fact, at: UtcTime) -> None:
             history.iterations.append(
                 Iteration(number=fact.iteration, name=fact.name, planned_at=at, task_count=fact.task_count)
             )
+        case f.PlanWarned():
+            what = f"planned round {fact.iteration} with warnings"
+            history.notes.append(Note(at=at, what=what, reason="; ".join(fact.warnings)))
         case f.IterationAnalyzed():
             for iteration in history.iterations[-1:]:
                 iteration.analyzed_at = at

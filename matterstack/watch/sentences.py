@@ -47,6 +47,8 @@ def sentence(event: Mapping[str, Any], task_id: str | None) -> str:
     elif kind == "IterationPlanned":
         name = f" ({data['name']})" if data.get("name") else ""
         words = f"round {data['iteration']}{name} was planned: {data['task_count']} tasks"
+    elif kind == "PlanWarned":
+        words = f"round {data['iteration']} has a warning: {'; '.join(data['warnings'])}"
     elif kind == "TaskPlanned":
         words = f"{data['task']['id']} was planned"
     elif kind in _RUN:

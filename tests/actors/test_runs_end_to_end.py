@@ -234,3 +234,20 @@ async def test_a_run_made_while_the_engine_serves_is_taken_up_within_half_a_seco
 
 def _retry() -> m.Retry:
     return m.Retry(by="eva")
+
+
+async def test_what_would_end_tasks_of_a_later_plan_is_told_when_it_is_planned(world: World) -> None:
+    """As `run init` tells it of the first one: a file that is not there yet may be, until it is needed."""
+    fragile = task("b", files={"relax.py": "gone.py"}, allow_failure=True)
+    world.campaign("w", flat(1, "a"), Workflow([fragile, task("c")]))
+    run = world.create("w")
+
+    await world.serve_until_done()
+
+    (warned,) = world.facts(run, f.PlanWarned)
+    assert warned.iteration == 2
+    (warning,) = warned.warnings
+    assert "task b would fail: files: 'relax.py' cannot be copied from gone.py" in warning
+    state = world.state(run)
+    assert [state.tasks[TaskId(name)].status for name in "bc"] == [TaskStatus.FAILED, TaskStatus.SUCCEEDED]
+    world.check()

@@ -8,6 +8,7 @@ import pytest
 
 from matterstack.core.ids import TaskId
 from matterstack.core.model.workflow import Workflow
+from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
 from matterstack.core.run.decide_planning import wants_analysis, wants_plan
 from matterstack.core.states import Phase, RunStatus
@@ -32,6 +33,23 @@ def test_a_plan_makes_tasks_in_its_order_and_readies_those_without_dependencies(
     assert [one.position for one in run.state.tasks.values()] == [0, 1]
     assert not wants_plan(run.state)
     assert not wants_analysis(run.state)
+
+
+def test_what_a_plan_is_warned_of_is_kept_and_changes_nothing() -> None:
+    warned, plain = ToldRun.running(), ToldRun.running()
+    warnings = ("task t0 would fail: files: 'a' cannot be copied from a: No such file or directory",)
+    facts = warned.tell(m.Planned(iteration=1, workflow=Workflow(chain(2)), warnings=warnings))
+    assert kinds(facts) == ["IterationPlanned", "PlanWarned", "TaskPlanned", "TaskPlanned"]
+    assert facts[1] == f.PlanWarned(iteration=1, warnings=warnings)
+    plain.tell(m.Planned(iteration=1, workflow=Workflow(chain(2))))
+    assert warned.state == plain.state
+
+
+def test_a_plan_that_comes_too_late_warns_of_nothing() -> None:
+    run = ToldRun.running()
+    run.tell(PLAN)
+    late = m.Planned(iteration=1, workflow=Workflow(chain(2)), warnings=("task t0 would fail",))
+    assert run.tell(late) == []
 
 
 def test_positions_go_on_over_iterations() -> None:

@@ -140,6 +140,7 @@ def test_every_kind_of_fact_comes_back_from_its_json() -> None:
 def _other_facts() -> list[f.Fact]:
     t, a = Token("ms-x"), TaskId("a")
     return [
+        f.PlanWarned(iteration=1, warnings=("task a would fail: é",)),
         f.RunCancelRequested(by="ann", reason="r"), f.RunFailureRequested(reason="r"),
         f.RunCancelled(reason="r"), f.RunFailed(reason="r"), f.RunCompleted(), f.RunReopened(by="ann"),
         f.IterationAnalyzed(iteration=1, state={"x": [1.5]}), f.TaskReopened(task_id=a, by="ann"),

@@ -65,7 +65,9 @@ def _next_iteration(state: RunState, random: Random) -> int:
 
 def _planned(state: RunState, random: Random) -> m.Message:
     iteration = _next_iteration(state, random)
-    return m.Planned(iteration=iteration, workflow=random_workflow(random, list(state.tasks), iteration))
+    workflow = random_workflow(random, list(state.tasks), iteration)
+    warnings = ("task x would fail: files",) if iteration % 2 else ()
+    return m.Planned(iteration=iteration, workflow=workflow, warnings=warnings)
 
 
 def _analyzed(state: RunState, random: Random) -> m.Message:

@@ -149,6 +149,10 @@ def _iteration_planned(state: RunState, fact: f.IterationPlanned, _at: UtcTime, 
     touched.run = True
 
 
+def _plan_warned(_state: RunState, _fact: f.PlanWarned, _at: UtcTime, _touched: Touched) -> None:
+    """The state is as it was: a warning is for people."""
+
+
 def _iteration_analyzed(state: RunState, fact: f.IterationAnalyzed, _at: UtcTime, touched: Touched) -> None:
     state.phase = Phase.PLANNING
     state.campaign_state = fact.state
@@ -378,6 +382,7 @@ _HANDLERS: Final[Mapping[type[f.Fact], Callable[[RunState, Any, UtcTime, Touched
     f.RunCompleted: _completed,
     f.RunReopened: _reopened,
     f.IterationPlanned: _iteration_planned,
+    f.PlanWarned: _plan_warned,
     f.TaskPlanned: _task_planned,
     f.IterationAnalyzed: _iteration_analyzed,
     f.TaskReopened: _task_reopened,

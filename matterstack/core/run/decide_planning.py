@@ -42,7 +42,9 @@ def decide_planned(state: RunState, message: m.Planned) -> list[f.Fact]:
     planned = f.IterationPlanned(
         iteration=message.iteration, task_count=len(tasks), name=message.workflow.name
     )
-    return [planned, *(f.TaskPlanned(position=first + i, task=task) for i, task in enumerate(tasks)),
+    warned = f.PlanWarned(iteration=message.iteration, warnings=tuple(message.warnings))
+    told = [planned, warned] if warned.warnings else [planned]
+    return [*told, *(f.TaskPlanned(position=first + i, task=task) for i, task in enumerate(tasks)),
             *_skipped_from_the_start(state, tasks)]  # fmt: skip
 
 

@@ -103,6 +103,18 @@ class IterationPlanned:
 
 
 @attrs.frozen(kw_only=True)
+class PlanWarned:
+    """The plan that was just taken in has tasks that would fail as it is.
+
+    Attributes:
+        warnings: which, and why, a line each.
+    """
+
+    iteration: int
+    warnings: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
 class TaskPlanned:
     """A task belongs to the run from here on."""
 
@@ -278,6 +290,7 @@ Fact: TypeAlias = (
     | RunCompleted
     | RunReopened
     | IterationPlanned
+    | PlanWarned
     | TaskPlanned
     | IterationAnalyzed
     | TaskReopened

@@ -74,10 +74,14 @@ class Fail:
 
 @attrs.frozen(kw_only=True)
 class Planned:
-    """``plan`` returned; None means that the goal is met."""
+    """``plan`` returned; None means that the goal is met.
+
+    ``warnings``: what of it would end single tasks.
+    """
 
     iteration: int
     workflow: Workflow | None
+    warnings: Sequence[str] = ()
 
 
 @attrs.frozen(kw_only=True)
