@@ -226,11 +226,11 @@ def test_the_application_goes_on_with_what_it_left(home: Home) -> None:
     assert home.diary.started() == ["a"]
 
 
-# ---- the README of the project ----
+# ---- the guide ----
 
 
-def test_the_first_program_of_the_readme_runs(home: Home, tmp_path: Path) -> None:
-    text = (EXAMPLES.parent / "README.md").read_text()
+def test_the_first_program_of_the_guide_runs(home: Home, tmp_path: Path) -> None:
+    text = (EXAMPLES.parent / "docs" / "how-to" / "embedding.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     (program,) = (block for block in blocks if "open_engine" in block)
     head, _, body = program.partition("\n\n")
