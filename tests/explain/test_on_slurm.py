@@ -74,8 +74,9 @@ def test_a_job_that_waits_for_others_is_pending_and_those_that_run_are_named_wit
     wait_until(lambda: _expected_start(slurm_env, job) is not None, PATIENCE_S, "the plan of the backfill")
 
     def is_known(cause: dict[str, Any]) -> bool:
-        """Whether the engine has seen, too, that the others run: until then they count as pending with it."""
-        return "expected to start" in cause["message"] and cause["blocks"] == 2
+        """Whether the engine has seen what Slurm said after its round: who runs, and why this one waits."""
+        told = cause["message"]
+        return "expected to start" in told and "(Resources)" in told and cause["blocks"] == 2
 
     cause = _await(command_line, run_id, "job_pending", is_known)
     assert "what is asked for is in use by other jobs (Resources)" in cause["message"]
