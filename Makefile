@@ -7,7 +7,7 @@
 #
 #   make check    the checks that take seconds: format, lint, types, layers
 #   make quick    the tests that start nothing (pure, on the virtual clock, or else within their own process),
-#                 but for a dozen files that take long; the tests alone: make check has the rest
+#                 but for twenty files that take long; the tests alone: make check has the rest
 #   make page     the types and the tests of the monitor's page
 #   make lock     pin in requirements/*.txt what pyproject.toml asks for, with hashes
 #                 (make lock UPGRADE=--upgrade: the newest versions of everything)

@@ -75,14 +75,20 @@ LONG: Final = {
     "tests/core/test_cost.py",
     "tests/core/test_growth.py",
     "tests/core/test_run_properties.py",
+    "tests/evidence/test_archive.py",
+    "tests/evidence/test_bad_input.py",
     "tests/evidence/test_cost.py",
+    "tests/monitor/test_hostile.py",
+    "tests/monitor/test_stream.py",
     "tests/test_catalyst_physics.py",
     "tests/test_fairness.py",
-    "tests/monitor/test_stream.py",
+    "tests/test_path_safety.py",
     "tests/test_scheduler_multi.py",
     "tests/test_simulation.py",
     "tests/test_simulation_crash_points.py",
     "tests/test_simulation_machine.py",
+    "tests/test_slurm_polling.py",
+    "tests/test_thin_film_lab.py",
 }
 """They take half of the time of all that starts nothing: the same thing begins or ends in a thousand ways."""
 LONG_MARK: Final = "takes_long"
