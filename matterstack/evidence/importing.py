@@ -9,34 +9,29 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
-from matterstack.core.errors import NotFoundError, RefusedError, StoreError, UsageError
-from matterstack.core.ids import RUN_ID_PATTERN, RunId
+from matterstack.core.errors import NotFoundError, RefusedError, StoreError
 from matterstack.core.run.state import AttemptState
-from matterstack.evidence.confined_reading import sha256_of
+from matterstack.evidence.archived_evidence import Contents, not_whole, read_contents
 from matterstack.evidence.contents import EVENTS
 from matterstack.evidence.history import History, fold_events, parse_lines
 from matterstack.evidence.imported import IMPORTED
 from matterstack.evidence.presentation import View
 from matterstack.evidence.survey import SURVEY, parse_survey, shown
+from matterstack.evidence.unpacking import Archived, opened_archive, require_room
 from matterstack.evidence.verify import verify_bundle
 from matterstack.storage.codec import CONVERTER
 from matterstack.storage.confine import confined
-from matterstack.storage.files import CHUNK_BYTES, write_all
 from matterstack.storage.layout import Root
 from matterstack.storage.read.runs import RunSummary, Stage
 from matterstack.storage.schema import disk_full
-
-_TOPS: Final = frozenset({"evidence", "outputs"})
-_READ_ONLY: Final = 0o444
 
 
 @attrs.frozen(kw_only=True)
@@ -51,6 +46,9 @@ class Imported:
 def import_archive(root: Root, file: Path) -> Imported:
     """Unpack an archive, verify it, and keep it read-only.  It appears whole or not at all.
 
+    Its evidence is read first, and says what else there is to unpack: nothing that it does not name, and
+    nothing of another size, is written anywhere.
+
     Raises:
         NotFoundError: there is no such file.
         UsageError: it is no archive of a run, or one that leads out of its folder.
@@ -61,22 +59,11 @@ def import_archive(root: Root, file: Path) -> Imported:
     if not file.is_file():
         raise NotFoundError(f"no file {file}")
     try:
-        with zipfile.ZipFile(file) as archive:
-            entries = _checked_entries(archive, file)
-            run_id = RunId(entries[0].filename.partition("/")[0])
-            final = root.path / IMPORTED / run_id
+        with opened_archive(file) as archive:
+            final = root.path / IMPORTED / archive.run_id
             if final.exists():
-                raise RefusedError(f"run {run_id} was imported already, to {final}")
-            part = final.with_name(f".{run_id}.{os.getpid()}.part")
-            try:
-                _unpack(archive, entries, part)
-                _require_whole(part)
-                part.rename(final)
-            finally:
-                with suppress(FileNotFoundError):
-                    shutil.rmtree(part)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
-        raise UsageError(f"{file} is no archive that can be read: {error}") from None
+                raise RefusedError(f"run {archive.run_id} was imported already, to {final}")
+            _import(archive, read_contents(archive), final)
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise disk_full(root.path / IMPORTED) from error
@@ -84,52 +71,23 @@ def import_archive(root: Root, file: Path) -> Imported:
     return look_at_bundle(final / "evidence")
 
 
-def _checked_entries(archive: zipfile.ZipFile, file: Path) -> list[zipfile.ZipInfo]:
-    entries = archive.infolist()
-    names = [entry.filename for entry in entries]
-    tops = {name.partition("/")[0] for name in names}
-    if len(tops) != 1 or not RUN_ID_PATTERN.fullmatch(next(iter(tops))):
-        raise UsageError(
-            f"{file} is no archive of a run", hint="make one with: matterstack run archive RUN_ID"
-        )
-    for entry in entries:
-        parts = entry.filename.split("/")
-        if len(parts) < 3 or parts[1] not in _TOPS or {"", ".", ".."} & set(parts):
-            raise UsageError(f"{file} holds {shown(entry.filename)!r}, which no archive of a run does")
-    if len(set(names)) != len(names):
-        raise UsageError(f"{file} holds a file twice")
-    return entries
-
-
-def _unpack(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], part: Path) -> None:
-    with confined(part, make=True) as folder:
-        for entry in entries:
-            descriptor = folder.create_file(entry.filename.partition("/")[2], _READ_ONLY)
-            try:
-                # The library itself stops at the size, and at the checksum, that the archive names.
-                with archive.open(entry) as reading:
-                    while chunk := reading.read(CHUNK_BYTES):
-                        write_all(descriptor, chunk)
-            finally:
-                os.close(descriptor)
-
-
-def _require_whole(part: Path) -> None:
-    findings = verify_bundle(part / "evidence")
-    if findings:
-        first = findings[0]
-        raise RefusedError(
-            f"the archive is not whole: {shown(first.path)} {first.problem}"
-            + (f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""),
-            hint="get another copy of it",
-        )
-    survey = parse_survey((part / "evidence" / SURVEY).read_bytes())
-    with confined(part) as folder:
-        expected = {place: output.sha256 for place, output in survey.large()}
-        found = {name for name in folder.regular_files() if name.startswith("outputs/")}
-        for name in sorted(expected.keys() | found):
-            if name not in found or name not in expected or sha256_of(folder, name) != expected[name]:
-                raise RefusedError(f"the archive is not whole: {shown(name)} is not what the evidence names")
+def _import(archive: Archived, named: Contents, final: Path) -> None:
+    final.parent.mkdir(parents=True, exist_ok=True)
+    require_room(final.parent, named.bytes, archive.file)
+    part = final.with_name(f".{archive.run_id}.{os.getpid()}.part")
+    try:
+        with confined(part, make=True) as folder:
+            for name, digest in named.hashes.items():
+                if archive.unpack(name, folder) != digest:
+                    raise not_whole(archive.file, f"{shown(name)} is not what its evidence names")
+        findings = verify_bundle(part / "evidence")
+        if findings:
+            more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+            raise not_whole(archive.file, f"{shown(findings[0].path)} {findings[0].problem}{more}")
+        part.rename(final)
+    finally:
+        with suppress(FileNotFoundError):
+            shutil.rmtree(part)
 
 
 def imported_tasks(folder: Path) -> list[dict[str, Any]]:
