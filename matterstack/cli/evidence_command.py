@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncclick as click
 
@@ -17,10 +17,13 @@ from matterstack.storage.layout import Root
 
 if TYPE_CHECKING:
     from matterstack.evidence.export import OnProgress
+    from matterstack.evidence.head_search import HeadSearch
     from matterstack.evidence.importing import Imported
     from matterstack.storage.read.runs import RunSummary
 
 MIB = 1 << 20
+MOST_LATER: Final = 20
+"""Events after a head that are shown."""
 _FOLDER = click.Path(path_type=Path)
 
 
@@ -271,9 +274,16 @@ async def show(folder: Path, as_json: bool) -> None:
 @evidence.command(short_help="Check a bundle.")
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @click.option("--against-store", is_flag=True, help="Compare it as well with the store of the root.")
+@click.option(
+    "--head",
+    metavar="HASH",
+    help="Prove that no event up to the one with this head was changed, and tell which came after it.",
+)
 @json_option
 @click.pass_context
-async def verify(context: click.Context, folder: Path, against_store: bool, as_json: bool) -> None:
+async def verify(
+    context: click.Context, folder: Path, against_store: bool, head: str | None, as_json: bool
+) -> None:
     """Check a bundle: that nothing was changed, is missing or was added, and that all of it fits together.
 
     No store is needed, and no root: a copy of the folder is enough.  Exits with 1 if something does not fit.
@@ -282,16 +292,38 @@ async def verify(context: click.Context, folder: Path, against_store: bool, as_j
     import trio
 
     from matterstack.cli.printing import print_json, print_table
+    from matterstack.evidence.contents import EVENTS
+    from matterstack.evidence.head_search import search_head
     from matterstack.evidence.survey import shown
-    from matterstack.evidence.verify import verify_bundle
+    from matterstack.evidence.verify import Finding, verify_bundle
 
     root = current_root(context) if against_store else None
+    search = None if head is None else await trio.to_thread.run_sync(search_head, folder, head)
     findings = await trio.to_thread.run_sync(verify_bundle, folder, root)
+    if search is not None and not search.is_found:
+        findings = [Finding(EVENTS, search.problem), *findings]
     if as_json:
-        print_json({"ok": not findings, "problems": [attrs.asdict(finding) for finding in findings]})
+        found = {} if search is None else {"head": attrs.asdict(search)}
+        print_json({"ok": not findings, "problems": [attrs.asdict(f) for f in findings], **found})
     elif findings:
         print_table(("file", "problem"), ((shown(f.path), shown(f.problem)) for f in findings))
     else:
         click.echo("everything fits: files, events, report and crate")
+    if search is not None and search.is_found and not as_json:
+        _print_later(search)
     if findings:
         raise click.exceptions.Exit(1)
+
+
+def _print_later(search: HeadSearch) -> None:
+    from matterstack.evidence.survey import shown
+
+    click.echo(f"the head is that of event {search.seq} ({shown(search.at)}): up to it no event was changed")
+    if not search.later:
+        click.echo("no event came after it")
+        return
+    click.echo(f"{len(search.later)} events came after it:")
+    for event in search.later[:MOST_LATER]:
+        click.echo(f"  {event.seq}  {shown(event.at)}  {shown(event.type)}")
+    if len(search.later) > MOST_LATER:
+        click.echo(f"  and {len(search.later) - MOST_LATER} more; --json has them all")

@@ -17,10 +17,12 @@ from matterstack.core.errors import InvariantError
 from matterstack.core.ids import RunId, TaskId, UtcTime
 from matterstack.core.run import facts as f
 from matterstack.core.run.apply import Touched, apply, new_run
+from matterstack.core.run.chain import UNCHAINED, chained
 from matterstack.core.run.facts import OutputFile
 from matterstack.core.run.state import AttemptState, RunState
 from matterstack.storage.codec import dumps
 from matterstack.storage.fact_codec import decode_fact
+from matterstack.storage.heads import require_head
 from matterstack.storage.read.events import EventRow, event_rows, require_events
 from matterstack.storage.read.transactions import one_moment
 from matterstack.storage.schema import readable_rows
@@ -65,6 +67,7 @@ class History:
 
     Attributes:
         seq: number of the last event that was taken into account.
+        head: its hash, which no history has that differs in any event up to it.
         created: what the run was made from.
         started_at: when an engine took the run up for the first time.
         outputs: what each attempt left behind, those of attempts included that were replaced since.
@@ -76,6 +79,7 @@ class History:
 
     state: RunState
     seq: int
+    head: str
     created: f.RunCreated
     started_at: UtcTime | None = None
     iterations: list[Iteration] = attrs.field(factory=list)
@@ -110,7 +114,8 @@ def read_history(
 
     Raises:
         NotFoundError: there is no such run.
-        DatabaseCorruptError: a row holds what was never written into it.
+        DatabaseCorruptError: a row holds what was never written into it, or the events are not those that
+            were stored.
     """
     lines = bytearray()
 
@@ -123,6 +128,9 @@ def read_history(
         require_events(connection, run_id)
         with readable_rows(connection, f"the history of run {run_id}"):
             history = fold_events(rows())
+        if up_to is None:
+            # What was changed in the store by hand must not become evidence that fits itself.
+            require_head(connection, run_id, history.seq, history.head)
     return history, bytes(lines)
 
 
@@ -167,14 +175,19 @@ def fold_events(rows: Iterable[EventRow]) -> History:
         if history is None:
             if not isinstance(fact, f.RunCreated):
                 raise InvariantError(f"the first event of a run must be RunCreated, not {row.type}")
-            history = History(state=new_run(row.run_id, fact, row.at), seq=row.seq, created=fact)
+            history = History(
+                state=new_run(row.run_id, fact, row.at),
+                seq=row.seq,
+                head=chained(UNCHAINED, row.line()),
+                created=fact,
+            )
             history.notes.append(Note(at=row.at, what=CREATED, by=fact.by))
             continue
         if row.seq <= history.seq or row.run_id != history.run_id:
             raise InvariantError(f"event {row.seq} of run {row.run_id} does not follow event {history.seq}")
         _remember(history, fact, row.at)
         apply(history.state, fact, row.at, touched)
-        history.seq = row.seq
+        history.seq, history.head = row.seq, chained(history.head, row.line())
         history.most_live = max(history.most_live, len(history.state.live))
         touched = Touched()
     if history is None:

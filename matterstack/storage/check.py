@@ -4,6 +4,7 @@ Changes nothing that it checks.  The history's own rules are those of
 `matterstack.core.run.history_rules`; here come the rules that need more than the facts:
 
     database  SQLite finds its file intact
+    chain     each event carries the hash of the one before it in its run, and the last one has the head
     snapshot  the rows of runs, tasks and attempts are what the facts give, at the end and on the way
     claim     the job that worked in an attempt's folder is the one that the facts name
     files     the recorded outputs of tasks are there, in the recorded size
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import sqlite3
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -26,12 +27,14 @@ from matterstack.core.model.resources import Resources
 from matterstack.core.model.workflow import Task
 from matterstack.core.operators import ASKED
 from matterstack.core.run.apply import Touched
+from matterstack.core.run.chain import UNCHAINED, chained
 from matterstack.core.run.facts import FACT_TYPES, Event, OutputFile
 from matterstack.core.run.history_rules import HistoryChecker, Problem
 from matterstack.core.run.state import AttemptState, RunState, TaskState
 from matterstack.storage.codec import decode, encode
 from matterstack.storage.fact_codec import decode_fact
 from matterstack.storage.layout import Root, RunFolder, is_folder
+from matterstack.storage.read.events import EventRow
 from matterstack.storage.schema import open_database, translated_errors
 from matterstack.storage.small_files import read_small
 from matterstack.storage.snapshot import (
@@ -51,7 +54,8 @@ from matterstack.storage.snapshot import (
 SAMPLES: Final = 20
 """At how many sequence numbers, beside the last one, the snapshot is compared with the fold."""
 
-_EVENTS: Final = "SELECT seq, run_id, at, type, data FROM events ORDER BY seq"
+_EVENTS: Final = "SELECT seq, run_id, at, type, data, previous FROM events ORDER BY seq"
+_HEADS: Final = "SELECT run_id, seq, head FROM heads ORDER BY run_id"
 _TABLE_NAMES: Final = "SELECT name FROM sqlite_schema WHERE type = 'table'"
 _LAST_USED: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
 _MOST_SHOWN: Final = 80
@@ -135,10 +139,11 @@ def _check_rows(connection: sqlite3.Connection, checker: HistoryChecker, samples
 
 
 def _check_events(connection: sqlite3.Connection, checker: HistoryChecker, samples: int) -> Iterator[Problem]:
-    shadow = _Shadow()
+    shadow, chains = _Shadow(), _Chains()
     (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
     step = max(1, last // (samples + 1)) if samples else last + 1
-    for seq, run_id, at, kind, data in connection.execute(_EVENTS):
+    for seq, run_id, at, kind, data, previous in connection.execute(_EVENTS):
+        yield from chains.follow(EventRow(seq, run_id, at, kind, data), previous)
         try:
             event = Event(seq=seq, run_id=run_id, at=at, fact=decode_fact(kind, data))
         except Exception as error:  # noqa: BLE001  whatever decoding makes of what nobody encoded
@@ -154,6 +159,56 @@ def _check_events(connection: sqlite3.Connection, checker: HistoryChecker, sampl
     if used > last:
         text = f"the newest events are missing: {used} were stored, and the last one there is {last}"
         yield Problem(None, None, "gap", text)
+    yield from chains.compare(connection.execute(_HEADS))
+
+
+@attrs.define
+class _Chains:
+    """The chains of all runs, as far as their events have been read.
+
+    Attributes:
+        _ends: of each run, the number and the hash of the last event so far.
+        _broken: runs of which a problem was told already: all that follows is one of its consequences.
+    """
+
+    _ends: dict[RunId, tuple[int, str]] = attrs.field(factory=dict)
+    _broken: set[RunId] = attrs.field(factory=set)
+
+    def follow(self, event: EventRow, previous: str | None) -> Iterator[Problem]:
+        """Take the next event in."""
+        run_id = event.run_id
+        seq, head = self._ends.get(run_id, (None, UNCHAINED))
+        if previous != head:
+            if seq is None:
+                text = f"what was before event {event.seq} is gone: it carries the hash of another event"
+            else:
+                text = (
+                    f"event {seq} is not what was stored, or what came after it is gone: "
+                    f"event {event.seq} does not carry its hash"
+                )
+            yield from self._break(run_id, seq if seq is not None else event.seq, text)
+        try:
+            # From what it carries: so that one change is one problem, and no more than one.
+            self._ends[run_id] = (event.seq, chained(previous or UNCHAINED, event.line()))
+        except (TypeError, ValueError) as error:
+            yield from self._break(run_id, event.seq, f"it is no event that was stored: {error}")
+
+    def compare(self, heads: Iterable[tuple[RunId, int, str]]) -> Iterator[Problem]:
+        """Compare where the chains end with the heads of the store."""
+        stored = {run_id: (seq, head) for run_id, seq, head in heads}
+        for run_id in sorted(stored.keys() | self._ends.keys()):
+            (seq, head), (last, hashed) = stored.get(run_id, (0, "")), self._ends.get(run_id, (0, ""))
+            if seq != last:
+                text = f"its history ends with event {last}, and the last one that was stored is event {seq}"
+                yield from self._break(run_id, last or None, text)
+            elif head != hashed:
+                text = f"event {last} is not what was stored: the run's head is another hash"
+                yield from self._break(run_id, last, text)
+
+    def _break(self, run_id: RunId, seq: int | None, text: str) -> Iterator[Problem]:
+        if run_id not in self._broken:
+            self._broken.add(run_id)
+            yield Problem(run_id, seq, "chain", text)
 
 
 def _unreadable(kind: object, error: Exception) -> str:

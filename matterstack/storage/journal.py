@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ import attrs
 from matterstack.core.errors import CapReachedError, LeaseLostError, MatterStackError, NotFoundError
 from matterstack.core.ids import BackendName, RunId, TaskId, UtcTime
 from matterstack.core.run.apply import Touched
+from matterstack.core.run.chain import UNCHAINED, chained
 from matterstack.core.run.decide_jobs import wanted_seats
 from matterstack.core.run.facts import AttemptPrepared, Fact, JobEnded, SubmissionRefused, SubmissionWithdrawn
 from matterstack.core.run.seats import Room
@@ -28,7 +29,9 @@ from matterstack.storage.claims import (
 from matterstack.storage.codec import dumps
 from matterstack.storage.crash_points import crash_point
 from matterstack.storage.fact_codec import encode_fact
+from matterstack.storage.heads import SET_HEAD
 from matterstack.storage.layout import Root
+from matterstack.storage.read.events import EventRow
 from matterstack.storage.schema import translated_errors
 from matterstack.storage.snapshot import (
     INSERT_ATTEMPT,
@@ -46,12 +49,10 @@ from matterstack.storage.snapshot import (
 
 NO_TIME: Final = UtcTime("")
 ENDS = (JobEnded, SubmissionRefused, SubmissionWithdrawn)
-_INSERT_EVENT = "INSERT INTO events (run_id, at, type, data) VALUES (?, ?, ?, ?)"
-_INSERT_CHANGE = (
-    "INSERT INTO changes (seq, run_id, task_id) "
-    "VALUES ((SELECT seq FROM sqlite_sequence WHERE name = 'events'), ?, ?)"
-)
-"""Written after the events of the commit: so the number is that of the last of them."""
+_LAST_USED = "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
+_LEASE_AND_HEAD = "SELECT lease_epoch, head FROM runs LEFT JOIN heads USING (run_id) WHERE run_id = ?"
+_INSERT_EVENT = "INSERT INTO events (seq, run_id, at, type, data, previous) VALUES (?, ?, ?, ?, ?, ?)"
+_INSERT_CHANGE = "INSERT INTO changes (seq, run_id, task_id) VALUES (?, ?, ?)"
 
 
 @attrs.frozen(kw_only=True)
@@ -158,7 +159,7 @@ def commit(
         connection.execute("BEGIN IMMEDIATE")
         try:
             root = Root(path.parent.parent)
-            outcomes = [_append(connection, root, append) for append in appends]
+            outcomes = list(_append_all(connection, root, appends))
             crash_point("inside_commit")
             connection.execute("COMMIT")
             crash_point("after_commit")
@@ -169,11 +170,23 @@ def commit(
         return outcomes
 
 
-def _append(connection: sqlite3.Connection, root: Root, append: Append) -> int | MatterStackError:
+def _append_all(
+    connection: sqlite3.Connection, root: Root, appends: Sequence[Append]
+) -> Iterator[int | MatterStackError]:
+    # Nobody else writes until the commit: from here on the numbers are known without asking.
+    (last,) = connection.execute(_LAST_USED).fetchone() or (0,)
+    for append in appends:
+        outcome = _append(connection, root, append, last)
+        if isinstance(outcome, int):
+            last = outcome
+        yield outcome
+
+
+def _append(connection: sqlite3.Connection, root: Root, append: Append, last: int) -> int | MatterStackError:
     """Store one append, or say why it is left out: what another process has changed is looked at first."""
-    refusal = _lost_lease(connection, append)
-    if refusal is not None:
-        return refusal
+    head = _head_under_lease(connection, append)
+    if isinstance(head, MatterStackError):
+        return head
     at = append.facts[-1][0] if append.facts else NO_TIME
     rooms: dict[BackendName, Room] = {}
     for backend, (more, cap) in append.seats.items():
@@ -185,33 +198,47 @@ def _append(connection: sqlite3.Connection, root: Root, append: Append) -> int |
             live = cap - room.free
             ends = append.prepared(backend) - more
             return CapReachedError(backend, live + room.seats, live - ends)
-    _store(connection, append)
+    last = _store_events(connection, append, last, head)
+    _store_rows(connection, append, last)
     _note_claims(connection, append, rooms, at)
-    last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
-    return int(last[0]) if last else 0
+    return last
 
 
-def _lost_lease(connection: sqlite3.Connection, append: Append) -> MatterStackError | None:
+def _head_under_lease(connection: sqlite3.Connection, append: Append) -> str | MatterStackError:
+    """The hash that the next event carries; the row that tells whether it may be written has it."""
     if append.epoch is None:
-        return None
-    row = connection.execute("SELECT lease_epoch FROM runs WHERE run_id = ?", (append.run_id,)).fetchone()
+        return UNCHAINED
+    row = connection.execute(_LEASE_AND_HEAD, (append.run_id,)).fetchone()
     if row is None:
         return NotFoundError(f"run {append.run_id} is not in the store any more")
     if row[0] != append.epoch:
         return LeaseLostError(f"run {append.run_id} was taken over by another engine")
-    return None
+    return row[1] or UNCHAINED
 
 
-def _store(connection: sqlite3.Connection, append: Append) -> None:
-    for at, fact in append.facts:
-        connection.execute(_INSERT_EVENT, (append.run_id, at, *encode_fact(fact)))
+def _store_events(connection: sqlite3.Connection, append: Append, last: int, head: str) -> int:
+    """Store the facts behind those that are there; returns the number of the last event."""
+    rows = []
+    for seq, (at, fact) in enumerate(append.facts, start=last + 1):
+        event = EventRow(seq, append.run_id, at, *encode_fact(fact))
+        rows.append((seq, event.run_id, at, event.type, event.data, head))
+        head = chained(head, event.line())
+    if rows:
+        connection.executemany(_INSERT_EVENT, rows)
+        last += len(rows)
+        connection.execute(SET_HEAD, (append.run_id, last, head))
+    return last
+
+
+def _store_rows(connection: sqlite3.Connection, append: Append, last: int) -> None:
+    """Store what the facts have changed; ``last`` is the number of the last of them."""
     if append.run is not None:
         connection.execute(UPSERT_RUN, append.run)
     connection.executemany(INSERT_TASK, append.new_tasks)
     connection.executemany(UPDATE_TASK, append.tasks)
     connection.executemany(INSERT_ATTEMPT, append.new_attempts)
     connection.executemany(UPDATE_ATTEMPT, append.attempts)
-    connection.executemany(_INSERT_CHANGE, [(append.run_id, task_id) for task_id in append.changed])
+    connection.executemany(_INSERT_CHANGE, [(last, append.run_id, task_id) for task_id in append.changed])
     for command_id, outcome in append.outcomes.items():
         connection.execute(
             "UPDATE commands SET outcome = ? WHERE id = ? AND outcome IS NULL", (dumps(outcome), command_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -20,7 +21,25 @@ from matterstack.core.errors import (
     MatterStackError,
     StoreError,
 )
+from matterstack.storage.chaining import chain_old_events
 from matterstack.storage.filesystems import file_system_type, is_network
+
+logger: Final = logging.getLogger(__name__)
+
+_CHAIN: Final = """
+ALTER TABLE events ADD COLUMN previous TEXT;
+CREATE TABLE heads (
+    run_id TEXT PRIMARY KEY,
+    seq INTEGER NOT NULL,
+    head TEXT NOT NULL,
+    chained_to INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE TRIGGER events_are_chained BEFORE INSERT ON events WHEN NEW.previous IS NULL
+BEGIN
+    SELECT RAISE(ABORT, 'a newer MatterStack has brought it up to date: end this process, start that');
+END;
+"""
+"""After it the events that are there are chained."""
 
 MIGRATIONS: Final = (
     """
@@ -124,6 +143,7 @@ MIGRATIONS: Final = (
         SELECT (SELECT coalesce(max(seq), 0) FROM events e WHERE e.run_id = t.run_id), run_id, task_id
         FROM tasks t
     """,
+    _CHAIN,
 )
 """One script per version, the first one making version 1.  A released script is never changed."""
 
@@ -217,15 +237,36 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         # Read again: another process may have migrated while this one waited for the lock.
         version = schema_version(connection)
         _refuse_newer(version, path)
+        runs = events = 0
         for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-            for statement in script.split(";"):
+            for statement in _statements(script):
                 connection.execute(statement)
+            if script is _CHAIN:
+                runs, events = chain_old_events(connection)
             connection.execute(f"PRAGMA user_version = {number}")
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+    if events:
+        logger.warning(
+            "%s: was brought up to date: the %d events of %d runs that were there are chained from now on "
+            "(see `run status`); what was changed before that, no head can tell",
+            path,
+            events,
+            runs,
+        )
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Take a script apart at the ends of its statements; those of triggers have semicolons inside."""
+    statement = ""
+    for piece in script.split(";"):
+        statement += f"{piece};"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 def _refuse_newer(version: int, path: Path) -> None:

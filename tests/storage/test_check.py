@@ -32,14 +32,14 @@ from matterstack.storage.fact_codec import encode_fact
 from matterstack.storage.layout import AttemptFolder, Root
 from matterstack.storage.schema import open_database
 from tests.support.states import LOCAL, RUN_ID, task
-from tests.support.stored import StoredRun
+from tests.support.stored import StoredRun, chain_again
 
 OTHER = RunId("20260101T000001-bbbbbb")
 
 
 @attrs.frozen
 class Place:
-    """A store with the files of its runs, and ways to tamper with it."""
+    """A store with the files of its runs, and ways to tamper with it: the chains fit again afterwards."""
 
     root: Root
     connection: sqlite3.Connection
@@ -61,13 +61,17 @@ class Place:
 
     def sql(self, statement: str, *values: object) -> None:
         assert self.connection.execute(statement, values).rowcount > 0
+        if "events" in statement:
+            chain_again(self.connection)
 
     def insert(self, fact: f.Fact, run_id: str = RUN_ID, at: str = "2026-01-02T00:00:00.000000Z") -> int:
         """Put a fact behind all others; returns its number."""
         kind, data = encode_fact(fact)
         cursor = self.connection.execute(
-            "INSERT INTO events (run_id, at, type, data) VALUES (?, ?, ?, ?)", (run_id, at, kind, data)
+            "INSERT INTO events (run_id, at, type, data, previous) VALUES (?, ?, ?, ?, '')",
+            (run_id, at, kind, data),
         )
+        chain_again(self.connection)
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 

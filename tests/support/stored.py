@@ -17,6 +17,7 @@ from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
 from matterstack.core.run.apply import Touched, fold
 from matterstack.core.run.state import RunState
+from matterstack.storage.chaining import chain_old_events
 from matterstack.storage.journal import Append, commit, make_append
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import Lease, acquire_lease
@@ -116,7 +117,13 @@ def assert_snapshot_is_fold(connection: sqlite3.Connection, run_id: RunId) -> Ru
     return loaded
 
 
+def chain_again(connection: sqlite3.Connection) -> None:
+    """Make the chains fit the events that are there, as one would who has changed some of them."""
+    connection.execute("DELETE FROM heads")
+    chain_old_events(connection)
+
+
 def dump(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
     """Every row of every table, for comparing what is there before and after."""
-    tables = ("runs", "tasks", "attempts", "events", "commands")
+    tables = ("runs", "tasks", "attempts", "events", "heads", "commands")
     return [row for table in tables for row in connection.execute(f"SELECT '{table}', * FROM {table}")]  # noqa: S608

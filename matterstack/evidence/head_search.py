@@ -1,0 +1,104 @@
+"""Look for a head that somebody wrote down in the events of a bundle; nothing else of it is believed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from matterstack.core.errors import NotFoundError, UsageError
+from matterstack.core.run.chain import UNCHAINED, chained
+from matterstack.evidence.confined_reading import opened
+from matterstack.evidence.contents import EVENTS
+from matterstack.storage.confine import confined
+
+_HEAD: Final = re.compile("[0-9a-f]{64}")
+
+
+@attrs.frozen
+class LaterEvent:
+    """An event that came after the head; what cannot be read of it is empty."""
+
+    seq: int | None
+    at: str
+    type: str
+
+
+@attrs.frozen(kw_only=True)
+class HeadSearch:
+    """What became of the search.
+
+    Attributes:
+        seq: number of the event that has the head; None where none has it.
+        at: when that was.
+        events: how many there are in all.
+        later: those that came after it.
+    """
+
+    head: str
+    seq: int | None
+    at: str = ""
+    events: int
+    later: tuple[LaterEvent, ...] = ()
+
+    @property
+    def is_found(self) -> bool:
+        """Whether all events up to the one with the head are what they were when it was written down."""
+        return self.seq is not None
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, where it was not found."""
+        return (
+            f"none of its {self.events} events has the head {self.head}: one of them was changed, left out "
+            "or added, or the bundle is older than the head, or of another run"
+        )
+
+
+def search_head(folder: Path, head: str) -> HeadSearch:
+    """Follow the chain of a bundle's events to a head, and past it.
+
+    Raises:
+        UsageError: it is no head.
+        NotFoundError: there is no such folder, or no events in it.
+    """
+    head = head.strip().lower()
+    if not _HEAD.fullmatch(head):
+        raise UsageError(f"--head {head!r}: a head is 64 hexadecimal digits", hint="give all of them")
+    if not folder.is_dir():
+        raise NotFoundError(f"no folder {folder}", hint="name the folder of a bundle")
+    count, reached, found = 0, UNCHAINED, LaterEvent(None, "", "")
+    later: list[LaterEvent] | None = None
+    try:
+        with (
+            confined(folder) as bundle,
+            opened(bundle, EVENTS) as descriptor,
+            os.fdopen(descriptor, "rb", closefd=False) as lines,
+        ):
+            for line in lines:
+                count, reached = count + 1, chained(reached, line)
+                if later is not None:
+                    later.append(_event(line))
+                elif reached == head:
+                    found, later = _event(line), []
+    except OSError as error:
+        raise NotFoundError(f"{folder / EVENTS}: {error.strerror or error}") from None
+    return HeadSearch(
+        head=head,
+        seq=None if later is None else found.seq or count,
+        at=found.at,
+        events=count,
+        later=tuple(later or ()),
+    )
+
+
+def _event(line: bytes) -> LaterEvent:
+    try:
+        event: Any = json.loads(line)
+        return LaterEvent(int(event["seq"]), str(event["at"]), str(event["type"]))
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return LaterEvent(None, "", "")
