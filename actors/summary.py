@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
+from collections.abc import Iterable
 from typing import Any, Final
 
 import attrs
 import trio
 
 from matterstack.actors.runtime import Runtime
+from matterstack.core.errors import StoreError
 from matterstack.core.ids import RunId
 from matterstack.core.run.allowed import Standing, allowed
 from matterstack.core.run.state import RunState
 from matterstack.core.states import TaskStatus
 from matterstack.storage.files import json_bytes, replace_derived
+from matterstack.storage.heads import heads_of
 from matterstack.storage.layout import Root, RunFolder
+from matterstack.storage.schema import translated_errors
 
 logger: Final = logging.getLogger(__name__)
 
 INTERVAL_S: Final = 1.0
 
 
-def summary(state: RunState) -> dict[str, Any]:
+def summary(state: RunState, head: str) -> dict[str, Any]:
     """The same object that ``run status --json`` prints, but for what engines say of their backends."""
     return {
         "run_id": state.run_id,
@@ -34,15 +39,21 @@ def summary(state: RunState) -> dict[str, Any]:
         "updated_at": state.updated_at,
         "ending": None if state.ending is None else state.ending.value,
         "allowed": allowed(Standing.of(state)),
+        "head": head,
     }
 
 
 @attrs.define
 class SummaryWriter:
-    """Writes what changed, at most once a second."""
+    """Writes what changed, at most once a second.
+
+    Attributes:
+        reader: connection for reading the store, through ``runtime.store`` only.
+    """
 
     root: Root
     runtime: Runtime
+    reader: sqlite3.Connection
     _changed: dict[RunId, RunState] = attrs.field(factory=dict)
     _wake: trio.Event = attrs.field(factory=trio.Event)
 
@@ -62,13 +73,24 @@ class SummaryWriter:
     async def flush(self) -> None:
         """Write what has not been written yet."""
         changed, self._changed = self._changed, {}
-        for state in changed.values():
+        try:
+            # From the store: a file must not name a head that a crash may still take back.
+            heads = await self.runtime.store(self._heads, tuple(changed)) if changed else {}
+        except StoreError as error:
+            logger.warning("run.json of %d runs cannot be written yet: %s", len(changed), error)
+            self._changed = {**changed, **self._changed}
+            return
+        for run_id, state in changed.items():
             folder = self.root.run_folder(state.workspace, state.run_id)
             try:
-                await self.runtime.files(_write, folder, summary(state))
+                await self.runtime.files(_write, folder, summary(state, heads.get(run_id, "")))
             except OSError as error:
                 # It is derived: the next change writes it again.
                 logger.warning("%s: cannot be written: %s", folder.summary_file, error.strerror or error)
+
+    def _heads(self, run_ids: Iterable[RunId]) -> dict[RunId, str]:
+        with translated_errors(self.root.database):
+            return heads_of(self.reader, run_ids)
 
 
 def _write(folder: RunFolder, content: dict[str, Any]) -> None:

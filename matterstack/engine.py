@@ -412,7 +412,7 @@ async def open_engine(
         number = str(next(_NUMBERS))
         commits = CommitReporter(root, runtime, no_commits(number))
         journal = JournalActor(writer, root.database, runtime, commits.note)
-        summaries = SummaryWriter(root, runtime)
+        summaries = SummaryWriter(root, runtime, reader)
         async with trio.open_nursery() as journal_nursery:
             journal_nursery.start_soon(journal.serve)
             async with trio.open_nursery() as actors:

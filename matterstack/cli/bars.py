@@ -9,8 +9,15 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from matterstack.cli.followed_runs import all_ended, relevant
-from matterstack.cli.wording import counts_text, done_and_total, elapsed_s, elapsed_text, stage_title
+from matterstack.cli.followed_runs import all_ended, newly_ended, relevant
+from matterstack.cli.wording import (
+    counts_text,
+    done_and_total,
+    elapsed_s,
+    elapsed_text,
+    head_lines,
+    stage_title,
+)
 from matterstack.core.ids import RunId
 from matterstack.core.states import RunStatus
 from matterstack.storage.read.reader import Reader
@@ -44,6 +51,8 @@ def print_summary(summary: RunSummary) -> None:
         bars.add_task(stage_title(stage), total=total, completed=done, counts=counts_text(stage))
     if summary.stages:
         console.print(bars.get_renderable())
+    for line in head_lines(summary):
+        console.print(Text(line, style="dim"), soft_wrap=True)
 
 
 def _columns() -> tuple[ProgressColumn, ...]:
@@ -78,11 +87,15 @@ async def follow_with_bars(reader: Reader, run_ids: Sequence[RunId] | None, *, t
     console = Console(highlight=False)
     with _Bars(*_columns(), console=console, auto_refresh=False, transient=transient) as bars:
         shown: dict[object, TaskID] = {}
+        told: set[object] = set()
         async for _ in reader.changes(at_least_every_s=1.0):
             bars.summaries = await relevant(reader, run_ids, shown)
             bars.rows = max(1, console.height - 3)
             for summary in bars.summaries:
                 _show(bars, shown, summary)
+            if not transient:
+                for line in newly_ended(bars.summaries, told):
+                    console.print(line, soft_wrap=True)
             bars.refresh()
             if all_ended(bars.summaries, run_ids):
                 return

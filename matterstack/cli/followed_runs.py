@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 import attrs
 
+from matterstack.cli.wording import head_line
 from matterstack.core.ids import RunId
 from matterstack.core.states import ENDED_RUNS, RunStatus, TaskStatus
 from matterstack.storage.leases import is_held
@@ -35,6 +36,18 @@ async def relevant(
 def _waits_for_a_seat(summary: RunSummary) -> bool:
     waits = summary.count(TaskStatus.READY) > 0 and summary.count(TaskStatus.ACTIVE) == 0
     return waits and summary.status is RunStatus.RUNNING and not summary.status_reason
+
+
+def newly_ended(summaries: Sequence[RunSummary], told: set[object]) -> Iterator[str]:
+    """The heads of runs that have ended, a line each; of each end once.
+
+    Args:
+        told: what was told already; is added to.
+    """
+    for summary in summaries:
+        if summary.status in ENDED_RUNS and summary.head not in told:
+            told.add(summary.head)
+            yield head_line(summary)
 
 
 def all_ended(summaries: Sequence[RunSummary], run_ids: Sequence[RunId] | None) -> bool:

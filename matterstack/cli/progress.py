@@ -9,7 +9,7 @@ from typing import Final
 import asyncclick as click
 import trio
 
-from matterstack.cli.followed_runs import all_ended, relevant
+from matterstack.cli.followed_runs import all_ended, newly_ended, relevant
 from matterstack.cli.wording import plain_line
 from matterstack.core.ids import RunId
 from matterstack.storage.read.reader import Reader
@@ -21,18 +21,19 @@ async def follow_runs(reader: Reader, run_ids: Sequence[RunId] | None, *, transi
     """Show progress until all these runs have ended; with None, of all runs, until cancelled.
 
     Args:
-        transient: bars are wiped off at the end, since the caller prints a summary.
+        transient: the caller prints a summary at the end: bars are wiped off, and heads are not printed.
     """
     if sys.stdout.isatty():
         from matterstack.cli.bars import follow_with_bars  # rich: not for engines whose output is a file
 
         await follow_with_bars(reader, run_ids, transient=transient)
     else:
-        await _follow_with_lines(reader, run_ids)
+        await _follow_with_lines(reader, run_ids, transient=transient)
 
 
-async def _follow_with_lines(reader: Reader, run_ids: Sequence[RunId] | None) -> None:
+async def _follow_with_lines(reader: Reader, run_ids: Sequence[RunId] | None, *, transient: bool) -> None:
     shown: set[object] = set()
+    told: set[object] = set()
     last: dict[RunId, tuple[object, ...]] = {}
     said_at: dict[RunId, float] = {}
     async for _ in reader.changes(at_least_every_s=PLAIN_INTERVAL_S):
@@ -47,5 +48,7 @@ async def _follow_with_lines(reader: Reader, run_ids: Sequence[RunId] | None) ->
                 continue
             last[summary.run_id], said_at[summary.run_id] = key, now
             click.echo(plain_line(summary))
+        for line in () if transient else newly_ended(summaries, told):
+            click.echo(line)
         if all_ended(summaries, run_ids):
             return

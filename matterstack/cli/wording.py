@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
 
@@ -51,6 +52,22 @@ def elapsed_s(summary: RunSummary) -> float:
     """From the run's creation to its end, or to now."""
     end = utc_moment(summary.updated_at) if summary.status in ENDED_RUNS else datetime.now(UTC)
     return (end - utc_moment(summary.created_at)).total_seconds()
+
+
+def head_line(summary: RunSummary) -> str:
+    """What speaks for the whole history of a run, in a line for a paper or a lab book."""
+    return f"head of run {summary.run_id} at event {summary.seq}: {summary.head}"
+
+
+def head_lines(summary: RunSummary) -> Iterator[str]:
+    """The head of a run, and what it cannot speak for."""
+    if summary.head:
+        yield head_line(summary)
+    if summary.chained_to:
+        yield (
+            f"(the events up to {summary.chained_to} are from before there were heads: they were chained as "
+            "the store had them when it was brought up to date)"
+        )
 
 
 def plain_line(summary: RunSummary) -> str:

@@ -181,5 +181,7 @@ def _summary(history: History) -> RunSummary:
         state.created_at,
         state.updated_at,
         ending=state.ending,
+        head=history.head,
+        seq=history.seq,
         is_imported=True,
     )

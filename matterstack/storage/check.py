@@ -143,13 +143,15 @@ def _check_events(connection: sqlite3.Connection, checker: HistoryChecker, sampl
     (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
     step = max(1, last // (samples + 1)) if samples else last + 1
     for seq, run_id, at, kind, data, previous in connection.execute(_EVENTS):
-        yield from chains.follow(EventRow(seq, run_id, at, kind, data), previous)
+        broken = list(chains.follow(EventRow(seq, run_id, at, kind, data), previous))
         try:
             event = Event(seq=seq, run_id=run_id, at=at, fact=decode_fact(kind, data))
         except Exception as error:  # noqa: BLE001  whatever decoding makes of what nobody encoded
             yield from checker.cannot_read(seq, run_id, _unreadable(kind, error))
+            yield from broken
             continue
         yield from checker.check(event)
+        yield from broken
         state = checker.states.get(run_id)
         if state is not None:
             shadow.write(state, checker.touched)

@@ -22,6 +22,7 @@ _RUN: Final = {
     "updated_at": "when its last event happened (UTC)",
     "ending": "what it is about to be, while its last jobs are being ended",
     "allowed": "for each command true, or why it would be refused or change nothing: the run is REASON",
+    "head": "hash of its last event: `evidence verify --head` takes it",
 }
 _SHOWN_FILE: Final = {"path": "where it lies", "problem": "what is wrong with it"}
 _ATTEMPT: Final = {

@@ -15,6 +15,7 @@ import pytest
 from tests.support.campaigns import Diary, write_tasks
 from tests.support.command import PATIENCE_S, CommandLine
 from tests.support.polling import wait_until
+from tests.support.stored import chain_again
 
 NOBODY = "20260101T000000-aaaaaa"
 FITS = "everything fits: history, snapshots and files\n"
@@ -37,6 +38,10 @@ class Tamperer:
     def query(self, statement: str, *values: object) -> list[tuple[object, ...]]:
         with closing(sqlite3.connect(self.database)) as connection:
             return connection.execute(statement, values).fetchall()
+
+    def chain_again(self) -> None:
+        with closing(sqlite3.connect(self.database, isolation_level=None)) as connection:
+            chain_again(connection)
 
 
 @pytest.fixture
@@ -123,6 +128,7 @@ def test_a_fact_of_a_newer_version_is_a_problem_and_no_crash(
     command_line.check_at_end = False
     run_id = done_run(command_line, diary)
     store.sql("UPDATE events SET type = 'RunTeleported' WHERE seq = 2")
+    store.chain_again()
 
     done = command_line.run("check", "--json")
 

@@ -13,6 +13,7 @@ from matterstack.actors.runtime import Runtime
 from matterstack.actors.summary import SummaryWriter
 from matterstack.core.documents.run_document import RunDocument
 from matterstack.core.run import messages as m
+from matterstack.storage.schema import open_database
 from matterstack.storage.threads import run_inline
 from tests.support.campaigns import write_tasks
 from tests.support.command import CommandLine
@@ -44,6 +45,7 @@ def test_what_is_no_run_json_does_not_fit_its_schema(key: str, value: object) ->
         "updated_at": "2026-01-01T00:00:00.000000Z",
         "ending": None,
         "allowed": {"pause": True, "resume": "RUNNING: only a PAUSED run can be resumed"},
+        "head": "0123456789abcdef" * 4,
     }
     assert RunDocument.model_validate_json(json.dumps(good)).tasks == {"READY": 2}
     with pytest.raises(ValidationError):
@@ -64,7 +66,8 @@ async def test_run_json_is_replaced_at_most_once_a_second_and_tells_the_last_cha
         written.append((trio.current_time(), json.loads(data)["status"]))
 
     monkeypatch.setattr(summary, "replace_derived", replace)
-    writer = SummaryWriter(root, Runtime(files=run_inline))
+    connection = open_database(root.database)
+    writer = SummaryWriter(root, Runtime(files=run_inline, store=run_inline), connection)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(writer.serve)
         for message in (m.Start(), m.Pause(by="ann"), m.Resume(by="ann"), m.Pause(by="ann")):
@@ -73,5 +76,6 @@ async def test_run_json_is_replaced_at_most_once_a_second_and_tells_the_last_cha
             await trio.sleep(0.3)
         await trio.sleep(3)
         nursery.cancel_scope.cancel()
+    connection.close()
     start = autojump_clock.current_time() - 4.2
     assert [(round(at - start, 3), status) for at, status in written] == [(0.0, "RUNNING"), (1.0, "PAUSED")]

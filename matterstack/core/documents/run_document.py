@@ -28,6 +28,7 @@ class RunDocument(BaseModel):
         updated_at: when the last event happened that it takes into account.
         ending: what it is about to be, while its last jobs are being ended.
         allowed: for each command true, or why it would be refused or change nothing: "the run is" REASON.
+        head: hash of its last event, which speaks for all of them: `evidence verify --head` takes it.
     """
 
     model_config = STRICT
@@ -41,3 +42,4 @@ class RunDocument(BaseModel):
     updated_at: Utc
     ending: Literal[RunStatus.FAILED, RunStatus.CANCELLED] | None
     allowed: dict[Literal["pause", "resume", "cancel", "retry", "rerun", "respond"], Literal[True] | str]
+    head: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]

@@ -53,6 +53,7 @@ export interface RunRow {
   updated_at: string;
   ending: string | null;
   allowed: Allowed;
+  head: string;
 }
 
 export interface Stage {

@@ -25,8 +25,8 @@ def _any_task(statuses: Iterable[TaskStatus]) -> str:
 _RUN: Final = f"""
     SELECT r.run_id, r.workspace, r.status, r.status_reason, r.ending, r.iteration, r.created_at,
            (SELECT at FROM events e WHERE e.run_id = r.run_id ORDER BY seq DESC LIMIT 1),
-           {_any_task(RETRIABLE_TASKS)}, {_any_task(ENDED_TASKS)}, {ASKS}
-    FROM runs r WHERE r.run_id IN
+           {_any_task(RETRIABLE_TASKS)}, {_any_task(ENDED_TASKS)}, {ASKS}, h.head
+    FROM runs r LEFT JOIN heads h ON h.run_id = r.run_id WHERE r.run_id IN
 """  # noqa: S608
 
 
@@ -96,6 +96,7 @@ def _run(
     has_retriable: int,
     has_ended_tasks: int,
     asks: int,
+    head: str | None,
 ) -> Json:
     standing = Standing(
         run_id=run_id,
@@ -116,4 +117,5 @@ def _run(
         "updated_at": updated_at or created_at,
         "ending": ending or None,
         "allowed": allowed(standing),
+        "head": head or "",
     }

@@ -25,8 +25,8 @@ _SUMMARY: Final = f"""
     SELECT r.run_id, r.workspace, r.status, r.status_reason, r.iteration, r.stage_names, r.created_at,
            coalesce(
                (SELECT at FROM events e WHERE e.run_id = r.run_id ORDER BY seq DESC LIMIT 1), r.created_at),
-           r.ending, {ASKS}
-    FROM runs r
+           r.ending, {ASKS}, coalesce(h.head, ''), coalesce(h.seq, 0), coalesce(h.chained_to, 0)
+    FROM runs r LEFT JOIN heads h ON h.run_id = r.run_id
 """  # noqa: S608
 
 
@@ -47,6 +47,9 @@ class RunSummary:
     Attributes:
         ending: CANCELLED or FAILED, while it is about to be that and jobs are still to be ended.
         asks: whether a question waits for an answer.
+        head: hash of its last event.
+        seq: number of that event.
+        chained_to: number of the last event that is older than the chain; 0 where none is.
         is_imported: it is evidence of a run that another root has.
     """
 
@@ -60,6 +63,9 @@ class RunSummary:
     updated_at: UtcTime
     ending: RunStatus | None = None
     asks: bool = False
+    head: str = ""
+    seq: int = 0
+    chained_to: int = 0
     is_imported: bool = False
 
     @property
@@ -94,6 +100,7 @@ class RunSummary:
             "updated_at": self.updated_at,
             "ending": None if self.ending is None else self.ending.value,
             "allowed": self.allowed,
+            "head": self.head,
         }
 
 
@@ -120,7 +127,8 @@ def run_summaries(connection: sqlite3.Connection, run_ids: Sequence[RunId] | Non
 
 
 def _summary(connection: sqlite3.Connection, row: tuple[Any, ...]) -> RunSummary:
-    run_id, workspace, status, reason, iteration, names, created_at, updated_at, ending, asks = row
+    run_id, workspace, status, reason, iteration, names, created_at, updated_at, ending, asks, *chain = row
+    head, seq, chained_to = chain
     counts: dict[int, dict[TaskStatus, int]] = {}
     for number, task_status, count in connection.execute(
         "SELECT iteration, status, count(*) FROM tasks WHERE run_id = ? GROUP BY iteration, status", (run_id,)
@@ -148,6 +156,9 @@ def _summary(connection: sqlite3.Connection, row: tuple[Any, ...]) -> RunSummary
         updated_at,
         ending=RunStatus(ending) if ending else None,
         asks=bool(asks),
+        head=head,
+        seq=seq,
+        chained_to=chained_to,
     )
 
 
