@@ -43,6 +43,7 @@ from matterstack.storage.commands import StoredCommand
 from matterstack.storage.crash_points import crash_point
 from matterstack.storage.journal import Append, make_append
 from matterstack.storage.layout import RunFolder
+from matterstack.storage.restored import is_known, known_head
 from matterstack.storage.snapshot import load_run
 
 logger: Final = logging.getLogger(__name__)
@@ -101,6 +102,7 @@ class RunActor:
             StoreError, LeaseLostError: nothing more can be written.
         """
         await self._load()
+        await self._note_lost_events()
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -127,6 +129,23 @@ class RunActor:
         self._state = state
         store, reader = self.services.runtime.store, self.services.reader
         self._claimed.update(await store(claimed_backends, reader, self.run_id))
+
+    async def _note_lost_events(self) -> None:
+        """Say once that the store is older than what the run's folder says, before that is written over."""
+        runtime = self.services.runtime
+        known = await runtime.files(known_head, self._folder())
+        if known is None or await runtime.store(is_known, self.services.reader, self.run_id, known.head):
+            return
+        logger.warning(
+            "run %s: the store is older than the run's folder, which knows of events until %s: it was put "
+            "back from a backup. If the newer store is still there, stop this engine and put that back. Else "
+            "look for jobs that were submitted since: they may be at work, and nobody follows them. This is "
+            "said once; the history has it as EventsLost",
+            self.run_id,
+            known.until,
+        )
+        await self._decide_durably([(m.Behind(head=known.head, until=known.until), None)], ())
+        self.services.changed(self._state)
 
     def _is_done(self) -> bool:
         if self._drives or self._state.ending is not None:

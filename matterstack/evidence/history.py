@@ -208,6 +208,10 @@ def _remember(history: History, fact: f.Fact, at: UtcTime) -> None:
         case f.PlanWarned():
             what = f"planned round {fact.iteration} with warnings"
             history.notes.append(Note(at=at, what=what, reason="; ".join(fact.warnings)))
+        case f.EventsLost():
+            what = f"lost what had happened until {fact.until}"
+            reason = f"the store was put back from a backup; the head had been {fact.head}"
+            history.notes.append(Note(at=at, what=what, reason=reason))
         case f.IterationAnalyzed():
             for iteration in history.iterations[-1:]:
                 iteration.analyzed_at = at

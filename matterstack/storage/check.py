@@ -7,6 +7,7 @@ Changes nothing that it checks.  The history's own rules are those of
     chain     each event carries the hash of the one before it in its run, and the last one has the head
     snapshot  the rows of runs, tasks and attempts are what the facts give, at the end and on the way
     claim     the job that worked in an attempt's folder is the one that the facts name
+    restored  no folder of a run knows of events that the store does not have
     files     the recorded outputs of tasks are there, in the recorded size
 """
 
@@ -35,6 +36,7 @@ from matterstack.storage.codec import decode, encode
 from matterstack.storage.fact_codec import decode_fact
 from matterstack.storage.layout import Root, RunFolder, is_folder
 from matterstack.storage.read.events import EventRow
+from matterstack.storage.restored import is_known, known_head, run_folders
 from matterstack.storage.schema import open_database, translated_errors
 from matterstack.storage.small_files import read_small
 from matterstack.storage.snapshot import (
@@ -56,6 +58,7 @@ SAMPLES: Final = 20
 
 _EVENTS: Final = "SELECT seq, run_id, at, type, data, previous FROM events ORDER BY seq"
 _HEADS: Final = "SELECT run_id, seq, head FROM heads ORDER BY run_id"
+_IS_RUN: Final = "SELECT 1 FROM runs WHERE run_id = ?"
 _TABLE_NAMES: Final = "SELECT name FROM sqlite_schema WHERE type = 'table'"
 _LAST_USED: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
 _MOST_SHOWN: Final = 80
@@ -96,6 +99,8 @@ def check_store(root: Root, samples: int = SAMPLES) -> list[Problem]:
             problems = list(_check_rows(connection, checker, samples))
         finally:
             connection.execute("COMMIT")
+        # Only now, and a file before the store: what an engine commits meanwhile is no contradiction.
+        problems += _check_restored(connection, root)
     # Looking at many files takes long: a reader must not keep a rollback journal's writer out meanwhile.
     for _, state in sorted(checker.states.items()):
         problems += _check_files(root, state)
@@ -327,6 +332,29 @@ def _where_different(found: object, expected: object) -> tuple[str, str]:
 def _shortened(value: object) -> str:
     text = repr(value[: _MOST_SHOWN + 1] if isinstance(value, str) else value)
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+
+
+# ---- the store and the folders ----
+
+
+def _check_restored(connection: sqlite3.Connection, root: Root) -> Iterator[Problem]:
+    for run_id, folder in run_folders(root):
+        known = known_head(folder)
+        if known is None or is_known(connection, run_id, known.head):
+            continue
+        if connection.execute(_IS_RUN, (run_id,)).fetchone() is None:
+            text = (
+                f"the store has no such run, but its folder {folder.path} knows of events until "
+                f"{known.until}: the store was put back from a backup of before, or the folder comes from "
+                "another root; put the newer store back, or take the folder away"
+            )
+        else:
+            text = (
+                f"its run.json knows of events until {known.until} that the store does not have: the store "
+                "was put back from a backup; put the newer one back, if there is one, else go on: the engine "
+                "that takes it up notes in its history what is lost"
+            )
+        yield Problem(run_id, None, "restored", text)
 
 
 # ---- the files ----

@@ -141,6 +141,7 @@ def _other_facts() -> list[f.Fact]:
     t, a = Token("ms-x"), TaskId("a")
     return [
         f.PlanWarned(iteration=1, warnings=("task a would fail: é",)),
+        f.EventsLost(head="00", until=UtcTime("2026-01-01T00:00:00.000000Z")),
         f.RunCancelRequested(by="ann", reason="r"), f.RunFailureRequested(reason="r"),
         f.RunCancelled(reason="r"), f.RunFailed(reason="r"), f.RunCompleted(), f.RunReopened(by="ann"),
         f.IterationAnalyzed(iteration=1, state={"x": [1.5]}), f.TaskReopened(task_id=a, by="ann"),

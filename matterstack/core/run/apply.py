@@ -138,6 +138,10 @@ def _reopened(state: RunState, _fact: f.RunReopened, _at: UtcTime, touched: Touc
     _become(state, RunStatus.RUNNING, "", touched)
 
 
+def _events_lost(_state: RunState, _fact: f.EventsLost, _at: UtcTime, _touched: Touched) -> None:
+    """The state is what is left: nobody knows what else there was."""
+
+
 # ---- planning ----
 
 
@@ -381,6 +385,7 @@ _HANDLERS: Final[Mapping[type[f.Fact], Callable[[RunState, Any, UtcTime, Touched
     f.RunFailed: _failed,
     f.RunCompleted: _completed,
     f.RunReopened: _reopened,
+    f.EventsLost: _events_lost,
     f.IterationPlanned: _iteration_planned,
     f.PlanWarned: _plan_warned,
     f.TaskPlanned: _task_planned,

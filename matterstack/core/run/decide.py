@@ -12,6 +12,7 @@ from typing import Any, Final
 from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
 from matterstack.core.run.decide_control import (
+    decide_behind,
     decide_cancel,
     decide_fail,
     decide_pause,
@@ -79,6 +80,7 @@ def _failure_summary(state: RunState) -> str:
 
 _DECISIONS: Final[Mapping[type[m.Message], Callable[[RunState, Any], list[f.Fact]]]] = {
     m.Start: decide_start,
+    m.Behind: decide_behind,
     m.Pause: decide_pause,
     m.Resume: decide_resume,
     m.Cancel: decide_cancel,

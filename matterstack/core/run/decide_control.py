@@ -22,6 +22,11 @@ def decide_start(state: RunState, _message: m.Start) -> list[f.Fact]:
     return [f.RunStarted()] if state.status is RunStatus.PENDING and state.ending is None else []
 
 
+def decide_behind(_state: RunState, message: m.Behind) -> list[f.Fact]:
+    """What was lost is noted, whatever the run is: nothing of it can be had back."""
+    return [f.EventsLost(head=message.head, until=message.until)]
+
+
 def decide_pause(state: RunState, message: m.Pause) -> list[f.Fact]:
     """Only a RUNNING run can be paused."""
     require_allowed(Standing.of(state), "pause")

@@ -94,6 +94,19 @@ class RunReopened:
 
 
 @attrs.frozen(kw_only=True)
+class EventsLost:
+    """The run's folder knew of events that the store did not have: it had been put back from a backup.
+
+    Attributes:
+        head: of the last event that the folder knew of; no event of this history has it.
+        until: when that was.
+    """
+
+    head: str
+    until: UtcTime
+
+
+@attrs.frozen(kw_only=True)
 class IterationPlanned:
     """``plan`` returned a workflow; its tasks follow as `TaskPlanned`."""
 
@@ -289,6 +302,7 @@ Fact: TypeAlias = (
     | RunFailed
     | RunCompleted
     | RunReopened
+    | EventsLost
     | IterationPlanned
     | PlanWarned
     | TaskPlanned

@@ -154,7 +154,7 @@ class HistoryChecker:
 
 def _check_before(state: RunState, event: f.Event) -> Iterator[Problem]:
     fact = event.fact
-    if state.has_ended and not isinstance(fact, f.RunReopened):
+    if state.has_ended and not isinstance(fact, f.RunReopened | f.EventsLost):
         text = f"{_name(event)} came after the run was {state.status}"
         yield Problem(state.run_id, event.seq, "ended", text)
     starts = isinstance(fact, f.AttemptPrepared) or (isinstance(fact, f.JobAccepted) and not fact.adopted)

@@ -66,6 +66,14 @@ class Start:
 
 
 @attrs.frozen(kw_only=True)
+class Behind:
+    """The run's folder knows of events, until this time and with this head, that the store does not have."""
+
+    head: str
+    until: UtcTime
+
+
+@attrs.frozen(kw_only=True)
 class Fail:
     """The run cannot be served any longer: end its jobs, then the run."""
 
@@ -178,6 +186,7 @@ class Settle:
 Message: TypeAlias = (
     Command
     | Start
+    | Behind
     | Fail
     | Planned
     | Analyzed
