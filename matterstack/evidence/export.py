@@ -42,6 +42,7 @@ from matterstack.evidence.survey import SURVEY, ForeignRecord, Survey, portable
 from matterstack.evidence.swap import built_path, recover, swap_in
 from matterstack.storage.confine import Confined, confined
 from matterstack.storage.files import chunks, write_all
+from matterstack.storage.heads import head_of
 from matterstack.storage.layout import Root
 from matterstack.storage.schema import disk_full, open_database, translated_errors
 
@@ -91,7 +92,7 @@ async def build_evidence_bundle(
         DiskFullError: there is no room; the old bundle is whole.
         StoreError: the store or the files cannot be read or written.
     """
-    history, events = await trio.to_thread.run_sync(_load, store, run_id)
+    history, events, chained_to = await trio.to_thread.run_sync(_load, store, run_id)
     folder = store.run_folder(history.state.workspace, run_id)
     final = output if output is not None else folder.path / "evidence"
     async with _one_at_a_time(store, run_id):
@@ -110,15 +111,18 @@ async def build_evidence_bundle(
                     on_bytes=_counter(total, on_progress),
                 )
                 survey = await gather(gathering, history, dict(made_with()))
+                survey = attrs.evolve(survey, head=history.head, chained_to=chained_to)
                 return await trio.to_thread.run_sync(_finish, gathering, written, history, survey, final)
             finally:
                 with trio.CancelScope(shield=True):
                     await trio.to_thread.run_sync(_remove, built)
 
 
-def _load(store: Root, run_id: RunId) -> tuple[History, bytes]:
+def _load(store: Root, run_id: RunId) -> tuple[History, bytes, int]:
     with translated_errors(store.database), closing(open_database(store.database)) as connection:
-        return read_history(connection, run_id)
+        history, events = read_history(connection, run_id)
+        head = head_of(connection, run_id)
+        return history, events, head.chained_to if head is not None else 0
 
 
 def _prepare(final: Path, run_id: RunId, given: bool) -> Path:

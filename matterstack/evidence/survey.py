@@ -179,6 +179,9 @@ class Survey:
         made_with: versions of what draws and writes; bundles are the same to the byte where these are.
         copy_below_bytes: larger files are referenced by their hash.
         has_folder: whether the run's folder was there at all.
+        head: hash of that event, which no history has that differs in any event up to it.
+        chained_to: number of the last event that was chained only when the store was brought up to date, as
+            the store had it then; 0 where there is none.
         campaign_object: the object of a host program that planned the run, where it was one.
     """
 
@@ -195,6 +198,8 @@ class Survey:
     sources: tuple[SourceRecord, ...] = ()
     campaign_object: SourceRecord | None = None
     foreign: tuple[ForeignRecord, ...] = ()
+    head: str = ""
+    chained_to: int = 0
     format: int = FORMAT
 
     def made_from(self) -> Iterator[SourceRecord]:
@@ -250,9 +255,16 @@ class Survey:
 _CONVERTER: Final = Converter(forbid_extra_keys=True, detailed_validation=False)
 
 
+_LATER: Final = {"head": "", "chained_to": 0}
+"""What the first versions did not write, with what stands for nothing: theirs are the same to the byte."""
+
+
 def survey_bytes(survey: Survey) -> bytes:
     """Write a survey, a line for each record.  In ASCII: a file's name may be no valid Unicode."""
     document = _CONVERTER.unstructure(survey)
+    for key, nothing in _LATER.items():
+        if document[key] == nothing:
+            del document[key]
     lines = [f" {json.dumps(key)}: {_value(value)}" for key, value in sorted(document.items())]
     return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
 

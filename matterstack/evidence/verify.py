@@ -213,6 +213,8 @@ class _Check:
             self.blame(SURVEY, f"is of run {survey.run_id}, and {EVENTS} of run {history.run_id}")
         if survey.seq != history.seq:
             self.blame(SURVEY, f"is as of event {survey.seq}, and {EVENTS} ends with event {history.seq}")
+        if survey.head and survey.head != history.head:
+            self.blame(SURVEY, f"has the head {survey.head}, and {EVENTS} gives {history.head}")
         answered = {key: (answer.by, answer.sha256) for key, answer in history.answers.items()}
         if answered != {(a.task_id, a.n): (a.by, a.sha256) for a in survey.answers}:
             self.blame(SURVEY, f"does not have the answers that {EVENTS} has")

@@ -345,14 +345,14 @@ def _check_restored(connection: sqlite3.Connection, root: Root) -> Iterator[Prob
         if connection.execute(_IS_RUN, (run_id,)).fetchone() is None:
             text = (
                 f"the store has no such run, but its folder {folder.path} knows of events until "
-                f"{known.until}: the store was put back from a backup of before, or the folder comes from "
+                f"{known.until}: it was put back from a backup of before, or the folder comes from "
                 "another root; put the newer store back, or take the folder away"
             )
         else:
             text = (
-                f"its run.json knows of events until {known.until} that the store does not have: the store "
-                "was put back from a backup; put the newer one back, if there is one, else go on: the engine "
-                "that takes it up notes in its history what is lost"
+                f"its run.json knows of events until {known.until} that the store does not have: it was put "
+                "back from a backup, or changed by hand; put the newer one back, if there is one, or go on: "
+                "the engine that takes the run up notes in its history what is lost"
             )
         yield Problem(run_id, None, "restored", text)
 

@@ -14,13 +14,15 @@ from matterstack.core.run import messages as m
 from matterstack.core.run.chain import chain_of
 from matterstack.evidence.head_search import LaterEvent, search_head
 from matterstack.evidence.history import read_history
+from matterstack.evidence.survey import parse_survey, survey_bytes
+from matterstack.evidence.verify import verify_bundle
 from matterstack.storage.codec import dumps
 from matterstack.storage.heads import head_of
 from matterstack.storage.layout import Root
 from tests.evidence.bundles import export
 from tests.evidence.stage import half_done, stage, told
 from tests.support.states import RUN_ID
-from tests.support.stored import new_root
+from tests.support.stored import chain_again, new_root
 
 pytestmark = pytest.mark.usefixtures("drawn_once")
 
@@ -142,3 +144,38 @@ def test_the_events_of_a_changed_store_become_no_evidence(tmp_path: Path) -> Non
         made.stored.connection.execute("UPDATE events SET at = '2026-01-01T00:00:01.500000Z' WHERE seq = 3")
         with pytest.raises(DatabaseCorruptError, match="are not those that were stored"):
             export(Root(root.path))
+
+
+def test_a_bundle_says_its_head_and_what_that_cannot_speak_for(tmp_path: Path) -> None:
+    root = new_root(tmp_path / "root")
+    with stage(root) as made:
+        half_done(made)
+        folder = export(root).path
+        survey = parse_survey((folder / "evidence.json").read_bytes())
+        head = head_of(made.stored.connection, RUN_ID)
+        assert head is not None
+        assert (survey.head, survey.chained_to) == (head.head, 0)
+        for name in ("report.md", "report.html", "ro-crate-metadata.json"):
+            assert head.head in (folder / name).read_text()
+            assert "from before there were heads" not in (folder / name).read_text()
+        assert verify_bundle(folder, root) == []
+        chain_again(made.stored.connection)  # as when an older store is brought up to date
+        folder = export(root).path
+    assert parse_survey((folder / "evidence.json").read_bytes()).chained_to == head.seq
+    assert f"events up to {head.seq} are from before there were heads" in (folder / "report.md").read_text()
+    assert verify_bundle(folder, root) == []
+
+
+def test_a_bundle_that_says_another_head_than_its_events_is_found(bundle: Path) -> None:
+    *_, head = chain_of(lines_of(bundle))
+    text = (bundle / "evidence.json").read_text()
+    (bundle / "evidence.json").write_text(text.replace(head, "0" * 64))
+    problems = {f.problem for f in verify_bundle(bundle) if f.path == "evidence.json"}
+    assert f"has the head {'0' * 64}, and events.jsonl gives {head}" in problems
+
+
+def test_the_survey_of_a_bundle_of_before_there_were_heads_is_the_same_once_more(bundle: Path) -> None:
+    survey = json.loads((bundle / "evidence.json").read_bytes())
+    del survey["head"]
+    old = parse_survey(json.dumps(survey).encode())
+    assert json.loads(survey_bytes(old)) == survey

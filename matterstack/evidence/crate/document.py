@@ -187,7 +187,8 @@ class _Document:
             "CreateAction",
             name=f"run {self.state.run_id}",
             identifier=self.state.run_id,
-            description=f"{self.state.status} as of event {history.seq} ({history.as_of})",
+            description=f"{self.state.status} as of event {history.seq} ({history.as_of})"
+            + (f", head {self.view.survey.head}" if self.view.survey.head else ""),
             instrument=ref(WORKFLOW),
             agent=ref(ENGINE),
             object=refs(

@@ -101,6 +101,8 @@ def _context(view: View) -> dict[str, Any]:
         "is_complete": view.is_complete,
         "missing": [shown(text) for text in view.missing],
         "seq": view.history.seq,
+        "run_head": view.survey.head,
+        "chained_to": view.survey.chained_to,
         "as_of": view.history.as_of,
         "created_at": state.created_at,
         "started_at": view.history.started_at or "",
