@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -179,3 +182,15 @@ def test_the_survey_of_a_bundle_of_before_there_were_heads_is_the_same_once_more
     del survey["head"]
     old = parse_survey(json.dumps(survey).encode())
     assert json.loads(survey_bytes(old)) == survey
+
+
+@pytest.mark.usefixtures("processes")
+def test_the_lines_of_python_in_the_manual_give_the_head_of_a_bundle(bundle: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "evidence.md").read_text()
+    (script,) = re.findall(r"events\.jsonl <<'EOF'\n(.*?)EOF\n", page, re.DOTALL)
+    assert len(script.splitlines()) <= 10
+    command = [sys.executable, "-", str(bundle / "events.jsonl")]
+    done = subprocess.run(command, input=script, capture_output=True, text=True, check=True)
+    *_, head = chain_of(lines_of(bundle))
+    assert done.stdout.strip() == head
+    assert search_head(bundle, done.stdout).is_found
