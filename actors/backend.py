@@ -293,6 +293,7 @@ class BackendActor:
             folder=attempt.folder,
             batch=attempt.batch,
             question=attempt.question,
+            nonce_sha256=attempt.nonce_sha256,
         )
         self._jobs[attempt.token] = _Followed(run, job)
 

@@ -13,24 +13,27 @@ from matterstack.actors.services import Services
 from matterstack.backends.base import Backend, LiveJob, PreparedAttempt, Question
 from matterstack.core.errors import InvariantError, StagingError, StoreError
 from matterstack.core.ids import TaskId, Token
+from matterstack.core.nonces import Nonces
 from matterstack.core.operators import ASKED
 from matterstack.core.run.asked_again import why_again
 from matterstack.core.run.state import AttemptState, RunState
 from matterstack.storage.codec import CONVERTER
 from matterstack.storage.layout import AttemptFolder, RunFolder, Workspace
-from matterstack.storage.staging import Copy, Staging, stage
+from matterstack.storage.staging import Copy, StagedFolder, Staging, stage
 
 
 @attrs.frozen
 class Staged:
-    """Attempts whose folders are ready (with the hash of the manifest), and those whose are not."""
+    """Attempts whose folders are ready, and those whose are not."""
 
-    manifests: dict[Token, str]
+    ready: dict[Token, StagedFolder]
     failures: dict[Token, str]
 
 
-def prepared_attempt(state: RunState, folder: RunFolder, attempt: AttemptState) -> PreparedAttempt:
-    """Make of an attempt what a backend submits."""
+def prepared_attempt(
+    state: RunState, folder: RunFolder, attempt: AttemptState, nonces: Nonces | None = None
+) -> PreparedAttempt:
+    """Make of an attempt what a backend submits; ``nonces``: None where nobody is to run its script."""
     task = state.tasks[attempt.task_id].task
     return PreparedAttempt(
         run_id=state.run_id,
@@ -49,7 +52,14 @@ def prepared_attempt(state: RunState, folder: RunFolder, attempt: AttemptState) 
         batch=attempt.batch,
         index=attempt.index,
         question=_question(state, attempt),
+        given=(*task.files, *task.inputs),
+        nonce=nonces.of(attempt.token, attempt.prepared_at) if nonces and _has_nonce(attempt) else "",
     )
+
+
+def _has_nonce(attempt: AttemptState) -> bool:
+    """Whether its job must bear one; a job by hand is whatever a person has submitted, and its id decides."""
+    return attempt.nonce_sha256 is not None and attempt.backend != ASKED
 
 
 def _question(state: RunState, attempt: AttemptState) -> Question | None:
@@ -64,6 +74,7 @@ def _question(state: RunState, attempt: AttemptState) -> Question | None:
         params=task.params,
         asked_at=attempt.prepared_at,
         backend=state.job_backend_of(task),
+        given=(*task.files, *task.inputs),
         again=why_again(state, attempt),
     )
 
@@ -79,6 +90,7 @@ def live_job(state: RunState, folder: RunFolder, attempt: AttemptState) -> LiveJ
         folder=path,
         batch=attempt.batch,
         question=_question(state, attempt),
+        nonce_sha256=attempt.nonce_sha256 if _has_nonce(attempt) else None,
     )
 
 
@@ -99,7 +111,7 @@ def _stage_each(stagings: dict[Token, Staging]) -> Staged:
     staged = Staged({}, {})
     for token, staging in stagings.items():
         try:
-            staged.manifests[token] = stage(staging)
+            staged.ready[token] = stage(staging)
         except StagingError as error:
             staged.failures[token] = str(error)
         except OSError as error:
@@ -145,6 +157,7 @@ def _staging(services: Services, state: RunState, backend: Backend, attempt: Pre
             for name, source in task.inputs.items()
         ],
         script=backend.script(attempt),
+        nonce_sha256=state.live[attempt.token].nonce_sha256,
     )
 
 

@@ -31,7 +31,8 @@ from matterstack.core.errors import (
     NotFoundError,
     RefusedError,
 )
-from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token
+from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token, UtcTime
+from matterstack.core.nonces import sha256_of_nonce
 from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
 from matterstack.core.run.apply import Touched, apply
@@ -236,8 +237,14 @@ class RunActor:
         report = message.report
         self._submissions.answered(message.backend, report, self._state.live)
         for token, job_id in report.accepted.items():
-            sha256 = self._submissions.take_manifest(token)
-            yield m.Accepted(token=token, job_id=job_id, state=report.state, manifest_sha256=sha256)
+            sha256, set_aside = self._submissions.take_staged(token)
+            yield m.Accepted(
+                token=token,
+                job_id=job_id,
+                state=report.state,
+                manifest_sha256=sha256,
+                set_aside=set_aside,
+            )
         for token, reason in report.refused.items():
             yield m.Refused(token=token, reason=reason)
 
@@ -245,8 +252,10 @@ class RunActor:
         crash_point("after_search")
         absent = self._submissions.searched(found, absent)
         for token, job_id in found.items():
-            sha256 = self._submissions.take_manifest(token)
-            yield m.Accepted(token=token, job_id=job_id, manifest_sha256=sha256, adopted=True)
+            sha256, set_aside = self._submissions.take_staged(token)
+            yield m.Accepted(
+                token=token, job_id=job_id, manifest_sha256=sha256, adopted=True, set_aside=set_aside
+            )
         if self._state.ending is not None:
             yield from (m.Withdrawn(token=token, reason=self._state.ending_reason) for token in absent)
         else:
@@ -298,7 +307,7 @@ class RunActor:
         facts: list[f.Fact] = []
         outcomes: dict[str, Mapping[str, Any]] = {}
         touched = Touched()
-        for message, command_id in (*inputs, (m.Settle(), None), *self._preparations(grants)):
+        for message, command_id in (*inputs, (m.Settle(), None), *self._preparations(grants, at)):
             try:
                 new = decide(self._state, message)
             except (RefusedError, NotFoundError) as error:
@@ -318,11 +327,22 @@ class RunActor:
             )
         return facts
 
-    def _preparations(self, grants: Sequence[p.SeatsGranted]) -> Iterable[tuple[m.Message, None]]:
+    def _preparations(
+        self, grants: Sequence[p.SeatsGranted], at: UtcTime
+    ) -> Iterable[tuple[m.Message, None]]:
+        nonces = self.services.nonces
         for grant in grants:
             if not self._may_not_submit(grant.backend):
                 limit = self._handles[grant.backend].backend.batch_limit
-                yield m.Prepare(backend=grant.backend, seats=grant.seats, batch_limit=limit), None
+                yield (
+                    m.Prepare(
+                        backend=grant.backend,
+                        seats=grant.seats,
+                        batch_limit=limit,
+                        nonce_sha256=lambda token: sha256_of_nonce(nonces.of(token, at)),
+                    ),
+                    None,
+                )
 
     async def _use_seats(
         self, grants: Sequence[p.SeatsGranted], facts: Sequence[f.Fact], *, denied: bool
@@ -425,11 +445,14 @@ class RunActor:
         self, handle: BackendHandle, tokens: Sequence[Token], granted: int, denied: bool
     ) -> None:
         crash_point("after_prepared")
-        attempts = [prepared_attempt(self._state, self._folder(), self._state.live[t]) for t in tokens]
+        nonces = self.services.nonces
+        attempts = [
+            prepared_attempt(self._state, self._folder(), self._state.live[t], nonces) for t in tokens
+        ]
         staged = await stage_all(self.services, self._state, handle.backend, attempts)
         crash_point("after_staging")
-        self._submissions.staged(staged.manifests)
-        ready = [attempt for attempt in attempts if attempt.token in staged.manifests]
+        self._submissions.staged(staged.ready)
+        ready = [attempt for attempt in attempts if attempt.token in staged.ready]
         await handle.mailbox.put(p.Submit(self.run_id, ready, granted, denied))
         self._submissions.handed_over(tokens)
         if staged.failures:
@@ -480,7 +503,7 @@ class RunActor:
             weight=self._state.priority,
             cap=self._state.backend_cap(backend),
             jobs=[live_job(self._state, folder, a) for a in mine if a.job_id is not None],
-            unresolved=[prepared_attempt(self._state, folder, a) for a in unresolved],
+            unresolved=[prepared_attempt(self._state, folder, a, self.services.nonces) for a in unresolved],
             deferred=[a.token for a in mine if a.token in self._submissions.deferred],
         )
         self._attends[backend] = attend

@@ -18,6 +18,7 @@ from matterstack.backends.base import Backend
 from matterstack.core.errors import ActorEndedError, MailboxFullError
 from matterstack.core.ids import BackendName, RunId
 from matterstack.core.model.workflow import Workflow
+from matterstack.core.nonces import Nonces
 from matterstack.core.run.state import RunState
 from matterstack.storage.layout import Root
 
@@ -53,6 +54,7 @@ class Services:
     Attributes:
         reader: connection for reading the store, through ``runtime.store`` only.
         backend: the handle of a backend, started where needed, by its name and configuration.
+        nonces: of the attempts of the root.
         check_resources: raises CampaignError when a workflow asks for what a backend can never give.
         changed: called after every commit of a run.
     """
@@ -62,6 +64,7 @@ class Services:
     journal: JournalActor
     reader: sqlite3.Connection
     planner: Planner
+    nonces: Nonces
     backend: Callable[[BackendName, Mapping[str, Any]], BackendHandle]
     check_resources: Callable[[RunState, Workflow], Awaitable[None]]
     changed: Callable[[RunState], None]

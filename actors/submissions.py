@@ -13,6 +13,7 @@ import attrs
 
 from matterstack.backends.base import SubmitReport
 from matterstack.core.ids import BackendName, JobId, Token
+from matterstack.storage.staging import StagedFolder
 
 
 @attrs.define
@@ -30,7 +31,7 @@ class Submissions:
     deferred: dict[Token, BackendName] = attrs.field(factory=dict)
     _under_way: set[Token] = attrs.field(factory=set)
     _staging: set[Token] = attrs.field(factory=set)
-    _manifests: dict[Token, str] = attrs.field(factory=dict)
+    _staged: dict[Token, StagedFolder] = attrs.field(factory=dict)
 
     @property
     def may_land(self) -> bool:
@@ -42,9 +43,10 @@ class Submissions:
         """Attempts of which a backend need not find out whether they have a job."""
         return self.held_back | self._staging | self.deferred.keys()
 
-    def take_manifest(self, token: Token) -> str | None:
-        """The hash of what was staged for an attempt, if this actor did that."""
-        return self._manifests.pop(token, None)
+    def take_staged(self, token: Token) -> tuple[str | None, tuple[str, ...]]:
+        """The hash of what was staged for an attempt, and what was in its place, if this actor did that."""
+        staged = self._staged.pop(token, None)
+        return (None, ()) if staged is None else (staged.manifest_sha256, staged.set_aside)
 
     # ---- on the way to a backend ----
 
@@ -54,9 +56,9 @@ class Submissions:
         self._under_way.update(tokens)
         self._staging.update(tokens)
 
-    def staged(self, manifests: Mapping[Token, str]) -> None:
-        """Note that the folders of these attempts are ready, with the hashes of their manifests."""
-        self._manifests.update(manifests)
+    def staged(self, ready: Mapping[Token, StagedFolder]) -> None:
+        """Note that the folders of these attempts are ready."""
+        self._staged.update(ready)
 
     def handed_over(self, tokens: Iterable[Token]) -> None:
         """Their backend has been told to submit them."""

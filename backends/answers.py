@@ -39,6 +39,7 @@ from matterstack.core.states import ENDED_JOBS, JobState
 from matterstack.storage import operator_files as files
 from matterstack.storage.confine import Confined, ConfinementError, confined
 from matterstack.storage.files import chunks, json_bytes, write_all
+from matterstack.storage.foreign_files import set_foreign_aside
 from matterstack.storage.layout import operator_folder
 
 logger: Final = logging.getLogger(__name__)
@@ -94,7 +95,10 @@ def look(job: LiveJob, *, withdrawn: bool, now: UtcTime) -> Found:
         seen = files.look_at(folder, files.RESPONSE)
         problems: Sequence[Problem] = ()
         if seen is not None:
-            answer = _take_files(folder, job, _meaning(manifest, question, seen))
+            answer = _meaning(manifest, question, seen)
+            if not isinstance(answer, Unusable):
+                _set_foreign_aside(job, answer.files if isinstance(answer, Answered) else ())
+            answer = _take_files(folder, job, answer)
             if not isinstance(answer, Unusable):
                 return _taken(folder, job, seen, answer, now)
             problems = answer.problems
@@ -102,9 +106,21 @@ def look(job: LiveJob, *, withdrawn: bool, now: UtcTime) -> Found:
             return _end(job, JobState.CANCELLED, "WITHDRAWN")
         waiting = _waiting(folder, job, manifest, question.n)
         late = _expired(job, manifest, waiting, now)
+        if late is not None:
+            _set_foreign_aside(job)
         if seen is not None and late is None:
             return Doubtful(seen.version, problems, waiting)
         return late or waiting
+
+
+def _set_foreign_aside(job: LiveJob, taken: Sequence[str] = ()) -> None:
+    """Nobody but the one who asks has anything to put into the folder of the attempt.
+
+    A job by hand works in it.
+    """
+    question = question_of(job)
+    if question.operator != "manual_hpc":
+        set_foreign_aside(job.folder, {*question.given, *taken})
 
 
 def _taken(
@@ -112,7 +128,7 @@ def _taken(
 ) -> Observed | HandedBack:
     match answer:
         case JobHandedBack(job_id):
-            return HandedBack(attrs.evolve(job, job_id=JobId(job_id), question=None), seen)
+            return HandedBack(attrs.evolve(job, job_id=JobId(job_id), question=None, nonce_sha256=None), seen)
         case JobFinished(exit_code):
             end = _end(job, JobState.COMPLETED_ERROR if exit_code else JobState.COMPLETED_OK, "FINISHED")
             end = attrs.evolve(end, exit_code=exit_code)

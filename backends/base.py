@@ -10,6 +10,7 @@ import attrs
 
 from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token, UtcTime
 from matterstack.core.model.resources import Limits, Resources
+from matterstack.core.nonces import sha256_of_nonce
 from matterstack.core.run.messages import Observed
 from matterstack.core.states import JobState
 from matterstack.storage.backend_reports import CommandStatistics
@@ -22,6 +23,7 @@ class Question:
     Attributes:
         params: of its task; nobody has checked them yet.
         backend: whose script a job by hand is handed out with.
+        given: names of the files that were copied into the folder of its attempt.
         again: why it is asked once more; empty the first time.
     """
 
@@ -32,6 +34,7 @@ class Question:
     params: Mapping[str, Any]
     asked_at: UtcTime
     backend: BackendName
+    given: Sequence[str] = ()
     again: str = ""
 
 
@@ -39,7 +42,12 @@ class Question:
 class PreparedAttempt:
     """An attempt whose intent is durable; its folder is written before it is submitted.
 
-    ``batch`` and ``index``: see `matterstack.core.run.facts.AttemptPrepared`.  ``question``: None for a job.
+    Attributes:
+        batch: see `matterstack.core.run.facts.AttemptPrepared`, as for ``index``.
+        question: None for a job.
+        given: names of the files that it finds in its folder.
+        nonce: what its job's claim and exit record must bear to be believed; goes into its script, and
+            nowhere else.  Empty where the job's id decides: of a job by hand, and of an attempt of 0.2.0.
     """
 
     run_id: RunId
@@ -53,13 +61,23 @@ class PreparedAttempt:
     batch: Token | None = None
     index: int = 0
     question: Question | None = None
+    given: Sequence[str] = ()
+    nonce: str = attrs.field(default="", repr=False)
+
+    @property
+    def nonce_sha256(self) -> str | None:
+        """By what its job's claim and exit record are believed; None where the job's id decides."""
+        return sha256_of_nonce(self.nonce) if self.nonce else None
 
 
 @attrs.frozen(kw_only=True)
 class LiveJob:
     """A job that is to be followed.
 
-    ``batch``: as in `PreparedAttempt`; None also where nobody told.  ``question``: None for a job.
+    Attributes:
+        batch: as in `PreparedAttempt`; None also where nobody told.
+        question: None for a job.
+        nonce_sha256: as in `PreparedAttempt`.
     """
 
     token: Token
@@ -67,6 +85,7 @@ class LiveJob:
     folder: Path
     batch: Token | None = None
     question: Question | None = None
+    nonce_sha256: str | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -8,6 +8,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from matterstack.core.ids import Token, UtcTime
+from matterstack.core.nonces import is_believed, read_claim_text
 from matterstack.core.run.messages import Observed
 from matterstack.core.states import JobState
 from matterstack.storage.small_files import read_small
@@ -18,7 +19,12 @@ _TIME: Final = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$"
 
 
 class ExitRecord(BaseModel):
-    """Content of ``exit.json``, the last that a job writes."""
+    """Content of ``exit.json``, the last that a job writes.
+
+    Attributes:
+        nonce: of its attempt, from its script; empty where that has none.
+        set_aside: how many things it found in its folder, before it began, that it had not been given.
+    """
 
     model_config = ConfigDict(defer_build=True, frozen=True)
     exit_code: int = Field(ge=0, le=255)
@@ -26,6 +32,8 @@ class ExitRecord(BaseModel):
     ended_at: str = Field(pattern=_TIME)
     host: str
     job_id: str
+    nonce: str = ""
+    set_aside: int = Field(default=0, ge=0)
     timed_out: bool = False
 
     def observed(self, token: Token, raw_state: str = "", reason: str = "") -> Observed:
@@ -33,34 +41,52 @@ class ExitRecord(BaseModel):
         if self.timed_out:
             raw_state = raw_state or "TIMEOUT"
             reason = reason or "its job reached its walltime and was ended"
+        if self.exit_code == 0:
+            reason = self._found_before()
         return Observed(
             token=token,
             state=JobState.COMPLETED_OK if self.exit_code == 0 else JobState.COMPLETED_ERROR,
             raw_state=raw_state or ("COMPLETED" if self.exit_code == 0 else "FAILED"),
-            reason=reason if self.exit_code else "",
+            reason=reason,
             exit_code=self.exit_code,
             host=self.host,
             started_at=UtcTime(self.started_at),
             ended_at=UtcTime(self.ended_at),
         )
 
+    def _found_before(self) -> str:
+        if not self.set_aside:
+            return ""
+        things = "one thing that lay" if self.set_aside == 1 else f"{self.set_aside} things that lay"
+        return f"its job set aside {things} in its folder before it began (see scheduler.log)"
 
-def read_exit_record(folder: Path, job_id: str) -> ExitRecord | None:
+
+def read_exit_record(folder: Path, job_id: str, nonce_sha256: str | None) -> ExitRecord | None:
     """Read the exit record of this job; None when there is no whole one.
 
-    A half-written, foreign or forged record is no record: the scheduler is asked instead.
+    A half-written, foreign or forged record is no record: the scheduler is asked instead.  What times it
+    holds is no reason to disbelieve it: the clock of its host may be wrong.
+
+    Args:
+        nonce_sha256: of the attempt, as `LiveJob` has it; None: the id of the job alone decides.
     """
     try:
         text = read_small(folder / "exit.json", MOST_BYTES)
         record = ExitRecord.model_validate_json(text)
     except (OSError, ValidationError):
         return None
-    return record if record.job_id == job_id else None
+    return record if record.job_id == job_id and is_believed(record.nonce, nonce_sha256) else None
 
 
-def read_claim(folder: Path) -> str | None:
-    """Id of the job that claimed the folder; None when none has."""
+def read_claim(folder: Path, nonce_sha256: str | None) -> str | None:
+    """Id of the job that claimed the folder; None when none has, or none that was submitted for the attempt.
+
+    Args:
+        nonce_sha256: as for `read_exit_record`.
+    """
     try:
-        return read_small(folder / "claim" / "job_id", MOST_BYTES).decode().strip() or None
+        text = read_small(folder / "claim" / "job_id", MOST_BYTES).decode()
     except (OSError, UnicodeDecodeError):
         return None
+    job_id, nonce = read_claim_text(text)
+    return job_id if job_id and is_believed(nonce, nonce_sha256) else None

@@ -97,6 +97,8 @@ class LocalBackend:
             prologue=self._prologue,
             path=str(Path(sys.executable).parent),
             local_clock=local_clock(),
+            nonce=attempt.nonce,
+            given=attempt.given,
         )
 
     def describe(self, batch: Sequence[PreparedAttempt]) -> list[PlannedSubmission]:
@@ -220,7 +222,7 @@ class LocalBackend:
             return Observed(token=job.token, state=JobState.LOST, reason=reason)
         if is_running(name, self._boot):
             return Observed(token=job.token, state=JobState.RUNNING)
-        record = read_exit_record(job.folder, job.job_id)
+        record = read_exit_record(job.folder, job.job_id, job.nonce_sha256)
         if record is not None and not (record.exit_code and job.token in self._cancelled):
             if job.job_id not in self._started:
                 signal_session(name, self._boot, signal.SIGKILL)  # what it left: see `_reap`
@@ -244,7 +246,7 @@ class LocalBackend:
             return Observed(
                 token=job.token, state=JobState.COMPLETED_ERROR, raw_state="NODE_FAIL", reason=reason
             )
-        if read_claim(job.folder) is None:
+        if read_claim(job.folder, job.nonce_sha256) is None:
             reason = f"its job never started working (see {job.folder / 'scheduler.log'})"
             return Observed(token=job.token, state=JobState.LOST, reason=reason)
         reason = "its job was killed from outside, before it could record how it ended"
@@ -275,7 +277,7 @@ class LocalBackend:
     async def find(self, attempts: Sequence[PreparedAttempt]) -> Mapping[Token, JobId]:
         """Which attempts were claimed by a process."""
         async with self._lock.alone():
-            claims = {a.token: read_claim(a.folder) for a in attempts}
+            claims = {a.token: read_claim(a.folder, a.nonce_sha256) for a in attempts}
         return {token: JobId(job_id) for token, job_id in claims.items() if job_id is not None}
 
     async def probe(self) -> Limits:

@@ -81,6 +81,6 @@ def find_asked(attempts: Sequence[PreparedAttempt]) -> dict[Token, JobId]:
 def _was_asked(attempt: PreparedAttempt) -> bool:
     try:
         with confined(operator_folder(attempt.folder)) as folder:
-            return files.asked_attempt(folder) == attempt.n
+            return files.has_asked(folder, attempt.n, question_of(attempt).asked_at)
     except FileNotFoundError:
         return False

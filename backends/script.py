@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Final
 
 import attrs
@@ -46,6 +47,9 @@ class JobScript:
         local_clock: of a job that runs on this machine, in a folder where ``claim`` is made before it starts,
             and whose exit record is read only after its end: a plain sh(1) is enough for it, and the record
             need not be renamed into its place.
+        nonce: what the claim and the record are to bear; with one, whatever else lies in the folder when its
+            job begins was put there by somebody else.  Empty: of a job that a person may submit.
+        given: names of the files that lie in the folder when its job begins.
     """
 
     folder: str
@@ -56,11 +60,13 @@ class JobScript:
     prologue: Sequence[str] = ()
     path: str | None = None
     local_clock: LocalClock | None = None
+    nonce: str = attrs.field(default="", repr=False)
+    given: Sequence[str] = ()
 
     @property
     def shell(self) -> str:
         """The shell that it is written for; a prologue may use all that bash has."""
-        words = (*self.command, *self.env.values(), self.folder, self.path or "")
+        words = (*self.command, *self.env.values(), *self.given, self.folder, self.path or "")
         needs_bash = self.prologue or self.command[0].startswith("-") or any("\r" in word for word in words)
         return BASH if self.local_clock is None or needs_bash else SH
 
@@ -72,7 +78,8 @@ class JobScript:
 _CLAIM: Final = """\
 claim() {
     local failed
-    set -C; { printf '%s\\n' "$MATTERSTACK_JOB_ID" > claim/job_id; } 2>/dev/null; failed=$?; set +C
+    set -C; { printf '%s\\n' "$me" > claim/job_id; } 2>/dev/null; failed=$?; set +C
+    [ $failed = 0 ] && owner=$me is_first=yes
     return $failed
 }
 await_owner() {
@@ -82,16 +89,40 @@ await_owner() {
         [ -n "$owner" ] && break
         sleep 1
     done
+    [ -n "$owner" ]
 }
 leave() { echo "job $MATTERSTACK_JOB_ID does no work: $2" >&2; exit "$1"; }
+me="$MATTERSTACK_JOB_ID${nonce:+ $nonce}" owner= is_first= before=0"""
+
+# Jobs of others may have put something in the place of the claim.  A folder that one only can make lets one
+# at a time look once more and move that away; it stays until the claim is made, and goes with the rest.
+_DISOWN: Final = """\
+is_foreign() {
+    if [ -L claim ] || { [ -e claim ] && [ ! -d claim ]; }; then return 0; fi
+    if [ -L claim/job_id ] || { [ -e claim/job_id ] && [ ! -f claim/job_id ]; }; then return 0; fi
+    [ -e claim/job_id ] && await_owner && [ "${owner##* }" != "$nonce" ]
+}
+set_aside() {
+    echo "job $MATTERSTACK_JOB_ID: ${1#"claim-$nonce/"} lay in $PWD before it began; see claim/before" >&2
+    { [ -d claim/before ] || mkdir claim/before; } && mv -- "$1" "claim/before/$before-${1##*/}" ||
+        leave 1 "it cannot set $1 aside"
+    before=$((before + 1))
+}
+for i in 1 2 3 4 5; do
+    is_foreign || break
+    if mkdir "claim-$nonce" 2>/dev/null; then
+        is_foreign && mv claim "claim-$nonce/claim"
+        break
+    fi
+    sleep 1
+done
 owner="""
 
 _MAKE_CLAIM: Final = """\
 if mkdir claim 2>/dev/null || { [ ! -e claim ] && mkdir claim; }; then
-    claim && owner=$MATTERSTACK_JOB_ID
+    claim
 elif [ -d claim ]; then
-    await_owner
-    [ -z "$owner" ] && claim && owner=$MATTERSTACK_JOB_ID
+    await_owner || claim
 else
     leave 1 "it cannot claim $PWD"
 fi"""
@@ -99,18 +130,33 @@ fi"""
 # A third of the cost of a local job would be the process of mkdir(1): its backend made the folder, and on
 # this machine it is the file inside that lets exactly one job in.
 _FILL_CLAIM: Final = """\
-if claim; then
-    owner=$MATTERSTACK_JOB_ID
-elif [ -e claim/job_id ]; then
-    await_owner
-fi"""
+[ -d claim ] || mkdir claim 2>/dev/null
+claim || { [ -e claim/job_id ] && await_owner; }"""
 
-_BEGIN_WORK: Final = f"""\
-if [ "$owner" != "$MATTERSTACK_JOB_ID" ]; then
-    [ -s claim/job_id ] && leave 0 "another job has claimed $PWD"
-    leave 1 "it cannot write to $PWD/claim"
+_BEGIN_WORK: Final = """\
+if [ "$owner" != "$me" ]; then
+    [ -s claim/job_id ] || leave 1 "it cannot write to $PWD/claim"
+    case $owner in *"$nonce") leave 0 "another job has claimed $PWD" ;; esac
+    leave 1 "what no job of its attempt has made lies in the place of its claim in $PWD"
 fi
-[ -e exit.json ] && rm -f exit.json
+[ -e exit.json ] && rm -f exit.json"""
+
+_SET_ASIDE: Final = """\
+if [ -n "$is_first" ] && [ -d "claim-$nonce" ]; then
+    [ ! -e "claim-$nonce/claim" ] && [ ! -L "claim-$nonce/claim" ] || set_aside "claim-$nonce/claim"
+    rmdir "claim-$nonce"
+fi
+[ -z "$is_first" ] || for name in {places}; do
+    case $name in
+    {own}) ;;
+    *) if [ -e "$name" ] || [ -L "$name" ]; then set_aside "$name"; fi ;;
+    esac
+done"""
+
+_OWN: Final = ("claim", "job.sh", "manifest.json", "scheduler.log")
+_BEARS: Final = """bears=", \\"nonce\\": \\"$nonce\\", \\"set_aside\\": $before\""""
+
+_BEGIN_OUTPUT: Final = f"""\
 exec {LOCK_DESCRIPTOR}>&- >>stdout.log 2>>stderr.log </dev/null"""
 
 # bash before 5 has no EPOCHREALTIME.
@@ -140,8 +186,8 @@ utc() {{
 now started"""
 
 _BASH_RECORD: Final = """\
-printf '{"exit_code": %d, "started_at": "%s", "ended_at": "%s", "host": "%s", "job_id": "%s"%s}\\n' \\
-    "$code" "$started" "$ended" "$HOSTNAME" "$MATTERSTACK_JOB_ID" "$timed_out" > .exit.json.part &&
+printf '{"exit_code": %d, "started_at": "%s", "ended_at": "%s", "host": "%s", "job_id": "%s"%s%s}\\n' \\
+    "$code" "$started" "$ended" "$HOSTNAME" "$MATTERSTACK_JOB_ID" "$bears" "$timed_out" > .exit.json.part &&
     mv -f .exit.json.part exit.json
 exit "$code\""""
 
@@ -152,7 +198,7 @@ _SH_RECORD: Final = """\
     utc "$started"
     printf '", "ended_at": "'
     utc "$ended"
-    printf '", "host": "%s", "job_id": "%s"%s}}\\n' {host} "$MATTERSTACK_JOB_ID" "$timed_out"
+    printf '", "host": "%s", "job_id": "%s"%s%s}}\\n' {host} "$MATTERSTACK_JOB_ID" "$bears" "$timed_out"
 }} > exit.json
 exit "$code\""""
 
@@ -181,11 +227,16 @@ def render(script: JobScript, directives: Sequence[str] = ()) -> str:
         *directives,
         f"cd {quoted(script.folder)} || exit 1",
         *script.find_job_id,
+        f"nonce={script.nonce}",
         _CLAIM,
+        *([_DISOWN] if script.nonce else []),
         _MAKE_CLAIM if script.local_clock is None else _FILL_CLAIM,
         _BEGIN_WORK,
+        *([_set_aside(script.given)] if script.nonce else []),
+        _BEGIN_OUTPUT,
         now,
-        "timed_out= SECONDS=0",
+        "timed_out= bears= SECONDS=0",
+        *([_BEARS] if script.nonce else []),
         "(",
         *([f"export PATH={quoted(script.path)}:$PATH"] if script.path else []),
         *script.prologue,
@@ -199,6 +250,18 @@ def render(script: JobScript, directives: Sequence[str] = ()) -> str:
         record,
     ]
     return "\n".join(lines) + "\n"
+
+
+def _set_aside(given: Sequence[str]) -> str:
+    """Shell lines that set aside what is none of the files that were put into the folder."""
+    names = [PurePosixPath(name) for name in given]
+    folders = dict.fromkeys(str(folder) for name in names for folder in [*name.parents][:-1])
+    own = [*_OWN, *folders, *map(str, names)]
+    hidden_too = ("*", ".[!.]*", "..?*")
+    places = [*hidden_too, *(f"{quoted(folder)}/{every}" for folder in folders for every in hidden_too)]
+    return _SET_ASIDE.format(
+        places=" ".join(places), own="|".join(quoted(name) for name in dict.fromkeys(own))
+    )
 
 
 def quoted(text: str) -> str:

@@ -44,6 +44,7 @@ from matterstack.core.log_context import about_backend, about_run, log_place
 from matterstack.core.model.resources import Limits
 from matterstack.core.model.workflow import Workflow
 from matterstack.core.model.workflow_check import check_limits
+from matterstack.core.nonces import Nonces
 from matterstack.core.operators import ASKED
 from matterstack.core.run.apply import Touched, apply
 from matterstack.core.run.decide import decide
@@ -61,6 +62,7 @@ from matterstack.storage.layout import Root
 from matterstack.storage.leases import Lease, acquire_lease, foreign_holder, lease_holder
 from matterstack.storage.read.changes import Changes, Pace, data_version
 from matterstack.storage.read.runs import runs_to_serve, runs_with_jobs
+from matterstack.storage.root_key import read_nonces
 from matterstack.storage.schema import journal_mode, open_database, translated_errors
 from matterstack.storage.snapshot import load_run
 
@@ -105,6 +107,7 @@ class Engine:
     number: str
     _writer: sqlite3.Connection
     _reader: sqlite3.Connection
+    _nonces: Nonces
     _journal: JournalActor
     _summaries: SummaryWriter
     _runs: trio.Nursery
@@ -277,6 +280,7 @@ class Engine:
             journal=self._journal,
             reader=self._reader,
             planner=self.planner,
+            nonces=self._nonces,
             backend=self._backend,
             check_resources=self._check_resources,
             changed=self._summaries.note,
@@ -426,6 +430,7 @@ async def open_engine(
                         number=number,
                         writer=writer,
                         reader=reader,
+                        nonces=await runtime.store(read_nonces, reader),
                         journal=journal,
                         summaries=summaries,
                         runs=runs,

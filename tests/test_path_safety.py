@@ -277,8 +277,8 @@ def _collect(ground: Ground, name: str) -> object:
 
 def _read_traces(ground: Ground, _name: str) -> object:
     return (
-        read_claim(ground.attempt),
-        read_exit_record(ground.attempt, "17"),
+        read_claim(ground.attempt, None),
+        read_exit_record(ground.attempt, "17", None),
         read_result(ground.attempt / "result.json"),
     )
 

@@ -15,13 +15,15 @@ import trio
 from matterstack.backends.base import Backend, LiveJob, PreparedAttempt
 from matterstack.backends.exit_record import ExitRecord
 from matterstack.backends.processes import ProcessName, is_running, start_time
-from matterstack.core.ids import JobId, RunId, TaskId, Token, attempt_token
+from matterstack.core.ids import JobId, RunId, TaskId, Token, UtcTime, attempt_token
 from matterstack.core.model.resources import Resources
+from matterstack.core.nonces import Nonces
 from matterstack.core.run.messages import Observed
 from matterstack.core.states import ENDED_JOBS, JobState
 from matterstack.storage.leases import boot_id
 
 RUN: Final = RunId("20260102T030405-abcdef")
+PREPARED_AT: Final = UtcTime("2026-01-02T03:04:05.000000Z")
 POLL_S: Final = 0.1
 PATIENCE_S: Final = 30.0
 
@@ -102,15 +104,17 @@ class Bench:
         resources: Resources | None = None,
     ) -> PreparedAttempt:
         """An attempt that does this (or runs a line of shell), with its folder written."""
+        token = attempt_token(RunId(f"{RUN}{self.folder}"), TaskId(name), 1)
         attempt = PreparedAttempt(
             run_id=RUN,
             task_id=TaskId(name),
             n=1,
-            token=attempt_token(RunId(f"{RUN}{self.folder}"), TaskId(name), 1),
+            token=token,
             folder=self.folder / name / "1",
             command=command or ("bash", "-c", does if isinstance(does, str) else does.shell),
             env=env or {},
             resources=resources or Resources(memory_mib=20),
+            nonce=nonce_of(token),
         )
         attempt.folder.mkdir(parents=True)
         self._write(attempt, does)
@@ -152,9 +156,20 @@ class Bench:
         return [live(attempt, report.accepted[attempt.token]) for attempt in attempts]
 
 
+def nonce_of(token: Token) -> str:
+    """What the claim and the record of an attempt bear."""
+    return Nonces("of the bench").of(token, PREPARED_AT)
+
+
 def live(attempt: PreparedAttempt, job_id: str) -> LiveJob:
     """What is followed after an attempt has got a job."""
-    return LiveJob(token=attempt.token, job_id=JobId(job_id), folder=attempt.folder, batch=attempt.batch)
+    return LiveJob(
+        token=attempt.token,
+        job_id=JobId(job_id),
+        folder=attempt.folder,
+        batch=attempt.batch,
+        nonce_sha256=attempt.nonce_sha256,
+    )
 
 
 async def seen(backend: Backend, job: LiveJob, *states: JobState) -> Observed:
@@ -191,19 +206,31 @@ def _started(pid: int) -> int | None:
         return None
 
 
-def write_record(job: LiveJob, exit_code: int) -> None:
-    """What the script of a job leaves behind."""
+def write_record(job: LiveJob, exit_code: int, *, nonce: str | None = None) -> None:
+    """What the script of a job leaves behind; ``nonce``: None for that of its attempt."""
     record = ExitRecord(
         exit_code=exit_code,
         started_at="2026-01-02T03:04:05.000000Z",
         ended_at="2026-01-02T03:04:06.000000Z",
         host="n1",
         job_id=job.job_id,
+        nonce=nonce_of(job.token) if nonce is None else nonce,
     )
     (job.folder / "exit.json").write_text(record.model_dump_json())
 
 
-def write_claim(job: LiveJob, by: str | None = None) -> None:
-    """What the script of a job does first."""
+def write_claim(job: LiveJob, by: str | None = None, *, nonce: str | None = None) -> None:
+    """What the script of a job does first; ``nonce`` as for `write_record`."""
+    nonce = nonce_of(job.token) if nonce is None else nonce
     (job.folder / "claim").mkdir()
-    (job.folder / "claim" / "job_id").write_text(f"{by or job.job_id}\n")
+    (job.folder / "claim" / "job_id").write_text(f"{by or job.job_id} {nonce}".rstrip() + "\n")
+
+
+def plant(folder: Path, job_id: JobId) -> None:
+    """What somebody else puts in the place of an attempt's folder, to have it ended well."""
+    folder.mkdir(parents=True, exist_ok=True)
+    forged = LiveJob(token=Token("forged"), job_id=job_id, folder=folder)
+    write_claim(forged, nonce="")
+    write_record(forged, 0, nonce="")
+    (folder / "result.json").write_text('{"forged": true}')
+    (folder / "forged.dat").write_text("forged\n")

@@ -9,19 +9,20 @@ import json
 
 import pytest
 
-from matterstack.backends.base import LiveJob
 from matterstack.backends.contract.bench import (
     Bench,
     Deed,
     all_seen,
     live,
+    nonce_of,
+    plant,
     seen,
     write_claim,
     write_record,
 )
 from matterstack.backends.exit_record import read_claim, read_exit_record
 from matterstack.core.errors import BackendError
-from matterstack.core.ids import JobId, utc_moment
+from matterstack.core.ids import JobId, Token, utc_moment
 from matterstack.core.states import JobState
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "test_a_backend_that_can_be_reached_tells_its_limits",
     "test_a_cancelled_job_that_runs_is_seen_cancelled_and_its_processes_are_gone",
     "test_a_cancelled_job_that_waits_never_works",
+    "test_a_claim_and_a_record_that_do_not_bear_the_nonce_are_none",
     "test_a_command_that_cannot_be_found_or_is_killed_is_told_with_the_exit_code_of_a_shell",
     "test_a_command_that_ends_well_is_completed_and_its_exit_record_is_told",
     "test_a_command_that_fails_is_told_with_its_exit_code",
@@ -49,6 +51,7 @@ __all__ = [
     "test_the_exit_record_tells_of_a_job_that_nobody_knows_any_more",
     "test_what_a_command_prints_is_in_its_logs_and_the_scheduler_has_nothing_to_say",
     "test_what_a_root_with_an_odd_name_is_told_by_its_scheduler_is_in_its_place",
+    "test_what_lay_in_the_folder_before_its_job_is_not_taken_for_the_jobs",
     "test_what_would_be_submitted_is_told_and_not_done",
     "test_words_and_variables_reach_the_command_as_they_are",
 ]
@@ -99,12 +102,12 @@ async def test_a_command_that_ends_well_is_completed_and_its_exit_record_is_told
         "",
         0,
     )
-    record = read_exit_record(attempt.folder, job.job_id)
+    record = read_exit_record(attempt.folder, job.job_id, job.nonce_sha256)
     assert record is not None
     assert (end.host, end.started_at, end.ended_at) == (record.host, record.started_at, record.ended_at)
     assert utc_moment(record.started_at) <= utc_moment(record.ended_at)
     assert (attempt.folder / "result.json").read_text() == "{}"
-    assert read_claim(attempt.folder) == job.job_id
+    assert read_claim(attempt.folder, attempt.nonce_sha256) == job.job_id
     assert bench.times_worked(attempt) == 1
 
 
@@ -271,7 +274,7 @@ async def test_an_attempt_that_is_submitted_twice_works_once(bench: Bench) -> No
     assert first.job_id != second.job_id
     assert bench.times_worked(attempt) == 1
     by_job = {job.job_id: end.state for job, end in zip((first, second), ends, strict=True)}
-    worker = read_claim(attempt.folder)
+    worker = read_claim(attempt.folder, attempt.nonce_sha256)
     assert worker is not None
     assert by_job.pop(JobId(worker)) is JobState.COMPLETED_OK
     # Of the other one is told that it did nothing, or how that ended which works in its place.
@@ -316,11 +319,39 @@ async def test_half_an_exit_record_is_none(bench: Bench, text: str) -> None:
 
 async def test_the_exit_record_of_another_job_is_none(bench: Bench) -> None:
     job = live(bench.prepare("foreign"), bench.absent)
-    write_record(LiveJob(token=job.token, job_id=job.job_id, folder=job.folder), 0)
+    write_record(job, 0)
     text = (job.folder / "exit.json").read_text()
     (job.folder / "exit.json").write_text(text.replace(job.job_id, "another"))
 
     assert (await seen(bench.backend, job)).state is JobState.LOST
+
+
+@pytest.mark.parametrize("nonce", ["", "0" * 32, nonce_of(Token("of another attempt"))])
+async def test_a_claim_and_a_record_that_do_not_bear_the_nonce_are_none(bench: Bench, nonce: str) -> None:
+    attempt = bench.prepare("forged")
+    job = live(attempt, bench.absent)
+    write_claim(job, nonce=nonce)
+    write_record(job, 0, nonce=nonce)
+
+    assert await bench.backend.find([attempt]) == {}
+    end = await seen(bench.backend, job)
+    assert (end.state, end.exit_code) == (JobState.LOST, None)
+
+
+async def test_what_lay_in_the_folder_before_its_job_is_not_taken_for_the_jobs(bench: Bench) -> None:
+    attempt = bench.prepare("victim", Deed(writes={"own.dat": "own"}, exit_code=3))
+    plant(bench.workplace(attempt), bench.absent)
+
+    async with bench.serving():
+        (job,) = await bench.submitted(attempt)
+        end = await seen(bench.backend, job)
+
+    assert (end.state, end.exit_code) == (JobState.COMPLETED_ERROR, 3)
+    assert read_claim(attempt.folder, attempt.nonce_sha256) == job.job_id
+    assert bench.times_worked(attempt) == 1
+    assert (bench.workplace(attempt) / "own.dat").exists()
+    assert not (bench.workplace(attempt) / "forged.dat").exists()
+    assert not (bench.workplace(attempt) / "result.json").exists()
 
 
 async def test_a_job_that_left_no_trace_is_lost(bench: Bench) -> None:

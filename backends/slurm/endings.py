@@ -54,11 +54,13 @@ def read_traces(jobs: Sequence[LiveJob]) -> Mapping[Token, Traces]:
 
 
 def _read(job: LiveJob) -> Traces:
-    claimant, own = read_claim(job.folder), read_exit_record(job.folder, job.job_id)
+    nonce_sha256 = job.nonce_sha256
+    claimant = read_claim(job.folder, nonce_sha256)
+    own = read_exit_record(job.folder, job.job_id, nonce_sha256)
     if own is not None or claimant is None or not may_stand_in(claimant, job):
         return Traces(job.job_id, own, claimant)
     worker = JobId(claimant)
-    return Traces(worker, read_exit_record(job.folder, worker), claimant)
+    return Traces(worker, read_exit_record(job.folder, worker, nonce_sha256), claimant)
 
 
 def queued_ending(line: QueuedJob) -> Ending | None:

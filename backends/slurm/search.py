@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 import attrs
@@ -137,14 +136,15 @@ class Search:
 
 
 def _read_claims(attempts: Sequence[PreparedAttempt]) -> list[_Claim | None]:
-    return [_read_claim(attempt.folder) for attempt in attempts]
+    return [_read_claim(attempt) for attempt in attempts]
 
 
-def _read_claim(folder: Path) -> _Claim | None:
-    claimant = read_claim(folder)
+def _read_claim(attempt: PreparedAttempt) -> _Claim | None:
+    claimant = read_claim(attempt.folder, attempt.nonce_sha256)
     if claimant is None or not is_job_id(claimant):
         return None
-    return _Claim(JobId(claimant), read_exit_record(folder, JobId(claimant)) is not None)
+    record = read_exit_record(attempt.folder, claimant, attempt.nonce_sha256)
+    return _Claim(JobId(claimant), record is not None)
 
 
 def _is_other_element(job_id: str, attempt: PreparedAttempt) -> bool:

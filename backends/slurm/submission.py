@@ -52,6 +52,8 @@ class Submission:
                 env=attempt.env,
                 prologue=tuple(self._config.prologue),
                 path=self._site.job_path,
+                nonce=attempt.nonce,
+                given=attempt.given,
             ),
             [*self._where_to_submit(attempt, folder), *directives(options)],
         )

@@ -26,6 +26,7 @@ from matterstack.core.errors import StoreError
 from matterstack.core.ids import RunId
 from matterstack.core.model.resources import Resources
 from matterstack.core.model.workflow import Task
+from matterstack.core.nonces import is_believed, read_claim_text
 from matterstack.core.operators import ASKED
 from matterstack.core.run.apply import Touched
 from matterstack.core.run.chain import UNCHAINED, chained
@@ -379,19 +380,22 @@ def _check_files(root: Root, state: RunState) -> Iterator[Problem]:
 def _check_claim(folder: RunFolder, state: RunState, attempt: AttemptState) -> Iterator[Problem]:
     path = folder.attempt(attempt.task_id, attempt.n).claimant
     try:
-        claimant = read_small(path, _MOST_CLAIM_BYTES).decode(errors="replace").strip()
+        claimant, nonce = read_claim_text(read_small(path, _MOST_CLAIM_BYTES).decode(errors="replace"))
     except OSError:
         return
     if attempt.backend == ASKED:
         return  # a job that a person submitted has an id of its own
     # A live attempt without a job may have one that is about to be found.
-    if not claimant or claimant == attempt.job_id or (attempt.job_id is None and attempt.ended_at is None):
+    is_own = claimant == attempt.job_id and is_believed(nonce, attempt.nonce_sha256)
+    if not claimant or is_own or (attempt.job_id is None and attempt.ended_at is None):
         return
     has = f"has job {attempt.job_id}" if attempt.job_id is not None else "ended without a job"
     text = (
         f"attempt {attempt.n} of task {attempt.task_id} {has}, "
         f"but its folder was claimed by job {_shortened(claimant)}"
     )
+    if claimant == attempt.job_id:
+        text += ", in a claim that does not bear the nonce of the attempt"
     yield Problem(state.run_id, None, "claim", text)
 
 

@@ -130,6 +130,15 @@ class Confined:
             return False
         return True
 
+    def names(self) -> Iterator[str]:
+        """Names of all that lies in it, whatever it is."""
+        with os.scandir(self.descriptor) as entries:
+            yield from (entry.name for entry in entries)
+
+    def own_files(self) -> list[str]:
+        """Names of the regular files that lie in it itself."""
+        return self._listed("")[0]
+
     def regular_files(self, leave_out: frozenset[str] = frozenset()) -> Iterator[str]:
         """Names of all regular files in it, and in the folders in it; links do not count.
 

@@ -58,11 +58,15 @@ def ask(folder: Confined, request: Request) -> None:
     # Looked at first: whoever hands an answer over puts a question that is missing in its place before it.
     has_answer = folder.exists(RESPONSE)
     asked = asked_attempt(folder)
-    if asked == request.attempt:
+    if has_asked(folder, request.attempt, request.asked_at):
         return
-    if asked is None:
+    if asked is None or asked == request.attempt:
         if has_answer:
             set_aside(folder, ["it was there before anything was asked"])
+        for name in (ACKNOWLEDGEMENT, REQUEST) if asked is not None else ():
+            if folder.exists(name):
+                stem, dot, suffix = name.rpartition(".")
+                folder.rename(name, _free_name(folder, f"{stem}.rejected-", f"{dot}{suffix}", first=1))
     else:
         for name in (RESPONSE, ACKNOWLEDGEMENT, ERROR, REQUEST):
             if folder.exists(name):
@@ -85,6 +89,17 @@ def asked_attempt(folder: Confined) -> int | None:
     except OSError:
         return None
     return _attempt_of(text)
+
+
+def has_asked(folder: Confined, attempt: int, asked_at: str) -> bool:
+    """Whether the question that lies there is this one; one that is older than that is another's."""
+    try:
+        request = json.loads(folder.read(REQUEST, _MOST_REQUEST_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return False
+    if not isinstance(request, dict) or isinstance(request.get("attempt"), bool):
+        return False
+    return (request.get("attempt"), request.get("asked_at")) == (attempt, asked_at)
 
 
 def _attempt_of(text: bytes) -> int | None:

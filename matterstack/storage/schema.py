@@ -144,6 +144,11 @@ MIGRATIONS: Final = (
         FROM tasks t
     """,
     _CHAIN,
+    """
+    ALTER TABLE attempts ADD COLUMN nonce_sha256 TEXT;
+    CREATE TABLE root_key (key TEXT NOT NULL);
+    INSERT INTO root_key VALUES (lower(hex(randomblob(32))))
+    """,
 )
 """One script per version, the first one making version 1.  A released script is never changed."""
 

@@ -31,6 +31,7 @@ ATTEMPT_CHANGES: Final = (
 )  # fmt: skip
 ATTEMPT_COLUMNS: Final = (
     "token", "run_id", "task_id", "n", "backend", "resources", "prepared_at", "batch", "batch_index",
+    "nonce_sha256",
     *ATTEMPT_CHANGES,
 )  # fmt: skip
 
@@ -101,6 +102,7 @@ def attempt_row(run_id: RunId, attempt: AttemptState) -> Row:
         attempt.prepared_at,
         attempt.batch,
         attempt.index,
+        attempt.nonce_sha256,
         *_attempt_changes(attempt),
     )
 

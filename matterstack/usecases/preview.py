@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -16,6 +16,7 @@ from matterstack.actors.runtime import Runtime
 from matterstack.backends.base import Backend, PreparedAttempt
 from matterstack.core.ids import BackendName, TaskId, attempt_token
 from matterstack.core.model.workflow_check import check_limits
+from matterstack.core.nonces import Nonces, sha256_of_nonce
 from matterstack.core.run import messages as m
 from matterstack.core.run.state import AttemptState
 from matterstack.storage.layout import Root
@@ -29,6 +30,9 @@ from matterstack.usecases.first_plan import (
     take,
     warnings_of,
 )
+
+_NO_NONCES: Final = Nonces("")
+"""What is shown has nonces as a real script has; nobody believes them."""
 
 
 @attrs.frozen(kw_only=True)
@@ -99,7 +103,10 @@ def _prepare(root: Root, plan: FirstPlan, backends: Mapping[BackendName, Backend
     runtime = Runtime()
     for name, backend in backends.items():
         seats = state.backend_cap(name)
-        take(state, m.Prepare(backend=name, seats=seats, batch_limit=backend.batch_limit), runtime)
+        prepare = m.Prepare(
+            backend=name, seats=seats, batch_limit=backend.batch_limit, nonce_sha256=sha256_of_nonce
+        )
+        take(state, prepare, runtime)
     at = runtime.now()
     attempts = [
         task.last_attempt
@@ -110,10 +117,11 @@ def _prepare(root: Root, plan: FirstPlan, backends: Mapping[BackendName, Backend
             backend=state.backend_of(task.task),
             resources=task.task.resources,
             prepared_at=at,
+            nonce_sha256=sha256_of_nonce(task_id),
         )
         for task_id, task in plan.jobs().items()
     ]
-    return [prepared_attempt(state, folder, attempt) for attempt in attempts]
+    return [prepared_attempt(state, folder, attempt, _NO_NONCES) for attempt in attempts]
 
 
 def _shown(

@@ -88,6 +88,7 @@ class SimulatedBench(Bench):
             "files": dict(does.writes),
         }
         (attempt.folder / "manifest.json").write_text(json.dumps({"params": {"simulate": simulate}}))
+        super()._write(attempt, does)
 
     async def at_work(self, attempt: PreparedAttempt) -> Callable[[], bool]:
         """See `Bench.at_work`."""

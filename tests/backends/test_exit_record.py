@@ -31,7 +31,7 @@ def write(folder: Path, content: str | bytes) -> None:
 
 def test_a_whole_record_of_the_job_is_its_end(tmp_path: Path) -> None:
     write(tmp_path, json.dumps(WHOLE))
-    record = read_exit_record(tmp_path, "17")
+    record = read_exit_record(tmp_path, "17", None)
     assert record is not None
     seen = record.observed(Token("t"))
     assert (seen.state, seen.exit_code, seen.raw_state) == (JobState.COMPLETED_ERROR, 3, "FAILED")
@@ -42,7 +42,7 @@ def test_every_beginning_of_a_record_is_none(tmp_path: Path) -> None:
     text = json.dumps(WHOLE)
     for length in range(len(text)):
         write(tmp_path, text[:length])
-        assert read_exit_record(tmp_path, "17") is None, text[:length]
+        assert read_exit_record(tmp_path, "17", None) is None, text[:length]
 
 
 @pytest.mark.parametrize(
@@ -66,22 +66,22 @@ def test_every_beginning_of_a_record_is_none(tmp_path: Path) -> None:
 )
 def test_a_forged_record_is_none(tmp_path: Path, field: str, value: object) -> None:
     write(tmp_path, json.dumps({**WHOLE, field: value}))
-    assert read_exit_record(tmp_path, "17") is None
+    assert read_exit_record(tmp_path, "17", None) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"null", b"[]", b"\xff\xfe", b"\0" * 200, b"[" * 3000, b"5"])
 def test_garbage_is_no_record(tmp_path: Path, content: bytes) -> None:
     write(tmp_path, content)
-    assert read_exit_record(tmp_path, "17") is None
+    assert read_exit_record(tmp_path, "17", None) is None
 
 
 def test_a_record_that_never_ends_is_read_no_further_than_a_record_is_long(tmp_path: Path) -> None:
     write(tmp_path, json.dumps(WHOLE) + " " * MOST_BYTES + "x")
-    assert read_exit_record(tmp_path, "17") == ExitRecord(**WHOLE)
+    assert read_exit_record(tmp_path, "17", None) == ExitRecord(**WHOLE)
     write(tmp_path, json.dumps(WHOLE))
     with (tmp_path / "exit.json").open("r+b") as file:
         file.truncate(1 << 40)
-    assert read_exit_record(tmp_path, "17") is None
+    assert read_exit_record(tmp_path, "17", None) is None
 
 
 def in_the_place_of_a_file() -> dict[str, Callable[[Path], object]]:
@@ -99,8 +99,8 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path, what: str) -> None:
     (tmp_path / "claim").mkdir()
     for path in (tmp_path / "exit.json", tmp_path / "claim" / "job_id"):
         in_the_place_of_a_file()[what](path)
-    assert read_exit_record(tmp_path, "17") is None
-    assert read_claim(tmp_path) is None
+    assert read_exit_record(tmp_path, "17", None) is None
+    assert read_claim(tmp_path, None) is None
 
 
 def test_a_file_is_read_from_its_beginning_to_its_end_or_as_far_as_is_wanted(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_file_is_read_from_its_beginning_to_its_end_or_as_far_as_is_wanted(tmp
 def test_a_claim_names_its_job_or_nobody(tmp_path: Path, content: bytes, claimant: str | None) -> None:
     (tmp_path / "claim").mkdir()
     (tmp_path / "claim" / "job_id").write_bytes(content)
-    assert read_claim(tmp_path) == claimant
+    assert read_claim(tmp_path, None) == claimant
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ async def test_a_local_job_holds_the_submit_lock_until_it_has_claimed_its_folder
             (job,) = await local.submitted(attempt)
 
             assert not await _can_be_had(_lock_of(local)), "the engine has let go of it, its job has not"
-            assert read_claim(attempt.folder) is None
+            assert read_claim(attempt.folder, None) is None
             begin.open()
             assert await local.make().find([attempt]) == {job.token: job.job_id}
             assert await _can_be_had(_lock_of(local)), "the job works, and has let go of it"

@@ -60,7 +60,7 @@ class Job:
 
     @property
     def record(self) -> ExitRecord:
-        found = read_exit_record(self.folder, "1")
+        found = read_exit_record(self.folder, "1", None)
         assert found is not None, list(self.folder.iterdir())
         return found
 
@@ -359,7 +359,7 @@ def test_a_full_disk_at_the_end_leaves_no_half_record(job: Job) -> None:
     job.finish()
 
     assert not (job.folder / "exit.json").is_symlink()
-    assert read_exit_record(job.folder, "1") is None
+    assert read_exit_record(job.folder, "1", None) is None
 
 
 def _finish_without_room(job: Job) -> tuple[int, str]:

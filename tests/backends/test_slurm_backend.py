@@ -277,7 +277,7 @@ async def test_of_two_jobs_of_an_attempt_the_one_that_works_is_kept(
     (first,) = await slurm.submitted(attempt)
     (second,) = await slurm.submitted(attempt)
     slurm_env.run("scontrol", "release", second.job_id)
-    await trio.to_thread.run_sync(wait_until, lambda: read_claim(attempt.folder) is not None, 20)
+    await trio.to_thread.run_sync(wait_until, lambda: read_claim(attempt.folder, None) is not None, 20)
 
     found = await slurm.backend.find([attempt])
     (attempt.folder / "go").touch()
@@ -294,7 +294,7 @@ async def test_an_attempt_goes_on_as_long_as_the_job_works_that_claimed_its_fold
     (known,) = await slurm.submitted(attempt)
     (second,) = await slurm.submitted(attempt)
     slurm_env.run("scontrol", "release", second.job_id)
-    await trio.to_thread.run_sync(wait_until, lambda: read_claim(attempt.folder) is not None, 20)
+    await trio.to_thread.run_sync(wait_until, lambda: read_claim(attempt.folder, None) is not None, 20)
     slurm_env.run("scontrol", "release", known.job_id)
     with trio.fail_after(20):
         while _word(slurm_env, known) != "COMPLETED":
@@ -318,7 +318,7 @@ async def test_with_a_cancelled_attempt_its_second_job_is_ended_too(
     (known,) = await slurm.submitted(attempt)
     (second,) = await slurm.submitted(attempt)
     slurm_env.run("scontrol", "release", second.job_id)
-    await trio.to_thread.run_sync(wait_until, lambda: read_claim(attempt.folder) is not None, 20)
+    await trio.to_thread.run_sync(wait_until, lambda: read_claim(attempt.folder, None) is not None, 20)
 
     await slurm.backend.cancel([known])
     await seen(slurm.backend, known, JobState.RUNNING)

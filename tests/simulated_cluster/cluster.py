@@ -16,7 +16,7 @@ import trio
 
 from matterstack.core.ids import utc_text
 from tests.simulated_cluster.faults import NO_FAULTS, Faults
-from tests.simulated_cluster.folder import Record, Work, claim, leave_record, leave_results
+from tests.simulated_cluster.folder import Record, Work, claim, leave_record, leave_results, nonce_of
 
 REMEMBERED_S: Final = 300.0
 """How long squeue still shows a job that has ended: MinJobAge of slurm.conf(5)."""
@@ -295,6 +295,7 @@ class SimulatedCluster:
             ended_at=utc_text(self.clock()),
             host=job.node,
             job_id=job.job_id,
+            nonce=nonce_of(job.folder),
         )
         leave_record(job.folder, record)
         job.recorded = work.exit_code

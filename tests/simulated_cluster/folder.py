@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,16 +35,38 @@ class Work:
 
 def claim(folder: Path, job_id: str) -> bool:
     """Claim the folder for a job, as ``mkdir claim`` does; False when another job has it."""
+    nonce = nonce_of(folder)
+    found = sorted(folder.iterdir())
     try:
         (folder / "claim").mkdir()
     except FileExistsError:
-        owner = (folder / "claim" / "job_id").read_text().strip()
+        owner, _, theirs = (folder / "claim" / "job_id").read_text().strip().partition(" ")
+        if nonce and theirs != nonce:
+            (folder / "claim").rename(folder / "claim-forged")
+            return claim(folder, job_id)
         if owner != job_id:
             return False
         (folder / "exit.json").unlink(missing_ok=True)
         return True
-    (folder / "claim" / "job_id").write_text(f"{job_id}\n")
+    (folder / "claim" / "job_id").write_text(f"{job_id} {nonce}".rstrip() + "\n")
+    for path in found if nonce else ():
+        if path.name not in {"manifest.json", "job.sh", "scheduler.log", *_given(folder)}:
+            (folder / "claim" / "before").mkdir(exist_ok=True)
+            path.rename(folder / "claim" / "before" / path.name)
     return True
+
+
+def nonce_of(folder: Path) -> str:
+    """What the script there bears; empty where it bears none."""
+    script = folder / "job.sh"
+    found = re.search(r"^nonce=(\w+)$", script.read_text(), re.MULTILINE) if script.exists() else None
+    return found[1] if found else ""
+
+
+def _given(folder: Path) -> set[str]:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    copies = [*manifest.get("files", ()), *manifest.get("inputs", ())]
+    return {copy["name"].partition("/")[0] for copy in copies}
 
 
 def leave_results(folder: Path, work: Work) -> None:
@@ -67,6 +90,7 @@ class Record:
     ended_at: UtcTime
     host: str
     job_id: str
+    nonce: str = ""
 
 
 def leave_record(folder: Path, record: Record) -> None:

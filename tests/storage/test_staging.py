@@ -56,7 +56,7 @@ def test_files_and_inputs_are_copied_and_named_with_their_hashes_in_the_manifest
         (copy(sources, "in.xyz", "start.xyz"),),
         params={"n": 1},
     )
-    sha256 = stage(plan)
+    sha256 = stage(plan).manifest_sha256
     folder = plan.folder.path
     assert (folder / "bin" / "relax.py").read_text() == "print('Å')\n"
     assert os.access(folder / "bin" / "relax.py", os.X_OK)

@@ -52,6 +52,8 @@ class ToyBackend:
                 env=attempt.env,
                 walltime_s=attempt.resources.walltime_s,
                 path=str(Path(sys.executable).parent),
+                nonce=attempt.nonce,
+                given=attempt.given,
             )
         )
 
@@ -112,9 +114,9 @@ class ToyBackend:
             return Observed(token=job.token, state=JobState.RUNNING, raw_state="running")
         if (self._spool / "cancelled" / job.job_id).exists():
             return Observed(token=job.token, state=JobState.CANCELLED, raw_state="cancelled")
-        if (record := read_exit_record(job.folder, job.job_id)) is not None:
+        if (record := read_exit_record(job.folder, job.job_id, job.nonce_sha256)) is not None:
             return record.observed(job.token)
-        if read_claim(job.folder) is None:
+        if read_claim(job.folder, job.nonce_sha256) is None:
             return Observed(token=job.token, state=JobState.LOST, reason="its job never started working")
         reason = "its job ended before it could record how"
         return Observed(token=job.token, state=JobState.COMPLETED_ERROR, raw_state="gone", reason=reason)
@@ -133,7 +135,7 @@ class ToyBackend:
         """By the names of the files, which begin with the token, and by the claims of those that worked."""
         names = [name for folder in FOLDERS[:4] for name in _names(self._spool / folder)]
         found = {a.token: name for a in attempts for name in names if name.startswith(f"{a.token}.")}
-        claims = {a.token: claim for a in attempts if (claim := read_claim(a.folder)) is not None}
+        claims = {a.token: claim for a in attempts if (claim := read_claim(a.folder, a.nonce_sha256))}
         return {token: JobId(job_id) for token, job_id in {**found, **claims}.items()}
 
     async def probe(self) -> Limits:

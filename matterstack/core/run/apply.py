@@ -304,6 +304,7 @@ def _prepared(state: RunState, fact: f.AttemptPrepared, at: UtcTime, touched: To
         prepared_at=at,
         batch=fact.batch,
         index=fact.index,
+        nonce_sha256=fact.nonce_sha256,
     )
     task.attempts.append(attempt)
     task.tries += 1

@@ -39,9 +39,10 @@ def decide_prepare(state: RunState, message: m.Prepare) -> list[f.Fact]:
         f.AttemptPrepared(
             task_id=task.task.id,
             n=(n := len(task.attempts) + 1),
-            token=attempt_token(state.run_id, task.task.id, n),
+            token=(token := attempt_token(state.run_id, task.task.id, n)),
             backend=message.backend,
             resources=resources_of_next(task),
+            nonce_sha256=None if message.nonce_sha256 is None else message.nonce_sha256(token),
         )
         for task in state.first_ready(message.backend, seats)
     ]
@@ -78,6 +79,7 @@ def decide_accepted(state: RunState, message: m.Accepted) -> list[f.Fact]:
             state=message.state,
             manifest_sha256=message.manifest_sha256,
             adopted=message.adopted,
+            set_aside=message.set_aside,
         )
     ]
 

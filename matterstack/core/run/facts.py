@@ -158,6 +158,10 @@ class AttemptPrepared:
 
     Attempts with the same ``batch`` are submitted together, as one job array of that name; ``index`` is the
     attempt's place in it.
+
+    Attributes:
+        nonce_sha256: of what its job's claim and exit record must bear to be believed (see
+            `matterstack.core.nonces`); None in histories of 0.2.0, where the job's id decides.
     """
 
     task_id: TaskId
@@ -167,6 +171,7 @@ class AttemptPrepared:
     resources: Resources
     batch: Token | None = None
     index: int = 0
+    nonce_sha256: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -189,7 +194,10 @@ class SubmissionWithdrawn:
 class JobAccepted:
     """The backend gave the job an id.  ``state`` is RUNNING where there is no queue.
 
-    ``adopted``: the job was found, by an engine that did not know whether it had been submitted.
+    Attributes:
+        adopted: the job was found, by an engine that did not know whether it had been submitted.
+        set_aside: paths in the run's folder of what lay in the place of the attempt's folder before that was
+            made, and is kept.
     """
 
     token: Token
@@ -197,6 +205,7 @@ class JobAccepted:
     state: JobState = JobState.QUEUED
     manifest_sha256: str | None = None
     adopted: bool = False
+    set_aside: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import attrs
@@ -111,12 +111,15 @@ class PlanningFailed:
 class Prepare:
     """Take seats for the first ready tasks of a backend, at most so many.
 
-    ``batch_limit``: most jobs that the backend takes in one submission; 1 where it takes each by itself.
+    Attributes:
+        batch_limit: most jobs that the backend takes in one submission; 1 where it takes each by itself.
+        nonce_sha256: hash of the nonce of an attempt that is prepared now; None where nobody runs its job.
     """
 
     backend: BackendName
     seats: int
     batch_limit: int = 1
+    nonce_sha256: Callable[[Token], str] | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -128,6 +131,7 @@ class Accepted:
     state: JobState = JobState.QUEUED
     manifest_sha256: str | None = None
     adopted: bool = False
+    set_aside: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

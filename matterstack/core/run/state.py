@@ -34,6 +34,7 @@ class AttemptState:
     prepared_at: UtcTime
     batch: Token | None = None
     index: int = 0
+    nonce_sha256: str | None = None
     job_id: JobId | None = None
     state: JobState | None = None
     raw_state: str = ""

@@ -1,0 +1,62 @@
+"""The nonce of an attempt: what only the job that was submitted for it can have left in its folder.
+
+It stands in the job's script, and the script writes it into the claim and the exit record.  The history has
+its SHA-256, by which both are believed, and by which nobody can make them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import Final
+
+import attrs
+
+from matterstack.core.ids import Token, UtcTime
+
+LENGTH: Final = 32
+"""Hexadecimal digits of a nonce."""
+
+
+@attrs.frozen
+class Nonces:
+    """Makes the nonces of a root's attempts; ``key`` is the secret of its store.
+
+    They are derived and not drawn, so that an engine that comes after a crash writes the same script again.
+    When the attempt was prepared counts as well: a store that was put back from a copy may prepare an attempt
+    of the same name once more, and what the first one left behind is none of its own.
+    """
+
+    key: str = attrs.field(repr=False)
+
+    def of(self, token: Token, prepared_at: UtcTime) -> str:
+        """The nonce of an attempt.
+
+        >>> Nonces("k").of(Token("ms-a"), UtcTime("2026-01-02T03:04:05.000000Z"))
+        'f0af6eb8d03e1fff38a293c777f96573'
+        """
+        text = f"{token} {prepared_at}"
+        return hmac.new(self.key.encode(), text.encode(), hashlib.sha256).hexdigest()[:LENGTH]
+
+
+def sha256_of_nonce(nonce: str) -> str:
+    """What the history has of a nonce."""
+    return hashlib.sha256(nonce.encode()).hexdigest()
+
+
+def read_claim_text(text: str) -> tuple[str, str]:
+    """The id of the job that made a claim, and the nonce that it bears; empty where it has none.
+
+    >>> read_claim_text("12 f0af6e\\n"), read_claim_text("12\\n")
+    (('12', 'f0af6e'), ('12', ''))
+    """
+    job_id, _, nonce = text.strip().partition(" ")
+    return job_id, nonce
+
+
+def is_believed(nonce: str, sha256: str | None) -> bool:
+    """Whether what bears this nonce was made by the job of an attempt, as far as a nonce tells.
+
+    ``sha256``: None for an attempt that has no nonce; then its job's id alone decides.
+    """
+    return sha256 is None or sha256_of_nonce(nonce) == sha256
