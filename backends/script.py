@@ -138,8 +138,7 @@ if [ "$owner" != "$me" ]; then
     [ -s claim/job_id ] || leave 1 "it cannot write to $PWD/claim"
     case $owner in *"$nonce") leave 0 "another job has claimed $PWD" ;; esac
     leave 1 "what no job of its attempt has made lies in the place of its claim in $PWD"
-fi
-[ -e exit.json ] && rm -f exit.json"""
+fi"""
 
 _SET_ASIDE: Final = """\
 if [ -n "$is_first" ] && [ -d "claim-$nonce" ]; then
@@ -153,10 +152,13 @@ fi
     esac
 done"""
 
+_UP: Final = (".", "..", "*/.", "*/..")
+"""What the pattern of hidden files names as well."""
 _OWN: Final = ("claim", "job.sh", "manifest.json", "scheduler.log")
 _BEARS: Final = """bears=", \\"nonce\\": \\"$nonce\\", \\"set_aside\\": $before\""""
 
 _BEGIN_OUTPUT: Final = f"""\
+[ -e exit.json ] && rm -f exit.json
 exec {LOCK_DESCRIPTOR}>&- >>stdout.log 2>>stderr.log </dev/null"""
 
 # bash before 5 has no EPOCHREALTIME.
@@ -257,10 +259,10 @@ def _set_aside(given: Sequence[str]) -> str:
     names = [PurePosixPath(name) for name in given]
     folders = dict.fromkeys(str(folder) for name in names for folder in [*name.parents][:-1])
     own = [*_OWN, *folders, *map(str, names)]
-    hidden_too = ("*", ".[!.]*", "..?*")
+    hidden_too = ("*", ".*")
     places = [*hidden_too, *(f"{quoted(folder)}/{every}" for folder in folders for every in hidden_too)]
     return _SET_ASIDE.format(
-        places=" ".join(places), own="|".join(quoted(name) for name in dict.fromkeys(own))
+        places=" ".join(places), own="|".join([*_UP, *(quoted(name) for name in dict.fromkeys(own))])
     )
 
 

@@ -81,7 +81,7 @@ class ThisMachine:
         for script in self.root.glob("workspaces/*/runs/*/tasks/*/*/job.sh"):
             folder = script.parent
             claim = folder / "claim" / "job_id"
-            ids = [claim.read_text().strip()] if claim.exists() else []
+            ids = claim.read_text().split()[:1] if claim.exists() else []
             found += [Job(job_id, folder) for job_id in [*ids, *turned_away(folder)]]
         return found
 
