@@ -106,8 +106,6 @@ def look(job: LiveJob, *, withdrawn: bool, now: UtcTime) -> Found:
             return _end(job, JobState.CANCELLED, "WITHDRAWN")
         waiting = _waiting(folder, job, manifest, question.n)
         late = _expired(job, manifest, waiting, now)
-        if late is not None:
-            _set_foreign_aside(job)
         if seen is not None and late is None:
             return Doubtful(seen.version, problems, waiting)
         return late or waiting
@@ -154,10 +152,12 @@ def _expired(job: LiveJob, manifest: OperatorManifest, waiting: Observed, now: U
     if isinstance(manifest, ExperimentManifest) and waiting.state is JobState.QUEUED:
         late = deadline(question, manifest.acknowledge_within_s)
         if late is not None and now >= late:
+            _set_foreign_aside(job)
             return _too_late(job, f"nobody took it on within {manifest.acknowledge_within_s:g} s", now)
     late = deadline(question, manifest.expires_in_s)
     if late is None or now < late:
         return None
+    _set_foreign_aside(job)
     reason = f"nobody answered within {manifest.expires_in_s:g} s"
     match manifest:
         case HumanOperatorManifest(on_expiry="default", default=dict() as data):

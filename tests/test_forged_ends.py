@@ -1,4 +1,4 @@
-"""Jobs that forge the end of another task: whatever they plant in its folder, that task runs, and its end is its own.
+"""Jobs that forge the end of another task: that one runs all the same, and its end is its own.
 
 Each is tried on a real engine, here and on a real Slurm (`tests.test_forged_ends_over_ssh`: behind ssh).
 """
@@ -188,7 +188,7 @@ def test_what_lies_in_the_place_of_a_folder_is_set_aside_whatever_it_is(
 
 
 def test_what_is_planted_while_a_job_waits_in_the_queue_is_not_its_own(trial: Trial) -> None:
-    """On Slurm the jobs are held, as one array; here there is no queue, so the engine dies before it submits."""
+    """On Slurm the jobs are held, as one array; here is no queue, so the engine dies before it submits."""
     names = ["t0", "victim", "t2"]
     tasks = [trial.task(name, HONEST, outputs=["*.dat"]) for name in names]
     if trial.place.name == "local":
@@ -203,8 +203,11 @@ def test_what_is_planted_while_a_job_waits_in_the_queue_is_not_its_own(trial: Tr
         trial.write(tasks, max_jobs=3)
         run = trial.new_run()
         engine = trial.command_line.start("run", "loop", "--until-done")
-        wait_until(lambda: all(a["job_id"] for a in trial.attempts([run])) and len(trial.attempts([run])) == 3,
-                   PATIENCE_S, "three jobs")  # fmt: skip
+        wait_until(
+            lambda: [a["job_id"] is not None for a in trial.attempts([run])] == [True] * 3,
+            PATIENCE_S,
+            "three jobs",
+        )
         jobs = {name: task_of(trial, run, name)["attempts"][0]["job_id"] for name in names}
         assert len({job_id.partition("_")[0] for job_id in jobs.values()}) == 1, "they are one array"
         folder = folder_of(trial, run, "victim")

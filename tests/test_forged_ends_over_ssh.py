@@ -1,4 +1,4 @@
-"""Ends that are forged on a cluster behind ssh: in the folders there, which MatterStack did not make itself."""
+"""Ends that are forged on a cluster behind ssh, in the folders there, which nobody here can make anew."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The script of a job whose attempt has a nonce, in a folder where others have planted things before it began."""
+"""The script of a job whose attempt has a nonce, in a folder where others have planted things before."""
 
 from __future__ import annotations
 
