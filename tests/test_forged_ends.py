@@ -16,6 +16,7 @@ import pytest
 from matterstack.storage.crash_points import CRASH_VARIABLE, CRASHED
 from matterstack.storage.leases import boot_id
 from tests.support.command import PATIENCE_S
+from tests.support.places import OnSlurm
 from tests.support.polling import wait_until
 from tests.support.trials import SLUG, Trial
 
@@ -216,6 +217,7 @@ def test_what_is_planted_while_a_job_waits_in_the_queue_is_not_its_own(trial: Tr
         (folder / "claim" / "job_id").write_text(f"{jobs['victim']}\n")
         record = json.loads((folder / "exit.json").read_text())
         (folder / "exit.json").write_text(json.dumps({**record, "job_id": jobs["victim"]}))
+        assert isinstance(trial.place, OnSlurm)
         trial.place.cluster.run("scontrol", "release", jobs["victim"].partition("_")[0])
         assert engine.wait().exit_code == 0, engine.stderr
 

@@ -217,6 +217,11 @@ def _remember(history: History, fact: f.Fact, at: UtcTime) -> None:
                 iteration.analyzed_at = at
         case f.TaskSucceeded() | f.TaskFailed():
             _remember_end(history, fact)
+        case f.JobAccepted() if fact.set_aside:
+            attempt = history.state.live.get(fact.token)
+            task_id = attempt.task_id if attempt is not None else fact.token
+            what = f"set aside what lay in the place of the folder of {task_id}"
+            history.notes.append(Note(at=at, what=what, reason=f"kept as {', '.join(fact.set_aside)}"))
         case f.JobEnded() if fact.sha256:
             attempt = history.state.live.get(fact.token)
             if attempt is not None:

@@ -70,7 +70,9 @@ def _of_task(kind: str, data: Mapping[str, Any]) -> str:
             return f"is asked for the {_ordinal(data['n'])} time" if data["n"] > 1 else "is being asked"
         return f"took a seat on {data['backend']}" + (f" (attempt {data['n']})" if data["n"] > 1 else "")
     if kind == "JobAccepted":
-        return f"job {data['job_id']} is {data.get('state', 'QUEUED')}"
+        aside = data.get("set_aside")
+        told = f"; what lay in the place of its folder is kept as {', '.join(aside)}" if aside else ""
+        return f"job {data['job_id']} is {data.get('state', 'QUEUED')}{told}"
     if kind == "JobStateChanged":
         return f"is {_state(data)}"
     if kind == "JobEnded":

@@ -13,7 +13,7 @@ from matterstack.core.states import TaskStatus
 from matterstack.evidence.durations import bytes_text, duration_text, seconds_between
 from matterstack.evidence.presentation import View
 from matterstack.evidence.report.campaign_results import data, data_uri, figures, texts
-from matterstack.evidence.report.rows import answers, failures, provenance, task_row
+from matterstack.evidence.report.rows import answers, believed_by_id, failures, provenance, task_row
 from matterstack.evidence.report.text import (
     block_text,
     code_text,
@@ -122,6 +122,7 @@ def _context(view: View) -> dict[str, Any]:
         "notes": view.history.notes,
         "caps": cap_rows(view),
         "usage": usage_rows(view),
+        "by_id": list(believed_by_id(view)),
         "foreign": view.survey.foreign,
         "created_by": shown(view.history.created.by),
         "sources": list(view.survey.made_from()),

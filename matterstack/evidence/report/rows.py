@@ -7,6 +7,7 @@ from typing import Final
 
 import attrs
 
+from matterstack.core.operators import COMPUTE
 from matterstack.core.run.state import AttemptState, TaskState
 from matterstack.core.states import TaskStatus
 from matterstack.evidence.durations import duration_text
@@ -16,6 +17,7 @@ from matterstack.evidence.survey import LogRecord, OutputRecord, UnclaimedRecord
 
 MOST_SHOWN_BYTES: Final = 20_000
 LAST_LINES: Final = 15
+MOST_NAMES: Final = 5
 MOST_ERRORS: Final = 20
 """Failed attempts of which the end of stderr is shown."""
 
@@ -181,6 +183,24 @@ def answers(view: View) -> Iterator[AnswerRow]:
             state=found.state.value if found is not None else "",
             text=text,
         )
+
+
+def believed_by_id(view: View) -> Iterator[str]:
+    """Whose end the id of the job alone vouches for, which whoever can write into the folder can know."""
+    by_hand: list[str] = []
+    older: list[str] = []
+    for attempt in view.history.attempts():
+        operator = view.history.state.tasks[attempt.task_id].task.operator
+        if attempt.ended_at is None or attempt.job_id is None or operator not in {COMPUTE, "manual_hpc"}:
+            continue
+        if operator != COMPUTE:
+            by_hand.append(f"{attempt.task_id}, attempt {attempt.n}")
+        elif attempt.nonce_sha256 is None:
+            older.append(f"{attempt.task_id}, attempt {attempt.n}")
+    for names, why in ((by_hand, "of jobs by hand"), (older, "of jobs without a nonce, as 0.2.0 made them")):
+        if names:
+            more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+            yield f"{len(names)} {why}: {shown('; '.join(names[:MOST_NAMES]))}{more}"
 
 
 def provenance(view: View) -> Iterator[Provenance]:
