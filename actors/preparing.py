@@ -53,7 +53,7 @@ def prepared_attempt(
         index=attempt.index,
         question=_question(state, attempt),
         given=(*task.files, *task.inputs),
-        nonce=nonces.of(attempt.token, attempt.prepared_at) if nonces and _has_nonce(attempt) else "",
+        nonce=nonces.of(attempt.token) if nonces and _has_nonce(attempt) else "",
     )
 
 

@@ -31,7 +31,7 @@ from matterstack.core.errors import (
     NotFoundError,
     RefusedError,
 )
-from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token, UtcTime
+from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token
 from matterstack.core.nonces import sha256_of_nonce
 from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
@@ -307,7 +307,7 @@ class RunActor:
         facts: list[f.Fact] = []
         outcomes: dict[str, Mapping[str, Any]] = {}
         touched = Touched()
-        for message, command_id in (*inputs, (m.Settle(), None), *self._preparations(grants, at)):
+        for message, command_id in (*inputs, (m.Settle(), None), *self._preparations(grants)):
             try:
                 new = decide(self._state, message)
             except (RefusedError, NotFoundError) as error:
@@ -327,9 +327,7 @@ class RunActor:
             )
         return facts
 
-    def _preparations(
-        self, grants: Sequence[p.SeatsGranted], at: UtcTime
-    ) -> Iterable[tuple[m.Message, None]]:
+    def _preparations(self, grants: Sequence[p.SeatsGranted]) -> Iterable[tuple[m.Message, None]]:
         nonces = self.services.nonces
         for grant in grants:
             if not self._may_not_submit(grant.backend):
@@ -339,7 +337,7 @@ class RunActor:
                         backend=grant.backend,
                         seats=grant.seats,
                         batch_limit=limit,
-                        nonce_sha256=lambda token: sha256_of_nonce(nonces.of(token, at)),
+                        nonce_sha256=lambda token: sha256_of_nonce(nonces.of(token)),
                     ),
                     None,
                 )

@@ -15,7 +15,7 @@ import trio
 from matterstack.backends.base import Backend, LiveJob, PreparedAttempt
 from matterstack.backends.exit_record import ExitRecord
 from matterstack.backends.processes import ProcessName, is_running, start_time
-from matterstack.core.ids import JobId, RunId, TaskId, Token, UtcTime, attempt_token
+from matterstack.core.ids import JobId, RunId, TaskId, Token, attempt_token
 from matterstack.core.model.resources import Resources
 from matterstack.core.nonces import Nonces
 from matterstack.core.run.messages import Observed
@@ -23,7 +23,6 @@ from matterstack.core.states import ENDED_JOBS, JobState
 from matterstack.storage.leases import boot_id
 
 RUN: Final = RunId("20260102T030405-abcdef")
-PREPARED_AT: Final = UtcTime("2026-01-02T03:04:05.000000Z")
 POLL_S: Final = 0.1
 PATIENCE_S: Final = 30.0
 
@@ -158,7 +157,7 @@ class Bench:
 
 def nonce_of(token: Token) -> str:
     """What the claim and the record of an attempt bear."""
-    return Nonces("of the bench").of(token, PREPARED_AT)
+    return Nonces("of the bench").of(token)
 
 
 def live(attempt: PreparedAttempt, job_id: str) -> LiveJob:

@@ -12,7 +12,7 @@ from typing import Final
 
 import attrs
 
-from matterstack.core.ids import Token, UtcTime
+from matterstack.core.ids import Token
 
 LENGTH: Final = 32
 """Hexadecimal digits of a nonce."""
@@ -22,21 +22,20 @@ LENGTH: Final = 32
 class Nonces:
     """Makes the nonces of a root's attempts; ``key`` is the secret of its store.
 
-    They are derived and not drawn, so that an engine that comes after a crash writes the same script again.
-    When the attempt was prepared counts as well: a store that was put back from a copy may prepare an attempt
-    of the same name once more, and what the first one left behind is none of its own.
+    They are derived and not drawn: an engine that comes after a crash writes the same script again, and a
+    store that was put back from a copy knows the claims of jobs that were submitted since, so that their
+    tasks do not work twice.
     """
 
     key: str = attrs.field(repr=False)
 
-    def of(self, token: Token, prepared_at: UtcTime) -> str:
+    def of(self, token: Token) -> str:
         """The nonce of an attempt.
 
-        >>> Nonces("k").of(Token("ms-a"), UtcTime("2026-01-02T03:04:05.000000Z"))
-        'f0af6eb8d03e1fff38a293c777f96573'
+        >>> Nonces("k").of(Token("ms-a"))
+        '4713518528c08afae56aa2f29771fdda'
         """
-        text = f"{token} {prepared_at}"
-        return hmac.new(self.key.encode(), text.encode(), hashlib.sha256).hexdigest()[:LENGTH]
+        return hmac.new(self.key.encode(), token.encode(), hashlib.sha256).hexdigest()[:LENGTH]
 
 
 def sha256_of_nonce(nonce: str) -> str:

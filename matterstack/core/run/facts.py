@@ -160,8 +160,8 @@ class AttemptPrepared:
     attempt's place in it.
 
     Attributes:
-        nonce_sha256: of what its job's claim and exit record must bear to be believed (see
-            `matterstack.core.nonces`); None in histories of 0.2.0, where the job's id decides.
+        nonce_sha256: SHA-256 of the nonce that the claim and the exit record of its job must bear; null in
+            histories of 0.2.0, where the id of the job decides.
     """
 
     task_id: TaskId
@@ -196,8 +196,8 @@ class JobAccepted:
 
     Attributes:
         adopted: the job was found, by an engine that did not know whether it had been submitted.
-        set_aside: paths in the run's folder of what lay in the place of the attempt's folder before that was
-            made, and is kept.
+        set_aside: where, in the run's folder, that is kept which lay in the place of the attempt's folder
+            before that was made.
     """
 
     token: Token
