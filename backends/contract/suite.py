@@ -51,6 +51,7 @@ __all__ = [
     "test_the_exit_record_tells_of_a_job_that_nobody_knows_any_more",
     "test_what_a_command_prints_is_in_its_logs_and_the_scheduler_has_nothing_to_say",
     "test_what_a_root_with_an_odd_name_is_told_by_its_scheduler_is_in_its_place",
+    "test_what_another_clock_says_is_told_and_no_reason_to_disbelieve",
     "test_what_lay_in_the_folder_before_its_job_is_not_taken_for_the_jobs",
     "test_what_would_be_submitted_is_told_and_not_done",
     "test_words_and_variables_reach_the_command_as_they_are",
@@ -336,6 +337,17 @@ async def test_a_claim_and_a_record_that_do_not_bear_the_nonce_are_none(bench: B
     assert await bench.backend.find([attempt]) == {}
     end = await seen(bench.backend, job)
     assert (end.state, end.exit_code) == (JobState.LOST, None)
+
+
+async def test_what_another_clock_says_is_told_and_no_reason_to_disbelieve(bench: Bench) -> None:
+    job = live(bench.prepare("slow-clock"), bench.absent)
+    write_record(job, 0)
+    text = (job.folder / "exit.json").read_text()
+    (job.folder / "exit.json").write_text(text.replace("2026-01-02T", "1999-12-31T"))
+
+    end = await seen(bench.backend, job)
+
+    assert (end.state, end.ended_at) == (JobState.COMPLETED_OK, "1999-12-31T03:04:06.000000Z")
 
 
 async def test_what_lay_in_the_folder_before_its_job_is_not_taken_for_the_jobs(bench: Bench) -> None:

@@ -19,6 +19,7 @@ from matterstack.core.errors import DatabaseCorruptError
 from matterstack.core.ids import JobId, RunId, TaskId, UtcTime, attempt_token
 from matterstack.core.model.resources import Resources
 from matterstack.core.model.workflow import Workflow
+from matterstack.core.nonces import sha256_of_nonce
 from matterstack.core.run import apply as applying
 from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
@@ -404,6 +405,18 @@ def test_a_job_that_works_for_an_attempt_which_ended_without_one_is_named(place:
     assert (
         problem.problem == "attempt 1 of task a ended without a job, but its folder was claimed by job '12'"
     )
+
+
+def test_a_claim_that_does_not_bear_the_nonce_of_its_attempt_is_named(place: Place) -> None:
+    stored = place.run()
+    stored.tell(m.Prepare(backend=LOCAL, seats=1, nonce_sha256=lambda _: sha256_of_nonce("n")))
+    stored.tell(m.Accepted(token=stored.run.token("a"), job_id=JobId("12")))
+    place.claim("a", by="12 n\n")
+    assert place.problems() == []
+    (place.folder("a").claim / "job_id").write_text("12\n")
+    (problem,) = place.problems()
+    assert problem.rule == "claim"
+    assert "in a claim that does not bear the nonce of the attempt" in problem.problem
 
 
 def test_what_else_is_in_the_place_of_a_claim_says_nothing(place: Place) -> None:

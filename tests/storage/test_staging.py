@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from matterstack.core.errors import StagingError
+from matterstack.core.nonces import sha256_of_nonce
 from matterstack.storage import staging as staging_module
 from matterstack.storage.layout import AttemptFolder
 from matterstack.storage.staging import Copy, Staging, stage
@@ -27,8 +29,15 @@ def sources(tmp_path: Path) -> Path:
     return folder
 
 
+NONCE = "0123456789abcdef0123456789abcdef"
+
+
 def staging(
-    tmp_path: Path, files: tuple[Copy, ...] = (), inputs: tuple[Copy, ...] = (), **manifest: Any
+    tmp_path: Path,
+    files: tuple[Copy, ...] = (),
+    inputs: tuple[Copy, ...] = (),
+    nonce_sha256: str | None = None,
+    **manifest: Any,
 ) -> Staging:
     return Staging(
         folder=AttemptFolder(tmp_path / "run" / "tasks" / "a" / "1"),
@@ -36,7 +45,22 @@ def staging(
         files=files,
         inputs=inputs,
         script="#!/bin/bash\necho 'Å'\n",
+        nonce_sha256=nonce_sha256,
     )
+
+
+def with_nonce(tmp_path: Path, *files: Copy) -> Staging:
+    return staging(tmp_path, files, nonce_sha256=sha256_of_nonce(NONCE))
+
+
+def claim(plan: Staging, text: str) -> None:
+    plan.folder.claim.mkdir(parents=True)
+    plan.folder.claimant.write_text(text)
+
+
+def around(plan: Staging) -> list[str]:
+    """Names beside the folder, and its own."""
+    return sorted(path.name for path in plan.folder.path.parent.iterdir())
 
 
 def copy(sources: Path, name: str, source: str) -> Copy:
@@ -158,3 +182,98 @@ def test_a_large_file_is_copied_whole(tmp_path: Path, sources: Path) -> None:
     plan = staging(tmp_path, (copy(sources, "big", "big"),))
     stage(plan)
     assert digest(plan.folder.path / "big") == digest(sources / "big")
+
+
+# ---- a folder that is new ----
+
+
+def test_what_lies_in_the_place_of_the_folder_is_kept_beside_it(tmp_path: Path, sources: Path) -> None:
+    plan = with_nonce(tmp_path, copy(sources, "relax.py", "relax.py"))
+    claim(plan, "17\n")
+    (plan.folder.path / "result.json").write_text("{}")
+
+    staged = stage(plan)
+
+    assert staged.set_aside == ("1~set-aside-1",)
+    assert around(plan) == ["1", "1~set-aside-1"]
+    assert sorted(path.name for path in plan.folder.path.iterdir()) == ["job.sh", "manifest.json", "relax.py"]
+    assert (plan.folder.path.parent / "1~set-aside-1" / "result.json").exists()
+
+
+def test_what_was_staged_for_the_attempt_is_not_set_aside_by_the_next_engine(
+    tmp_path: Path, sources: Path
+) -> None:
+    plan = with_nonce(tmp_path, copy(sources, "relax.py", "relax.py"))
+    first = stage(plan)
+    (plan.folder.path / "exit.json").write_text("planted")
+    assert stage(plan) == first
+    assert around(plan) == ["1"]
+
+
+@pytest.mark.parametrize("done", range(3))
+def test_a_folder_that_an_engine_died_in_is_known_as_its_own(
+    tmp_path: Path, sources: Path, monkeypatch: pytest.MonkeyPatch, done: int
+) -> None:
+    plan = with_nonce(tmp_path, copy(sources, "a", "relax.py"), copy(sources, "b", "start.xyz"))
+    steps = iter(range(3))
+    write = staging_module._copy
+
+    def die(*arguments: Any) -> dict[str, str]:
+        if next(steps) == done:
+            raise KeyboardInterrupt
+        return write(*arguments)
+
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        patch.setattr(staging_module, "_copy", die)
+        stage(plan)
+
+    assert stage(plan).set_aside == ()
+    assert around(plan) == ["1"]
+
+
+def test_a_folder_in_which_the_job_works_is_left_alone_whatever_it_did_to_its_manifest(
+    tmp_path: Path, sources: Path
+) -> None:
+    plan = with_nonce(tmp_path, copy(sources, "relax.py", "relax.py"))
+    stage(plan)
+    claim(plan, f"17 {NONCE}\n")
+    plan.folder.manifest.unlink()
+    (plan.folder.path / "work").write_text("mine")
+
+    assert stage(plan).set_aside == ()
+
+    assert around(plan) == ["1"]
+    assert (plan.folder.path / "work").read_text() == "mine"
+    assert not plan.folder.manifest.exists(), "it is not written again"
+
+
+def test_what_was_set_aside_before_a_crash_is_still_told_after_it(tmp_path: Path) -> None:
+    plan = with_nonce(tmp_path)
+    claim(plan, "17\n")
+    stage(plan)
+    assert stage(plan).set_aside == ("1~set-aside-1",)
+
+
+def test_of_what_was_set_aside_again_and_again_everything_is_kept_and_not_everything_told(
+    tmp_path: Path,
+) -> None:
+    plan = with_nonce(tmp_path)
+    for number in range(20):
+        (plan.folder.path.parent / f"1~set-aside-{number + 1}").mkdir(parents=True)
+    claim(plan, "17\n")
+    assert len(stage(plan).set_aside) == 10
+    assert len(around(plan)) == 22
+
+
+def test_the_manifest_of_another_attempt_makes_no_folder_its_own(tmp_path: Path) -> None:
+    other = staging(tmp_path, nonce_sha256=sha256_of_nonce("of another"))
+    stage(other)
+    assert stage(with_nonce(tmp_path)).set_aside == ("1~set-aside-1",)
+
+
+def test_the_folder_of_an_attempt_without_a_nonce_is_taken_as_it_is(tmp_path: Path) -> None:
+    """0.2.0 prepared it, and may have staged it, too."""
+    plan = staging(tmp_path)
+    claim(plan, "17\n")
+    assert stage(plan).set_aside == ()
+    assert around(plan) == ["1"]
