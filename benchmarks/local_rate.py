@@ -30,6 +30,7 @@ from matterstack.backends.local import LocalBackend
 from matterstack.backends.local_config import LocalBackendConfig
 from matterstack.core.ids import BackendName, RunId, TaskId, attempt_token, utc_moment
 from matterstack.core.model.resources import Resources
+from matterstack.core.nonces import LENGTH as NONCE_LENGTH
 from matterstack.core.states import RunStatus
 from matterstack.engine import open_engine
 from matterstack.storage.layout import Root
@@ -82,6 +83,7 @@ async def script_rate(folder: Path, count: int) -> float:
             command=["true"],
             env={},
             resources=Resources(),
+            nonce="0" * NONCE_LENGTH,
         )
         (attempt.folder / "claim").mkdir(parents=True)
         script = attempt.folder / "job.sh"
