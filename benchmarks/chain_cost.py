@@ -68,11 +68,10 @@ with tempfile.TemporaryDirectory() as folder:
         for name in names[COUNTED:]:
             life(name)
         written = wal.stat().st_size - before
-        (events,) = connection.execute("SELECT count(*) FROM events WHERE type != 'TaskPlanned'").fetchone()
         run.lease.release(connection)
-print(json.dumps([spent / tasks * 1e6, len(statements) / COUNTED, written / tasks / 1024, events / len(names)]))
+print(json.dumps([spent / tasks * 1e6, len(statements) / COUNTED, written / tasks / 1024]))
 """
-WHAT: Final = ("processor time, µs", "statements", "KiB of the write-ahead log", "events")
+WHAT: Final = ("processor time, µs", "statements", "KiB of the write-ahead log")
 
 
 def measured(checkout: Path, tasks: int) -> list[float]:

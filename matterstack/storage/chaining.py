@@ -10,35 +10,40 @@ from matterstack.core.run.chain import UNCHAINED, chained
 from matterstack.storage.read.events import EventRow
 
 _AT_ONCE: Final = 1000
-_EVENTS: Final = (
-    "SELECT seq, run_id, at, type, data FROM events WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
+_EVENTS: Final = "SELECT seq, run_id, at, type, data FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
+_INSERT: Final = (
+    "INSERT INTO chained_events (seq, run_id, at, type, previous, data) VALUES (?, ?, ?, ?, ?, ?)"
 )
-_WITHOUT_HEAD: Final = (
-    "SELECT DISTINCT run_id FROM events WHERE run_id NOT IN (SELECT run_id FROM heads) ORDER BY run_id"
+_REPLACE: Final = (
+    "DELETE FROM sqlite_sequence WHERE name = 'chained_events'",
+    "UPDATE sqlite_sequence SET name = 'chained_events' WHERE name = 'events'",  # the last number ever used
+    "DROP TABLE events",
+    "ALTER TABLE chained_events RENAME TO events",
+    "CREATE INDEX events_by_run ON events (run_id, seq)",
 )
 
 
 def chain_old_events(connection: sqlite3.Connection) -> tuple[int, int]:
-    """Chain the events of all runs that have no head; called in a transaction.
+    """Put chained events into the place of those that are there; called in a transaction.
 
     Returns:
-        How many runs these were, and how many events.
+        Of how many runs there are any, and how many.
     """
-    runs = [RunId(run_id) for (run_id,) in connection.execute(_WITHOUT_HEAD).fetchall()]
-    return len(runs), sum(_chain(connection, run_id) for run_id in runs)
-
-
-def _chain(connection: sqlite3.Connection, run_id: RunId) -> int:
-    head, seq, count = UNCHAINED, 0, 0
-    while rows := connection.execute(_EVENTS, (run_id, seq, _AT_ONCE)).fetchall():
-        links: list[tuple[str, int]] = []
+    heads: dict[RunId, tuple[int, str]] = {}
+    last = count = 0
+    while rows := connection.execute(_EVENTS, (last, _AT_ONCE)).fetchall():
+        chain: list[tuple[object, ...]] = []
         for row in rows:
             event = EventRow(*row)
-            links.append((head, event.seq))
-            head, seq = chained(head, event.line()), event.seq
-        connection.executemany("UPDATE events SET previous = ? WHERE seq = ?", links)
-        count += len(links)
-    connection.execute(
-        "INSERT INTO heads (run_id, seq, head, chained_to) VALUES (?, ?, ?, ?)", (run_id, seq, head, seq)
+            _, head = heads.get(event.run_id, (0, UNCHAINED))
+            chain.append((event.seq, event.run_id, event.at, event.type, head, event.data))
+            heads[event.run_id] = (event.seq, chained(head, event.line()))
+        connection.executemany(_INSERT, chain)
+        last, count = rows[-1][0], count + len(rows)
+    connection.executemany(
+        "INSERT INTO heads (run_id, seq, head, chained_to) VALUES (?, ?, ?, ?)",
+        [(run_id, seq, head, seq) for run_id, (seq, head) in heads.items()],
     )
-    return count
+    for statement in _REPLACE:
+        connection.execute(statement)
+    return len(heads), count

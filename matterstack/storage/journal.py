@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,8 +50,11 @@ from matterstack.storage.snapshot import (
 NO_TIME: Final = UtcTime("")
 ENDS = (JobEnded, SubmissionRefused, SubmissionWithdrawn)
 _LAST_USED = "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
-_LEASE_AND_HEAD = "SELECT lease_epoch, head FROM runs LEFT JOIN heads USING (run_id) WHERE run_id = ?"
-_INSERT_EVENT = "INSERT INTO events (seq, run_id, at, type, data, previous) VALUES (?, ?, ?, ?, ?, ?)"
+_STANDING = (
+    f"SELECT lease_epoch, head, ({_LAST_USED}) FROM runs LEFT JOIN heads USING (run_id) "  # noqa: S608
+    "WHERE run_id = ?"
+)
+_INSERT_EVENT = "INSERT INTO events (seq, run_id, at, type, previous, data) VALUES (?, ?, ?, ?, ?, ?)"
 _INSERT_CHANGE = "INSERT INTO changes (seq, run_id, task_id) VALUES (?, ?, ?)"
 
 
@@ -159,7 +162,7 @@ def commit(
         connection.execute("BEGIN IMMEDIATE")
         try:
             root = Root(path.parent.parent)
-            outcomes = list(_append_all(connection, root, appends))
+            outcomes = [_append(connection, root, append) for append in appends]
             crash_point("inside_commit")
             connection.execute("COMMIT")
             crash_point("after_commit")
@@ -170,23 +173,11 @@ def commit(
         return outcomes
 
 
-def _append_all(
-    connection: sqlite3.Connection, root: Root, appends: Sequence[Append]
-) -> Iterator[int | MatterStackError]:
-    # Nobody else writes until the commit: from here on the numbers are known without asking.
-    (last,) = connection.execute(_LAST_USED).fetchone() or (0,)
-    for append in appends:
-        outcome = _append(connection, root, append, last)
-        if isinstance(outcome, int):
-            last = outcome
-        yield outcome
-
-
-def _append(connection: sqlite3.Connection, root: Root, append: Append, last: int) -> int | MatterStackError:
+def _append(connection: sqlite3.Connection, root: Root, append: Append) -> int | MatterStackError:
     """Store one append, or say why it is left out: what another process has changed is looked at first."""
-    head = _head_under_lease(connection, append)
-    if isinstance(head, MatterStackError):
-        return head
+    end = _end_under_lease(connection, append)
+    if isinstance(end, MatterStackError):
+        return end
     at = append.facts[-1][0] if append.facts else NO_TIME
     rooms: dict[BackendName, Room] = {}
     for backend, (more, cap) in append.seats.items():
@@ -198,22 +189,27 @@ def _append(connection: sqlite3.Connection, root: Root, append: Append, last: in
             live = cap - room.free
             ends = append.prepared(backend) - more
             return CapReachedError(backend, live + room.seats, live - ends)
-    last = _store_events(connection, append, last, head)
+    last = _store_events(connection, append, *end)
     _store_rows(connection, append, last)
     _note_claims(connection, append, rooms, at)
     return last
 
 
-def _head_under_lease(connection: sqlite3.Connection, append: Append) -> str | MatterStackError:
-    """The hash that the next event carries; the row that tells whether it may be written has it."""
+def _end_under_lease(connection: sqlite3.Connection, append: Append) -> tuple[int, str] | MatterStackError:
+    """What comes before the next event, if this one may write it: the last number, and the hash to carry.
+
+    Nobody else writes until the commit, so they are known for all events of the append.
+    """
     if append.epoch is None:
-        return UNCHAINED
-    row = connection.execute(_LEASE_AND_HEAD, (append.run_id,)).fetchone()
+        (last,) = connection.execute(_LAST_USED).fetchone() or (0,)
+        return last, UNCHAINED
+    row = connection.execute(_STANDING, (append.run_id,)).fetchone()
     if row is None:
         return NotFoundError(f"run {append.run_id} is not in the store any more")
-    if row[0] != append.epoch:
+    epoch, head, last = row
+    if epoch != append.epoch:
         return LeaseLostError(f"run {append.run_id} was taken over by another engine")
-    return row[1] or UNCHAINED
+    return last or 0, head or UNCHAINED
 
 
 def _store_events(connection: sqlite3.Connection, append: Append, last: int, head: str) -> int:
@@ -221,7 +217,7 @@ def _store_events(connection: sqlite3.Connection, append: Append, last: int, hea
     rows = []
     for seq, (at, fact) in enumerate(append.facts, start=last + 1):
         event = EventRow(seq, append.run_id, at, *encode_fact(fact))
-        rows.append((seq, event.run_id, at, event.type, event.data, head))
+        rows.append((seq, event.run_id, at, event.type, head, event.data))
         head = chained(head, event.line())
     if rows:
         connection.executemany(_INSERT_EVENT, rows)

@@ -27,19 +27,23 @@ from matterstack.storage.filesystems import file_system_type, is_network
 logger: Final = logging.getLogger(__name__)
 
 _CHAIN: Final = """
-ALTER TABLE events ADD COLUMN previous TEXT;
-CREATE TABLE heads (
-    run_id TEXT PRIMARY KEY,
-    seq INTEGER NOT NULL,
-    head TEXT NOT NULL,
-    chained_to INTEGER NOT NULL DEFAULT 0
-) WITHOUT ROWID;
-CREATE TRIGGER events_are_chained BEFORE INSERT ON events WHEN NEW.previous IS NULL
-BEGIN
-    SELECT RAISE(ABORT, 'a newer MatterStack has brought it up to date: end this process, start that');
-END;
-"""
-"""After it the events that are there are chained."""
+    CREATE TABLE chained_events (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        run_id TEXT NOT NULL,
+        at TEXT NOT NULL,
+        type TEXT NOT NULL,
+        previous TEXT CONSTRAINT "a newer MatterStack has brought it up to date: end this process"
+            CHECK (previous IS NOT NULL),
+        data TEXT NOT NULL
+    );
+    CREATE TABLE heads (
+        run_id TEXT PRIMARY KEY,
+        seq INTEGER NOT NULL,
+        head TEXT NOT NULL,
+        chained_to INTEGER NOT NULL DEFAULT 0
+    ) WITHOUT ROWID
+    """
+"""After it the events that are there are chained.  The constraint has the words for who does not chain."""
 
 MIGRATIONS: Final = (
     """
@@ -244,7 +248,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         _refuse_newer(version, path)
         runs = events = 0
         for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-            for statement in _statements(script):
+            for statement in script.split(";"):
                 connection.execute(statement)
             if script is _CHAIN:
                 runs, events = chain_old_events(connection)
@@ -262,16 +266,6 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
             events,
             runs,
         )
-
-
-def _statements(script: str) -> Iterator[str]:
-    """Take a script apart at the ends of its statements; those of triggers have semicolons inside."""
-    statement = ""
-    for piece in script.split(";"):
-        statement += f"{piece};"
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
 
 
 def _refuse_newer(version: int, path: Path) -> None:

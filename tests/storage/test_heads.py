@@ -212,3 +212,18 @@ def test_an_engine_of_before_there_were_chains_writes_nothing_more(
             engine.execute(
                 "INSERT INTO events (run_id, at, type, data) SELECT run_id, at, type, data FROM events"
             )
+
+
+def test_a_number_that_was_used_is_not_used_again_after_the_upgrade(
+    connection: sqlite3.Connection, root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Newest events that were gone before are still missing."""
+    run(connection, root)
+    old = Root(tmp_path / "old").database
+    unchained(root, old, monkeypatch)
+    with closing(sqlite3.connect(old, isolation_level=None)) as store:
+        (last,) = store.execute("SELECT max(seq) FROM events").fetchone()
+        store.execute("DELETE FROM events WHERE seq = ?", (last,))
+    with closing(open_database(old)) as upgraded:
+        assert upgraded.execute("SELECT name, seq FROM sqlite_sequence").fetchall() == [("events", last)]
+        assert upgraded.execute("SELECT max(seq) FROM events").fetchone() == (last - 1,)
