@@ -39,6 +39,7 @@ from matterstack.core.states import JobState
 from matterstack.storage.confine import confined
 from matterstack.storage.crash_points import crash_point
 from matterstack.storage.leases import boot_id
+from matterstack.storage.modes import JOB_UMASK
 
 KILL_AFTER_S: Final = 5.0
 """How long a cancelled job may take to end after SIGTERM."""
@@ -58,8 +59,11 @@ class LocalBackend:
     grace_period_s = 0.0
     batch_limit = 1
 
-    def __init__(self, name: BackendName, config: LocalBackendConfig, lock_file: Path) -> None:
+    def __init__(
+        self, name: BackendName, config: LocalBackendConfig, lock_file: Path, *, job_umask: int = JOB_UMASK
+    ) -> None:
         self.name = name
+        self._job_umask = job_umask
         self.poll_interval_s = config.poll_interval_s
         self._prologue = tuple(config.prologue)
         self._lock = SubmitLock(lock_file)
@@ -99,6 +103,7 @@ class LocalBackend:
             local_clock=local_clock(),
             nonce=attempt.nonce,
             given=attempt.given,
+            umask=self._job_umask,
         )
 
     def describe(self, batch: Sequence[PreparedAttempt]) -> list[PlannedSubmission]:

@@ -13,6 +13,7 @@ from matterstack.core.ids import BackendName
 from matterstack.core.model.resources import Resources
 from matterstack.core.scheduler_words import SchedulerWords
 from matterstack.storage.layout import Root
+from matterstack.storage.modes import job_umask
 
 if TYPE_CHECKING:
     from matterstack.backends.base import Backend
@@ -35,12 +36,13 @@ class LocalKind(BackendKind):
 
         return LocalBackendConfig
 
-    def make(self, name: BackendName, config: Mapping[str, Any], root: Root, lock_file: Path) -> Backend:  # noqa: ARG002
+    def make(self, name: BackendName, config: Mapping[str, Any], root: Root, lock_file: Path) -> Backend:
         """Make a backend of processes on this machine; see `BackendKind.make`."""
         from matterstack.backends.local import LocalBackend
         from matterstack.backends.local_config import LocalBackendConfig
 
-        return LocalBackend(name, LocalBackendConfig.model_validate(dict(config)), lock_file)
+        parsed = LocalBackendConfig.model_validate(dict(config))
+        return LocalBackend(name, parsed, lock_file, job_umask=job_umask(root.private))
 
     def option_problems(self, wanted: Resources) -> Iterable[str]:
         """Nothing is done with them here, but a campaign that is tried here is to run on a cluster too."""

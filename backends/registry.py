@@ -17,7 +17,7 @@ import attrs
 
 from matterstack.backends.kinds import BackendKind, Whereabouts
 from matterstack.core.errors import BackendError, ConfigError
-from matterstack.core.ids import BackendName
+from matterstack.core.ids import SLUG_RULE, BackendName
 from matterstack.core.model.resources import Resources
 from matterstack.core.scheduler_words import PLAIN, SchedulerWords
 from matterstack.storage.layout import Root
@@ -105,6 +105,8 @@ def make_backend(
         StoreError: the name of the root on clusters cannot be read or kept.
     """
     type_ = config["type"]
+    if not _is_file_name(name):  # a run that an older version made: lock files have the name of their backend
+        return _absent(name, f"{name!r} is no name of a backend: {SLUG_RULE}")
     try:
         kind = find_kind(type_)
     except ConfigError as error:
@@ -114,6 +116,10 @@ def make_backend(
             return _made(kind, name, config, root, (locks or root.locks) / f"submit-{name}.lock")
         problem = f"{type_!r} is no type of backend any more: the package that it comes with is not installed"
     return _absent(name, problem)
+
+
+def _is_file_name(name: str) -> bool:
+    return name.isprintable() and "/" not in name and not name.startswith(".") and len(name.encode()) <= 200
 
 
 def _made(

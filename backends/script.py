@@ -14,6 +14,8 @@ from typing import Final
 
 import attrs
 
+from matterstack.storage.modes import JOB_UMASK
+
 BASH: Final = "/bin/bash"
 SH: Final = "/bin/sh"
 """Where this is dash(1), a job costs two thirds of what it costs with bash."""
@@ -50,6 +52,7 @@ class JobScript:
         nonce: what the claim and the record are to bear; with one, whatever else lies in the folder when its
             job begins was put there by somebody else.  Empty: of a job that a person may submit.
         given: names of the files that lie in the folder when its job begins.
+        umask: what others may not do with what the job makes; see `matterstack.storage.modes`.
     """
 
     folder: str
@@ -62,6 +65,7 @@ class JobScript:
     local_clock: LocalClock | None = None
     nonce: str = attrs.field(default="", repr=False)
     given: Sequence[str] = ()
+    umask: int = JOB_UMASK
 
     @property
     def shell(self) -> str:
@@ -228,6 +232,8 @@ def render(script: JobScript, directives: Sequence[str] = ()) -> str:
         f"#!{script.shell}",
         *directives,
         f"cd {quoted(script.folder)} || exit 1",
+        # Whatever that of the engine is, or of a shell that a person submits it from.
+        f"umask {script.umask:03o}",
         *script.find_job_id,
         f"nonce={script.nonce}",
         _CLAIM,

@@ -24,6 +24,7 @@ import attrs
 import trio
 
 from matterstack.core.errors import BackendError
+from matterstack.storage.modes import open_shared
 
 RETRY_GROWTH: Final = 1.25
 
@@ -106,8 +107,7 @@ class SubmitLock:
     @contextmanager
     def _opened(self, path: Path) -> Iterator[int]:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = open_shared(path)
         except OSError as error:
             raise self._unusable(error) from error
         try:

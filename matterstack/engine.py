@@ -60,6 +60,7 @@ from matterstack.storage.filesystems import file_system_type, is_network
 from matterstack.storage.journal import make_append
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import Lease, acquire_lease, foreign_holder, lease_holder
+from matterstack.storage.openness import require_owner, settle
 from matterstack.storage.read.changes import Changes, Pace, data_version
 from matterstack.storage.read.runs import runs_to_serve, runs_with_jobs
 from matterstack.storage.root_key import read_nonces
@@ -393,6 +394,14 @@ def _require_one_host(root: Root, reader: sqlite3.Connection) -> None:
         )
 
 
+def _require_own(root: Root, serves: bool) -> None:
+    """Let only its owner serve a root, and close what of it is open to others."""
+    if serves:
+        require_owner(root)
+    for sentence in settle(root):
+        logger.warning("%s", sentence)
+
+
 @asynccontextmanager
 async def open_engine(
     root: Root,
@@ -401,14 +410,20 @@ async def open_engine(
     planner: Planner | None = None,
     engine_type: type[Engine] = Engine,
     policy: RestartPolicy | None = None,
+    serves: bool = True,
 ) -> AsyncIterator[Engine]:
     """Open the store and start an engine's background actors; stop them in order at the end.
 
+    Args:
+        serves: False where it is only to carry out commands: in a shared root others than its owner may.
+
     Raises:
+        RefusedError: it is to serve runs, and the root belongs to somebody else.
         StoreError: the store cannot be opened, or fails while the engine runs; or it lies on a network file
             system, and an engine of another host uses it.
     """
     runtime = runtime or Runtime()
+    await runtime.store(_require_own, root, serves)
     writer = await runtime.journal(open_database, root.database)
     reader = await runtime.store(open_database, root.database)
     try:

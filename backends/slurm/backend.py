@@ -23,6 +23,7 @@ from matterstack.backends.submit_lock import SubmitLock
 from matterstack.core.ids import BackendName, JobId, Token
 from matterstack.core.run.messages import Observed
 from matterstack.core.states import JobState
+from matterstack.storage.modes import JOB_UMASK
 from matterstack.storage.threads import RunBlocking, WorkerThreads
 
 
@@ -38,6 +39,7 @@ class SlurmBackend:
         run: programs.RunCommand = programs.run,
         blocking: RunBlocking | None = None,
         site: Site | None = None,
+        job_umask: int = JOB_UMASK,
     ) -> None:
         """``site``: where the cluster is, if its commands do not run on this machine."""
         self.name = name
@@ -51,7 +53,7 @@ class SlurmBackend:
         self._submit_limit: SubmitLimit | None = None
         self._queries = Queries(self._site.run, config.command_timeout_s, self._site.account)
         self._search = Search(name, self._site, self._queries, blocking)
-        self._submission = Submission(config, self._site, self._search)
+        self._submission = Submission(config, self._site, self._search, job_umask)
         self._following = Following(
             name, config.grace_period_s, config.runaway_after_s, self._queries, blocking, self._site
         )

@@ -11,6 +11,7 @@ from matterstack.core.ids import BackendName, JobId
 from matterstack.core.model.resources import Resources
 from matterstack.core.scheduler_words import JobSight, SchedulerWords
 from matterstack.storage.layout import Root
+from matterstack.storage.modes import job_umask
 
 if TYPE_CHECKING:
     from matterstack.backends.base import Backend
@@ -37,7 +38,8 @@ class SlurmKind(BackendKind):
         from matterstack.backends.slurm.config import SlurmBackendConfig
 
         parsed = SlurmBackendConfig.model_validate(dict(config))
-        return SlurmBackend(name, parsed, lock_file, site=_site(name, parsed, root))
+        umask = job_umask(root.private)
+        return SlurmBackend(name, parsed, lock_file, site=_site(name, parsed, root), job_umask=umask)
 
     def option_problems(self, wanted: Resources) -> Iterable[str]:
         """Options of sbatch that a job may not have; see `BackendKind.option_problems`."""

@@ -19,6 +19,7 @@ from matterstack.backends.slurm.search import Search
 from matterstack.backends.slurm.site import Site, SubmissionOrder
 from matterstack.core.errors import BackendError
 from matterstack.core.ids import JobId
+from matterstack.storage.modes import JOB_UMASK
 
 SUBMISSIONS_AT_ONCE: Final = 4
 
@@ -37,6 +38,7 @@ class Submission:
     _config: SlurmBackendConfig
     _site: Site
     _search: Search
+    _job_umask: int = JOB_UMASK
     _at_once: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(SUBMISSIONS_AT_ONCE))
 
     def script(self, attempt: PreparedAttempt) -> str:
@@ -54,6 +56,7 @@ class Submission:
                 path=self._site.job_path,
                 nonce=attempt.nonce,
                 given=attempt.given,
+                umask=self._job_umask,
             ),
             [*self._where_to_submit(attempt, folder), *directives(options)],
         )

@@ -76,7 +76,8 @@ def _crash(error: BaseException, cause: BaseException) -> str:
     line = f"{type(cause).__name__}: {cause}"
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("a", encoding="utf-8") as file:
+        descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "a", encoding="utf-8") as file:
             file.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {' '.join(sys.argv)}\n")
             file.write("".join(traceback.format_exception(error)) + "\n")
     except OSError:

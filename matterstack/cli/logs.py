@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ from typing import IO, Final
 
 from matterstack.cli.log_options import LogOptions
 from matterstack.core.log_context import log_fields
+from matterstack.storage.modes import open_shared
 from matterstack.storage.schema import translated_errors
 
 MOST_BYTES: Final = 5_000_000
@@ -71,6 +73,10 @@ class _SharedFile(RotatingFileHandler):
     the file (flock), so that two do not rename one after the other, which would push a whole log out.
     If it cannot be written (a full disk), that must neither stop an engine nor print tracebacks.
     """
+
+    def _open(self) -> io.TextIOWrapper:
+        descriptor = open_shared(Path(self.baseFilename), os.O_APPEND)
+        return io.TextIOWrapper(os.fdopen(descriptor, "ab"), encoding=self.encoding, write_through=True)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line to the file that has the name now."""
@@ -142,7 +148,6 @@ def log_to_file(
     options = options or LogOptions()
     logger = logging.getLogger("matterstack")
     with translated_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         to_file = _SharedFile(path, maxBytes=MOST_BYTES, backupCount=2, encoding="utf-8")
     to_file.setFormatter(_JsonLine() if options.as_json else _Text())
     to_people = logging.StreamHandler(sys.stderr)

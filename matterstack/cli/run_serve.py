@@ -36,6 +36,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     {'params': {'n': 5}, 'default_backend': 'cluster'}
     """
     from matterstack.core.documents.config import merge, nested
+    from matterstack.core.documents.strict_json import TwinKeyError, without_twins
     from matterstack.core.json_rules import json_problem
 
     merged: dict[str, Any] = {}
@@ -44,7 +45,9 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
         if not equals or not all(key.split(".")):
             raise UsageError(f"--set {setting!r}: must be KEY=VALUE, with a dotted path as the key")
         try:
-            value = json.loads(text)
+            value = json.loads(text, object_pairs_hook=without_twins)
+        except TwinKeyError as error:
+            raise UsageError(f"--set {setting!r}: {error}") from None
         except (ValueError, RecursionError):
             value = text
         if problem := json_problem(value):

@@ -20,6 +20,9 @@ UtcTime = NewType("UtcTime", str)
 RUN_ID_PATTERN: Final = re.compile(r"\d{8}T\d{6}-[a-z2-7]{6}")
 TASK_ID_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 SLUG_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+SLUG_RULE: Final = (
+    "it has letters, digits, '.', '_' and '-', at most 100, and starts with a letter or a digit"
+)
 
 
 def new_run_id(now: datetime, entropy: bytes) -> RunId:

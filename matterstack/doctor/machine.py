@@ -11,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+import attrs
+
 import matterstack
 from matterstack.backends.examination import LEAST_FREE_BYTES, Finding, size_text
 from matterstack.core.documents.config import RunConfig
@@ -90,39 +92,51 @@ def room(root: Root) -> list[Finding]:
 
 
 def configs(root: Root | None) -> tuple[list[Finding], dict[str, RunConfig]]:
-    """Check the config of the site and of each workspace; returns those that can be used, by workspace.
+    """Check the config of the site, of the root and of each workspace; returns those usable, by workspace.
 
-    The site's alone has an empty name.
+    What holds without a workspace has an empty name.
     """
     found: list[Finding] = []
     usable: dict[str, RunConfig] = {}
     slugs: Sequence[str] = root.slugs() if root is not None else ()
-    workspaces: list[tuple[str, Workspace | None]] = [("", None)]
+    layers = [_Layer("the site", "", site_config_file(), None, None)]
     if root is not None:
-        workspaces += [(slug, Workspace(root.workspaces / slug)) for slug in slugs]
-    for slug, workspace in workspaces:
-        name = f"config of {slug}" if slug else "config of the site"
+        if root.config_file.exists():
+            layers.append(_Layer("the root", "", root.config_file, root, None))
+        workspaces = [Workspace(root.workspaces / slug) for slug in slugs]
+        layers += [_Layer(w.path.name, w.path.name, w.config_file, root, w) for w in workspaces]
+    for layer in layers:
+        name = f"config of {layer.name}"
         try:
-            config = effective_config(workspace, {})
+            config = effective_config(layer.root, layer.workspace, {})
         except ConfigError as error:
-            found.append(Finding(name, False, str(error), f"mend {_file_in(error, workspace)}"))
-            if not slug:
-                break  # every workspace would tell the same mistake again
+            found.append(Finding(name, False, str(error), f"mend {_file_in(error, layer.file)}"))
+            if layer.workspace is None:
+                break  # every one above would tell the same mistake again
         else:
-            usable[slug] = config
-            found.append(Finding(name, True, _told(workspace, config)))
+            usable[layer.slug] = config
+            found.append(Finding(name, True, _told(layer, config)))
     return found, usable
 
 
-def _told(workspace: Workspace | None, config: RunConfig) -> str:
-    path = site_config_file() if workspace is None else workspace.config_file
-    there = str(path) if path.exists() else "none, which is fine"
+@attrs.frozen
+class _Layer:
+    """A config that lies over those before it; ``slug`` is empty where it is not a workspace's."""
+
+    name: str
+    slug: str
+    file: Path
+    root: Root | None
+    workspace: Workspace | None
+
+
+def _told(layer: _Layer, config: RunConfig) -> str:
+    there = str(layer.file) if layer.file.exists() else "none, which is fine"
     backends = ", ".join(f"{name} ({backend.type})" for name, backend in sorted(config.backends.items()))
-    return there if workspace is None else f"{there}: {backends}"
+    return there if layer.workspace is None else f"{there}: {backends}"
 
 
-def _file_in(error: ConfigError, workspace: Workspace | None) -> Path | str:
+def _file_in(error: ConfigError, own: Path) -> Path | str:
     """The message begins with the file that is to blame."""
     named = str(error).partition(": ")[0]
-    own = site_config_file() if workspace is None else workspace.config_file
     return named if named.startswith("/") else own

@@ -20,6 +20,7 @@ from matterstack.core.states import ENDED_RUNS, RunStatus
 from matterstack.engine import Engine, Runtime, open_engine
 from matterstack.storage.check import check_store
 from matterstack.storage.layout import Root
+from matterstack.storage.modes import make_folders
 from matterstack.storage.read.reader import open_reader
 from matterstack.storage.read.runs import RunSummary, campaign_state, require_run
 from matterstack.usecases.commands import send_command
@@ -107,7 +108,7 @@ class SelfTest:
 
     def make_root(self) -> Root:
         """A new root with the campaign.  Blocking."""
-        self.below.mkdir(parents=True, exist_ok=True)
+        make_folders(self.below)
         folder = Path(tempfile.mkdtemp(prefix="self-test-", dir=self.below)).resolve()
         workspace = folder / "workspaces" / CAMPAIGN
         shutil.copytree(Path(matterstack.__file__).parent / "templates" / CAMPAIGN, workspace)

@@ -28,6 +28,7 @@ from matterstack.evidence.verify import verify_bundle
 from matterstack.storage.confine import confined
 from matterstack.storage.files import CHUNK_BYTES, chunks, sync_folder
 from matterstack.storage.layout import Root, RunFolder
+from matterstack.storage.modes import create
 from matterstack.storage.schema import disk_full
 
 LONG_AGO: Final = (1980, 1, 1, 0, 0, 0)
@@ -86,7 +87,8 @@ def _write(bundle: Bundle, target: Path) -> Archive:
         )
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        with part.open("w+b") as file:
+        descriptor = create(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+        with os.fdopen(descriptor, "w+b") as file:
             with zipfile.ZipFile(file, "w", compression=zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
                 for name, write in sorted(_entries(bundle), key=lambda entry: entry[0]):
                     _add(archive, f"{bundle.run_id}/{name}", write)

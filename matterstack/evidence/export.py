@@ -44,6 +44,7 @@ from matterstack.storage.confine import Confined, confined
 from matterstack.storage.files import chunks, write_all
 from matterstack.storage.heads import head_of
 from matterstack.storage.layout import Root
+from matterstack.storage.modes import make_folders, open_shared
 from matterstack.storage.schema import disk_full, open_database, translated_errors
 
 COPY_BELOW_BYTES: Final = 64 << 20
@@ -135,10 +136,10 @@ def _prepare(final: Path, run_id: RunId, given: bool) -> Path:
             f"{final} holds files, and they are no evidence bundle",
             hint="name a folder that is not there yet",
         )
-    final.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(final.absolute().parent)
     built = built_path(final.absolute(), run_id)
     _remove(built)
-    built.mkdir()
+    make_folders(built)
     return built
 
 
@@ -198,10 +199,7 @@ def _counter(total: int, on_progress: OnProgress | None) -> Callable[[int], None
 async def _one_at_a_time(store: Root, run_id: RunId) -> AsyncIterator[None]:
     """Wait until nobody else exports this run."""
     with _named_errors(store.locks):
-        store.locks.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(
-            store.locks / f"evidence-{run_id}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644
-        )
+        descriptor = open_shared(store.locks / f"evidence-{run_id}.lock")
     try:
         while True:
             try:

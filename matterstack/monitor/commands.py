@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from matterstack.core.documents.config import describe
+from matterstack.core.documents.strict_json import without_twins
 from matterstack.core.errors import UsageError
 from matterstack.core.ids import RunId, TaskId
 from matterstack.core.run.messages import Cancel, Command, Pause, Rerun, Resume, Retry
@@ -127,7 +128,7 @@ def parse_command(message: str | bytes) -> SentCommand:
     if len(message.encode(errors="replace")) > MOST_BYTES:
         raise BadCommandError(f"a message has at most {MOST_BYTES} bytes")
     try:
-        document = json.loads(message)
+        document = json.loads(message, object_pairs_hook=without_twins)
     except (ValueError, RecursionError) as error:
         raise BadCommandError(f"not valid JSON: {error}") from None
     if not isinstance(document, dict):

@@ -9,6 +9,7 @@ from typing import Final
 
 from matterstack.core.errors import StoreError
 from matterstack.monitor.access import new_token
+from matterstack.storage.modes import make_folders
 
 LEAST_LENGTH: Final = 32
 MOST_BYTES: Final = 200
@@ -23,7 +24,7 @@ def keep_token(path: Path) -> str:
         StoreError: the file cannot be written or read.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(path.parent)
         if (kept := _private_text(path)) is not None:
             return kept
         part = path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -28,6 +28,7 @@ import attrs
 
 from matterstack.storage.files import chunks, write_all
 from matterstack.storage.layout import split_at_run
+from matterstack.storage.modes import file_mode, folder_mode, give, make_folders
 
 MOST_LINKS: Final = 40
 """As many as the kernel follows: path_resolution(7)."""
@@ -170,14 +171,16 @@ class Confined:
 
     # ---- writing ----
 
-    def create_file(self, name: str, mode: int = 0o644) -> int:
+    # Modes are the most that a file may have: it is as open as its folder, see `matterstack.storage.modes`.
+
+    def create_file(self, name: str, mode: int = 0o666) -> int:
         """Make a new regular file, in the place of an old one, and open it for writing.
 
         Folders on the way are made.  What is no regular file is left in its place and refused.
         """
         with self._place(name, make=True) as (parent, last):
             try:
-                return os.open(last, _CREATE, mode, dir_fd=parent)
+                return _create(parent, last, _CREATE, mode)
             except FileExistsError:
                 # Not even truncated: by another name it may be a file outside.
                 if not stat.S_ISREG(os.stat(last, dir_fd=parent, follow_symlinks=False).st_mode):
@@ -185,9 +188,9 @@ class Confined:
                         errno.EEXIST, "is there already, and no regular file", name
                     ) from None
                 os.unlink(last, dir_fd=parent)
-                return os.open(last, _CREATE, mode, dir_fd=parent)
+                return _create(parent, last, _CREATE, mode)
 
-    def write(self, name: str, data: bytes, mode: int = 0o644) -> None:
+    def write(self, name: str, data: bytes, mode: int = 0o666) -> None:
         """Write a file that can be made again, so that a power cut may take it or leave a part."""
         descriptor = self.create_file(name, mode)
         try:
@@ -195,11 +198,11 @@ class Confined:
         finally:
             os.close(descriptor)
 
-    def append_to(self, name: str, mode: int = 0o644) -> int:
+    def append_to(self, name: str, mode: int = 0o666) -> int:
         """Open a log for writing at its end, made if need be; the caller closes the descriptor."""
         with self._place(name, make=True) as (parent, last):
             try:
-                return os.open(last, _CREATE | os.O_APPEND, mode, dir_fd=parent)
+                return _create(parent, last, _CREATE | os.O_APPEND, mode)
             except FileExistsError:
                 _require_kind(os.stat(last, dir_fd=parent, follow_symlinks=False), name)
             descriptor = _open_quietly(last, _APPEND, parent, name)
@@ -208,7 +211,7 @@ class Confined:
                 raise ConfinementError(errno.EMLINK, "has another name (a hard link), maybe outside", name)
             return descriptor
 
-    def replace(self, name: str, data: bytes, mode: int = 0o644) -> None:
+    def replace(self, name: str, data: bytes, mode: int = 0o666) -> None:
         """Put a whole file in the place of whatever has this name (but for a folder).
 
         A reader sees all of the old or all of the new.  After it returns the bytes survive power loss.
@@ -252,7 +255,7 @@ def confined(folder: Path, *, make: bool = False) -> Iterator[Confined]:
     """
     top, name = split_at_run(folder)
     if make:
-        top.mkdir(parents=True, exist_ok=True)
+        make_folders(top)
     descriptor = os.open(top, _FOLDER)
     try:
         with Confined(descriptor).folder(name, make=make) as inner:
@@ -295,16 +298,37 @@ def _linked_components(name: str) -> list[str]:
 
 
 def _open_folder(parent: int, name: str, *, make: bool = False) -> int:
-    if make:
-        with suppress(FileExistsError):
-            os.mkdir(name, dir_fd=parent)
     try:
-        return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
+        if not make:
+            return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
+        return _made_folder(parent, name)
     except OSError as error:
         if error.errno not in {errno.ENOTDIR, errno.ELOOP}:
             raise
         what = "is a symbolic link" if _link_target(parent, name) is not None else "is no folder"
         raise ConfinementError(error.errno, f"{name!r} {what}", name) from None
+
+
+def _made_folder(parent: int, name: str) -> int:
+    """Open a folder that is made if it is not there."""
+    about = os.fstat(parent)
+    mode = folder_mode(about)
+    try:
+        os.mkdir(name, mode & 0o777, dir_fd=parent)
+    except FileExistsError:
+        return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
+    descriptor = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
+    give(descriptor, mode, about)
+    return descriptor
+
+
+def _create(parent: int, last: str, flags: int, mode: int) -> int:
+    """Make a file in an open folder."""
+    about = os.fstat(parent)
+    wanted = file_mode(about, mode)
+    descriptor = os.open(last, flags, wanted, dir_fd=parent)
+    give(descriptor, wanted, about)
+    return descriptor
 
 
 def _link_target(parent: int, name: str) -> str | None:

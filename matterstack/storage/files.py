@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from matterstack.storage.modes import create
+
 CHUNK_BYTES: Final = 1 << 20
 
 
@@ -18,7 +20,8 @@ def write_durable(path: Path, data: bytes) -> None:
     After it returns the bytes survive power loss, not only ``kill -9``.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with part.open("wb") as file:
+    descriptor = create(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW)
+    with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -26,9 +29,13 @@ def write_durable(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
-def write_derived(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Write a file that can be made again from the store, so that a power cut may take it."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+def write_derived(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Write a file that can be made again from the store, so that a power cut may take it.
+
+    Args:
+        mode: the most that it may have; see `matterstack.storage.modes`.
+    """
+    descriptor = create(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
         write_all(descriptor, data)
     finally:

@@ -11,6 +11,7 @@ import attrs
 
 from matterstack.core.errors import NotFoundError, StoreError, UsageError
 from matterstack.core.ids import RUN_ID_PATTERN, SLUG_PATTERN, RunId, TaskId
+from matterstack.storage.modes import PRIVATE, ROOT_CONFIG
 
 ROOT_VARIABLE: Final = "MATTERSTACK_ROOT"
 
@@ -26,10 +27,15 @@ class Root:
         """Folder of all workspaces of the root."""
         return self.path / "workspaces"
 
+    @property
+    def config_file(self) -> Path:
+        """What holds for all its runs, and who may use it; may be missing."""
+        return self.path / ROOT_CONFIG
+
     @cached_property
     def private(self) -> Path:
         """Folder of the store and its locks."""
-        return self.path / ".matterstack"
+        return self.path / PRIVATE
 
     @cached_property
     def database(self) -> Path:

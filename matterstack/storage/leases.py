@@ -21,6 +21,7 @@ import attrs
 from matterstack.core.errors import NotFoundError, RefusedError
 from matterstack.core.ids import RunId
 from matterstack.storage.layout import Root
+from matterstack.storage.modes import open_shared
 
 
 @attrs.frozen
@@ -62,8 +63,7 @@ def acquire_lease(connection: sqlite3.Connection, root: Root, run_id: RunId) -> 
     Raises:
         NotFoundError: there is no such run.
     """
-    root.locks.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(_lock_file(root, run_id), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = open_shared(_lock_file(root, run_id))
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -115,8 +115,7 @@ def break_lease(connection: sqlite3.Connection, root: Root, run_id: RunId) -> Ho
         RefusedError: a living process holds it, as far as its lock can be seen from here.
     """
     holder = lease_holder(connection, run_id)
-    root.locks.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(_lock_file(root, run_id), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = open_shared(_lock_file(root, run_id))
     try:
         # Held until the row is written: no process of this host takes the run up in between.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

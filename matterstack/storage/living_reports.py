@@ -21,6 +21,7 @@ from matterstack.core.ids import UtcTime, utc_moment
 from matterstack.storage.files import replace_derived
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import this_process
+from matterstack.storage.modes import make_folders
 from matterstack.storage.small_files import read_small
 
 HEARTBEAT_S: Final = 300.0
@@ -72,7 +73,7 @@ class ReportFolder(Generic[_R]):
             OSError: it cannot be written; whoever asks is told less, and nothing else depends on it.
         """
         path = self._path(root, report)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(path.parent)
         replace_derived(path, json.dumps(_CONVERTER.unstructure(report), allow_nan=False).encode())
 
     def remove(self, root: Root, report: _R) -> None:

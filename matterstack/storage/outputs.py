@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import attrs
 
+from matterstack.core.documents.strict_json import without_twins
 from matterstack.core.json_rules import json_problem
 from matterstack.core.model.patterns import matches
 from matterstack.core.model.workflow_check import RESERVED_NAMES
@@ -96,7 +97,7 @@ def read_result(path: Path) -> Any:  # noqa: ANN401  any JSON
             "put large data into an output file of its own"
         )
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=without_twins)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"result.json: is not valid JSON: {error}") from None
     # 1e999 parses as infinity, which the store could not write as JSON again.

@@ -23,6 +23,7 @@ from matterstack.core.errors import (
 )
 from matterstack.storage.chaining import chain_old_events
 from matterstack.storage.filesystems import file_system_type, is_network
+from matterstack.storage.modes import make_folders, open_shared
 
 logger: Final = logging.getLogger(__name__)
 
@@ -198,8 +199,11 @@ def open_database(path: Path, *, file_system: str | None = None) -> sqlite3.Conn
         DatabaseCorruptError: it is no intact database.
     """
     with translated_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(path.parent)
         _refuse_emptied(path)
+        if not path.exists():
+            # SQLite gives the mode and the group of this file to all that it makes beside it.
+            os.close(open_shared(path))
         connection = sqlite3.connect(
             path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )

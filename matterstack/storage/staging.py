@@ -198,7 +198,7 @@ def _write(folder: Confined, staging: Staging) -> str:
     text = dumps(manifest).encode()
     folder.write("manifest.json", text)
     crash_point("inside_staging")
-    folder.write("job.sh", staging.script.encode(), mode=0o755)
+    folder.write("job.sh", staging.script.encode(), mode=0o777)
     return hashlib.sha256(text).hexdigest()
 
 

@@ -12,16 +12,18 @@ import trio
 
 from matterstack.actors.nurseries import plain_errors
 from matterstack.actors.runtime import Runtime
-from matterstack.core.errors import InvariantError, UsageError, error_of
+from matterstack.core.errors import InvariantError, RefusedError, UsageError, error_of
 from matterstack.core.ids import RunId
 from matterstack.core.json_rules import json_problem
-from matterstack.core.run.messages import Command
+from matterstack.core.run.messages import Cancel, Command
 from matterstack.storage.commands import StoredCommand, command_outcome, insert_command, withdraw_command
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import Holder, is_held, lease_holder, this_process
+from matterstack.storage.openness import is_own, owner_of
 from matterstack.storage.read.changes import Changes, data_version
 from matterstack.storage.read.runs import require_run
 from matterstack.storage.schema import open_database, translated_errors
+from matterstack.storage.snapshot import load_run
 
 ENGINE_INTERVAL_S: Final = 0.3
 """How often it is looked whether the engine that is to carry out a command still lives."""
@@ -76,7 +78,9 @@ async def send_command(
 
                 try:
                     with plain_errors():  # an engine has nurseries, and this is called by other programs
-                        async with open_engine(root, runtime=Runtime(clock=runtime.clock)) as engine:
+                        await runtime.store(_require_mine, connection, root, run_id, command)
+                        own = Runtime(clock=runtime.clock)
+                        async with open_engine(root, runtime=own, serves=False) as engine:
                             carried_out = await engine.carry_out_commands(run_id)
                 except Exception:
                     # It must not be carried out later by whoever comes, when nobody thinks of it any more.
@@ -129,6 +133,30 @@ def _server(connection: sqlite3.Connection, root: Root, run_id: RunId) -> tuple[
         holder = lease_holder(connection, run_id)
         elsewhere = holder is not None and not holder.is_on(this_process())
         return elsewhere or is_held(root, run_id), holder
+
+
+def _require_mine(connection: sqlite3.Connection, root: Root, run_id: RunId, command: Command) -> None:
+    """Refuse what needs an engine of the root's owner: jobs of another user cannot be ended, or found.
+
+    Raises:
+        RefusedError: this is somebody else, and no engine serves the run.
+    """
+    if is_own(root.private):
+        return
+    with translated_errors(root.database):
+        state = load_run(connection, run_id)
+    if state is None or not state.live:
+        return
+    if (
+        isinstance(command, Cancel)
+        or state.ending is not None
+        or any(attempt.job_id is None for attempt in state.live.values())
+    ):
+        owner = owner_of(root)
+        raise RefusedError(
+            f"no engine serves run {run_id}, and its jobs are {owner}'s: nobody else can end them",
+            hint=f"have {owner} run it first: matterstack run loop {run_id}",
+        )
 
 
 def _outcome(connection: sqlite3.Connection, root: Root, command: StoredCommand) -> Mapping[str, Any] | None:

@@ -1,4 +1,4 @@
-"""The configuration of a run: what is set for it, over that of its workspace, of the site, and defaults."""
+"""The configuration of a run: what is set for it, over that of its workspace, of the root, of the site."""
 
 from __future__ import annotations
 
@@ -24,11 +24,15 @@ def site_config_file() -> Path:
 
 
 def effective_config(
-    workspace: Workspace | None, overrides: Mapping[str, Any], overrides_name: str = "--set"
+    root: Root | None,
+    workspace: Workspace | None,
+    overrides: Mapping[str, Any],
+    overrides_name: str = "--set",
 ) -> RunConfig:
-    """Defaults, under the site's config, under the workspace's, under what was set for this run.
+    """Defaults, under the site's config, the root's, the workspace's, and what was set for this run.
 
     Args:
+        root: None: what holds for all roots.
         workspace: None: what holds for all of them.
         overrides_name: what people know the overrides by.
 
@@ -38,20 +42,30 @@ def effective_config(
     # pydantic: not for those who only ask a run
     from matterstack.backends.registry import KINDS
     from matterstack.core.documents.config import parse_config
+    from matterstack.core.documents.root_config import parse_root_config
 
     layers: dict[str, str] = {}
-    for path in (site_config_file(), *([] if workspace is None else [workspace.config_file])):
-        try:
-            layers[str(path)] = path.read_text(encoding="utf-8-sig")  # editors may have put a mark in front
-        except FileNotFoundError:
-            continue
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{path}: is no UTF-8 text ({error.reason} at byte {error.start})") from None
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
+    own = None if root is None else root.config_file
+    for path in (site_config_file(), own, None if workspace is None else workspace.config_file):
+        text = None if path is None else _text_of(path)
+        if text is not None and path == own:
+            text = dumps(parse_root_config(str(path), text.encode()).for_runs)
+        if text is not None:
+            layers[str(path)] = text
     if overrides:
         layers[overrides_name] = dumps(overrides)
     return parse_config(layers, KINDS)
+
+
+def _text_of(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8-sig")  # editors may have put a mark in front
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is no UTF-8 text ({error.reason} at byte {error.start})") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 def config_of_new_run(
@@ -71,11 +85,11 @@ def config_of_new_run(
         ConfigError, NotFoundError, CampaignError: as `matterstack.usecases.runs.create_run`.
     """
     if has_object and not is_folder(root.workspaces / slug) and SLUG_PATTERN.fullmatch(slug):
-        return effective_config(None, overrides, overrides_name)
+        return effective_config(root, None, overrides, overrides_name)
     workspace = root.workspace(slug)
     if not has_object:
         require_campaign(workspace)
-    return effective_config(workspace, overrides, overrides_name)
+    return effective_config(root, workspace, overrides, overrides_name)
 
 
 def require_campaign(workspace: Workspace) -> None:

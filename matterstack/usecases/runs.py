@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
-import pwd
 import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from matterstack.actors.runtime import Runtime
 from matterstack.campaign.origins import record_origins
@@ -20,16 +20,17 @@ from matterstack.core.run.facts import RunCreated
 from matterstack.storage.files import json_bytes, write_durable
 from matterstack.storage.journal import Append, commit, make_append
 from matterstack.storage.layout import Root, RunFolder, Workspace
+from matterstack.storage.modes import make_folders
+from matterstack.storage.openness import settle, user_called
 from matterstack.storage.schema import open_database
 from matterstack.usecases.configuration import config_of_new_run, effective_config, require_campaign
+
+logger: Final = logging.getLogger(__name__)
 
 
 def user_name() -> str:
     """Who is asking, for the record."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
+    return user_called(os.getuid())
 
 
 async def make_run(
@@ -107,19 +108,21 @@ def create_run(
         ConfigError: its config is wrong.
         StoreError: the store cannot be written.
     """
+    for sentence in settle(root):
+        logger.warning("%s", sentence)
     if campaign is None:
         workspace = root.workspace(slug)
         require_campaign(workspace)
     else:
         workspace = _made_workspace(root, slug)
-    config = effective_config(workspace, overrides, overrides_name).model_dump(mode="json")
+    config = effective_config(root, workspace, overrides, overrides_name).model_dump(mode="json")
     if campaign is not None:
         config["campaign_object"] = {"class": campaign.kind, "sha256": campaign.sha256}
     run_id = new_run_id(runtime.clock(), runtime.entropy(4))
     folder = root.run_folder(slug, run_id)
     try:
         # Before the store knows the run: one that cannot have a folder is not made.
-        folder.path.mkdir(parents=True, exist_ok=True)
+        make_folders(folder.path)
         write_durable(folder.config_file, json_bytes(config))
         if campaign is not None:
             write_durable(folder.campaign_object, campaign.content)

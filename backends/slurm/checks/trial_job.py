@@ -21,6 +21,7 @@ from matterstack.backends.slurm.states import job_state
 from matterstack.core.errors import BackendError
 from matterstack.core.model.resources import Resources
 from matterstack.core.states import ENDED_JOBS
+from matterstack.storage.modes import make_folders
 
 LOOK_INTERVAL_S: Final = 0.5
 SETTLES_S: Final = 10.0
@@ -76,7 +77,7 @@ async def submit_test_job(
 
 
 def _make_folder(private: Path) -> Path:
-    private.mkdir(exist_ok=True)
+    make_folders(private)
     folder = Path(tempfile.mkdtemp(prefix="ms-doctor-", dir=private))
     (folder / "job.sh").write_text(_SCRIPT.format(folder=shlex.quote(str(folder))))
     return folder

@@ -23,6 +23,7 @@ from matterstack.backends.slurm.ssh import shell
 from matterstack.backends.slurm.ssh.control_socket import private_folder
 from matterstack.backends.slurm.ssh.troubles import NO_ROOM, Troubles
 from matterstack.core.errors import BackendError
+from matterstack.storage.modes import JOB_UMASK
 
 CONNECT_TIMEOUT_S: Final = 15
 KEPT_FOR_S: Final = 600
@@ -163,6 +164,7 @@ class Connection:
                 stderr=err,
                 check=False,
                 start_new_session=True,  # Ctrl-C in the terminal is for the engine, and nobody is asked there
+                umask=JOB_UMASK,  # of what rsync brings home
             )
             try:
                 with trio.move_on_after(timeout_s):

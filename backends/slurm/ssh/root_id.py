@@ -10,6 +10,7 @@ from typing import Final
 
 from matterstack.core.errors import StoreError
 from matterstack.storage.files import sync_folder
+from matterstack.storage.modes import make_folders, open_shared
 
 FOLDER: Final = "matterstack"
 """What a workdir gets from us."""
@@ -41,9 +42,9 @@ def root_id(private: Path) -> str:
 
 
 def _make(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(path.parent)
     mine = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
-    with mine.open("w") as file:
+    with os.fdopen(open_shared(mine), "w") as file:
         file.write(f"{secrets.token_hex(8)}\n")
         file.flush()
         os.fsync(file.fileno())

@@ -17,7 +17,7 @@ from typing import Final
 import attrs
 
 _FRAME: Final = (
-    "mark=$1; shift",
+    "mark=$1; shift; umask 027",
     # Some people have functions of these names that print.  Others are kept: jobs may inherit `module`.
     "unset -f cd flock id mkdir mv rm xargs",
     'say() { printf "\\n%s %s\\n" "$mark" "$1"; printf "\\n%s %s\\n" "$mark" "$1" >&2; }',
@@ -43,7 +43,8 @@ GREET: Final = (
     '[ -d "$1" ] || refuse "$1, the workdir, is no folder there: make it first"',
     'try() { local said; said=$("$@" 2>&1) || refuse "the workdir cannot be used: $said"; }',
     'write() { echo x >"$1"; }',
-    'orders=$1/$2/$3; try mkdir -p -- "$orders"',
+    # Nobody else needs anything there: Slurm's nodes run jobs as their user.
+    'orders=$1/$2/$3; try mkdir -p -- "$orders"; try chmod 700 -- "$1/$2"',
     'try write "$orders/.probe-$$"; rm -f -- "$orders/.probe-$$"',
     "id -u; id -un 2>/dev/null || id -u",
     "type -P rsync",

@@ -36,6 +36,7 @@ from matterstack.core.ids import BackendName, Token
 from matterstack.storage.backend_reports import CommandStatistics
 from matterstack.storage.crash_points import crash_point
 from matterstack.storage.files import write_derived
+from matterstack.storage.modes import make_folders
 from matterstack.storage.threads import RunBlocking
 
 logger: Final = logging.getLogger(__name__)
@@ -248,7 +249,7 @@ class SshSite:
         """Write the orders; names of all that is to be copied, below the root."""
         names = self._staged(attempt.folder for order in orders for attempt in order.attempts)
         try:
-            (self.root / ORDERS).mkdir(parents=True, exist_ok=True)
+            make_folders(self.root / ORDERS)
             for order in orders:
                 name = f"{ORDERS}/{order.name}.{tickets[order.name]}"
                 write_derived(self.root / name, order.script.encode())

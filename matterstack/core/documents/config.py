@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Protocol
 
@@ -19,8 +18,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from matterstack.core.documents.root_config import ROOT_KEYS, config_object
 from matterstack.core.errors import ConfigError
-from matterstack.core.json_rules import json_problem
+from matterstack.core.ids import SLUG_PATTERN, SLUG_RULE
 from matterstack.core.operators import ASKED
 
 STRICT = ConfigDict(defer_build=True, extra="forbid", strict=True, frozen=True)
@@ -100,7 +100,10 @@ class RunConfig(BaseModel):
 
     @field_validator("backends")
     @classmethod
-    def _no_backend_is_called_like_ours(cls, backends: dict[str, BackendConfig]) -> dict[str, BackendConfig]:
+    def _backends_have_names(cls, backends: dict[str, BackendConfig]) -> dict[str, BackendConfig]:
+        for name in backends:
+            if not SLUG_PATTERN.fullmatch(name):
+                raise ValueError(f"{name!r} is no name of a backend: {SLUG_RULE}")
         if ASKED in backends:
             raise ValueError(f"no backend may be called {ASKED!r}")
         return backends
@@ -169,6 +172,8 @@ def describe(error: ValidationError) -> str:
 def _finding(item: dict[str, Any]) -> str:
     field = ".".join(str(part) for part in _location(item))
     kind, given = item["type"], item.get("input")
+    if kind == "extra_forbidden" and field in ROOT_KEYS:
+        return f"{field}: belongs into the config.json of the root, beside workspaces/"
     if kind == "extra_forbidden":
         return f"{field}: unknown key"
     if kind == "type_unknown":
@@ -205,12 +210,4 @@ def _keys_held(part: object, location: Sequence[str | int]) -> int:
 
 
 def _json_object(name: str, text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{name}: not valid JSON: {error}") from None
-    if problem := json_problem(value):
-        raise ConfigError(f"{name}: cannot be kept as JSON: {problem}")
-    if not isinstance(value, dict):
-        raise ConfigError(f"{name}: must be a JSON object, not {type(value).__name__}")
-    return value
+    return config_object(name, text.encode(errors="surrogatepass"))

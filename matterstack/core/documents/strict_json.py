@@ -34,6 +34,10 @@ class DocumentError(ValueError):
     """The text is no JSON document that can be kept; ``str`` says why, and what to do."""
 
 
+class TwinKeyError(DocumentError):
+    """A key of the document stands there twice: which one is meant?"""
+
+
 def parse_document(text: bytes, *, most_bytes: int = MOST_BYTES) -> Any:  # noqa: ANN401  any JSON
     """Parse a whole JSON document, strictly.
 
@@ -51,7 +55,7 @@ def parse_document(text: bytes, *, most_bytes: int = MOST_BYTES) -> Any:  # noqa
         raise DocumentError("the file is empty")
     try:
         value = json.loads(
-            decoded, parse_constant=_no_constant, parse_int=_whole, object_pairs_hook=_without_twins
+            decoded, parse_constant=_no_constant, parse_int=_whole, object_pairs_hook=without_twins
         )
     except json.JSONDecodeError as error:
         raise DocumentError(f"line {error.lineno}, column {error.colno}: {_advice(decoded, error)}") from None
@@ -89,12 +93,17 @@ def _whole(digits: str) -> int:
     return int(digits)
 
 
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of its pairs, as ``object_pairs_hook`` of `json.loads`.
+
+    Raises:
+        TwinKeyError: a key stands there twice.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twin = next(name for name in names if names.count(name) > 1)
-        raise DocumentError(f"{_shown(twin)} stands there twice; keep one of them")
+        raise TwinKeyError(f"{_shown(twin)} stands there twice; keep one of them")
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 import attrs
 
 from matterstack.core.errors import CampaignError
-from matterstack.core.ids import TASK_ID_PATTERN, TaskId
+from matterstack.core.ids import SLUG_PATTERN, SLUG_RULE, TASK_ID_PATTERN, TaskId
 from matterstack.core.json_rules import json_problem
 from matterstack.core.model.patterns import matches
 from matterstack.core.model.resources import Limits, Resources
@@ -144,7 +144,9 @@ def _task_problems(
         yield from _asking_problems(task)
     elif not task.command:
         yield "command is empty"
-    if task.backend is not None and task.backend not in backends:
+    if task.backend is not None and not SLUG_PATTERN.fullmatch(task.backend):
+        yield f"backend {task.backend!r} is no name of a backend: {SLUG_RULE}"
+    elif task.backend is not None and task.backend not in backends:
         yield f"backend {task.backend!r} is not in config.json (it has: {', '.join(sorted(backends))})"
     for dependency in task.depends_on:
         if dependency not in outputs:
