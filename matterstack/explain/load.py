@@ -32,7 +32,7 @@ from matterstack.explain.situation import (
 )
 from matterstack.storage.backend_reports import BackendReport, definition_of, read_reports
 from matterstack.storage.layout import Root
-from matterstack.storage.leases import Holder, is_held, this_process
+from matterstack.storage.leases import Holder, intruders, is_held, this_process
 from matterstack.storage.read.events import last_event_of
 from matterstack.storage.read.transactions import one_moment
 from matterstack.storage.read.unfinished import (
@@ -240,6 +240,8 @@ def engine_of(
     root: Root, run_id: RunId, holder: Holder | None, reports: Iterable[BackendReport] = ()
 ) -> EngineView:
     """Who serves a run, and whether it lives, as far as can be seen from this machine."""
+    if seized := intruders(root, run_id, holder):
+        return EngineView(Condition.SEIZED, pid=seized[0].pid, intruder=str(seized[0]))
     if holder is None:
         return EngineView(Condition.ALIVE if is_held(root, run_id) else Condition.NONE)
     condition = Condition.ELSEWHERE

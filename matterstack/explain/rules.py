@@ -81,7 +81,7 @@ def _around(situation: Situation) -> Iterator[tuple[Key, Blocks]]:
         yield Key(Kind.DISK_FULL), _everything
     if condition in {Condition.NONE, Condition.DEAD}:
         yield Key(Kind.NO_ENGINE), _everything
-    elif condition in {Condition.STOPPED, Condition.ELSEWHERE}:
+    elif condition in {Condition.STOPPED, Condition.ELSEWHERE, Condition.SEIZED}:
         yield Key(Kind.LEASE_HELD), _everything
     command = context.command
     waited_s = seconds_between(command.at, context.now) if command is not None else 0

@@ -99,6 +99,8 @@ class Condition(Enum):
     """Its name stands in the store still."""
     STOPPED = "stopped"
     """It lives, and was stopped by a signal (Ctrl-Z)."""
+    SEIZED = "seized"
+    """None: its lock is held by a process of another user, which is no engine."""
     ELSEWHERE = "elsewhere"
     """It is on another machine: nobody can tell from here."""
 
@@ -110,13 +112,16 @@ class Condition(Enum):
 
 @attrs.frozen
 class EngineView:
-    """Who has the lease of a run.  ``pid`` is None where it is not known."""
+    """Who has the lease of a run.  ``pid`` is None where it is not known; ``intruder``: which one."""
 
     condition: Condition
     host: str = ""
     pid: int | None = None
+    intruder: str = ""
 
     def __str__(self) -> str:
+        if self.intruder:
+            return self.intruder
         process = f"process {self.pid}" if self.pid is not None else "a process"
         return f"{process} on {self.host}" if self.host else process
 

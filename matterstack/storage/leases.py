@@ -21,6 +21,7 @@ import attrs
 from matterstack.core.errors import NotFoundError, RefusedError
 from matterstack.core.ids import RunId
 from matterstack.storage.layout import Root
+from matterstack.storage.lock_holders import LockHolder, foreign_holders
 from matterstack.storage.modes import open_shared
 
 
@@ -173,6 +174,19 @@ def is_held(root: Root, run_id: RunId) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def intruders(root: Root, run_id: RunId, holder: Holder | None) -> list[LockHolder]:
+    """Processes of other users that hold the lock of a run, and are no engine that says that it serves it.
+
+    Only who could open the file can lock it: before a root was its owner's alone, that was anybody.
+    """
+    path = _lock_file(root, run_id)
+    try:
+        owner = root.private.stat().st_uid
+    except OSError:
+        return []
+    return [found for found in foreign_holders(path, owner) if holder is None or found.pid != holder.pid]
 
 
 def _lock_file(root: Root, run_id: RunId) -> Path:

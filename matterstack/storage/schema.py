@@ -24,6 +24,7 @@ from matterstack.core.errors import (
 from matterstack.storage.chaining import chain_old_events
 from matterstack.storage.filesystems import file_system_type, is_network
 from matterstack.storage.modes import make_folders, open_shared
+from matterstack.storage.store_users import who_locks, whose_store
 
 logger: Final = logging.getLogger(__name__)
 
@@ -311,6 +312,8 @@ def translated_errors(path: Path) -> Iterator[None]:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise disk_full(place) from error
         hint = "the store's folder must be writable" if place.is_relative_to(path.parent) else ""
+        if error.errno in {errno.EACCES, errno.EPERM} and hint:
+            hint = whose_store(path) or hint
         raise StoreError(f"{place}: {error.strerror or error}", hint=hint) from error
 
 
@@ -364,10 +367,12 @@ def store_error(path: Path, error: sqlite3.Error) -> StoreError:
     if name.startswith("SQLITE_FULL") or (name.startswith(_FULL_TOO) and _has_no_room(path)):
         return disk_full(path)
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-        return StoreError(
-            f"{path}: cannot be written ({error})",
-            hint="the file and its folder must be writable for you, on a disk mounted read-write",
+        hint = (
+            whose_store(path)
+            or "the file and its folder must be writable for you, on a disk mounted read-write"
         )
+        return StoreError(f"{path}: cannot be written ({error})", hint=hint)
     if name.startswith("SQLITE_BUSY"):
-        return StoreError(f"{path}: another process kept it locked for {BUSY_TIMEOUT_S:.0f} s")
+        by, hint = who_locks(path)
+        return StoreError(f"{path}: {by} kept it locked for {BUSY_TIMEOUT_S:.0f} s", hint=hint)
     return StoreError(f"{path}: {error}")

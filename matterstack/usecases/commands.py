@@ -12,13 +12,13 @@ import trio
 
 from matterstack.actors.nurseries import plain_errors
 from matterstack.actors.runtime import Runtime
-from matterstack.core.errors import InvariantError, RefusedError, UsageError, error_of
+from matterstack.core.errors import InvariantError, RefusedError, StoreError, UsageError, error_of
 from matterstack.core.ids import RunId
 from matterstack.core.json_rules import json_problem
 from matterstack.core.run.messages import Cancel, Command
 from matterstack.storage.commands import StoredCommand, command_outcome, insert_command, withdraw_command
 from matterstack.storage.layout import Root
-from matterstack.storage.leases import Holder, is_held, lease_holder, this_process
+from matterstack.storage.leases import Holder, intruders, is_held, lease_holder, this_process
 from matterstack.storage.openness import is_own, owner_of
 from matterstack.storage.read.changes import Changes, data_version
 from matterstack.storage.read.runs import require_run
@@ -72,7 +72,11 @@ async def send_command(
             if outcome is not None:
                 _raise_refusal(outcome)
                 return Outcome(by_engine=True)
-            is_served, holder = await runtime.store(_server, connection, root, run_id)
+            try:
+                is_served, holder = await runtime.store(_server, connection, root, run_id)
+            except StoreError:
+                await runtime.store(_withdraw, connection, root, stored)
+                raise
             if not is_served:
                 from matterstack.engine import open_engine  # half the time of a command would go into it
 
@@ -131,6 +135,11 @@ def _server(connection: sqlite3.Connection, root: Root, run_id: RunId) -> tuple[
     """Whether the run is served, and by whom; one of this machine that has died does not serve."""
     with translated_errors(root.database):
         holder = lease_holder(connection, run_id)
+        if seized := intruders(root, run_id, holder):
+            raise StoreError(
+                f"run {run_id} cannot be taken up: {seized[0]} holds its lock, and is no engine",
+                hint=f"whose process it is, or root, ends it: kill {seized[0].pid}",
+            )
         elsewhere = holder is not None and not holder.is_on(this_process())
         return elsewhere or is_held(root, run_id), holder
 

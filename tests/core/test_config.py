@@ -94,6 +94,7 @@ def test_a_dotted_key_with_an_empty_part_is_refused(key: str, value: object) -> 
 # ---- what is wrong ----
 
 LEAST = "input should be greater than or equal to 1, not 0"
+NO_NAME = "is no name of a backend: it has letters"
 SECONDS = "backends.cluster.poll_interval_s: input should be"
 WRONG: dict[str, tuple[Any, str]] = {
     "unknown key": ({"priorty": 2}, "priorty: unknown key"),
@@ -125,19 +126,24 @@ WRONG: dict[str, tuple[Any, str]] = {
         {"backends": {"local": {"partition": "x"}}},
         "backends.local.partition: unknown",
     ),
-    "not JSON": ("{'a': 1}", "not valid JSON: Expecting property name"),
-    "empty": ("", "not valid JSON: Expecting value"),
+    "not JSON": ("{'a': 1}", "not valid JSON: line 1, column 2: names and texts stand"),
+    "empty": ("", "not valid JSON: the file is empty"),
     "a trailing comma": ('{"priority": 1,}', "not valid JSON: "),
+    "a key twice": ('{"priority": 2, "params": {}, "priority": 3}', "'priority' stands there twice"),
+    "a key twice inside": ('{"params": {"n": 1, "n": 1}}', "'n' stands there twice"),
+    "a key twice, written differently": (r'{"params": {"n": 1, "\u006e": 2}}', "'n' stands there twice"),
+    "a way out for a name": ({"backends": {"../../x": {"type": "local"}}}, f"backends: '../../x' {NO_NAME}"),
+    "a blank in a name": ({"backends": {"a b": {"type": "local"}}}, f"backends: 'a b' {NO_NAME}"),
+    "an empty name": ({"backends": {"": {"type": "local"}}}, f"backends: '' {NO_NAME}"),
+    "a long name": ({"backends": {"x" * 101: {"type": "local"}}}, f"backends: '{'x' * 101}' {NO_NAME}"),
+    "the root's own key": ({"share": "group"}, "share: belongs into the config.json of the root"),
     "a list": ("[]", "must be a JSON object, not list"),
     "null as a whole": ("null", "must be a JSON object, not NoneType"),
-    "NaN": ('{"params": {"x": NaN}}', "cannot be kept as JSON: Out of range float values"),
-    "infinite seconds": (
-        '{"planning_timeout_s": 1e999}',
-        "cannot be kept as JSON: Out of range float values",
-    ),
-    "half a pair": (r'{"params": {"x": "\ud800"}}', "cannot be kept as JSON: 'utf-8' codec can't encode"),
-    "deep": ('{"params": ' * 101 + "1" + "}" * 101, "cannot be kept as JSON: it is nested more than 100"),
-    "very deep": ("[" * 100_000, "not valid JSON: maximum recursion depth"),
+    "NaN": ('{"params": {"x": NaN}}', "not valid JSON: NaN is no number that JSON knows"),
+    "infinite seconds": ('{"planning_timeout_s": 1e999}', "not valid JSON: a number in it is too large"),
+    "half a pair": (r'{"params": {"x": "\ud800"}}', "not valid JSON: a text in it holds half a character"),
+    "deep": ('{"params": ' * 101 + "1" + "}" * 101, "not valid JSON: it is nested more than 100"),
+    "very deep": ("[" * 100_000, "not valid JSON: too many brackets"),
 }
 
 

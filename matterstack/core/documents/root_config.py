@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import attrs
 
-from matterstack.core.documents.strict_json import DocumentError, parse_document
+from matterstack.core.documents.strict_json import DocumentError, TwinKeyError, parse_document
 from matterstack.core.errors import ConfigError
 
 
@@ -46,6 +46,8 @@ def config_object(name: str, text: bytes) -> dict[str, Any]:
     """
     try:
         value = parse_document(text, most_bytes=MOST_BYTES)
+    except TwinKeyError as error:
+        raise ConfigError(f"{name}: {error}") from None
     except DocumentError as error:
         raise ConfigError(f"{name}: not valid JSON: {error}") from None
     if not isinstance(value, dict):

@@ -52,6 +52,13 @@ def _lease_held(_group: Group, situation: Situation) -> CauseText:
             f"the engine that serves the run ({engine}) lives, but was stopped (Ctrl-Z or SIGSTOP does that)"
         )
         return CauseText(Need.PERSON, run.updated_at, message, f"kill -CONT {engine.pid}")
+    if engine.condition is Condition.SEIZED:
+        message = (
+            f"{engine} is no engine of this run, and holds its lock: no engine can take the run up until it "
+            "lets that go"
+        )
+        action = f"# whose process it is, or root, ends it:\nkill {engine.pid}"
+        return CauseText(Need.PERSON, run.updated_at, message, action)
     message = (
         f"an engine on another machine ({engine}) holds the run, and from here nobody can tell whether it "
         "lives; no other engine takes the run up"
