@@ -9,6 +9,7 @@ import asyncclick as click
 
 from matterstack.cli.shared_options import json_option
 from matterstack.core.errors import RefusedError, StoreError
+from matterstack.storage.modes import make_folders
 
 TEMPLATE: Final = "quickstart"
 
@@ -34,7 +35,7 @@ async def init(folder: Path, as_json: bool) -> None:
 
 
 def make_root(folder: Path) -> Path:
-    """Copy the template; returns the new workspace.
+    """Copy the template; returns the new workspace.  A root that is made is closed to others.
 
     Raises:
         RefusedError: the folder is a root already.
@@ -48,6 +49,8 @@ def make_root(folder: Path) -> Path:
         )
     target = workspaces / TEMPLATE
     try:
+        if not folder.exists():
+            make_folders(folder.resolve())
         target.mkdir(parents=True)
         for source in sorted(template.iterdir()):
             if source.is_file():

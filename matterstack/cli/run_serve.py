@@ -135,10 +135,12 @@ async def run_loop(
     """
     from matterstack.cli.monitor_command import monitored
     from matterstack.cli.printing import print_json
+    from matterstack.storage.openness import require_owner
     from matterstack.storage.read.reader import open_reader
     from matterstack.storage.read.runs import require_run, run_summaries, runs_to_serve
 
     root = current_root(context)
+    require_owner(root)
     async with open_reader(root) as reader:
         for run_id in run_ids:
             await reader.read(require_run, run_id)
@@ -175,11 +177,13 @@ async def run_start(
     from matterstack.cli.bars import print_summary
     from matterstack.cli.printing import print_json, print_state
     from matterstack.core.states import ENDED_RUNS
+    from matterstack.storage.openness import require_owner
     from matterstack.storage.read.reader import open_reader
     from matterstack.storage.read.runs import campaign_state, require_run
     from matterstack.storage.read.tasks import newest_outputs
 
     root = current_root(context)
+    require_owner(root)  # before there is a run that nobody serves
     run_id = await _make(root, slug, settings)
     log = LogOptions.given(log_format, log_level)
     await _serve(root, [run_id], log, until_done=True, show=not as_json, transient=True)

@@ -12,6 +12,7 @@ from matterstack.backends.examination import Check, Examined, Finding, in_thread
 from matterstack.backends.registry import kinds_to_examine
 from matterstack.core.documents.config import BackendConfig, RunConfig
 from matterstack.core.errors import MatterStackError, NotFoundError
+from matterstack.doctor.exposure import EXPOSURE, exposure
 from matterstack.doctor.machine import configs, no_root, one_host, room, root_folder, versions
 from matterstack.storage.layout import Root
 
@@ -72,7 +73,7 @@ async def examine(checks: Sequence[Check]) -> list[Finding]:
 
 def _root_count(findings: list[Finding]) -> int:
     """The findings about the root come first."""
-    about_root = {"root", "one host", "disk space", "inodes"}
+    about_root = {"root", "one host", "disk space", "inodes", *EXPOSURE}
     return sum(finding.check in about_root for finding in findings)
 
 
@@ -89,6 +90,7 @@ def _here(scope: Scope) -> list[Check]:
         Check("root", partial(in_thread, partial(root_folder, root)), STORAGE_ACTION),
         Check("one host", partial(in_thread, partial(one_host, root)), "see: matterstack check"),
         Check("disk space", partial(in_thread, partial(room, root)), STORAGE_ACTION),
+        Check("access", partial(in_thread, partial(exposure, root)), STORAGE_ACTION),
     ]
 
 

@@ -9,7 +9,9 @@ from typing import Final
 
 from matterstack.core.errors import StoreError
 from matterstack.monitor.access import new_token
+from matterstack.storage.layout import Root
 from matterstack.storage.modes import make_folders
+from matterstack.storage.openness import require_owner
 
 LEAST_LENGTH: Final = 32
 MOST_BYTES: Final = 200
@@ -21,10 +23,12 @@ def keep_token(path: Path) -> str:
     It outlives the server, so that browsers stay in, for as long as nobody else can read it.  Blocking.
 
     Raises:
+        RefusedError: the root is somebody else's.
         StoreError: the file cannot be written or read.
     """
     try:
         make_folders(path.parent)
+        require_owner(Root(path.parent.parent))
         if (kept := _private_text(path)) is not None:
             return kept
         part = path.with_name(f".{path.name}.{os.getpid()}.part")

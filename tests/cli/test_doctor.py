@@ -56,7 +56,7 @@ def test_without_slurm_a_root_of_this_machine_is_sound(
     monkeypatch.setenv("PATH", "/nowhere")
     found = examined(command_line)
     assert list(found) == [
-        "python", "matterstack", "trio", "sqlite", "root", "one host", "disk space", "inodes",
+        "python", "matterstack", "trio", "sqlite", "root", "one host", "disk space", "inodes", "access",
         "config of the site", "config of w", "slurm",
     ]  # fmt: skip
     assert "not installed here, and no workspace needs it" in found["slurm"]["detail"]
