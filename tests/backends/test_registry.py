@@ -107,3 +107,19 @@ async def test_a_frozen_config_that_its_kind_refuses_now_is_told(tmp_path: Path)
 
     with pytest.raises(BackendError, match="its config is no good for 'local' any more: odd: unknown key"):
         await backend.probe()
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b", ".x", "x\n", "x" * 201])
+async def test_a_name_that_leads_elsewhere_is_used_for_no_file_in_a_run_of_an_older_version(
+    name: str, tmp_path: Path
+) -> None:
+    backend = make_backend(BackendName(name), {"type": "local"}, Root(tmp_path))
+    assert isinstance(backend, AbsentBackend)
+    with pytest.raises(BackendError, match="is no name of a backend"):
+        await backend.probe()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_harmless_name_of_an_older_version_still_has_its_backend(tmp_path: Path) -> None:
+    backend = make_backend(BackendName("my cluster"), {"type": "local"}, Root(tmp_path))
+    assert not isinstance(backend, AbsentBackend)

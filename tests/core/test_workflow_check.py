@@ -194,6 +194,8 @@ def test_command_operator_and_backend_are_checked() -> None:
     assert of_a(command=[]) == ["command is empty"]
     known = "compute, experiment, gate, human, manual_hpc"
     assert of_a(operator="magic") == [f"operator 'magic' is not one of: {known}"]
+    [no_name] = of_a(backend="../../x")
+    assert no_name.startswith("backend '../../x' is no name of a backend: it has letters, digits")
     assert of_a(backend="moon") == ["backend 'moon' is not in config.json (it has: cluster, local)"]
 
 

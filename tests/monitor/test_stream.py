@@ -319,6 +319,7 @@ RUN = "20260102T030405-abcdef"
 BAD_MESSAGES: Mapping[str, tuple[str | bytes, str]] = {
     "binary": (b"\x00\x01", "text frame"),
     "no JSON": ("{", "not valid JSON"),
+    "a key twice": ('{"command": "pause", "command": "cancel"}', "'command' stands there twice"),
     "a list": ("[]", "JSON object"),
     "nested": ("[" * 50_000, "not valid JSON"),
     "too long": (json.dumps({"id": 1, "command": "pause", "reason": "x" * MOST_BYTES}), "at most"),

@@ -137,6 +137,7 @@ BROKEN: dict[str, tuple[str | bytes, str]] = {
     "empty": ("", "is not valid JSON: Expecting value"),
     "cut short": ('{"a": 1', "is not valid JSON: Expecting"),
     "two documents": ("{} {}", "is not valid JSON: Extra data"),
+    "a key twice": ('{"e_ev": 1, "e_ev": 2}', "'e_ev' stands there twice; keep one of them"),
     "NaN": ('{"a": NaN}', "is not valid JSON: NaN is no JSON number; write null instead"),
     "-Infinity": ("[-Infinity]", "-Infinity is no JSON number"),
     "1e999": ('{"a": [1e999]}', "cannot be kept: Out of range float values"),
