@@ -315,9 +315,11 @@ def test_without_an_engine_the_other_user_steers_what_needs_none_of_the_owners_j
     assert bob.run("check").exit_code == 0
 
 
-def test_an_instrument_of_the_group_answers_with_a_file_of_its_own(machine: Machine) -> None:
-    tasks(machine, QUESTION, share="group")
-    alice = machine.command_line(ALICE)
+def test_an_instrument_of_the_group_answers_with_a_file_of_its_own_and_a_person_with_the_command(
+    machine: Machine,
+) -> None:
+    tasks(machine, QUESTION, {**QUESTION, "id": "p"}, share="group")
+    alice, bob = machine.command_line(ALICE), machine.command_line(BOB)
     run_id = alice.ok("run", "init", "w").strip()
     engine = alice.start("run", "loop", run_id, "--until-done")
     folder = machine.root / "workspaces" / "w" / "runs" / run_id / "operators" / "q"
@@ -326,9 +328,11 @@ def test_an_instrument_of_the_group_answers_with_a_file_of_its_own(machine: Mach
     assert machine.as_user(BOB, "cat", str(folder / "request.json")).returncode == 0
     answer = f"""echo '{{"e": 1}}' > {folder}/new && mv {folder}/new {folder}/response.json"""
     assert machine.as_user(BOB, "sh", "-c", answer).returncode == 0
+    bob.ok("respond", run_id, "p", "--set", "e=2")
 
     assert engine.wait().exit_code == 0
-    assert "bob" in [event["data"]["by"] for event in alice.events(run_id) if event["type"] == "JobEnded"]
+    by = [event["data"]["by"] for event in alice.events(run_id) if event["type"] == "JobEnded"]
+    assert sorted(by) == ["", "bob", "bob"]
 
 
 def test_a_root_that_was_its_owners_alone_is_opened_when_its_config_says_so(machine: Machine) -> None:
