@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -11,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from matterstack.core.errors import StoreError
+from matterstack.storage import schema
+from matterstack.storage.schema import open_database, translated_errors
 from tests.support.campaigns import write_tasks
 from tests.support.command import PATIENCE_S, CommandLine
 from tests.support.polling import wait_until
@@ -32,6 +36,13 @@ input()
 """
 
 
+LOCK_FOR_WRITERS = """
+import fcntl
+file = open({path!r})
+fcntl.lockf(file, fcntl.LOCK_SH, 1, 120)  # sqlite.org/walformat.html: who writes has this byte alone
+print("locked")
+input()
+"""
 NEEDED = (
     "run.json", "config.json", "planning.log", "sources/campaign.py", "operators/q/request.json",
     "tasks/a/1/claim/job_id", "tasks/a/1/exit.json", "tasks/a/1/stdout.log", "tasks/a/1/scheduler.log",
@@ -63,7 +74,7 @@ def ended_run(alice: CommandLine) -> str:
 def make_old(machine: Machine, folder: int = 0o755, file: int = 0o644) -> None:
     """As 0.2.0 left it under the usual umask."""
     for top in (machine.root / ".matterstack", machine.root / "workspaces" / "w" / "runs"):
-        for path in (top, *top.rglob("*")):
+        for path in (top, *top.rglob("*")) if top.exists() else ():
             path.chmod(folder if path.is_dir() else file)
 
 
@@ -236,6 +247,23 @@ def test_a_file_beside_the_store_that_a_reader_left_is_named_with_the_line_that_
     assert done.error["hint"].startswith(f"{left} belongs to mallory, who read the store")
     assert machine.as_user(ALICE, "sh", "-c", done.error["hint"].rpartition("then: ")[2]).returncode == 0
     alice.ok("run", "init", "w")
+
+
+def test_who_keeps_the_store_locked_is_named(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks(machine)
+    monkeypatch.setattr(schema, "BUSY_TIMEOUT_S", 0.1)
+    store = machine.root / ".matterstack" / "state.db"
+    with contextlib.closing(open_database(store)) as connection:
+        make_old(machine)
+        with (
+            machine.busy(MALLORY, LOCK_FOR_WRITERS.format(path=f"{store}-shm")) as holder,
+            pytest.raises(StoreError) as refused,
+            translated_errors(store),
+        ):
+            connection.execute("BEGIN IMMEDIATE")
+    assert f"process {holder.pid} (python3" in refused.value.message
+    assert f"of user {MALLORY.uid} kept it locked" in refused.value.message
+    assert refused.value.hint == f"whose process it is, or root, ends it: kill {holder.pid}"
 
 
 # ---- shared with a group ----
