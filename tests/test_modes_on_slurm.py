@@ -37,7 +37,7 @@ def _assert_closed(folder: Path) -> None:
 def test_jobs_of_a_cluster_leave_nothing_that_others_can_open(
     command_line: CommandLine, slurm_env: SlurmCluster
 ) -> None:
-    assert slurm_env
+    assert slurm_env.output("sinfo")
     run = _run(command_line)
     _assert_closed(run)
     assert {"scheduler.log", "stdout.log", "exit.json", "claim", "out"} <= set(

@@ -141,11 +141,11 @@ def _closed(root: Root, was: int, *, keeps: bool) -> list[str]:
             told.append(_kept(*opened, root))
             continue
         mode = stat.S_IMODE(top.stat().st_mode)
-        runs += change(top, mode & MODES[Share.NOBODY].run) and top.name != RUNS
+        runs += change(top.resolve(), mode & MODES[Share.NOBODY].run) and top.name != RUNS
     for path in below(root.private):
         change(path, stat.S_IMODE(path.lstat().st_mode) & _RIGHTS_OF_OWNER)
     # Last, since it is by this one that the next start sees that all is done.
-    change(root.private, MODES[Share.NOBODY].private)
+    change(root.private.resolve(), MODES[Share.NOBODY].private)
     text = f"{root.private} was open to others (mode {was:o}); from now on it is yours alone (700)"
     also = f", and nobody but your group reads the folders of its {runs} runs (750)" if runs else ""
     return [f"{text}{also}", *told]
@@ -182,11 +182,11 @@ def _opened_to(root: Root, gid: int) -> list[str]:
     for top in tops(root):
         for path in below(top) if top.name != RUNS else ():
             others += not _share(path, gid)
-        change(top, modes.run, gid)
+        change(top.resolve(), modes.run, gid)
     for path in below(root.private):
         if path.name not in OWNERS_ALONE:
             others += not _share(path, gid)
-    change(root.private, modes.private, gid)
+    change(root.private.resolve(), modes.private, gid)
     group = group_called(gid)
     told = [f"{root.path} is shared with the group {group}: its members read, steer and answer its runs"]
     if others:
@@ -209,19 +209,22 @@ def _share(path: Path, gid: int) -> bool:
 
 
 def tops(root: Root) -> Iterator[Path]:
-    """Folders of all runs, and those that they lie in, each of these after its runs."""
+    """Folders of all runs, and those that they lie in, each of these after its runs.
+
+    Users may keep these on another disk, behind a link; a link in the place of a run is none of theirs.
+    """
     for slug in _names(root.workspaces):
         runs = root.workspaces / slug / RUNS
         if not runs.is_dir():
             continue
-        yield from (runs / name for name in _names(runs) if is_our_top(runs / name))
+        yield from (runs / name for name in _names(runs, links=False) if is_our_top(runs / name))
         yield runs
 
 
-def _names(folder: Path) -> list[str]:
+def _names(folder: Path, *, links: bool = True) -> list[str]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir())
+            return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=links))
     except OSError:
         return []
 

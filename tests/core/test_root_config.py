@@ -30,5 +30,5 @@ WRONG = {
 def test_a_mistake_is_said_with_the_file_and_the_field(case: str) -> None:
     text, words = WRONG[case]
     with pytest.raises(ConfigError) as wrong:
-        parse_root_config("/root/config.json", text)
-    assert str(wrong.value).startswith(f"/root/config.json: {words}")
+        parse_root_config("/r/config.json", text)
+    assert str(wrong.value).startswith(f"/r/config.json: {words}")

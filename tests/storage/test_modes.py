@@ -140,6 +140,26 @@ def test_nothing_is_changed_through_a_link_or_by_another_name(tmp_path: Path) ->
     assert mode(outside) == "644"
 
 
+def test_what_lies_on_another_disk_is_closed_there_and_a_link_in_the_place_of_a_run_is_not(
+    root: Root, tmp_path: Path
+) -> None:
+    run_id = create_run(root, "w", {}, Runtime())
+    runs = root.workspaces / "w" / "runs"
+    for place, elsewhere in ((root.private, tmp_path / "fast"), (runs, tmp_path / "large")):
+        place.rename(elsewhere)
+        place.symlink_to(elsewhere)
+        elsewhere.chmod(0o755)
+    (tmp_path / "large" / run_id).chmod(0o755)
+    (tmp_path / "other").mkdir(mode=0o755)
+    (tmp_path / "other").chmod(0o755)
+    (runs / RUN).symlink_to(tmp_path / "other")
+    [told] = settle(root)
+    assert "was open to others (mode 755)" in told
+    assert settle(root) == []
+    assert [mode(tmp_path / name) for name in ("fast", "large", "other")] == ["700", "750", "755"]
+    assert mode(runs / run_id) == "750"
+
+
 def test_a_run_of_an_open_root_is_made_closed(root: Root) -> None:
     runs = root.workspaces / "w" / "runs"
     runs.mkdir()
