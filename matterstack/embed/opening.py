@@ -60,6 +60,7 @@ async def open_engine(
 
     Raises:
         NotFoundError: there is no ``workspaces/`` in the root.
+        RefusedError: the root belongs to another user.
         StoreError: the store cannot be used, or fails while the engine is open: then the block is cancelled.
     """
     async with open_parts(root, on_event=on_event, after=after) as parts:
