@@ -225,8 +225,8 @@ def test_what_is_set_for_a_run_is_checked_and_named(command_line: CommandLine) -
         "=5": "--set '=5': must be KEY=VALUE",
         "params=5": "--set: params: ",
         "params.x=NaN": "--set",
-        'params={"n": 1, "n": 2}': "'n' stands there twice; keep one of them",
-        'backends={"../../x": {"type": "local"}}': "'../../x' is no name of a backend",
+        'params={"n": 1, "n": 1}': "--set 'params={\"n\": 1, \"n\": 1}': 'n' stands there twice; keep one",
+        'backends={"../../x": {"type": "local"}}': "--set: backends: '../../x' is no name of a backend",
         "share=group": "--set: share: belongs into the config.json of the root",
     }.items():
         done = command_line.run("run", "init", "w", "--set", setting)
