@@ -30,6 +30,7 @@ from matterstack.evidence.verify import verify_bundle
 from matterstack.storage.codec import CONVERTER
 from matterstack.storage.confine import confined
 from matterstack.storage.layout import Root
+from matterstack.storage.modes import make_folders
 from matterstack.storage.read.runs import RunSummary, Stage
 from matterstack.storage.schema import disk_full
 
@@ -72,7 +73,7 @@ def import_archive(root: Root, file: Path) -> Imported:
 
 
 def _import(archive: Archived, named: Contents, final: Path) -> None:
-    final.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(final.parent)
     require_room(final.parent, named.bytes, archive.file)
     part = final.with_name(f".{archive.run_id}.{os.getpid()}.part")
     try:

@@ -22,6 +22,7 @@ from matterstack.storage.confine import Confined, ConfinementError, confined, op
 from matterstack.storage.crash_points import crash_point
 from matterstack.storage.files import CHUNK_BYTES, chunks, write_all
 from matterstack.storage.layout import AttemptFolder, split_at_run
+from matterstack.storage.modes import make_folders
 
 _OURS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 _MOST_MANIFEST_BYTES: Final = 1 << 30
@@ -118,7 +119,7 @@ def _make_new(staging: Staging) -> tuple[str, ...]:
     if not way:
         top, way = top.parent, top.name
     place = PurePosixPath(way)
-    top.mkdir(parents=True, exist_ok=True)
+    make_folders(top)
     with confined(top) as run:
         kept: list[str] = []
         for above in [*reversed(place.parents)][1:]:
