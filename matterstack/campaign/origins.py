@@ -16,6 +16,8 @@ from typing import Final
 
 import attrs
 
+from matterstack.campaign.git_commit import workspace_commit
+from matterstack.core.run.facts import Commit
 from matterstack.storage.confine import Confined, ConfinementError, confined
 from matterstack.storage.files import write_all
 from matterstack.storage.layout import RunFolder, Workspace
@@ -32,10 +34,11 @@ _NO_SOURCES: Final = frozenset({"runs", "__pycache__", "node_modules"})
 
 @attrs.frozen
 class Origins:
-    """Software by name, with its version; the campaign's files by path, with their SHA-256."""
+    """Software by name, with its version; the campaign's files by path, with their SHA-256; the git commit."""
 
     software: Mapping[str, str]
     sources: Mapping[str, str]
+    commit: Commit | None
 
 
 def record_origins(workspace: Workspace, folder: RunFolder, object_source: str = "") -> Origins:
@@ -47,7 +50,10 @@ def record_origins(workspace: Workspace, folder: RunFolder, object_source: str =
     Raises:
         OSError: a copy cannot be written.
     """
-    return Origins(installed_software(), _keep_sources(workspace.path, folder.sources, object_source))
+    # Before anything is written below the workspace.
+    commit = workspace_commit(workspace.path)
+    sources = _keep_sources(workspace.path, folder.sources, object_source)
+    return Origins(installed_software(), sources, commit)
 
 
 # ---- software ----

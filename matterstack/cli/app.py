@@ -13,6 +13,7 @@ from matterstack.cli.explain_command import explain
 from matterstack.cli.init_command import init
 from matterstack.cli.monitor_command import monitor
 from matterstack.cli.respond_command import respond
+from matterstack.cli.run_amend import amend
 from matterstack.cli.run_control import cancel, pause, rerun, resume, retry
 from matterstack.cli.run_serve import run_init, run_loop, run_start
 from matterstack.cli.run_show import events, list_runs, logs, status, tasks
@@ -54,6 +55,6 @@ main.add_command(self_test)
 main.add_command(watch)
 for command in (
     run_init, run_loop, run_start, list_runs, status, tasks, logs, events, pause, resume, cancel, retry,
-    rerun, explain, export_evidence, archive, clean, import_run,
+    rerun, amend, explain, export_evidence, archive, clean, import_run,
 ):  # fmt: skip
     run.add_command(command)

@@ -28,7 +28,7 @@ async def pause(context: click.Context, run_id: RunId, reason: str, as_json: boo
     from matterstack.core.run.messages import Pause
     from matterstack.usecases.runs import user_name
 
-    await _send(context, run_id, Pause(by=user_name(), reason=reason), as_json)
+    await send(context, run_id, Pause(by=user_name(), reason=reason), as_json)
 
 
 @click.command()
@@ -40,7 +40,7 @@ async def resume(context: click.Context, run_id: RunId, as_json: bool) -> None:
     from matterstack.core.run.messages import Resume
     from matterstack.usecases.runs import user_name
 
-    await _send(context, run_id, Resume(by=user_name()), as_json)
+    await send(context, run_id, Resume(by=user_name()), as_json)
 
 
 @click.command()
@@ -53,7 +53,7 @@ async def cancel(context: click.Context, run_id: RunId, reason: str, as_json: bo
     from matterstack.core.run.messages import Cancel
     from matterstack.usecases.runs import user_name
 
-    await _send(context, run_id, Cancel(by=user_name(), reason=reason), as_json)
+    await send(context, run_id, Cancel(by=user_name(), reason=reason), as_json)
 
 
 @click.command(short_help="Give failed tasks new attempts.")
@@ -67,7 +67,7 @@ async def retry(context: click.Context, run_id: RunId, task_ids: tuple[str, ...]
     from matterstack.usecases.runs import user_name
 
     chosen = tuple(TaskId(task_id) for task_id in task_ids)
-    await _send(context, run_id, Retry(by=user_name(), tasks=chosen), as_json)
+    await send(context, run_id, Retry(by=user_name(), tasks=chosen), as_json)
 
 
 @click.command(short_help="Give ended tasks new attempts.")
@@ -84,18 +84,19 @@ async def rerun(
     from matterstack.usecases.runs import user_name
 
     chosen = tuple(TaskId(task_id) for task_id in task_ids)
-    await _send(context, run_id, Rerun(by=user_name(), tasks=chosen, recursive=recursive), as_json)
+    await send(context, run_id, Rerun(by=user_name(), tasks=chosen, recursive=recursive), as_json)
 
 
-async def _send(context: click.Context, run_id: RunId, command: object, as_json: bool) -> None:
+async def send(context: click.Context, run_id: RunId, command: object, as_json: bool) -> None:
+    """Send a command to a run, and print how the run stands then."""
     from matterstack.cli.printing import print_json
     from matterstack.cli.waiting import wait_until_cancelled
-    from matterstack.core.run.messages import Cancel, Pause, Rerun, Resume, Retry
+    from matterstack.core.run.messages import AmendAbout, Cancel, Pause, Rerun, Resume, Retry
     from matterstack.storage.read.reader import open_reader
     from matterstack.storage.read.runs import require_run
     from matterstack.usecases.commands import send_command
 
-    if not isinstance(command, Pause | Resume | Cancel | Retry | Rerun):
+    if not isinstance(command, Pause | Resume | Cancel | Retry | Rerun | AmendAbout):
         raise TypeError(type(command).__name__)
     root = current_root(context)
     outcome = await send_command(root, run_id, command, on_wait=partial(_say_whom_it_waits_for, run_id))

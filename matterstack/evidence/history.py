@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import attrs
@@ -75,6 +75,9 @@ class History:
         outcomes: why an attempt was not enough, in words; of attempts that ended well there is none.
         answers: by attempt; of tasks that ask a person, a laboratory or an instrument.
         most_live: the largest number of jobs that held a seat at the same time.
+        about: what was last said of what the run is about.
+        environments: by attempt, the hash of what was found of the software that its job ran in.
+        ended_at: when the run came to its end; None while it has not.
     """
 
     state: RunState
@@ -89,6 +92,9 @@ class History:
     outcomes: dict[AttemptKey, str] = attrs.field(factory=dict)
     answers: dict[AttemptKey, Answer] = attrs.field(factory=dict)
     most_live: int = 0
+    about: Mapping[str, Any] = attrs.field(factory=dict)
+    environments: dict[AttemptKey, str] = attrs.field(factory=dict)
+    ended_at: UtcTime | None = None
 
     @property
     def as_of(self) -> UtcTime:
@@ -180,6 +186,7 @@ def fold_events(rows: Iterable[EventRow]) -> History:
                 seq=row.seq,
                 head=chained(UNCHAINED, row.line()),
                 created=fact,
+                about=fact.about,
             )
             history.notes.append(Note(at=row.at, what=CREATED, by=fact.by))
             continue
@@ -198,6 +205,10 @@ def fold_events(rows: Iterable[EventRow]) -> History:
 def _remember(history: History, fact: f.Fact, at: UtcTime) -> None:
     """Keep what the state does not."""
     match fact:
+        case f.AboutChanged():
+            history.about = fact.about
+            what = "said anew what the run is about"
+            history.notes.append(Note(at=at, what=what, by=fact.by, reason=fact.reason))
         case f.RunStarted():
             history.started_at = history.started_at or at
             history.notes.append(Note(at=at, what="started"))
@@ -222,24 +233,36 @@ def _remember(history: History, fact: f.Fact, at: UtcTime) -> None:
             task_id = attempt.task_id if attempt is not None else fact.token
             what = f"set aside what lay in the place of the folder of {task_id}"
             history.notes.append(Note(at=at, what=what, reason=f"kept as {', '.join(fact.set_aside)}"))
-        case f.JobEnded() if fact.sha256:
-            attempt = history.state.live.get(fact.token)
-            if attempt is not None:
-                key = attempt.task_id, attempt.n
-                history.answers[key] = Answer(by=fact.by, sha256=fact.sha256, at=at)
+        case f.JobEnded():
+            _remember_job(history, fact, at)
         case f.TaskRetried():
             history.outcomes[_last_key(history, fact.task_id)] = f"{fact.kind}: {fact.reason}"
         case f.TaskReopened():
             what = f"asked for more attempts of {fact.task_id}"
             history.notes.append(Note(at=at, what=what, by=fact.by, reason=fact.reason))
-        case f.RunPaused() | f.RunResumed() | f.RunReopened() | f.RunCancelRequested():
+        case f.RunReopened():
+            history.ended_at = None
+            history.notes.append(Note(at=at, what="reopened", by=fact.by))
+        case f.RunPaused() | f.RunResumed() | f.RunCancelRequested():
             history.notes.append(
                 Note(at=at, what=_NOTED[type(fact)], by=fact.by, reason=getattr(fact, "reason", ""))
             )
         case f.RunCompleted() | f.RunFailed() | f.RunCancelled():
+            history.ended_at = at
             history.notes.append(Note(at=at, what=_NOTED[type(fact)], reason=getattr(fact, "reason", "")))
         case _:
             pass
+
+
+def _remember_job(history: History, fact: f.JobEnded, at: UtcTime) -> None:
+    attempt = history.state.live.get(fact.token)
+    if attempt is None:
+        return
+    key = attempt.task_id, attempt.n
+    if fact.sha256:
+        history.answers[key] = Answer(by=fact.by, sha256=fact.sha256, at=at)
+    if fact.environment:
+        history.environments[key] = fact.environment
 
 
 def _remember_end(history: History, fact: f.TaskSucceeded | f.TaskFailed) -> None:
@@ -260,7 +283,6 @@ def _last_key(history: History, task_id: TaskId) -> AttemptKey:
 _NOTED: dict[type[f.Fact], str] = {
     f.RunPaused: "paused",
     f.RunResumed: "resumed",
-    f.RunReopened: "reopened",
     f.RunCancelRequested: "asked to cancel",
     f.RunCompleted: "completed",
     f.RunFailed: "failed",

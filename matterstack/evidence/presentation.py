@@ -9,6 +9,7 @@ from functools import cached_property
 
 import attrs
 
+from matterstack.core.ids import UtcTime
 from matterstack.core.run.state import AttemptState, TaskState
 from matterstack.core.states import ENDED_RUNS, JobState, RunStatus, TaskStatus
 from matterstack.evidence.durations import seconds_between
@@ -51,6 +52,11 @@ class View:
     def status(self) -> RunStatus:
         """Status of the run as of the last event."""
         return self.history.state.status
+
+    @property
+    def until(self) -> UtcTime:
+        """When the run ended, or where it has not, the time of its last event."""
+        return self.history.ended_at or self.history.as_of
 
     @cached_property
     def missing(self) -> list[str]:

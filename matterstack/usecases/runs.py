@@ -23,6 +23,7 @@ from matterstack.storage.layout import Root, RunFolder, Workspace
 from matterstack.storage.modes import make_folders
 from matterstack.storage.openness import settle, user_called
 from matterstack.storage.schema import open_database
+from matterstack.usecases.about import about_of_workspace
 from matterstack.usecases.configuration import config_of_new_run, effective_config, require_campaign
 
 logger: Final = logging.getLogger(__name__)
@@ -67,6 +68,8 @@ async def make_run(
     config = await runtime.files(
         config_of_new_run, root, slug, overrides, overrides_name, has_object=pickle is not None
     )
+    if pickle is None:
+        await runtime.files(about_of_workspace, root.workspace(slug))  # before anything is waited for
     from matterstack.backends.registry import has_limits_to_ask_for
 
     is_checked = any(map(has_limits_to_ask_for, config.backends.values()))
@@ -105,7 +108,7 @@ def create_run(
     Raises:
         NotFoundError: there is no such workspace.
         CampaignError: it has no ``campaign.py``.
-        ConfigError: its config is wrong.
+        ConfigError: its config, or its ``about.toml``, is wrong.
         StoreError: the store cannot be written.
     """
     for sentence in settle(root):
@@ -116,6 +119,7 @@ def create_run(
     else:
         workspace = _made_workspace(root, slug)
     config = effective_config(root, workspace, overrides, overrides_name).model_dump(mode="json")
+    about = about_of_workspace(workspace).as_kept()
     if campaign is not None:
         config["campaign_object"] = {"class": campaign.kind, "sha256": campaign.sha256}
     run_id = new_run_id(runtime.clock(), runtime.entropy(4))
@@ -133,7 +137,13 @@ def create_run(
             f"{folder.path}: {error.strerror or error}", hint="the workspace must be writable for you"
         ) from error
     created = RunCreated(
-        workspace=slug, config=config, by=user_name(), software=origins.software, sources=origins.sources
+        workspace=slug,
+        config=config,
+        by=user_name(),
+        software=origins.software,
+        sources=origins.sources,
+        about=about,
+        commit=origins.commit,
     )
     at = runtime.now()
     state = new_run(run_id, created, at)

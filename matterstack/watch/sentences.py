@@ -12,6 +12,7 @@ MOST_LENGTH: Final = 300
 
 _RUN: Final = {
     "RunStarted": "the run was taken up",
+    "AboutChanged": "what the run is about was said anew",
     "RunCompleted": "the run is COMPLETED",
     "RunCancelled": "the run is CANCELLED",
     "RunFailed": "the run is FAILED",

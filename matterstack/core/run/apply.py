@@ -93,6 +93,10 @@ def _created(state: RunState, fact: f.RunCreated, _at: UtcTime, _touched: Touche
     raise InvariantError(f"run {state.run_id} was created twice (by {fact.workspace})")
 
 
+def _about_changed(_state: RunState, _fact: f.AboutChanged, _at: UtcTime, _touched: Touched) -> None:
+    """The state is as it was: what people say of a run changes nothing that it does."""
+
+
 def _started(state: RunState, _fact: f.RunStarted, _at: UtcTime, touched: Touched) -> None:
     _become(state, RunStatus.RUNNING, "", touched)
 
@@ -377,6 +381,7 @@ def _job_ended(state: RunState, fact: f.JobEnded, at: UtcTime, touched: Touched)
 
 _HANDLERS: Final[Mapping[type[f.Fact], Callable[[RunState, Any, UtcTime, Touched], None]]] = {
     f.RunCreated: _created,
+    f.AboutChanged: _about_changed,
     f.RunStarted: _started,
     f.RunPaused: _paused,
     f.RunResumed: _resumed,

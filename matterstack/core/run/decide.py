@@ -12,6 +12,7 @@ from typing import Any, Final
 from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
 from matterstack.core.run.decide_control import (
+    decide_amend_about,
     decide_behind,
     decide_cancel,
     decide_fail,
@@ -86,6 +87,7 @@ _DECISIONS: Final[Mapping[type[m.Message], Callable[[RunState, Any], list[f.Fact
     m.Cancel: decide_cancel,
     m.Retry: decide_retry,
     m.Rerun: decide_rerun,
+    m.AmendAbout: decide_amend_about,
     m.Fail: decide_fail,
     m.Planned: decide_planned,
     m.Analyzed: decide_analyzed,

@@ -47,6 +47,11 @@ def decide_cancel(state: RunState, message: m.Cancel) -> list[f.Fact]:
     return [f.RunCancelRequested(by=message.by, reason=message.reason)]
 
 
+def decide_amend_about(_state: RunState, message: m.AmendAbout) -> list[f.Fact]:
+    """What people say of a run they may say in every state, also after its end."""
+    return [f.AboutChanged(by=message.by, about=message.about, reason=message.reason)]
+
+
 def decide_fail(state: RunState, message: m.Fail) -> list[f.Fact]:
     """A run that cannot be served any longer ends, but a cancellation goes on as one."""
     if state.has_ended or state.ending is not None:

@@ -132,6 +132,7 @@ def decide_observed(state: RunState, message: m.Observed) -> list[f.Fact]:
         ended_at=message.ended_at,
         by=message.by,
         sha256=message.sha256,
+        environment=message.environment,
     )
     return [ended, *_after_job(state, attempt, message)]
 

@@ -18,11 +18,23 @@ from matterstack.core.states import FailureKind, JobState
 
 
 @attrs.frozen(kw_only=True)
+class Commit:
+    """The commit of git that a workspace stood at.
+
+    ``is_changed``: whether its files were others than those of the commit; None where git did not say.
+    """
+
+    id: str
+    is_changed: bool | None = None
+
+
+@attrs.frozen(kw_only=True)
 class RunCreated:
     """A run was made from a workspace; ``config`` is frozen from here on.
 
     ``by``: who made it.  ``software``: versions of what was installed, by name.  ``sources``: SHA-256 of the
-    workspace's files, by path; copies of them are in the run's folder.
+    workspace's files, by path; copies of them are in the run's folder.  ``about``: what its ``about.toml``
+    said.  ``commit``: where it was in git, if it was.
     """
 
     workspace: str
@@ -30,6 +42,20 @@ class RunCreated:
     by: str = ""
     software: Mapping[str, str] = attrs.field(factory=dict)
     sources: Mapping[str, str] = attrs.field(factory=dict)
+    about: Mapping[str, Any] = attrs.field(factory=dict)
+    commit: Commit | None = None
+
+
+@attrs.frozen(kw_only=True)
+class AboutChanged:
+    """A person said anew what the run is about; it takes the place of all that was said before.
+
+    It changes nothing that the run does, and may come at any time, also after its end.
+    """
+
+    by: str
+    about: Mapping[str, Any]
+    reason: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -228,6 +254,7 @@ class JobEnded:
     """The job is over; its seat is free.
 
     ``by`` and ``sha256``: of the answer that ended it, where a person or an instrument wrote one.
+    ``environment``: SHA-256 of what was found of the software that it ran in; empty where nobody looked.
     """
 
     token: Token
@@ -240,6 +267,7 @@ class JobEnded:
     ended_at: UtcTime | None = None
     by: str = ""
     sha256: str = ""
+    environment: str = ""
 
 
 @attrs.frozen
@@ -302,6 +330,7 @@ class TaskSkipped:
 
 Fact: TypeAlias = (
     RunCreated
+    | AboutChanged
     | RunStarted
     | RunPaused
     | RunResumed

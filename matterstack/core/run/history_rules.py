@@ -7,7 +7,8 @@ each rule the first fact of each run that breaks it.  The rules are those that p
     fold     every fact follows from those before it: legal transitions, one job and one end per attempt
     cap      an attempt is prepared only while its run and its backend have a free seat
     paused   nothing is prepared, and no job is started, between a pause and the resume
-    ended    nothing happens to a run after its end, unless a person reopens it; CANCELLED is for ever
+    ended    nothing happens to a run after its end, unless a person reopens it; CANCELLED is for ever (what
+             the run is about may be said anew at any time)
     live     a task or a run that has ended has left no attempt live
 """
 
@@ -154,7 +155,7 @@ class HistoryChecker:
 
 def _check_before(state: RunState, event: f.Event) -> Iterator[Problem]:
     fact = event.fact
-    if state.has_ended and not isinstance(fact, f.RunReopened | f.EventsLost):
+    if state.has_ended and not isinstance(fact, f.RunReopened | f.EventsLost | f.AboutChanged):
         text = f"{_name(event)} came after the run was {state.status}"
         yield Problem(state.run_id, event.seq, "ended", text)
     starts = isinstance(fact, f.AttemptPrepared) or (isinstance(fact, f.JobAccepted) and not fact.adopted)

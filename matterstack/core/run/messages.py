@@ -55,7 +55,16 @@ class Rerun:
     recursive: bool = False
 
 
-Command: TypeAlias = Pause | Resume | Cancel | Retry | Rerun
+@attrs.frozen(kw_only=True)
+class AmendAbout:
+    """Say anew what the run is about: ``about`` is all of it."""
+
+    by: str
+    about: Mapping[str, Any]
+    reason: str = ""
+
+
+Command: TypeAlias = Pause | Resume | Cancel | Retry | Rerun | AmendAbout
 
 # ---- what the runtime reports ----
 
@@ -154,7 +163,8 @@ class Withdrawn:
 class Observed:
     """The backend saw the job in this state.
 
-    ``by`` and ``sha256``: of the file that says so, where somebody outside wrote it.
+    ``by`` and ``sha256``: of the file that says so, where somebody outside wrote it.  ``environment``: SHA-256
+    of what was found of the software that the job ran in.
     """
 
     token: Token
@@ -167,6 +177,7 @@ class Observed:
     ended_at: UtcTime | None = None
     by: str = ""
     sha256: str = ""
+    environment: str = ""
 
 
 @attrs.frozen(kw_only=True)

@@ -178,7 +178,7 @@ class _Document:
         settings = self.state.config.get("params", {}).items()
         common: dict[str, Any] = {
             "startTime": history.started_at,
-            "endTime": history.as_of if self.state.has_ended else None,
+            "endTime": history.ended_at,
             "actionStatus": status,
             "error": shown(self.state.status_reason) or "no reason was given" if status == FAILED else None,
         }

@@ -106,7 +106,7 @@ def _context(view: View) -> dict[str, Any]:
         "as_of": view.history.as_of,
         "created_at": state.created_at,
         "started_at": view.history.started_at or "",
-        "took": duration_text(seconds_between(view.history.started_at, view.history.as_of)),
+        "took": duration_text(seconds_between(view.history.started_at, view.until)),
         "params": [(name, json_text(value)) for name, value in state.config.get("params", {}).items()],
         "iterations": view.history.iterations,
         "counts": [(status.value, state.counts[status]) for status in TaskStatus if state.counts[status]],
