@@ -35,6 +35,7 @@ class ExitRecord(BaseModel):
     nonce: str = ""
     set_aside: int = Field(default=0, ge=0)
     timed_out: bool = False
+    environment: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
 
     def observed(self, token: Token, raw_state: str = "", reason: str = "") -> Observed:
         """As an observation; ``raw_state`` is the scheduler's word, where it has one."""
@@ -52,6 +53,7 @@ class ExitRecord(BaseModel):
             host=self.host,
             started_at=UtcTime(self.started_at),
             ended_at=UtcTime(self.ended_at),
+            environment=self.environment,
         )
 
     def _found_before(self) -> str:

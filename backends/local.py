@@ -21,6 +21,7 @@ from typing import Final
 import trio
 
 from matterstack.backends.base import Health, LiveJob, PlannedSubmission, PreparedAttempt, SubmitReport
+from matterstack.backends.environment_probe import surroundings
 from matterstack.backends.exit_record import read_claim, read_exit_record
 from matterstack.backends.local_config import LocalBackendConfig
 from matterstack.backends.processes import (
@@ -320,4 +321,6 @@ def _reap(pid: int, *, end_group: bool) -> None:
 def local_clock() -> LocalClock:
     """When this machine was started, by its clock as it goes now."""
     booted_s = time.clock_gettime(time.CLOCK_REALTIME) - time.clock_gettime(time.CLOCK_BOOTTIME)
-    return LocalClock(host=socket.gethostname(), booted_cs=round(booted_s * 100))
+    return LocalClock(
+        host=socket.gethostname(), booted_cs=round(booted_s * 100), surroundings=surroundings()
+    )

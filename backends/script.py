@@ -14,6 +14,7 @@ from typing import Final
 
 import attrs
 
+from matterstack.backends import environment_probe
 from matterstack.storage.modes import JOB_UMASK
 
 BASH: Final = "/bin/bash"
@@ -30,10 +31,12 @@ class LocalClock:
     Attributes:
         host: name of the machine.
         booted_cs: when it was started, in hundredths of a second since 1970 (UTC).
+        surroundings: what its jobs inherit; None where that is not known.
     """
 
     host: str
     booted_cs: int
+    surroundings: environment_probe.Surroundings | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -217,11 +220,13 @@ def render(script: JobScript, directives: Sequence[str] = ()) -> str:
     """
     command = " ".join(quoted(word) for word in script.command)
     late: tuple[str, ...] = ()
+    surroundings: environment_probe.Surroundings | None = None
     now, record, exec_, late_by = _BASH_NOW, _BASH_RECORD, "exec --", '"$SECONDS" -ge {}'
     if script.local_clock is not None and script.shell == SH:
         # dash knows no exec --, but no command with a dash comes here.
         exec_, late_by = "exec", "$((ended - started)) -ge {}00"
         now = _SH_NOW.format(booted_cs=script.local_clock.booted_cs)
+        surroundings = script.local_clock.surroundings
         record = _SH_RECORD.format(host=quoted(script.local_clock.host))
     if script.walltime_s is not None:
         # timeout(1) exits with 124 when it ended the command, with 137 when it had to kill it.
@@ -245,16 +250,19 @@ def render(script: JobScript, directives: Sequence[str] = ()) -> str:
         now,
         "timed_out= bears= SECONDS=0",
         *([_BEARS] if script.nonce else []),
+        environment_probe.foreseen(script, surroundings, quoted),
         "(",
         *([f"export PATH={quoted(script.path)}:$PATH"] if script.path else []),
         *script.prologue,
         *(f"export {quoted(f'{name}={value}')}" for name, value in script.env.items()),
+        environment_probe.probe(script, quoted),
         # exec runs programs only: a command called "exit" or "now" is none of the shell's own words.
         f"{exec_} {command}",
         ")",
         "code=$?",
         "now ended",
         *late,
+        environment_probe.noted(),
         record,
     ]
     return "\n".join(lines) + "\n"
