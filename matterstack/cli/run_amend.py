@@ -32,7 +32,7 @@ async def amend(context: click.Context, run_id: RunId, about_file: Path, reason:
     import trio
 
     from matterstack.core.run.messages import AmendAbout
-    from matterstack.usecases.about import read_about
+    from matterstack.usecases.about_file import read_about
     from matterstack.usecases.runs import user_name
 
     about = await trio.to_thread.run_sync(read_about, about_file)

@@ -11,14 +11,24 @@ from functools import cache
 from importlib.metadata import version
 from typing import Final
 
+from matterstack.evidence.citation import CITATION, citation_cff
 from matterstack.evidence.crate.document import CRATE, crate_bytes
 from matterstack.evidence.crate.file_entities import WORKFLOW, PayloadFile
+from matterstack.evidence.environments import ENVIRONMENTS
 from matterstack.evidence.figures import NARROW_IN, WIDE_IN
 from matterstack.evidence.gathering.sources import CAMPAIGN_OBJECT
 from matterstack.evidence.graph.picture import GRAPH, graph_svg
-from matterstack.evidence.manifest import MANIFEST, SEAL, manifest_bytes
+from matterstack.evidence.manifest import MANIFEST, SEAL, SIGNATURE, manifest_bytes
 from matterstack.evidence.presentation import View
-from matterstack.evidence.report.pages import REPORT_HTML, REPORT_MD, Pictures, report_html, report_md
+from matterstack.evidence.report.pages import (
+    README,
+    REPORT_HTML,
+    REPORT_MD,
+    Pictures,
+    readme_md,
+    report_html,
+    report_md,
+)
 from matterstack.evidence.survey import SURVEY, Survey, survey_bytes
 from matterstack.evidence.tables import config_json, tasks_csv, workflow_json
 from matterstack.evidence.timeline import TIMELINE, timeline_svg
@@ -29,10 +39,10 @@ CONFIG: Final = "config.json"
 OUR_FILES: Final = frozenset(
     {
         EVENTS, SURVEY, TASKS, CONFIG, WORKFLOW, CAMPAIGN_OBJECT, TIMELINE, GRAPH, REPORT_MD, REPORT_HTML,
-        CRATE, MANIFEST, SEAL,
+        CRATE, README, CITATION, MANIFEST, SEAL, SIGNATURE,
     }
 )  # fmt: skip
-OUR_FOLDERS: Final = frozenset({"outputs", "used", "logs", "answers", "sources"})
+OUR_FOLDERS: Final = frozenset({"outputs", "used", "logs", "answers", "sources", ENVIRONMENTS})
 FOREIGN: Final = "foreign"
 """Folder of what was found in the bundle's place and is none of ours."""
 
@@ -56,6 +66,11 @@ def derived_files(view: View) -> Iterator[tuple[str, bytes]]:
     yield REPORT_MD, report_md(view)
     narrow = {TIMELINE: timeline_svg(view, NARROW_IN), GRAPH: graph_svg(view, NARROW_IN)}
     yield REPORT_HTML, report_html(view, Pictures(wide, narrow))
+    if view.survey.format > 1:
+        yield README, readme_md(view)
+        citation = citation_cff(view)
+        if citation is not None:
+            yield CITATION, citation
 
 
 def copied_files(survey: Survey) -> Iterator[tuple[str, PayloadFile]]:
@@ -73,6 +88,9 @@ def copied_files(survey: Survey) -> Iterator[tuple[str, PayloadFile]]:
         for log in attempt.logs:
             if log.place is not None:
                 yield log.place, PayloadFile(log.bytes, log.sha256)
+    for environment in survey.environments:
+        if environment.place is not None:
+            yield environment.place, PayloadFile(environment.bytes or 0, environment.sha256)
     for foreign in survey.foreign:
         yield foreign.path, PayloadFile(foreign.bytes, foreign.sha256)
 

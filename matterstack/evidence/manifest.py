@@ -10,7 +10,9 @@ from typing import Final
 MANIFEST: Final = "manifest-sha256.txt"
 SEAL: Final = "manifest-sha256.txt.sha256"
 """Holds the hash of the manifest, so that a change of the manifest is told from a change of what it lists."""
-UNLISTED: Final = frozenset({MANIFEST, SEAL})
+SIGNATURE: Final = "manifest-sha256.txt.sig"
+"""Made by ssh-keygen(1) over the manifest, where somebody has signed it."""
+UNLISTED: Final = frozenset({MANIFEST, SEAL, SIGNATURE})
 
 _LINE: Final = re.compile(rb"(\\?)([0-9a-f]{64})  ([^\n]+)")
 

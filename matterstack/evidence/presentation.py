@@ -9,7 +9,10 @@ from functools import cached_property
 
 import attrs
 
+from matterstack.core.documents.about import About, kept_about
+from matterstack.core.errors import ConfigError
 from matterstack.core.ids import UtcTime
+from matterstack.core.run.facts import RunCreated
 from matterstack.core.run.state import AttemptState, TaskState
 from matterstack.core.states import ENDED_RUNS, JobState, RunStatus, TaskStatus
 from matterstack.evidence.durations import seconds_between
@@ -52,6 +55,14 @@ class View:
     def status(self) -> RunStatus:
         """Status of the run as of the last event."""
         return self.history.state.status
+
+    @cached_property
+    def about(self) -> About:
+        """What was last said of what the run is about; nothing where that cannot be read."""
+        try:
+            return kept_about(self.history.about)
+        except ConfigError:
+            return About()
 
     @property
     def until(self) -> UtcTime:
@@ -175,6 +186,15 @@ def cores_of(attempt: AttemptState) -> int:
 def attempt_word(attempt: AttemptState) -> str:
     """State of an attempt in one word."""
     return attempt.state.value if attempt.state is not None else ("ENDED" if attempt.ended_at else "PREPARED")
+
+
+def commit_words(created: RunCreated) -> str:
+    """Where the workspace stood in git; empty where it was in none."""
+    commit = created.commit
+    if commit is None:
+        return ""
+    changed = {None: "git did not say whether its files were those of the commit", True: "changed since"}
+    return f"git commit {commit.id} ({changed.get(commit.is_changed, 'unchanged')})"
 
 
 def command_line(task: TaskState) -> str:

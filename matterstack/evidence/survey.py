@@ -17,7 +17,9 @@ from cattrs import Converter
 from matterstack.core.ids import RunId, TaskId, Token
 
 SURVEY: Final = "evidence.json"
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""The first one had neither environments of jobs, nor README.md and CITATION.cff beside it."""
+FORMATS: Final = frozenset({1, FORMAT})
 
 
 class FileState(StrEnum):
@@ -162,6 +164,11 @@ class UnclaimedRecord(FoundFile):
 
 
 @attrs.frozen(kw_only=True)
+class EnvironmentRecord(FoundFile):
+    """What was found of the software that jobs ran in; its hash stands in the events that ended them."""
+
+
+@attrs.frozen(kw_only=True)
 class ForeignRecord:
     """A file in the bundle's folder that no export made; it was kept."""
 
@@ -200,6 +207,7 @@ class Survey:
     foreign: tuple[ForeignRecord, ...] = ()
     head: str = ""
     chained_to: int = 0
+    environments: tuple[EnvironmentRecord, ...] = ()
     format: int = FORMAT
 
     def made_from(self) -> Iterator[SourceRecord]:
@@ -249,13 +257,18 @@ class Survey:
             for u in self.used
             if u.place is None and not u.is_input
         ]
+        found += [
+            f"what was found of the software that jobs ran in ({e.sha256[:16]}) is {e.state}: {e.detail}"
+            for e in self.environments
+            if e.state not in IN_ORDER
+        ]
         return found
 
 
 _CONVERTER: Final = Converter(forbid_extra_keys=True, detailed_validation=False)
 
 
-_LATER: Final = {"head": "", "chained_to": 0}
+_LATER: Final = {"head": "", "chained_to": 0, "environments": ()}
 """What the first versions did not write, with what stands for nothing: theirs are the same to the byte."""
 
 
@@ -286,8 +299,8 @@ def parse_survey(text: bytes) -> Survey:
         survey = _CONVERTER.structure(document, Survey)
     except Exception as error:  # noqa: BLE001  whatever becomes of what nobody wrote
         raise ValueError(f"it is no survey of a bundle: {type(error).__name__}: {error}") from None
-    if survey.format != FORMAT:
-        raise ValueError(f"its format is {survey.format}, and this version of MatterStack reads {FORMAT}")
+    if survey.format not in FORMATS:
+        raise ValueError(f"its format is {survey.format}, and this version of MatterStack reads 1 to {FORMAT}")
     return survey
 
 

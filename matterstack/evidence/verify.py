@@ -223,6 +223,8 @@ class _Check:
         kept = None if survey.campaign_object is None else survey.campaign_object.sha256
         if kept != campaign_object_sha256(history.created):
             self.blame(SURVEY, f"does not have the campaign's object that {EVENTS} has")
+        if set(history.environments.values()) != {record.sha256 for record in survey.environments}:
+            self.blame(SURVEY, f"does not have the environments of jobs that {EVENTS} has")
         recorded = {
             (task_id, n, file.path): (file.sha256, file.size_bytes)
             for (task_id, n), files in history.outputs.items()

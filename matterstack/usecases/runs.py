@@ -23,7 +23,7 @@ from matterstack.storage.layout import Root, RunFolder, Workspace
 from matterstack.storage.modes import make_folders
 from matterstack.storage.openness import settle, user_called
 from matterstack.storage.schema import open_database
-from matterstack.usecases.about import about_of_workspace
+from matterstack.usecases.about_file import about_of_workspace
 from matterstack.usecases.configuration import config_of_new_run, effective_config, require_campaign
 
 logger: Final = logging.getLogger(__name__)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from matterstack.core.states import ENDED_RUNS, RunStatus
+from matterstack.evidence.crate.credits import Credits
 from matterstack.evidence.crate.file_entities import WORKFLOW, Files, PayloadFile
 from matterstack.evidence.crate.graph import (
     ACTIVE,
@@ -17,18 +18,20 @@ from matterstack.evidence.crate.graph import (
     Graph,
     file_id,
     local,
+    moment,
     ref,
     refs,
 )
-from matterstack.evidence.crate.tasks import Tasks, add_tool, step_id, task_id
+from matterstack.evidence.crate.software import Environments, add_distribution, add_python
+from matterstack.evidence.crate.tasks import Tasks, add_tools, step_id, task_id, tool_id
 from matterstack.evidence.durations import hours_text
+from matterstack.evidence.environments import find_environments
 from matterstack.evidence.history import CREATED, Iteration
-from matterstack.evidence.presentation import View
+from matterstack.evidence.presentation import View, commit_words
 from matterstack.evidence.survey import shown
 
 CRATE: Final = "ro-crate-metadata.json"
-LICENSE: Final = "The campaign states no licence; ask its authors before you use this further."
-
+_BIOSCHEMAS: Final = "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"
 _WORKFLOW_CRATE: Final = "https://w3id.org/workflowhub/workflow-ro-crate/1.0"
 _PROFILES: Final = {
     "https://w3id.org/ro/wfrun/process/0.5": ("Process Run Crate", "0.5"),
@@ -57,7 +60,9 @@ class _Document:
         self.payload = payload
         self.graph = Graph()
         self.files = Files(self.graph, view, payload)
-        self.done = Tasks(self.graph, view, self.files)
+        self.environments = Environments(self.graph, find_environments(view))
+        self.credits = Credits(self.graph, view.about)
+        self.done = Tasks(self.graph, view, self.files, self.environments)
         self.tasks = list(self.state.tasks.values())
 
     def describe(self) -> None:
@@ -70,8 +75,11 @@ class _Document:
             softwareVersion=self.made_from.software.get("matterstack")
             or self.view.survey.made_with.get("matterstack"),
             description="plans, submits and follows the tasks of campaigns",
+            url="pkg:pypi/matterstack",
         )
         self.files.describe()
+        self.environments.describe()
+        add_tools(self.graph, self.tasks, self.environments)
         for task in self.tasks:
             self.done.describe(task)
         self._iterations()
@@ -94,8 +102,8 @@ class _Document:
                 name=shown(_iteration_name(iteration)),
                 agent=ref(ENGINE),
                 object=[ref(one) for one in of.get(iteration.number, ())],
-                startTime=iteration.planned_at,
-                endTime=iteration.analyzed_at,
+                startTime=moment(iteration.planned_at),
+                endTime=moment(iteration.analyzed_at),
                 actionStatus=COMPLETED if iteration.analyzed_at else unfinished,
             )
 
@@ -110,8 +118,8 @@ class _Document:
                     agent=ref(self.graph.add_person(note.by)),
                     object=ref("#run"),
                     description=shown(note.reason),
-                    startTime=note.at,
-                    endTime=note.at,
+                    startTime=moment(note.at),
+                    endTime=moment(note.at),
                     actionStatus=COMPLETED,
                 )
 
@@ -120,13 +128,14 @@ class _Document:
         for name, version in self.made_from.software.items():
             if name == "matterstack":
                 yield ENGINE
-            else:
+            elif name == "python":
+                yield add_python(self.graph, version)
+            elif name == "platform":
                 yield self.graph.add(
-                    local("software", name),
-                    "OperatingSystem" if name == "platform" else "SoftwareApplication",
-                    name=shown(name),
-                    softwareVersion=shown(version),
+                    local("software", name), "OperatingSystem", name=shown(name), softwareVersion=shown(version)
                 )
+            else:
+                yield add_distribution(self.graph, name, version)
 
     def _workflow(self) -> None:
         found = self.payload[WORKFLOW]
@@ -137,7 +146,7 @@ class _Document:
             description="JSON: what a campaign planned, iteration by iteration",
         )
         # Tools that were never started are those of steps only: a part of a workflow has been used in it.
-        started = dict.fromkeys(add_tool(self.graph, task) for task in self.tasks if task.attempts)
+        started = dict.fromkeys(tool_id(task) for task in self.tasks if task.attempts)
         self.graph.add(
             WORKFLOW,
             ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"],
@@ -147,6 +156,9 @@ class _Document:
             encodingFormat="application/json",
             sha256=found.sha256,
             version=self.state.run_id,
+            conformsTo=ref(_BIOSCHEMAS),
+            author=refs(self.credits.authors()),
+            license=ref(self.credits.license()),
             hasPart=refs(started or [ENGINE]),
             softwareRequirements=refs(self._software()),
             isBasedOn=refs(self.files.sources()),
@@ -159,13 +171,22 @@ class _Document:
             "CreateAction",
             name=f"run {self.state.run_id} was made from workspace {self.state.workspace}",
             instrument=ref(ENGINE),
-            agent=ref(self.graph.add_person(self.made_from.by)) if self.made_from.by else None,
+            description="the workspace's files were kept, and its configuration frozen" + self._commit(),
+            agent=ref(self._maker()) if self.made_from.by else None,
             object=refs(self.files.sources()),
-            startTime=self.state.created_at,
-            endTime=self.state.created_at,
+            startTime=moment(self.state.created_at),
+            endTime=moment(self.state.created_at),
             actionStatus=COMPLETED,
             result=refs([file_id("config.json")]),
         )
+
+    def _maker(self) -> str:
+        """Who made the run, and in whose name all is done for it; the engine where that is not known."""
+        return self.graph.add_person(self.made_from.by) if self.made_from.by else ENGINE
+
+    def _commit(self) -> str:
+        text = commit_words(self.made_from)
+        return f"; {text}" if text else ""
 
     def _run(self) -> None:
         history = self.view.history
@@ -177,8 +198,8 @@ class _Document:
         ]
         settings = self.state.config.get("params", {}).items()
         common: dict[str, Any] = {
-            "startTime": history.started_at,
-            "endTime": history.ended_at,
+            "startTime": moment(history.started_at),
+            "endTime": moment(history.ended_at),
             "actionStatus": status,
             "error": shown(self.state.status_reason) or "no reason was given" if status == FAILED else None,
         }
@@ -190,7 +211,7 @@ class _Document:
             description=f"{self.state.status} as of event {history.seq} ({history.as_of})"
             + (f", head {self.view.survey.head}" if self.view.survey.head else ""),
             instrument=ref(WORKFLOW),
-            agent=ref(ENGINE),
+            agent=ref(self._maker()),
             object=refs(
                 [
                     file_id("config.json"),
@@ -231,14 +252,17 @@ class _Document:
 
     def _root(self) -> None:
         history = self.view.history
+        about = self.view.about
         complete = "complete" if self.view.is_complete else "not complete"
+        standing = f"{self.state.status} as of event {history.seq}; this evidence is {complete}" + (
+            "" if self.view.is_complete else ": " + shown("; ".join(self.view.missing[:20]))
+        )
         self.graph.describe_root(
             [ref(f"https://w3id.org/ro/crate/{VERSION}"), ref(_WORKFLOW_CRATE)],
-            name=f"Evidence of run {self.state.run_id} ({self.state.workspace})",
-            description=f"{self.state.status} as of event {history.seq}; this evidence is {complete}"
-            + ("" if self.view.is_complete else ": " + shown("; ".join(self.view.missing[:20]))),
-            datePublished=history.as_of,
-            license=LICENSE,
+            name=about.title or f"Evidence of run {self.state.run_id} ({self.state.workspace})",
+            description=f"{about.description}\n\n{standing}" if about.description else standing,
+            datePublished=moment(history.as_of),
+            **self.credits.of_root(self._maker() if self.made_from.by else ""),
             identifier=self.state.run_id,
             conformsTo=[ref(identifier) for identifier in _PROFILES],
             mainEntity=ref(WORKFLOW),

@@ -21,13 +21,14 @@ from matterstack.evidence.survey import (
 )
 
 WORKFLOW: Final = "workflow.json"
+README: Final = "README.md"
 
 _TYPES: Final = {
     "json": "application/json", "jsonl": "application/jsonl", "csv": "text/csv", "md": "text/markdown",
     "html": "text/html", "svg": "image/svg+xml", "png": "image/png", "jpg": "image/jpeg",
     "jpeg": "image/jpeg", "txt": "text/plain", "log": "text/plain", "py": "text/x-python",
     "sh": "application/x-sh", "pdf": "application/pdf", "xml": "application/xml", "zip": "application/zip",
-    "h5": "application/x-hdf5", "yaml": "application/yaml", "yml": "application/yaml",
+    "cff": "application/yaml", "toml": "application/toml", "h5": "application/x-hdf5", "yaml": "application/yaml", "yml": "application/yaml",
 }  # fmt: skip
 """A table of our own: that of the machine differs from machine to machine."""
 
@@ -40,6 +41,8 @@ _OURS: Final = {
     "config.json": "The configuration that the run was made with",
     "timeline.svg": "When attempts waited and ran",
     "graph.svg": "The tasks and what they depend on",
+    README: "What this is, and how to check it",
+    "CITATION.cff": "How to cite this",
 }
 
 
@@ -76,12 +79,16 @@ class Files:
     def _file(self, path: str, source: SourceRecord | None) -> None:
         found = self._payload[path]
         is_code = source is not None and path.endswith(".py")
+        commit = self._view.history.created.commit
+        unchanged = commit.id if commit is not None and commit.is_changed is False else None
         self._graph.add(
             file_id(path),
             ["File", "SoftwareSourceCode"] if is_code else "File",
             name=shown(path if source is None else source.path),
             description=_OURS.get(path) if source is None else "Of the campaign, when the run was made",
             programmingLanguage=ref(self._python()) if is_code else None,
+            version=(unchanged or f"sha256:{found.sha256}") if is_code else None,
+            about=ref("./") if path == README else None,
             contentSize=str(found.bytes),
             encodingFormat=media_type(path),
             sha256=found.sha256,

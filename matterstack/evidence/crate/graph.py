@@ -62,6 +62,23 @@ def refs(identifiers: Iterable[str]) -> list[Ref]:
     return [ref(identifier) for identifier in dict.fromkeys(identifiers)]
 
 
+def moment(time: str | None) -> str | None:
+    """A stored time as RO-Crates have times: in thousandths of a second, with its offset.
+
+    >>> print(moment("2026-01-02T03:04:05.123456Z"), moment("2026-01-02T03:04:05Z"))
+    2026-01-02T03:04:05.123+00:00 2026-01-02T03:04:05+00:00
+    """
+    if time is None:
+        return None
+    seconds, point, fraction = time.removesuffix("Z").partition(".")
+    return f"{seconds}{point}{fraction[:3].ljust(3, '0') if point else ''}+00:00"
+
+
+def _alone(value: Any) -> Any:  # noqa: ANN401  any JSON
+    """One value stands for itself: RO-Crate wants no list of it."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
 class Graph:
     """A crate that is being described."""
 
@@ -74,7 +91,7 @@ class Graph:
         """Describe something once, however often it is named; what is None is left out."""
         if identifier not in self._known:
             self._known.add(identifier)
-            given = {name: value for name, value in properties.items() if value not in (None, "", [])}
+            given = {name: _alone(value) for name, value in properties.items() if value not in (None, "", [])}
             is_file = kind == "File" or (isinstance(kind, list) and "File" in kind)
             entity = DataEntity if is_file and not identifier.startswith("#") else ContextEntity
             self._crate.add(entity(self._crate, identifier, {"@type": kind, **given}))
@@ -100,7 +117,8 @@ class Graph:
         """Describe the crate itself; ``conforms_to`` is of its metadata."""
         root = self._crate.root_dataset
         for name, value in properties.items():
-            root[name] = value
+            if value not in (None, "", []):
+                root[name] = _alone(value)
         self._crate.metadata["conformsTo"] = conforms_to
 
     def written(self) -> bytes:

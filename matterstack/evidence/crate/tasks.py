@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from matterstack.core.run.state import AttemptState, TaskState
@@ -16,9 +17,12 @@ from matterstack.evidence.crate.graph import (
     Graph,
     file_id,
     local,
+    moment,
     ref,
     refs,
 )
+from matterstack.evidence.crate.software import Environments
+from matterstack.evidence.history import AttemptKey
 from matterstack.evidence.presentation import View, attempt_word, operator_line
 from matterstack.evidence.survey import shown
 from matterstack.storage.codec import CONVERTER
@@ -34,32 +38,55 @@ def task_id(task: TaskState) -> str:
     return local("task", task.task.id)
 
 
-def add_tool(graph: Graph, task: TaskState) -> str:
+def tool_id(task: TaskState) -> str:
     """What a task is done with: the program and its script, or the operator that is asked."""
+    if not task.task.command:
+        return local("operator", task.task.operator)
+    return local("tool", _tool_name(task))
+
+
+def _tool_name(task: TaskState) -> str:
     command = task.task.command
-    if not command:
-        return graph.add(
-            local("operator", task.task.operator), "SoftwareApplication", name=task.task.operator
-        )
     words = [command[0]]
     if len(command) > 1 and command[1] in task.task.files:
         words.append(command[1])
-    name = shown(" ".join(words))
-    return graph.add(local("tool", name), "SoftwareApplication", name=name)
+    return shown(" ".join(words))
+
+
+def add_tools(graph: Graph, tasks: Iterable[TaskState], environments: Environments) -> None:
+    """Describe all tools, each with what it ran in."""
+    attempts: dict[str, list[AttemptKey]] = {}
+    first: dict[str, TaskState] = {}
+    for task in tasks:
+        first.setdefault(tool_id(task), task)
+        attempts.setdefault(tool_id(task), []).extend((a.task_id, a.n) for a in task.attempts)
+    for identifier, task in first.items():
+        if not task.task.command:
+            graph.add(identifier, "SoftwareApplication", name=task.task.operator)
+            continue
+        is_python = task.task.command[0].rpartition("/")[2].startswith("python")
+        graph.add(
+            identifier,
+            "SoftwareApplication",
+            name=_tool_name(task),
+            softwareVersion=environments.version(attempts[identifier], is_python=is_python),
+            softwareRequirements=refs(environments.among(attempts[identifier])),
+        )
 
 
 class Tasks:
     """Describes tasks, and keeps what their attempts are called."""
 
-    def __init__(self, graph: Graph, view: View, files: Files) -> None:
+    def __init__(self, graph: Graph, view: View, files: Files, environments: Environments) -> None:
         self._graph = graph
         self._view = view
         self._files = files
+        self._environments = environments
         self.attempts: list[str] = []
 
     def describe(self, task: TaskState) -> None:
         """A task, and all that was done for it."""
-        tool = add_tool(self._graph, task)
+        tool = tool_id(task)
         self._graph.add(
             step_id(task),
             "HowToStep",
@@ -78,8 +105,8 @@ class Tasks:
                 name=f"{task.task.id} has {task.status}",
                 instrument=ref(step_id(task)),
                 object=[ref(one) for one in done],
-                startTime=task.attempts[0].prepared_at,
-                endTime=task.attempts[-1].ended_at,
+                startTime=moment(task.attempts[0].prepared_at),
+                endTime=moment(task.attempts[-1].ended_at),
                 actionStatus=status,
                 error=shown(task.reason) if status == FAILED else None,
             )
@@ -98,7 +125,9 @@ class Tasks:
         made = self._files.made_by(key)
         if answer is not None and answer.place is not None:
             made.insert(0, file_id(answer.place))
-        by = answer.by if answer is not None else ""
+        # Jobs are done in the name of who made the run.
+        by = answer.by if answer is not None and answer.by else self._view.history.created.by
+        where = self._environments.file_of(key)
         status = _attempt_status(attempt)
         return self._graph.add(
             local("attempt", *key),
@@ -107,12 +136,13 @@ class Tasks:
             description=shown(operator_line(task)),
             instrument=ref(tool),
             agent=ref(self._graph.add_person(by) if by else ENGINE),
-            startTime=attempt.started_at,
-            endTime=attempt.ended_at,
+            startTime=moment(attempt.started_at),
+            endTime=moment(attempt.ended_at),
             actionStatus=status,
             error=shown(self._error(attempt)) if status == FAILED else None,
             identifier=[attempt.token, *([f"job {attempt.job_id}"] if attempt.job_id else [])],
             location=ref(self._place(attempt)),
+            subjectOf=None if where is None else ref(where),
             object=refs(given),
             result=refs(made),
             environment=refs([value("env", name, word) for name, word in task.task.env.items()]),

@@ -14,6 +14,7 @@ from matterstack.core.operators import ASKED
 from matterstack.evidence.gathering.answers import look_at_question
 from matterstack.evidence.gathering.attempts import Ended, FoundAttempt, look_at_folder
 from matterstack.evidence.gathering.copying import BundleWriteError, Gathering
+from matterstack.evidence.gathering.environment_files import take_environments
 from matterstack.evidence.gathering.given import copy_used, index_used
 from matterstack.evidence.gathering.sources import take_campaign_object, take_sources
 from matterstack.evidence.history import History
@@ -77,6 +78,7 @@ def _finish(
             sources=tuple(take_sources(gathering, history.created)),
             campaign_object=take_campaign_object(gathering, history.created),
             answers=tuple(one.answer for one in found if one.answer is not None),
+            environments=tuple(take_environments(gathering, history)),
             attempts=tuple(
                 attrs.evolve(one.record, used=tuple(place_of[key] for key in one.used)) for one in found
             ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, Final
 
@@ -11,8 +11,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from matterstack.core.states import TaskStatus
 from matterstack.evidence.durations import bytes_text, duration_text, seconds_between
-from matterstack.evidence.presentation import View
+from matterstack.evidence.environments import find_environments
+from matterstack.evidence.presentation import View, commit_words
 from matterstack.evidence.report.campaign_results import data, data_uri, figures, texts
+from matterstack.evidence.report.environment_rows import environment_rows
 from matterstack.evidence.report.rows import answers, believed_by_id, failures, provenance, task_row
 from matterstack.evidence.report.text import (
     block_text,
@@ -20,16 +22,27 @@ from matterstack.evidence.report.text import (
     json_text,
     markdown_text,
     page_text,
+    paragraphs_text,
     time_text,
 )
 from matterstack.evidence.report.usage import cap_rows, usage_rows
-from matterstack.evidence.survey import FileState, shown
+from matterstack.evidence.survey import FileState, Survey, shown
 
 REPORT_MD: Final = "report.md"
+README: Final = "README.md"
 REPORT_HTML: Final = "report.html"
 _DRAWN: Final = {
     "timeline.svg": "When attempts waited and ran",
     "graph.svg": "Tasks and what they depend on",
+}
+_FOLDERS: Final = {
+    "outputs": "what tasks left behind, a folder for each attempt",
+    "used": "files that jobs were given",
+    "logs": "what jobs printed",
+    "answers": "what people and instruments answered",
+    "sources": "the campaign's files, as they were when the run was made",
+    "environments": "the software that jobs ran in, as their own scripts found it",
+    "foreign": "files that were found here and that no export made",
 }
 FOLDED_OVER: Final = 60
 """Longer tables of the page are folded away until they are asked for."""
@@ -43,6 +56,11 @@ class Pictures:
 
     wide: Mapping[str, bytes]
     narrow: Mapping[str, bytes]
+
+
+def readme_md(view: View) -> bytes:
+    """What the bundle is, to who finds it on a shelf."""
+    return _rendered("README.md", _readme_context(view))
 
 
 def report_md(view: View) -> bytes:
@@ -81,6 +99,7 @@ def _environment() -> Environment:
     environment.filters.update(
         shown=shown,
         md=markdown_text,
+        paragraphs=paragraphs_text,
         size=bytes_text,
         code=code_text,
         time=time_text,
@@ -88,6 +107,32 @@ def _environment() -> Environment:
         markdown=page_text,
     )
     return environment
+
+
+def _readme_context(view: View) -> dict[str, Any]:
+    state = view.history.state
+    return {
+        "run_id": state.run_id,
+        "workspace": state.workspace,
+        "status": state.status.value,
+        "reason": shown(state.status_reason),
+        "is_complete": view.is_complete,
+        "seq": view.history.seq,
+        "as_of": view.history.as_of,
+        "about": view.about,
+        "version": view.survey.made_with.get("matterstack", ""),
+        "has_large": next(view.survey.large(), None) is not None,
+        "folders": sorted({place.partition("/")[0] for place in _places(view.survey) if "/" in place}),
+        "has_citation": bool(view.about.authors),
+        "says": _FOLDERS,
+    }
+
+
+def _places(survey: Survey) -> Iterator[str]:
+    found = (*survey.found_outputs(), *survey.used, *survey.answers, *survey.made_from(), *survey.environments)
+    yield from (record.place for record in found if record.place is not None)
+    yield from (log.place for attempt in survey.attempts for log in attempt.logs if log.place is not None)
+    yield from (record.path for record in survey.foreign)
 
 
 def _context(view: View) -> dict[str, Any]:
@@ -127,6 +172,10 @@ def _context(view: View) -> dict[str, Any]:
         "created_by": shown(view.history.created.by),
         "sources": list(view.survey.made_from()),
         "software": list(view.history.created.software.items()),
+        "about": view.about,
+        "commit": commit_words(view.history.created),
+        "environments": list(environment_rows(view)),
+        "unknown_environments": find_environments(view).unknown,
         "made_with": sorted(view.survey.made_with.items()),
         "folded_over": FOLDED_OVER,
         "folded_cards_over": FOLDED_CARDS_OVER,

@@ -37,6 +37,11 @@ def markdown_text(text: object) -> str:
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
+def paragraphs_text(text: str) -> str:
+    """Text of several lines as paragraphs of Markdown."""
+    return "\n".join(markdown_text(line.strip()) for line in text.splitlines())
+
+
 def code_text(text: object) -> str:
     """Text as inline code in a cell of Markdown; empty for nothing."""
     plain = shown(str(text)).replace("|", "\\|")
