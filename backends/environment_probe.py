@@ -2,9 +2,9 @@
 
 Between its preparations and its command the script writes down, with builtins of the shell alone, what tells
 one environment from another: search paths, loaded modules, the system, the scheduler's variables.  Where the
-run's folder ``environments`` knows that text, the job notes the hash that stands there.  Otherwise it asks the
-Python that its command will find, and keeps the answer as ``claim/environment.json``; jobs that begin at the
-same moment may all ask, and keep the same.
+run's folder ``environments`` knows that text, the job notes the hash that stands there.  Otherwise it asks
+the Python that its command will find, and keeps the answer as ``claim/environment.json``; jobs that begin
+at the same moment may all ask, and keep the same.
 
 Whatever goes wrong here, the command starts: then there is no hash, and the evidence says that nobody looked.
 """
@@ -45,7 +45,7 @@ SCHEDULER_VARIABLES: Final = (
     "SLURM_MEM_PER_CPU",
     "SLURM_GPUS_ON_NODE",
 )
-"""Of Slurm's, those that say what a job was given, and none that could hold a secret or names a single job."""
+"""Of Slurm's, those that say what a job was given; none could hold a secret, or names a single job."""
 MOST_KNOWN: Final = 64
 """In a run with more environments than this, further ones are not looked at."""
 PATIENCE_S: Final = 20
@@ -136,7 +136,7 @@ os.replace(os.path.join(known, mark), os.path.join(known, name + ".known"))
 """
 
 # Each of these files: the hash, what is newer than the file only if something was installed since, an empty
-# line, and the text that tells this environment from others.  POSIX but for -nt, which dash(1) and bash(1) have.
+# line, and the text that tells this environment from others.  POSIX but for -nt: dash(1) and bash(1) have it.
 _FIND: Final = """\
 _ms_find() {{
     set -- ../../../environments/*.known
@@ -227,8 +227,7 @@ def foreseen(script: ProbedScript, surroundings: Surroundings | None, quoted: Qu
     if script.path:
         inside["PATH"] = f"{script.path}:{base.get('PATH', '')}"
     inside |= {name: value for name, value in script.env.items() if name in VARIABLES + SCHEDULER_VARIABLES}
-    own = _own_python(script.command)
-    key = "|".join([surroundings.system, _joined(inside), " ".join((script.command[0], *own))])
+    key = "|".join([surroundings.system, _joined(inside), _words(script.command)])
     if "\n" in key or "\n" in _joined(base):
         return "noted="
     digest = hashlib.sha256(os.fsencode(key)).hexdigest()
@@ -248,7 +247,7 @@ def probe(script: ProbedScript, quoted: Quoted) -> str:
         program=quoted(script.command[0]),
         variables=" ".join(VARIABLES),
         scheduler=" ".join(SCHEDULER_VARIABLES),
-        key=f'"$_ms_kernel|$_ms_os|$_ms_release|{_SHELL_JOINED}|"{quoted(" ".join((script.command[0], *own)))}',
+        key=f'"$_ms_kernel|$_ms_os|$_ms_release|{_SHELL_JOINED}|"{quoted(_words(script.command))}',
         look=quoted(_LOOK),
     )
 
@@ -276,6 +275,11 @@ _SHELL_JOINED: Final = "|".join(f"${{{name}-}}" for name in (*VARIABLES, *SCHEDU
 
 def _joined(variables: Mapping[str, str]) -> str:
     return "|".join(variables.get(name, "") for name in (*VARIABLES, *SCHEDULER_VARIABLES))
+
+
+def _words(command: Sequence[str]) -> str:
+    """What of a command tells one environment from another."""
+    return " ".join((command[0], *_own_python(command)))
 
 
 def _own_python(command: Sequence[str]) -> list[str]:

@@ -321,6 +321,4 @@ def _reap(pid: int, *, end_group: bool) -> None:
 def local_clock() -> LocalClock:
     """When this machine was started, by its clock as it goes now."""
     booted_s = time.clock_gettime(time.CLOCK_REALTIME) - time.clock_gettime(time.CLOCK_BOOTTIME)
-    return LocalClock(
-        host=socket.gethostname(), booted_cs=round(booted_s * 100), surroundings=surroundings()
-    )
+    return LocalClock(host=socket.gethostname(), booted_cs=round(booted_s * 100), surroundings=surroundings())

@@ -36,7 +36,8 @@ _KEPT: Final = ("HOME", "XDG_CONFIG_HOME", "PATH", "GIT_CEILING_DIRECTORIES")
 def workspace_commit(workspace: Path) -> Commit | None:
     """Ask git which commit a workspace stands at, and whether its files differ from it.
 
-    What lies in ``runs``, and what Python compiled, is none of the workspace.  None where there is no git, or no commit.
+    What lies in ``runs``, and what Python compiled, is none of the workspace.  None where there is no git, or
+    no commit.
     """
     head = _git(workspace, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
     if head is None or not _ID.fullmatch(head.strip()):
@@ -94,7 +95,12 @@ def _git(workspace: Path, *arguments: str) -> bytes | None:
     """What git prints; None where it is not there, refuses, or takes too long."""
     # Variables of the caller, such as GIT_DIR in a hook, would answer for another repository.
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    environment |= {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_ASKPASS": "true"}
+    environment |= {
+        "LC_ALL": "C",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_NO_LAZY_FETCH": "1",
+        "GIT_ASKPASS": "true",
+    }
     try:
         done = subprocess.run(
             ["git", *_SAFE, *arguments],

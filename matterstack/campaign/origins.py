@@ -34,7 +34,7 @@ _NO_SOURCES: Final = frozenset({"runs", "__pycache__", "node_modules"})
 
 @attrs.frozen
 class Origins:
-    """Software by name, with its version; the campaign's files by path, with their SHA-256; the git commit."""
+    """Software by name, with its version; the campaign's files by path, with their SHA-256; git's commit."""
 
     software: Mapping[str, str]
     sources: Mapping[str, str]

@@ -40,22 +40,48 @@ _FOLDER = click.Path(path_type=Path)
     show_default=True,
     help="Larger outputs are not copied, but named by their hash.",
 )
+@click.option("--sign", is_flag=True, help="Sign it with your own ssh key.")
+@click.option(
+    "--key",
+    metavar="FILE",
+    type=_FOLDER,
+    help="Which one (default: git's for signing with ssh, else the first of ~/.ssh/id_*).",
+)
 @json_option
 @click.pass_context
 async def export_evidence(
-    context: click.Context, run_id: RunId, output: Path | None, copy_below: int, as_json: bool
+    context: click.Context,
+    run_id: RunId,
+    output: Path | None,
+    copy_below: int,
+    sign: bool,
+    key: Path | None,
+    as_json: bool,
 ) -> None:
     """Build the evidence of a run in any state: report, tables, events, outputs and their provenance.
 
-    Built again from the same events and files, it is the same to the byte.
+    Built again from the same events and files, it is the same to the byte.  A signature lies beside the list
+    of hashes, and stays when the bundle is built again as long as it fits.
     """
-    from matterstack.cli.printing import print_json
-    from matterstack.evidence.export import build_evidence_bundle
+    import trio
 
+    from matterstack.cli.printing import print_json
+    from matterstack.core.errors import UsageError
+    from matterstack.evidence.export import BundleSignature, build_evidence_bundle
+    from matterstack.evidence.signing import signing_key
+
+    if key is not None and not sign:
+        raise UsageError("--key names the key for --sign", hint="give both")
     root = current_root(context)
+    sign_with = await trio.to_thread.run_sync(signing_key, key) if sign else None
     with _progress(quiet=as_json) as on_progress:
         bundle = await build_evidence_bundle(
-            root, run_id, output, copy_below_bytes=copy_below * MIB, on_progress=on_progress
+            root,
+            run_id,
+            output,
+            copy_below_bytes=copy_below * MIB,
+            on_progress=on_progress,
+            sign_with=sign_with,
         )
     if as_json:
         print_json(
@@ -67,6 +93,7 @@ async def export_evidence(
                 "seq": bundle.seq,
                 "missing": list(bundle.missing),
                 "foreign": list(bundle.foreign),
+                "signature": bundle.signature.value,
             }
         )
         return
@@ -76,6 +103,12 @@ async def export_evidence(
         click.echo("not complete:", err=True)
     for text in bundle.missing:
         click.echo(f"  {text}", err=True)
+    if bundle.signature is BundleSignature.MADE:
+        click.echo(f"signed with {sign_with}", err=True)
+    elif bundle.signature is BundleSignature.DROPPED:
+        click.echo(
+            "the signature of the old bundle does not fit any more, and is gone: --sign again", err=True
+        )
     if bundle.foreign:
         click.echo("kept, though no export made them:", err=True)
     for text in bundle.foreign:
@@ -279,10 +312,21 @@ async def show(folder: Path, as_json: bool) -> None:
     metavar="HASH",
     help="Prove that no event up to the one with this head was changed, and tell which came after it.",
 )
+@click.option(
+    "--allowed-signers",
+    metavar="FILE",
+    type=_FOLDER,
+    help="Whose signature counts, as in ssh-keygen(1): without a good one of theirs it fails.",
+)
 @json_option
 @click.pass_context
 async def verify(
-    context: click.Context, folder: Path, against_store: bool, head: str | None, as_json: bool
+    context: click.Context,
+    folder: Path,
+    against_store: bool,
+    head: str | None,
+    allowed_signers: Path | None,
+    as_json: bool,
 ) -> None:
     """Check a bundle: that nothing was changed, is missing or was added, and that all of it fits together.
 
@@ -294,6 +338,8 @@ async def verify(
     from matterstack.cli.printing import print_json, print_table
     from matterstack.evidence.contents import EVENTS
     from matterstack.evidence.head_search import search_head
+    from matterstack.evidence.manifest import SIGNATURE
+    from matterstack.evidence.signing import signature_words, verify_signature
     from matterstack.evidence.survey import shown
     from matterstack.evidence.verify import Finding, verify_bundle
 
@@ -302,15 +348,27 @@ async def verify(
     findings = await trio.to_thread.run_sync(verify_bundle, folder, root)
     if search is not None and not search.is_found:
         findings = [Finding(EVENTS, search.problem), *findings]
+    signature = await trio.to_thread.run_sync(verify_signature, folder, allowed_signers)
+    if signature.problem:
+        findings = [*findings, Finding(SIGNATURE, signature.problem)]
     if as_json:
         found = {} if search is None else {"head": attrs.asdict(search)}
-        print_json({"ok": not findings, "problems": [attrs.asdict(f) for f in findings], **found})
+        print_json(
+            {
+                "ok": not findings,
+                "problems": [attrs.asdict(f) for f in findings],
+                "signature": attrs.asdict(signature),
+                **found,
+            }
+        )
     elif findings:
         print_table(("file", "problem"), ((shown(f.path), shown(f.problem)) for f in findings))
     else:
         click.echo("everything fits: files, events, report and crate")
     if search is not None and search.is_found and not as_json:
         _print_later(search)
+    if not as_json and (words := signature_words(signature)):
+        click.echo(shown(words))
     if findings:
         raise click.exceptions.Exit(1)
 

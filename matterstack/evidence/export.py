@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from enum import StrEnum
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -36,8 +37,10 @@ from matterstack.evidence.gathering.copying import Gathering
 from matterstack.evidence.gathering.gather import gather
 from matterstack.evidence.hashes import HashCache
 from matterstack.evidence.history import History, read_history
-from matterstack.evidence.manifest import MANIFEST, UNLISTED, parse_manifest
+from matterstack.evidence.manifest import MANIFEST, SIGNATURE, UNLISTED, parse_manifest
 from matterstack.evidence.presentation import View
+from matterstack.evidence.signing import MOST_BYTES as MOST_SIGNATURE_BYTES
+from matterstack.evidence.signing import sign_manifest
 from matterstack.evidence.survey import SURVEY, ForeignRecord, Survey, portable
 from matterstack.evidence.swap import built_path, recover, swap_in
 from matterstack.storage.confine import Confined, confined
@@ -56,6 +59,16 @@ OnProgress = Callable[[int, int], None]
 """Told how many bytes were read, of how many; from any thread."""
 
 
+class BundleSignature(StrEnum):
+    """What became of a bundle's signature when it was built again."""
+
+    NONE = "none"
+    MADE = "made"
+    KEPT = "kept"
+    DROPPED = "dropped"
+    """It was over a manifest that is another now."""
+
+
 @attrs.frozen(kw_only=True)
 class Bundle:
     """A bundle that was built."""
@@ -67,6 +80,7 @@ class Bundle:
     is_complete: bool
     missing: tuple[str, ...]
     foreign: tuple[str, ...]
+    signature: BundleSignature = BundleSignature.NONE
 
 
 async def build_evidence_bundle(
@@ -76,6 +90,7 @@ async def build_evidence_bundle(
     *,
     copy_below_bytes: int = COPY_BELOW_BYTES,
     on_progress: OnProgress | None = None,
+    sign_with: Path | None = None,
 ) -> Bundle:
     """Build the evidence of a run in any state, from the store and the run's files alone.
 
@@ -86,10 +101,11 @@ async def build_evidence_bundle(
     Args:
         output: the bundle's folder; None is ``evidence`` in the run's folder.
         copy_below_bytes: larger files are named by their hash instead of being copied.
+        sign_with: an ssh key; None: a signature that is there stays, as long as it fits.
 
     Raises:
         NotFoundError: there is no such run.
-        RefusedError: ``output`` holds something that is no bundle.
+        RefusedError: ``output`` holds something that is no bundle, or it cannot be signed.
         DiskFullError: there is no room; the old bundle is whole.
         StoreError: the store or the files cannot be read or written.
     """
@@ -113,7 +129,9 @@ async def build_evidence_bundle(
                 )
                 survey = await gather(gathering, history, dict(made_with()))
                 survey = attrs.evolve(survey, head=history.head, chained_to=chained_to)
-                return await trio.to_thread.run_sync(_finish, gathering, written, history, survey, final)
+                return await trio.to_thread.run_sync(
+                    _finish, gathering, written, history, survey, final, sign_with
+                )
             finally:
                 with trio.CancelScope(shield=True):
                     await trio.to_thread.run_sync(_remove, built)
@@ -155,7 +173,12 @@ def _remove(built: Path) -> None:
 
 
 def _finish(
-    gathering: Gathering, events: PayloadFile, history: History, survey: Survey, final: Path
+    gathering: Gathering,
+    events: PayloadFile,
+    history: History,
+    survey: Survey,
+    final: Path,
+    sign_with: Path | None,
 ) -> Bundle:
     built = gathering.target
     survey = attrs.evolve(survey, foreign=tuple(_keep_foreign(final, built)))
@@ -167,6 +190,9 @@ def _finish(
             payload[path] = payload_file(data)
         for path, data in closing_files(view, payload):
             target.write(path, data)
+    if sign_with is not None:
+        sign_manifest(built, sign_with)
+    signature = _keep_signature(final, built)
     gathering.cache.save()
     swap_in(built, final)
     return Bundle(
@@ -177,7 +203,25 @@ def _finish(
         is_complete=view.is_complete,
         missing=tuple(view.missing),
         foreign=tuple(record.path for record in survey.foreign),
+        signature=signature,
     )
+
+
+def _keep_signature(final: Path, built: Path) -> BundleSignature:
+    """Take over the old bundle's signature where there is no new one, and the manifest is the same."""
+    if (built / SIGNATURE).is_file():
+        return BundleSignature.MADE
+    try:
+        with confined(final) as old, confined(built) as new:
+            signature = old.read(SIGNATURE, MOST_SIGNATURE_BYTES)
+            if old.read(MANIFEST, _MOST_MANIFEST_BYTES) != new.read(MANIFEST, _MOST_MANIFEST_BYTES):
+                return BundleSignature.DROPPED
+            new.write(SIGNATURE, signature)
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        return BundleSignature.NONE
+    return BundleSignature.KEPT
 
 
 def _counter(total: int, on_progress: OnProgress | None) -> Callable[[int], None]:

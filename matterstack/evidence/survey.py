@@ -300,7 +300,9 @@ def parse_survey(text: bytes) -> Survey:
     except Exception as error:  # noqa: BLE001  whatever becomes of what nobody wrote
         raise ValueError(f"it is no survey of a bundle: {type(error).__name__}: {error}") from None
     if survey.format not in FORMATS:
-        raise ValueError(f"its format is {survey.format}, and this version of MatterStack reads 1 to {FORMAT}")
+        raise ValueError(
+            f"its format is {survey.format}, and this version of MatterStack reads 1 to {FORMAT}"
+        )
     return survey
 
 

@@ -15,7 +15,9 @@ from matterstack.core.model.workflow_check import RESERVED_NAMES
 
 CLAIM: Final = "claim/job_id"
 LOGS: Final = ("stdout.log", "stderr.log")
-TRACES: Final = (CLAIM, "exit.json", "scheduler.log", *LOGS, "result.json")
+ENVIRONMENT: Final = "claim/environment.json"
+"""What the job of the first attempt in an environment found of that."""
+TRACES: Final = (CLAIM, ENVIRONMENT, "exit.json", "scheduler.log", *LOGS, "result.json")
 """What every job may leave behind."""
 
 

@@ -92,7 +92,7 @@ def _license(text: object) -> object:
     if not isinstance(text, str) or _URL.fullmatch(text):
         return text
     try:
-        found = canonicalize_license_expression(text)
+        found = str(canonicalize_license_expression(text))
     except InvalidLicenseExpression:
         found = " "
     if " " in found or "LicenseRef" in found:

@@ -163,8 +163,8 @@ class Withdrawn:
 class Observed:
     """The backend saw the job in this state.
 
-    ``by`` and ``sha256``: of the file that says so, where somebody outside wrote it.  ``environment``: SHA-256
-    of what was found of the software that the job ran in.
+    ``by`` and ``sha256``: of the file that says so, where somebody outside wrote it.  ``environment``: as in
+    `matterstack.core.run.facts.JobEnded`.
     """
 
     token: Token

@@ -93,9 +93,7 @@ class Credits:
             return None
         doi = self._about.cited_doi()
         identifier = f"https://doi.org/{doi}" if doi is not None else "#citation"
-        return ref(
-            self._graph.add(identifier, "ScholarlyArticle", name=text, identifier=doi and identifier)
-        )
+        return ref(self._graph.add(identifier, "ScholarlyArticle", name=text, identifier=doi and identifier))
 
 
 def _grant_name(funding: Funding) -> str:

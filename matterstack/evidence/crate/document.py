@@ -132,7 +132,10 @@ class _Document:
                 yield add_python(self.graph, version)
             elif name == "platform":
                 yield self.graph.add(
-                    local("software", name), "OperatingSystem", name=shown(name), softwareVersion=shown(version)
+                    local("software", name),
+                    "OperatingSystem",
+                    name=shown(name),
+                    softwareVersion=shown(version),
                 )
             else:
                 yield add_distribution(self.graph, name, version)

@@ -28,7 +28,8 @@ _TYPES: Final = {
     "html": "text/html", "svg": "image/svg+xml", "png": "image/png", "jpg": "image/jpeg",
     "jpeg": "image/jpeg", "txt": "text/plain", "log": "text/plain", "py": "text/x-python",
     "sh": "application/x-sh", "pdf": "application/pdf", "xml": "application/xml", "zip": "application/zip",
-    "cff": "application/yaml", "toml": "application/toml", "h5": "application/x-hdf5", "yaml": "application/yaml", "yml": "application/yaml",
+    "cff": "application/yaml", "toml": "application/toml",
+    "h5": "application/x-hdf5", "yaml": "application/yaml", "yml": "application/yaml",
 }  # fmt: skip
 """A table of our own: that of the machine differs from machine to machine."""
 

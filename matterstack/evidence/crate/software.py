@@ -97,7 +97,7 @@ class Environments:
         return [_identifier(one) for one in found.values() if one.place and one.software is not None]
 
     def version(self, attempts: list[AttemptKey], *, is_python: bool) -> str | None:
-        """Version of the tool that all of some attempts were done with; None where it is not known, or differs.
+        """Version of the tool that some attempts were done with; None where it is not known, or differs.
 
         Of a program it is known by its hash alone.
         """

@@ -14,7 +14,7 @@ from matterstack.evidence.survey import EnvironmentRecord, FileState
 from matterstack.storage.confine import confined
 
 ENVIRONMENT_FILE: Final = "claim/environment.json"
-"""In the folder of an attempt whose script has looked; the others found in the run's folder what it had found."""
+"""In the folder of an attempt whose script has looked; others found its hash in the run's folder."""
 
 
 def take_environments(gathering: Gathering, history: History) -> Iterator[EnvironmentRecord]:

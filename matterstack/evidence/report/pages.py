@@ -129,7 +129,13 @@ def _readme_context(view: View) -> dict[str, Any]:
 
 
 def _places(survey: Survey) -> Iterator[str]:
-    found = (*survey.found_outputs(), *survey.used, *survey.answers, *survey.made_from(), *survey.environments)
+    found = (
+        *survey.found_outputs(),
+        *survey.used,
+        *survey.answers,
+        *survey.made_from(),
+        *survey.environments,
+    )
     yield from (record.place for record in found if record.place is not None)
     yield from (log.place for attempt in survey.attempts for log in attempt.logs if log.place is not None)
     yield from (record.path for record in survey.foreign)
