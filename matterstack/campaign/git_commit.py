@@ -39,10 +39,22 @@ def workspace_commit(workspace: Path) -> Commit | None:
     What lies in ``runs``, and what Python compiled, is none of the workspace.  None where there is no git, or
     no commit.
     """
+    if not _lies_in_a_repository(workspace):
+        return None
     head = _git(workspace, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
     if head is None or not _ID.fullmatch(head.strip()):
         return None
     return Commit(id=head.strip().decode(), is_changed=_is_changed(workspace))
+
+
+def _lies_in_a_repository(workspace: Path) -> bool:
+    """Whether it is worth the while of a process to ask."""
+    folder = workspace.absolute()
+    marks = [above / ".git" for above in (folder, *folder.parents)]
+    try:
+        return any(mark.is_file() or (mark / "HEAD").exists() for mark in marks)
+    except OSError:
+        return False
 
 
 def _is_changed(workspace: Path) -> bool | None:

@@ -158,6 +158,7 @@ def test_the_record_says_when_where_and_how(job: Job) -> None:
         "ended_at": record.ended_at,
         "host": os.uname().nodename,
         "job_id": "1",
+        "environment": record.environment,
     }
     assert before <= utc_moment(record.started_at) <= utc_moment(record.ended_at) <= after
     assert (utc_moment(record.ended_at) - utc_moment(record.started_at)).total_seconds() >= 0.05

@@ -140,6 +140,7 @@ def test_every_kind_of_fact_comes_back_from_its_json() -> None:
 def _other_facts() -> list[f.Fact]:
     t, a = Token("ms-x"), TaskId("a")
     return [
+        f.AboutChanged(by="ann", about={"title": "é", "keywords": ["x"]}, reason="r"),
         f.PlanWarned(iteration=1, warnings=("task a would fail: é",)),
         f.EventsLost(head="00", until=UtcTime("2026-01-01T00:00:00.000000Z")),
         f.RunCancelRequested(by="ann", reason="r"), f.RunFailureRequested(reason="r"),
