@@ -33,6 +33,7 @@ def test_evidence_of_a_real_run_is_built_verified_and_found_to_be_changed(comman
     assert command_line.json("evidence", "verify", str(command_line.home / "copy")) == {
         "ok": True,
         "problems": [],
+        "signature": {"state": "none", "signer": "", "key": "", "problem": ""},
     }
     assert command_line.json("evidence", "verify", str(folder), "--against-store")["ok"]
 

@@ -50,6 +50,35 @@ SOFTWARE: Final = {
     "odd <b>|name|": "1.0+local",
 }
 MAKER: Final = "bea"
+ABOUT: Final = {
+    "title": "Salts |that| <mix>",
+    "description": "Why: to see.\n\n# No heading of ours",
+    "authors": [
+        {
+            "name": "Bea de Groot",
+            "orcid": "0000-0002-1694-233X",
+            "affiliation": 'Salt "Works"',
+            "ror": "https://ror.org/05a28rw58",
+        },
+        {"name": "Ng"},
+    ],
+    "license": "CC-BY-4.0",
+    "keywords": ["salt", "yes"],
+    "citation": "B. de Groot, Salts 1, 2 (2025), doi:10.1000/xyz-1.",
+    "funding": [{"funder": "Salt Fund", "award": "S-1", "title": "Salts"}, {"funder": "A friend"}],
+    "links": [{"url": "https://example.org/salts?a=1&b=2", "title": "Data"}],
+}
+ENVIRONMENT: Final = json.dumps(
+    {
+        "python": {"implementation": "CPython", "version": "3.12.1", "executable": "/opt/<b>/python"},
+        "distributions": {"numpy": "2.2.0", "odd |name|": "1"},
+        "modules": ["gcc/13.2", "lammps/2023"],
+        "conda": ["fftw-3.3.10-nompi_h1"],
+        "system": {"name": "Rocky Linux 9.4", "kernel": "5.14.0", "machine": "x86_64"},
+        "program": {"name": "python", "path": "/opt/<b>/python", "sha256": "cd" * 32},
+        "scheduler": {"SLURM_JOB_PARTITION": "main"},
+    }
+).encode()
 
 
 @attrs.frozen
@@ -128,9 +157,20 @@ class Stage:
         data: Any = None,
         stderr: bytes = b"",
         problem: str | None = None,
+        environment: bytes = b"",
+        knows: str = "",
     ) -> None:
-        """A job ends, and its outputs are collected."""
+        """A job ends, and its outputs are collected.
+
+        Args:
+            environment: what its script found of the software that it ran in.
+            knows: hash of what another's script had found.
+        """
         folder = self.attempt_folder(task_id).path
+        if environment:
+            (folder / "claim").mkdir()
+            (folder / "claim" / "environment.json").write_bytes(environment)
+            knows = sha256(environment)
         made = outputs or {}
         for name, content in made.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -143,7 +183,7 @@ class Stage:
             OutputFile(name, len(content), sha256(content)) for name, content in sorted(made.items())
         )
         self.tell(
-            m.Observed(token=token, state=state, exit_code=code, host="node1"),
+            m.Observed(token=token, state=state, exit_code=code, host="node1", environment=knows),
             m.Collected(token=token, outputs=files, data=data, problem=problem),
         )
 
@@ -194,7 +234,13 @@ def _told_run(run_id: RunId, config: Mapping[str, Any]) -> ToldRun:
     ((at, _),) = run.facts
     hashes = {path: sha256(content) for path, content in SOURCES.items()}
     made = f.RunCreated(
-        workspace=run.state.workspace, config=run.state.config, by=MAKER, software=SOFTWARE, sources=hashes
+        workspace=run.state.workspace,
+        config=run.state.config,
+        by=MAKER,
+        software=SOFTWARE,
+        sources=hashes,
+        about=ABOUT,
+        commit=f.Commit(id="ab" * 20, is_changed=True),
     )
     run.facts[:] = [(at, made)]
     return run
@@ -234,7 +280,12 @@ def begun(made: Stage) -> None:
 def half_done(made: Stage) -> None:
     """One task has succeeded, one is tried again, others are still to come."""
     begun(made)
-    made.end("mix", {"mix.json": b'{"ratio": 2}', "mix.svg": SVG}, data={"energy_ev": -1.5})
+    made.end(
+        "mix",
+        {"mix.json": b'{"ratio": 2}', "mix.svg": SVG},
+        data={"energy_ev": -1.5},
+        environment=ENVIRONMENT,
+    )
     left = {"part 1.dat": b"half of it\n", "result.json": b"{}"}
     made.end("flaky", left, state=JobState.COMPLETED_ERROR, stderr=b"no luck\nthis time <script>\n")
 
@@ -255,7 +306,8 @@ def completed(made: Stage) -> None:
     made.plan(Task(TaskId("rank"), command=["python"], outputs=["*.md", "*.svg"]), name="ranking")
     made.prepare()
     made.start("rank")
-    made.end("rank", {"ranking.md": b"# Best\n\n| a | b |\n|---|---|\n| 1 | <i>2</i> |\n", "r.svg": SVG})
+    ranking = b"# Best\n\n| a | b |\n|---|---|\n| 1 | <i>2</i> |\n"
+    made.end("rank", {"ranking.md": ranking, "r.svg": SVG}, knows=sha256(ENVIRONMENT))
     made.analyze(best="LiF", written=True)
     made.tell(m.Planned(iteration=3, workflow=None))
 

@@ -1,7 +1,7 @@
 """Validate RO-Crates with the published validator, each against the Provenance Run Crate profile.
 
-Run by the Python of the validator's own environment, with the folders of crates as arguments.  Prints a JSON
-object: the findings of each crate at the REQUIRED level; an empty list is a valid crate.
+Run by the Python of the validator's own environment, with a level (REQUIRED or RECOMMENDED) and the folders
+of crates as arguments.  Prints a JSON object: the findings of each crate; an empty list is a valid crate.
 
 The validator asks the network for JSON-LD contexts.  Where the environment variable ``RO_CRATE_CONTEXTS``
 names a folder with the published ones, that folder answers instead, and nothing is asked of any network.
@@ -51,14 +51,14 @@ def answer_from(folder: Path) -> None:
     http.HttpRequester.get = get
 
 
-def findings(crate: Path) -> list[str]:
+def findings(crate: Path, level: str) -> list[str]:
     """What the validator finds, in its own words."""
     services: Any = import_module("rocrate_validator.services")
     models: Any = import_module("rocrate_validator.models")
     settings = services.ValidationSettings(
         rocrate_uri=str(crate),
         profile_identifier=PROFILE,
-        requirement_severity=models.Severity.REQUIRED,
+        requirement_severity=models.Severity[level],
     )
     result = services.validate(settings)
     return [f"{issue.check.identifier}: {issue.message}" for issue in result.get_issues()]
@@ -71,7 +71,8 @@ def main() -> None:
         answer_from(Path(folder))
     else:
         sys.stderr.write(f"{CONTEXTS} is not set: the published contexts are asked of the network\n")
-    json.dump({crate: findings(Path(crate)) for crate in sys.argv[1:]}, sys.stdout)
+    level, *crates = sys.argv[1:]
+    json.dump({crate: findings(Path(crate), level) for crate in crates}, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -112,7 +112,8 @@ class Author(BaseModel):
     """Somebody whose work it is.
 
     Attributes:
-        name: "Given Family" or "Family, Given"; of the first form, the last word is the family's.
+        name: "Given Family" or "Family, Given"; of the first form, the last word is the family's, with words
+            in small letters before it.
         orcid: their ORCID iD, as in 0000-0002-1825-0097.
         affiliation: where they work.
         ror: the ROR id of that place.
@@ -128,7 +129,10 @@ class Author(BaseModel):
         """The two parts of the name; the first is empty of somebody who has one name."""
         family, comma, given = self.name.partition(",")
         if not comma:
-            given, _, family = self.name.rpartition(" ")
+            words = self.name.split()
+            small = (n for n, word in enumerate(words[:-1]) if n and word[0].islower())
+            start = next(small, len(words) - 1)
+            given, family = " ".join(words[:start]), " ".join(words[start:])
         return given.strip(), family.strip()
 
     def full_name(self) -> str:
