@@ -203,7 +203,7 @@ class Surroundings:
 
 
 def surroundings() -> Surroundings:
-    """Those of this process."""
+    """What a job would inherit from this process."""
     lines = ["", ""]
     with suppress(OSError):
         text = Path("/etc/os-release").read_text("utf-8", "surrogateescape")

@@ -101,7 +101,7 @@ class Surroundings:
     unknown: int
 
     def of(self) -> Mapping[AttemptKey, Environment]:
-        """Each attempt's environment."""
+        """The environment of each attempt that has one."""
         return {key: one for one in self.environments for key in one.attempts}
 
 

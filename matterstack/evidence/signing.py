@@ -239,7 +239,7 @@ def _file_of(content: bytes) -> Iterator[Path]:
 def _run(
     arguments: Sequence[str], *, stdin: bytes = b"", timeout_s: float | None = PATIENCE_S
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run ssh-keygen(1).
+    """Run ssh-keygen(1), and wait for it.
 
     Raises:
         RefusedError: it is missing, too old or does not answer.

@@ -12,6 +12,7 @@ READ: Final = {
     "XDG_RUNTIME_DIR": "where the socket of a shared ssh connection lies; else a private folder below `/tmp`",
     "TERM": "`dumb` or empty: `watch` prints lines instead of a screen",
     "NO_COLOR": "no colours in a terminal",
+    "XDG_CONFIG_HOME": "where git finds its own config, when it is asked for the commit of a workspace",
     "HOME": "whose `.config/matterstack/config.json` is the config of the site",
     "PATH": "where Slurm's commands, ssh and rsync are found, and what jobs on this machine find",
     "SLURM_CONF": "which cluster Slurm's own commands talk to",

@@ -106,6 +106,7 @@ PRINTED: Final[Mapping[str, Mapping[str, str]]] = {
         "seq": "of the last event that it takes into account",
         "missing": "what is missing, in words",
         "foreign": "files there that MatterStack did not put there, and left",
+        "signature": "`none`, `made`, `kept`, or `dropped` because it did not fit any more",
     },
     "run archive": {
         "path": "the archive",
@@ -124,6 +125,11 @@ PRINTED: Final[Mapping[str, Mapping[str, str]]] = {
         "ok": "whether everything fits",
         "problems": "what does not",
         **{f"problems.{key}": why for key, why in _SHOWN_FILE.items()},
+        "signature": "who vouches for it",
+        "signature.state": "`none`, `not checked` (without `--allowed-signers`), `good` or `bad`",
+        "signature.signer": "who signed, by the name in the file of allowed signers; empty unless it is good",
+        "signature.key": "kind and fingerprint of the key; empty unless it is good",
+        "signature.problem": "what is wrong with it, in words",
     },
     "check": {
         "ok": "whether everything fits",

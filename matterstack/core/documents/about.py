@@ -141,7 +141,7 @@ class Author(BaseModel):
 
 
 class Funding(BaseModel):
-    """Who paid for it.
+    """Somebody who paid for it, and by which grant.
 
     Attributes:
         funder: an organisation.
@@ -217,7 +217,7 @@ class About(BaseModel):
 
 
 def parse_about(content: bytes, name: str = "about.toml") -> About:
-    """Read an ``about.toml``.
+    """Read the content of an ``about.toml``.
 
     Args:
         name: of the file, as people should see it.
@@ -239,7 +239,7 @@ def parse_about(content: bytes, name: str = "about.toml") -> About:
 
 
 def kept_about(kept: object) -> About:
-    """What `About.as_kept` made, again.
+    """Read again what `About.as_kept` made.
 
     Raises:
         ConfigError: it is something else.

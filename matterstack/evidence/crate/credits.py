@@ -19,7 +19,7 @@ class Credits:
         self._about = about
 
     def authors(self) -> list[str]:
-        """Those who are named."""
+        """The people who are named as authors."""
         return [self._author(author) for author in self._about.authors]
 
     def of_root(self, maker: str) -> dict[str, Any]:

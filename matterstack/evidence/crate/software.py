@@ -28,7 +28,7 @@ def add_distribution(graph: Graph, name: str, version: str) -> str:
 
 
 def add_python(graph: Graph, version: str) -> str:
-    """An interpreter of Python."""
+    """An interpreter of Python, by its version."""
     return graph.add(
         local("python", version),
         "SoftwareApplication",

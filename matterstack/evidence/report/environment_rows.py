@@ -13,7 +13,7 @@ from matterstack.evidence.survey import shown
 
 @attrs.frozen(kw_only=True)
 class EnvironmentRow:
-    """One environment.
+    """One of the environments that jobs ran in.
 
     Attributes:
         attempts: how many ran in it.

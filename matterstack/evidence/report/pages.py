@@ -120,6 +120,7 @@ def _readme_context(view: View) -> dict[str, Any]:
         "seq": view.history.seq,
         "as_of": view.history.as_of,
         "about": view.about,
+        "head": view.survey.head,
         "version": view.survey.made_with.get("matterstack", ""),
         "has_large": next(view.survey.large(), None) is not None,
         "folders": sorted({place.partition("/")[0] for place in _places(view.survey) if "/" in place}),
