@@ -125,11 +125,8 @@ PRINTED: Final[Mapping[str, Mapping[str, str]]] = {
         "ok": "whether everything fits",
         "problems": "what does not",
         **{f"problems.{key}": why for key, why in _SHOWN_FILE.items()},
-        "signature": "who vouches for it",
-        "signature.state": "`none`, `not checked` (without `--allowed-signers`), `good` or `bad`",
-        "signature.signer": "who signed, by the name in the file of allowed signers; empty unless it is good",
-        "signature.key": "kind and fingerprint of the key; empty unless it is good",
-        "signature.problem": "what is wrong with it, in words",
+        "signature": "`state` (`none`, `not checked` without `--allowed-signers`, `good` or `bad`), `signer` and `key` of "
+        "a good one, and `problem`: what is wrong, in words",
     },
     "check": {
         "ok": "whether everything fits",
