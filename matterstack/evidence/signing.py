@@ -134,6 +134,7 @@ def sign_manifest(folder: Path, key: Path) -> None:
     (folder / SIGNATURE).unlink(missing_ok=True)
     done = _run(["-Y", "sign", "-q", "-n", NAMESPACE, "-f", str(key), str(folder / MANIFEST)], timeout_s=None)
     if done.returncode == 0 and (folder / SIGNATURE).is_file():
+        (folder / SIGNATURE).chmod((folder / MANIFEST).stat().st_mode & 0o777)
         return
     said = _complaint(done)
     if "passphrase" in said:

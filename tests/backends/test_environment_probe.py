@@ -59,7 +59,7 @@ class Run:
         (folder / "job.sh").write_text(render(script))
         command_line = [script.shell, str(folder / "job.sh")]
         done = subprocess.run(command_line, env=dict(self.variables), check=False, timeout=60, cwd="/")
-        record = read_exit_record(folder, "1")
+        record = read_exit_record(folder, "1", None)
         assert record is not None
         assert record.exit_code == done.returncode
         return record
