@@ -13,6 +13,7 @@ from matterstack.actors.services import Services
 from matterstack.backends.base import Backend, LiveJob, PreparedAttempt, Question
 from matterstack.core.errors import InvariantError, StagingError, StoreError
 from matterstack.core.ids import TaskId, Token
+from matterstack.core.model.size_limits import most_output_gib
 from matterstack.core.nonces import Nonces
 from matterstack.core.operators import ASKED
 from matterstack.core.run.asked_again import why_again
@@ -76,6 +77,7 @@ def _question(state: RunState, attempt: AttemptState) -> Question | None:
         backend=state.job_backend_of(task),
         given=(*task.files, *task.inputs),
         again=why_again(state, attempt),
+        max_output_gib=most_output_gib(state.config),
     )
 
 
@@ -97,14 +99,33 @@ def live_job(state: RunState, folder: RunFolder, attempt: AttemptState) -> LiveJ
 async def stage_all(
     services: Services, state: RunState, backend: Backend, attempts: Sequence[PreparedAttempt]
 ) -> Staged:
-    """Write the folders of attempts, as soon as there is room.
+    """Write the folders of attempts, as soon as there is room.  Whoever is cancelled waits for one chunk.
 
     Raises:
         StoreError: the disk is broken.
     """
-    stagings = {a.token: _staging(services, state, backend, a) for a in attempts}
-    write = partial(services.runtime.files, _stage_each, stagings)
-    return await wait_for_room(f"the submission of {len(attempts)} jobs", write)
+    stop = _Stop()
+    stagings = {a.token: _staging(services, state, backend, a, stop) for a in attempts}
+    write = partial(services.runtime.staging, _stage_each, stagings)
+    try:
+        return await wait_for_room(f"the submission of {len(attempts)} jobs", write)
+    finally:
+        stop.is_set = True
+
+
+class _StoppedError(Exception):
+    """Nobody wants these folders any more."""
+
+
+@attrs.define
+class _Stop:
+    """Ends the copying in a thread that nobody waits for any more."""
+
+    is_set: bool = False
+
+    def between(self, _copied: int) -> None:
+        if self.is_set:
+            raise _StoppedError
 
 
 def _stage_each(stagings: dict[Token, Staging]) -> Staged:
@@ -124,7 +145,9 @@ def _stage_each(stagings: dict[Token, Staging]) -> Staged:
     return staged
 
 
-def _staging(services: Services, state: RunState, backend: Backend, attempt: PreparedAttempt) -> Staging:
+def _staging(
+    services: Services, state: RunState, backend: Backend, attempt: PreparedAttempt, stop: _Stop
+) -> Staging:
     task = state.tasks[attempt.task_id].task
     run_folder = services.root.run_folder(state.workspace, state.run_id)
     workspace = Workspace(services.root.workspaces / state.workspace)
@@ -142,9 +165,17 @@ def _staging(services: Services, state: RunState, backend: Backend, attempt: Pre
             "params": task.params,
             "resources": CONVERTER.unstructure(attempt.resources),
             "outputs": list(task.outputs),
+            "max_output_gib": most_output_gib(state.config),
         },
         files=[
-            Copy(name=name, source=str(path), origin=str(path), within=workspace.path, may_link=True)
+            Copy(
+                name=name,
+                source=str(path),
+                origin=str(path),
+                within=workspace.path,
+                may_link=True,
+                between=stop.between,
+            )
             for name, path in task.files.items()
         ],
         inputs=[
@@ -153,6 +184,7 @@ def _staging(services: Services, state: RunState, backend: Backend, attempt: Pre
                 source=_input_path(state, run_folder, source),
                 origin=source,
                 within=run_folder.path,
+                between=stop.between,
             )
             for name, source in task.inputs.items()
         ],

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ from matterstack.actors import protocol as p
 from matterstack.actors.collecting import collect_all
 from matterstack.actors.consultation import Consultation
 from matterstack.actors.mailbox import Mailbox
-from matterstack.actors.preparing import live_job, prepared_attempt, stage_all
+from matterstack.actors.preparing import Staged, live_job, prepared_attempt, stage_all
 from matterstack.actors.services import BackendHandle, Services
 from matterstack.actors.submissions import Submissions
 from matterstack.core.errors import (
@@ -51,6 +52,8 @@ logger: Final = logging.getLogger(__name__)
 
 MESSAGES_AT_ONCE: Final = 32
 SWEEP_S: Final = 10.0
+GIVE_UP_S: Final = 2.0
+"""How long a run that is to end waits until outputs were looked at, and files copied."""
 SHARED_COMMIT_S: Final = 0.005
 """How long a report that nobody waits for may wait for another one to be committed with."""
 
@@ -88,6 +91,7 @@ class RunActor:
     _attends: dict[BackendName, p.Attend] = attrs.field(factory=dict)
     _claimed: set[BackendName] = attrs.field(factory=set)
     _collecting: set[TaskId] = attrs.field(factory=set)
+    _giving_up: set[trio.CancelScope] = attrs.field(factory=set)
     _pauses: list[StoredCommand] = attrs.field(factory=list)
     _answered: set[str] = attrs.field(factory=set)
     _consultation: Consultation = attrs.field(init=False)
@@ -399,6 +403,7 @@ class RunActor:
 
     async def _end_everything(self) -> None:
         """End the jobs; attempts without one are withdrawn as soon as that is sure."""
+        self._hasten()
         await self._attend_all()
         held_back = self._submissions.take_absent()
         for backend, handle in self._handles.items():
@@ -447,7 +452,12 @@ class RunActor:
         attempts = [
             prepared_attempt(self._state, self._folder(), self._state.live[t], nonces) for t in tokens
         ]
-        staged = await stage_all(self.services, self._state, handle.backend, attempts)
+        staged = Staged({}, {})
+        with self._large_work() as scope:
+            staged = await stage_all(self.services, self._state, handle.backend, attempts)
+        if scope.cancelled_caught:
+            await self._withdraw(handle, tokens, granted, denied)
+            return
         crash_point("after_staging")
         self._submissions.staged(staged.ready)
         ready = [attempt for attempt in attempts if attempt.token in staged.ready]
@@ -455,6 +465,32 @@ class RunActor:
         self._submissions.handed_over(tokens)
         if staged.failures:
             await self.mailbox.put(p.StagingFailed(staged.failures))
+
+    async def _withdraw(
+        self, handle: BackendHandle, tokens: Sequence[Token], granted: int, denied: bool
+    ) -> None:
+        """Their folders were not written before the run was to end: they surely have no job."""
+        await handle.mailbox.put(p.Submit(self.run_id, (), granted, denied))
+        self._submissions.handed_over(tokens)
+        self._submissions.stop(tokens)
+        self._submissions.unresolved.update(tokens)
+        await self.mailbox.put(p.Resolved(handle.backend.name, {}, tokens))
+
+    @contextmanager
+    def _large_work(self) -> Iterator[trio.CancelScope]:
+        """What may take hours with large files, and is given up soon when the run is to end."""
+        with trio.CancelScope() as scope:
+            self._giving_up.add(scope)
+            self._hasten()
+            try:
+                yield scope
+            finally:
+                self._giving_up.discard(scope)
+
+    def _hasten(self) -> None:
+        if self._state.ending is not None:
+            for scope in self._giving_up:
+                scope.deadline = min(scope.deadline, trio.current_time() + GIVE_UP_S)
 
     def _collect(self) -> None:
         """Look at the outputs of jobs that have ended."""
@@ -466,8 +502,17 @@ class RunActor:
 
     async def _collect_outputs(self, task_ids: Sequence[TaskId]) -> None:
         tasks = [self._state.tasks[task_id] for task_id in task_ids]
-        collected = await collect_all(self.services, self._folder(), tasks)
-        await self.mailbox.put(p.OutputsCollected(collected))
+        left = {attempt.token for task in tasks if (attempt := task.last_attempt) is not None}
+
+        async def tell(collected: Sequence[m.Collected]) -> None:
+            left.difference_update(each.token for each in collected)
+            await self.mailbox.put(p.OutputsCollected(collected))
+
+        with self._large_work() as scope:
+            await collect_all(self.services, self._state, tasks, tell)
+        if scope.cancelled_caught:
+            given_up = [m.Collected(token=token, given_up=True) for token in sorted(left)]
+            await self.mailbox.put(p.OutputsCollected(given_up))
 
     def _folder(self) -> RunFolder:
         if self._run_folder is None:

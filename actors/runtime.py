@@ -18,6 +18,11 @@ def wall_clock() -> datetime:
     return datetime.now(UTC)
 
 
+def _like(files: RunBlocking, at_once: int) -> RunBlocking:
+    """Threads of their own for large files; where nothing is called in threads, this is not, either."""
+    return WorkerThreads(at_once, abandon_on_cancel=True) if isinstance(files, WorkerThreads) else files
+
+
 @attrs.frozen(kw_only=True)
 class Runtime:
     """Clock and threads that actors are given.
@@ -26,6 +31,8 @@ class Runtime:
         clock: the time of day, aware.
         store: for calls on the database connection that reads; one at a time.
         files: for calls on files.
+        staging: for calls that copy what jobs are given; nothing else waits for them.
+        hashing: for calls that read a piece of large files; who is cancelled does not wait for them.
         entropy: random bytes, so many; for names that must not come twice.
         look_interval_s: how often the store is asked whether another process has committed (that costs 3
             microseconds).
@@ -43,6 +50,12 @@ class Runtime:
     journal: RunBlocking = attrs.field(factory=lambda: WorkerThreads(1))
     store: RunBlocking = attrs.field(factory=lambda: WorkerThreads(1))
     files: RunBlocking = attrs.field(factory=lambda: WorkerThreads(4))
+    staging: RunBlocking = attrs.field(
+        init=False, default=attrs.Factory(lambda self: _like(self.files, 16), takes_self=True)
+    )
+    hashing: RunBlocking = attrs.field(
+        init=False, default=attrs.Factory(lambda self: _like(self.files, 4), takes_self=True)
+    )
 
     def now(self) -> UtcTime:
         """The time of day, as facts have it."""

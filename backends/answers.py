@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Container, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias, assert_never
 
 import attrs
 
 from matterstack.backends.base import LiveJob, Question
 from matterstack.backends.questions import ask, deadline, question_of, request_of
-from matterstack.core.documents.fields import Problem, shown_name
+from matterstack.backends.taking_over import TakingOver, files_beside, own_names
+from matterstack.core.documents.fields import Problem
 from matterstack.core.documents.manifests import (
     ExperimentManifest,
     GateManifest,
@@ -32,13 +33,13 @@ from matterstack.core.documents.responses import (
 )
 from matterstack.core.errors import InvariantError
 from matterstack.core.ids import JobId, Token, UtcTime
-from matterstack.core.model.workflow_check import unsafe_name
+from matterstack.core.model.size_limits import GIB
 from matterstack.core.operators import REJECTED, SENT_BACK
 from matterstack.core.run.messages import Observed
 from matterstack.core.states import ENDED_JOBS, JobState
 from matterstack.storage import operator_files as files
-from matterstack.storage.confine import Confined, ConfinementError, confined
-from matterstack.storage.files import chunks, json_bytes, write_all
+from matterstack.storage.confine import Confined, confined
+from matterstack.storage.files import json_bytes
 from matterstack.storage.foreign_files import set_foreign_aside
 from matterstack.storage.layout import operator_folder
 
@@ -62,24 +63,40 @@ class HandedBack:
     seen: files.Seen
 
 
-Found: TypeAlias = Observed | Doubtful | HandedBack
+@attrs.frozen
+class WithFiles:
+    """An answer with files that are too large to be copied while others wait."""
+
+    taking: TakingOver
+    as_it_is: Observed
 
 
-def look_at_all(jobs: Sequence[LiveJob], withdrawn: Container[Token], now: UtcTime) -> list[Found | None]:
-    """Look at each of several; None where nothing can be known now."""
-    return [_look_or_not(job, job.token in withdrawn, now) for job in jobs]
+Found: TypeAlias = Observed | Doubtful | HandedBack | WithFiles
 
 
-def _look_or_not(job: LiveJob, withdrawn: bool, now: UtcTime) -> Found | None:
+def look_at_all(
+    jobs: Sequence[LiveJob],
+    withdrawn: Container[Token],
+    now: UtcTime,
+    takings: Mapping[Token, TakingOver] = MappingProxyType({}),
+) -> list[Found | None]:
+    """Look at each of several; None where nothing can be known now.
+
+    ``takings``: files of answers that are being copied, or were.
+    """
+    return [_look_or_not(job, job.token in withdrawn, now, takings.get(job.token)) for job in jobs]
+
+
+def _look_or_not(job: LiveJob, withdrawn: bool, now: UtcTime, taking: TakingOver | None) -> Found | None:
     try:
-        return look(job, withdrawn=withdrawn, now=now)
+        return look(job, withdrawn=withdrawn, now=now, taking=taking)
     except OSError as error:
         # Nothing is known, so nothing is said: it is as it was.
         logger.warning("the answer to %s cannot be looked for: %s", job.job_id, error)
         return None
 
 
-def look(job: LiveJob, *, withdrawn: bool, now: UtcTime) -> Found:
+def look(job: LiveJob, *, withdrawn: bool, now: UtcTime, taking: TakingOver | None = None) -> Found:
     """What became of a question: asked (again) if it must be, and answered, late or waiting.
 
     Raises:
@@ -96,9 +113,15 @@ def look(job: LiveJob, *, withdrawn: bool, now: UtcTime) -> Found:
         problems: Sequence[Problem] = ()
         if seen is not None:
             answer = _meaning(manifest, question, seen)
-            if not isinstance(answer, Unusable):
-                _set_foreign_aside(job, answer.files if isinstance(answer, Answered) else ())
-            answer = _take_files(folder, job, answer)
+            if not isinstance(answer, Unusable) and (taking is None or taking.version != seen.version):
+                _set_foreign_aside(job, own_names(answer.files) if isinstance(answer, Answered) else ())
+            if isinstance(answer, Answered) and answer.files:
+                if taking is None or taking.version != seen.version:
+                    most_gib = question.max_output_gib
+                    taking = files_beside(place, job.folder, answer.files, seen.version, most_gib)
+                if not taking.is_done and not withdrawn:
+                    return WithFiles(taking, _with_files(_waiting(folder, job, manifest, question.n), taking))
+                answer = Unusable(taking.problems) if taking.problems or not taking.is_done else answer
             if not isinstance(answer, Unusable):
                 return _taken(folder, job, seen, answer, now)
             problems = answer.problems
@@ -187,39 +210,10 @@ def _meaning(manifest: OperatorManifest, question: Question, seen: files.Seen) -
     return read_response(manifest, question.n, seen.text)
 
 
-def _take_files(folder: Confined, job: LiveJob, answer: Answer) -> Answer:
-    """Copy the files that lie beside an answer to where the outputs of a job are."""
-    if not isinstance(answer, Answered) or not answer.files:
-        return answer
-    problems: list[Problem] = []
-    with confined(job.folder, make=True) as target:
-        for place, name in enumerate(answer.files):
-            problem = unsafe_name(name) or _copy(folder, target, name)
-            if problem:
-                problems.append(Problem(f"files.{place}", f"{shown_name(name)}: {problem}"))
-    return Unusable(problems) if problems else answer
-
-
-def _copy(folder: Confined, target: Confined, name: str) -> str | None:
-    """Copy a file; returns why that cannot be done, where it is the fault of who named it."""
-    try:
-        reading = folder.open_file(name)
-    except FileNotFoundError:
-        return "is not there; put it beside response.json first"
-    except (ConfinementError, PermissionError) as error:
-        return str(error.strerror)
-    try:
-        writing = target.create_file(name)
-        try:
-            for chunk in chunks(reading):
-                write_all(writing, chunk)
-        finally:
-            os.close(writing)
-    except ConfinementError as error:
-        return str(error.strerror)
-    finally:
-        os.close(reading)
-    return None
+def _with_files(waiting: Observed, taking: TakingOver) -> Observed:
+    # No figure that changes: each change would be an event of the run.
+    size = f"{taking.total_bytes / GIB:.3g} GiB"
+    return attrs.evolve(waiting, reason=f"it was answered; {size} of files are taken over")
 
 
 def _leave_data(job: LiveJob, data: Mapping[str, Any]) -> None:

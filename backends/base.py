@@ -25,6 +25,7 @@ class Question:
         backend: whose script a job by hand is handed out with.
         given: names of the files that were copied into the folder of its attempt.
         again: why it is asked once more; empty the first time.
+        max_output_gib: how large a file beside the answer may be; None: any size.
     """
 
     run_id: RunId
@@ -36,6 +37,7 @@ class Question:
     backend: BackendName
     given: Sequence[str] = ()
     again: str = ""
+    max_output_gib: float | None = None
 
 
 @attrs.frozen(kw_only=True)

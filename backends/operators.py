@@ -9,7 +9,8 @@ by a new engine.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Final
 
@@ -19,7 +20,9 @@ import trio
 from matterstack.backends.answer_watch import AnswerWatch
 from matterstack.backends.answers import (
     Doubtful,
+    Found,
     HandedBack,
+    WithFiles,
     as_answered,
     look,
     look_at_all,
@@ -42,6 +45,7 @@ from matterstack.backends.questions import (
     request_of,
     withdraw,
 )
+from matterstack.backends.taking_over import PIECE_BYTES, TakingOver
 from matterstack.core.documents.manifests import (
     ManifestError,
     ManualHPCManifest,
@@ -52,8 +56,9 @@ from matterstack.core.ids import BackendName, JobId, Token, utc_moment, utc_text
 from matterstack.core.model.resources import Limits
 from matterstack.core.operators import ASKED
 from matterstack.core.run.messages import Observed
-from matterstack.storage.layout import operator_folder
-from matterstack.storage.threads import RunBlocking
+from matterstack.storage.finishing_reports import Finishing, FinishingNews
+from matterstack.storage.layout import Root, operator_folder
+from matterstack.storage.threads import RunBlocking, WorkerThreads
 
 logger: Final = logging.getLogger(__name__)
 
@@ -62,6 +67,11 @@ SETTLE_S: Final = 2.0
 
 HOST_INTERVALS: Final = 3
 """How many intervals of its backend's polls lie between two questions about jobs by hand."""
+
+
+def _like(blocking: RunBlocking) -> RunBlocking:
+    """Threads of their own for large files; where nothing is called in threads, this is not, either."""
+    return WorkerThreads(2, abandon_on_cancel=True) if isinstance(blocking, WorkerThreads) else blocking
 
 
 @attrs.define
@@ -73,6 +83,7 @@ class OperatorBackend:
         blocking: runs calls on files.
         hosts: the backend on which a job by hand is followed, by its name.
         watch: tells when something in a folder has changed, earlier than polling would.
+        root: where people are told how far the copying of large files is; None: nowhere.
     """
 
     poll_interval_s: float
@@ -80,16 +91,24 @@ class OperatorBackend:
     blocking: RunBlocking
     hosts: Callable[[BackendName], Backend]
     watch: AnswerWatch
+    root: Root | None = None
     name: BackendName = ASKED
     grace_period_s: float = 0.0
     batch_limit: int = 1
     _withdrawn: set[Token] = attrs.field(factory=set)
     _doubts: dict[Token, tuple[tuple[object, ...], float]] = attrs.field(factory=dict)
+    _takings: dict[Token, TakingOver] = attrs.field(factory=dict)
+    _copying: RunBlocking = attrs.Factory(lambda self: _like(self.blocking), takes_self=True)
+    _nursery: trio.Nursery | None = None
     _look_again_at: float | None = None
 
     async def serve(self) -> None:
-        """Watch the folders of questions until cancelled."""
-        await self.watch.serve()
+        """Watch the folders of questions, and take large files over, until cancelled."""
+        try:
+            async with trio.open_nursery() as self._nursery:
+                await self.watch.serve()
+        finally:
+            self._nursery = None
 
     def script(self, attempt: PreparedAttempt) -> str:
         """The script that a person submits by hand; nothing for who needs none."""
@@ -174,7 +193,8 @@ class OperatorBackend:
         live = {job.token for job in jobs}
         self._withdrawn &= live
         self._doubts = {token: doubt for token, doubt in self._doubts.items() if token in live}
-        looked = await self.blocking(look_at_all, jobs, self._withdrawn, utc_text(self.now()))
+        self._drop_takings(live)
+        looked = await self._look_at(jobs)
         seen: list[Observed] = []
         handed_back: dict[BackendName, list[HandedBack]] = {}
         for job, found in zip(jobs, looked, strict=True):
@@ -183,6 +203,8 @@ class OperatorBackend:
                     seen.append(found)
                 case Doubtful():
                     seen.append(await self._judge(job, found))
+                case WithFiles():
+                    seen.append(found.as_it_is)
                 case HandedBack():
                     handed_back.setdefault(question_of(job).backend, []).append(found)
                 case None:
@@ -192,6 +214,60 @@ class OperatorBackend:
             self._look_again(trio.current_time() + HOST_INTERVALS * self.hosts(name).poll_interval_s)
         self._note_deadlines(jobs)
         return seen
+
+    async def _look_at(self, jobs: Sequence[LiveJob]) -> list[Found | None]:
+        """Look at all, and see that the files of answers are taken over."""
+        now = utc_text(self.now())
+        looked = await self.blocking(look_at_all, jobs, self._withdrawn, now, dict(self._takings))
+        for place, (job, found) in enumerate(zip(jobs, looked, strict=True)):
+            if isinstance(found, WithFiles) and self._takings.get(job.token) is not found.taking:
+                self._drop_taking(job.token)
+                self._takings[job.token] = found.taking
+                if self._nursery is not None:
+                    self._nursery.start_soon(self._take_over, job, found.taking)
+                else:
+                    await self._take_over(job, found.taking)
+                    taken = {job.token: found.taking}
+                    looked[place] = (await self.blocking(look_at_all, [job], self._withdrawn, now, taken))[0]
+        return looked
+
+    async def _take_over(self, job: LiveJob, taking: TakingOver) -> None:
+        """Copy the files of an answer, a piece at a time, then have it looked at again."""
+        try:
+            with self._telling(job) as news:
+                while not taking.is_done and not taking.is_dropped:
+                    await self._copying(taking.advance, PIECE_BYTES)
+                    if news is not None:
+                        far = Finishing(taking.done_bytes, taking.total_bytes)
+                        await self._copying(news.tell, {question_of(job).task_id: far})
+        except OSError as error:
+            # The next poll begins anew: there may be room by then.
+            logger.warning("the files of an answer cannot be taken over: %s", error.strerror or error)
+            if self._takings.get(job.token) is taking:
+                del self._takings[job.token]
+        else:
+            self.watch.stir()
+
+    @contextmanager
+    def _telling(self, job: LiveJob) -> Iterator[FinishingNews | None]:
+        if self.root is None:
+            yield None
+            return
+        question = question_of(job)
+        news = FinishingNews(self.root, question.run_id, f"answer to {question.task_id}")
+        try:
+            yield news
+        finally:
+            news.end()
+
+    def _drop_takings(self, live: Container[Token]) -> None:
+        """Nobody waits for the files of what is over, or withdrawn."""
+        for token in [t for t in self._takings if t not in live or t in self._withdrawn]:
+            self._drop_taking(token)
+
+    def _drop_taking(self, token: Token) -> None:
+        if (old := self._takings.pop(token, None)) is not None:
+            old.is_dropped = True
 
     async def _judge(self, job: LiveJob, doubtful: Doubtful) -> Observed:
         """Set an answer aside that nobody goes on writing."""

@@ -344,6 +344,7 @@ class Engine:
             blocking=self.runtime.files,
             hosts=host,
             watch=AnswerWatch(is_on=not on_network),
+            root=self.root,
         )
 
     async def _check_resources(self, state: RunState, workflow: Workflow) -> None:

@@ -108,6 +108,7 @@ class SlurmBackend:
 
     async def cancel(self, jobs: Sequence[LiveJob]) -> None:
         """Ask for the end of all these jobs, with one scancel."""
+        self._site.give_up([job.folder for job in jobs])
         if ids := self._following.ids_at_work(jobs):
             await self._queries.scancel(merged(ids))
         self._following.tell_to_end(jobs)

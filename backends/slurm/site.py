@@ -132,6 +132,9 @@ class Site(Protocol):
         Returns the folders of which all is here now; of the others it is on its way, so ask again.
         """
 
+    def give_up(self, folders: Sequence[Path]) -> None:
+        """Nobody waits for what is large in these folders: `pull` has them soon, if with records only."""
+
     def watch(self, folders: Sequence[Path]) -> None:
         """These are the folders of the jobs that run now: their logs are brought home now and then."""
 
@@ -202,6 +205,9 @@ class LocalSite:
     async def pull(self, folders: Sequence[Path]) -> frozenset[Path]:
         """Nothing to pull: outputs are made in these folders."""
         return frozenset(folders)
+
+    def give_up(self, folders: Sequence[Path]) -> None:
+        """Nothing is on its way."""
 
     def watch(self, folders: Sequence[Path]) -> None:
         """The jobs write into the folders themselves."""

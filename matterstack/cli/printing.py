@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import asyncclick as click
@@ -19,6 +21,18 @@ MOST_STATE_LINES: Final = 24
 def print_json(value: Any) -> None:  # noqa: ANN401  any JSON
     """Print one JSON document on standard output."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_json_with_text(fields: Mapping[str, Any], name: str, pieces: Iterable[bytes]) -> None:
+    """Print an object like `print_json` whose last field is a text of any length, piece by piece."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    waiting = iter(pieces)
+    first = next(waiting, b"")  # where it cannot be read, nothing is printed
+    head = json.dumps(dict(fields), indent=2, ensure_ascii=False).removesuffix("\n}")
+    click.echo(f'{head},\n  {json.dumps(name)}: "', nl=False)
+    for piece in chain([first], waiting):
+        click.echo(json.dumps(decoder.decode(piece), ensure_ascii=False)[1:-1], nl=False)
+    click.echo(f'{json.dumps(decoder.decode(b"", final=True), ensure_ascii=False)[1:-1]}"\n}}')
 
 
 def print_state(state: Mapping[str, Any]) -> None:

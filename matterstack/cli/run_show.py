@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import asyncclick as click
+import attrs
 
 from matterstack.cli.completion import propose_tasks
 from matterstack.cli.evidence_command import (
@@ -72,6 +73,7 @@ async def status(context: click.Context, run_id: RunId, follow: bool, as_json: b
     from matterstack.cli.progress import follow_runs
     from matterstack.core.states import ENDED_RUNS
     from matterstack.storage.backend_reports import by_backend, read_reports, troubles
+    from matterstack.storage.finishing_reports import finishing_words, read_finishing
     from matterstack.storage.read.reader import open_reader
     from matterstack.storage.read.runs import require_run
 
@@ -87,14 +89,20 @@ async def status(context: click.Context, run_id: RunId, follow: bool, as_json: b
             await follow_runs(reader, [run_id], transient=True)
             summary = await reader.read(require_run, run_id)
     reports = read_reports(root)
+    finishing = read_finishing(root, run_id)
     if as_json:
-        print_json({**summary.as_json(), "backends": by_backend(reports)})
+        far = {task_id: attrs.asdict(one) for task_id, one in finishing.items()}
+        # Like `run list` and `run.json`, but for what only engines that live know.
+        told = {"backends": by_backend(reports), **({"finishing": far} if far else {})}
+        print_json({**summary.as_json(), **told})
         return
     from matterstack.cli.bars import print_summary
 
     print_summary(summary)
     for line in () if summary.status in ENDED_RUNS else troubles(reports):
         click.echo(line)
+    if finishing:
+        click.echo(f"{finishing_words(finishing.values())} ({', '.join(sorted(finishing))})")
 
 
 @click.command(short_help="List the tasks of a run.")
@@ -159,7 +167,7 @@ async def logs(
     as_json: bool,
 ) -> None:
     """Print what a task's command printed."""
-    from matterstack.cli.printing import print_json
+    from matterstack.cli.printing import print_json_with_text
     from matterstack.storage.read.reader import open_reader
     from matterstack.storage.read.runs import require_run
     from matterstack.storage.read.tasks import last_attempt_number
@@ -175,10 +183,8 @@ async def logs(
         folder = root.run_folder(summary.workspace, run_id).attempt(TaskId(task_id), number)
         path = folder.stderr if stderr else folder.stdout
         if as_json:
-            text = b"".join(added_to(path, 0)).decode(errors="replace")
-            print_json(
-                {"run_id": run_id, "task_id": task_id, "attempt": number, "path": str(path), "text": text}
-            )
+            named = {"run_id": run_id, "task_id": task_id, "attempt": number, "path": str(path)}
+            print_json_with_text(named, "text", added_to(path, 0))
         elif follow:
             await _follow_log(context, run_id, TaskId(task_id), number, path)
         else:

@@ -19,6 +19,7 @@ from typing import BinaryIO, Final
 
 import attrs
 
+from matterstack.core import file_names
 from matterstack.core.errors import RefusedError, UsageError
 from matterstack.core.ids import RUN_ID_PATTERN, RunId
 from matterstack.evidence.survey import shown
@@ -29,9 +30,9 @@ TOPS: Final = frozenset({"evidence", "outputs"})
 READ_ONLY: Final = 0o444
 MOST_DIRECTORY_BYTES: Final = 256 << 20
 """Of the list of files at the end of an archive, which is read whole: about two million files."""
-MOST_DEPTH: Final = 64
-MOST_NAME_BYTES: Final = 255
-"""Of one component: what file systems take (NAME_MAX in limits.h)."""
+_ABOVE: Final = 4
+"""Components that may stand before the name of an output, such as ``evidence/outputs/TASK.1``."""
+MOST_DEPTH: Final = file_names.MOST_DEPTH + _ABOVE
 UNSUSPICIOUS_BYTES: Final = 64 << 20
 MOST_TIMES_SMALLER: Final = 200
 """What is read whole, and is larger than that, may have been packed to so small a part.
@@ -135,8 +136,8 @@ def _problem(entry: zipfile.ZipInfo, name: str) -> str:
         return "has a name that no archive of a run holds"
     if len(parts) < 2 or parts[0] not in TOPS or {"", ".", ".."} & set(parts):
         return "no archive of a run does"
-    if len(parts) > MOST_DEPTH or any(len(os.fsencode(part)) > MOST_NAME_BYTES for part in parts):
-        return f"is deeper than {MOST_DEPTH} folders, or longer than file systems take"
+    if file_names.name_problem(name, _ABOVE) is not None:
+        return f"is deeper than {MOST_DEPTH} folders, or longer than names may be"
     if entry.flag_bits & _ENCRYPTED:
         return "is encrypted: an archive of a run is not"
     if entry.compress_type not in _METHODS:

@@ -31,6 +31,7 @@ from matterstack.explain.situation import (
     TaskView,
 )
 from matterstack.storage.backend_reports import BackendReport, definition_of, read_reports
+from matterstack.storage.finishing_reports import read_finishing
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import Holder, intruders, is_held, this_process
 from matterstack.storage.read.events import last_event_of
@@ -108,6 +109,7 @@ def load_situation(
         backends=_backends(root, stored, reports, {run_id: engine}, words_of),
         full_disk=full_disk((root.private, root.workspaces / stored.run.workspace)),
         command=stored.command,
+        finishing=read_finishing(root, run_id),
     )
     return Situation(stored.run, stored.tasks, context)
 

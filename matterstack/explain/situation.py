@@ -11,6 +11,7 @@ import attrs
 from matterstack.core.ids import BackendName, JobId, RunId, TaskId, UtcTime
 from matterstack.core.scheduler_words import PLAIN, JobSight, SchedulerWords
 from matterstack.core.states import JobState, Phase, RunStatus, TaskStatus
+from matterstack.storage.finishing_reports import Finishing
 
 UNFINISHED: Final = frozenset({TaskStatus.WAITING, TaskStatus.READY, TaskStatus.ACTIVE})
 
@@ -193,6 +194,7 @@ class Context:
         root: folder of the store, as people should see it.
         full_disk: which disk has no room, in words; empty when there is room.
         sights: of live jobs, where somebody asked; never needed.
+        finishing: how far large outputs of tasks were looked at.
     """
 
     now: UtcTime
@@ -202,6 +204,7 @@ class Context:
     full_disk: str = ""
     command: OpenCommand | None = None
     sights: Mapping[JobId, JobSight] = attrs.field(factory=dict)
+    finishing: Mapping[TaskId, Finishing] = attrs.field(factory=dict)
 
 
 @attrs.frozen

@@ -19,14 +19,15 @@ import itertools
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import attrs
 
-from matterstack.storage.files import chunks, write_all
+from matterstack.core.file_names import MOST_DEPTH
+from matterstack.storage.files import chunks, end_sparse, write_all, write_sparse
 from matterstack.storage.layout import split_at_run
 from matterstack.storage.modes import file_mode, folder_mode, give, make_folders
 
@@ -39,6 +40,7 @@ _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O
 _OTHER_KINDS: Final = (errno.ELOOP, errno.ENXIO, errno.ENODEV)
 """What opening a link, a socket, or a device without a driver ends with."""
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+_NO_SECOND_NAMES: Final = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS)
 _PARTS: Final = itertools.count()
 
 
@@ -122,6 +124,13 @@ class Confined:
         finally:
             os.close(descriptor)
 
+    def size_of(self, name: str) -> int:
+        """Size in bytes of a regular file, as it is now."""
+        with self._place(name) as (parent, last):
+            found = os.stat(last, dir_fd=parent, follow_symlinks=False)
+        _require_kind(found, name)
+        return found.st_size
+
     def exists(self, name: str) -> bool:
         """Whether anything has this name; of a link, whether the link is there."""
         try:
@@ -140,10 +149,16 @@ class Confined:
         """Names of the regular files that lie in it itself."""
         return self._listed("")[0]
 
-    def regular_files(self, leave_out: frozenset[str] = frozenset()) -> Iterator[str]:
+    def regular_files(
+        self, leave_out: frozenset[str] = frozenset(), too_deep: Callable[[str], None] | None = None
+    ) -> Iterator[str]:
         """Names of all regular files in it, and in the folders in it; links do not count.
 
-        What comes and goes meanwhile may be missing.  ``leave_out``: names at the top that are passed over.
+        What comes and goes meanwhile may be missing.
+
+        Args:
+            leave_out: names at the top that are passed over.
+            too_deep: told of folders whose files would lie deeper than names may go; they are passed over.
         """
         folders = [""]
         while folders:
@@ -155,6 +170,10 @@ class Confined:
                     raise
                 continue  # it was a folder when its parent was read
             passed_over = leave_out if not prefix else frozenset()
+            if too_deep is not None and inner and prefix.count("/") + 2 > MOST_DEPTH:
+                for name in inner:
+                    too_deep(prefix + name)
+                inner = []
             folders.extend(f"{prefix}{name}/" for name in inner if name not in passed_over)
             yield from (prefix + name for name in files if name not in passed_over)
 
@@ -217,7 +236,7 @@ class Confined:
         A reader sees all of the old or all of the new.  After it returns the bytes survive power loss.
         """
         with self._place(name, make=True) as (parent, last):
-            part = f".{os.getpid()}-{next(_PARTS)}.part"
+            part = _part_name()
             descriptor = Confined(parent).create_file(part, mode)
             try:
                 try:
@@ -243,6 +262,86 @@ class Confined:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new)
             os.rename(old_last, last, src_dir_fd=old_parent, dst_dir_fd=parent)
             os.fsync(parent)
+
+    def take_in(self, source: Confined, old: str, new: str) -> None:
+        """Move a regular file of another folder into it, in the place of whatever has this name but a folder.
+
+        What had the name is not written to: by another name it may be a file outside.
+        """
+        with source._place(old) as (old_parent, old_last), self._place(new, make=True) as (parent, last):
+            reading = source.open_file(old)
+            try:
+                os.rename(old_last, last, src_dir_fd=old_parent, dst_dir_fd=parent)
+                _open_as_its_folder(reading, parent)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                _copy_in(reading, parent, last)
+                os.unlink(old_last, dir_fd=old_parent)
+            finally:
+                os.close(reading)
+
+    def share(self, source: Confined, old: str, new: str) -> None:
+        """Give a regular file of another folder a second name in it, in the place of another file.
+
+        Where the disk has no second names, or it is another disk, it gets a copy.
+        """
+        with source._place(old) as (old_parent, old_last), self._place(new, make=True) as (parent, last):
+            there = os.stat(old_last, dir_fd=old_parent, follow_symlinks=False)
+            _require_kind(there, old)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(there, os.stat(last, dir_fd=parent, follow_symlinks=False)):
+                    return
+            part = _part_name()
+            try:
+                os.link(old_last, part, src_dir_fd=old_parent, dst_dir_fd=parent, follow_symlinks=False)
+            except OSError as error:
+                if error.errno not in _NO_SECOND_NAMES:
+                    raise
+                reading = source.open_file(old)
+                try:
+                    _copy_in(reading, parent, last)
+                finally:
+                    os.close(reading)
+                return
+            _put(part, last, parent)
+
+
+def _copy_in(reading: int, parent: int, last: str) -> None:
+    """Put a copy of an open file in the place of whatever has a name."""
+    part = _part_name()
+    writing = Confined(parent).create_file(part, _most_open(reading))
+    try:
+        for chunk in chunks(reading):
+            write_sparse(writing, chunk)
+        end_sparse(writing)
+    finally:
+        os.close(writing)
+    _put(part, last, parent)
+
+
+def _open_as_its_folder(descriptor: int, parent: int) -> None:
+    """Give a file that came from elsewhere the mode that it would have got, had it been made there."""
+    about = os.fstat(parent)
+    with suppress(PermissionError):
+        give(descriptor, file_mode(about, _most_open(descriptor)), about)
+
+
+def _most_open(descriptor: int) -> int:
+    return 0o777 if os.fstat(descriptor).st_mode & stat.S_IXUSR else 0o666
+
+
+def _put(part: str, last: str, parent: int) -> None:
+    try:
+        os.rename(part, last, src_dir_fd=parent, dst_dir_fd=parent)
+    except OSError:  # a folder of this name
+        with suppress(OSError):
+            os.unlink(part, dir_fd=parent)
+        raise
+
+
+def _part_name() -> str:
+    return f".{os.getpid()}-{next(_PARTS)}.part"
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -20,7 +20,7 @@ from matterstack.core.nonces import is_believed, read_claim_text
 from matterstack.storage.codec import dumps
 from matterstack.storage.confine import Confined, ConfinementError, confined, open_any_file
 from matterstack.storage.crash_points import crash_point
-from matterstack.storage.files import CHUNK_BYTES, chunks, write_all
+from matterstack.storage.files import CHUNK_BYTES, chunks, end_sparse, write_sparse
 from matterstack.storage.layout import AttemptFolder, split_at_run
 from matterstack.storage.modes import make_folders
 
@@ -48,6 +48,7 @@ class Copy:
         origin: how the campaign named it, for the manifest and for people.
         within: folder that a relative source must not leave.
         may_link: whether symbolic links are followed that stay in ``within``.
+        between: told after each chunk how long it was; what it raises ends the copying.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Copy:
     origin: str
     within: Path
     may_link: bool = False
+    between: Callable[[int], None] = attrs.field(default=lambda _: None, eq=False, repr=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -224,7 +226,9 @@ def _copy_file(folder: Confined, copy: Copy) -> str:
         try:
             for chunk in _content(copy, reading):
                 digest.update(chunk)
-                write_all(writing, chunk)
+                write_sparse(writing, chunk)
+                copy.between(len(chunk))
+            end_sparse(writing)
         finally:
             os.close(writing)
     return digest.hexdigest()
@@ -256,7 +260,7 @@ def unusable_file(path: str, workspace: Path) -> str:
 
 
 def _content(copy: Copy, descriptor: int) -> Iterator[bytes]:
-    if Path(copy.source).is_absolute():
+    if Path(copy.source).is_absolute() and os.fstat(descriptor).st_size == 0:
         # Files of /proc say that they are empty.
         return iter(partial(os.read, descriptor, CHUNK_BYTES), b"")
     return chunks(descriptor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
+from matterstack.actors.run import GIVE_UP_S
 from matterstack.actors.supervisor import RestartPolicy
 from matterstack.core.run import facts as f
 from matterstack.core.run.messages import Cancel, Pause
@@ -66,14 +67,16 @@ async def test_cancel_while_the_campaign_plans_does_not_wait_for_it(world: World
     world.check()
 
 
-async def test_cancel_while_outputs_are_collected_keeps_what_is_done(world: World) -> None:
+@pytest.mark.parametrize("takes_s", [1.0, 1e6])
+async def test_cancel_while_outputs_are_collected_waits_for_them_for_a_moment_only(
+    world: World, takes_s: float
+) -> None:
     collecting = trio.Event()
-    go_on = trio.Event()
 
     async def slow_files(name: str, _arguments: object) -> None:
         if name == "_collect_each":
             collecting.set()
-            await go_on.wait()
+            await trio.sleep(takes_s)
 
     world.before_files(slow_files)
     world.campaign("w", flat(2))
@@ -81,11 +84,34 @@ async def test_cancel_while_outputs_are_collected_keeps_what_is_done(world: Worl
     async with world.serving():
         await collecting.wait()
         await world.cancel(run)
-        await trio.sleep(50)
-        assert world.status(run) is RunStatus.RUNNING, "outputs of jobs that have ended are still looked at"
-        go_on.set()
-        await world.until_status(run, RunStatus.CANCELLED, within_s=1)
-    assert world.state(run).counts[TaskStatus.SUCCEEDED] == 2
+        await world.until_status(run, RunStatus.CANCELLED, within_s=5)
+    done = TaskStatus.SUCCEEDED if takes_s < GIVE_UP_S else TaskStatus.CANCELLED
+    assert world.state(run).counts[done] == 2
+    world.check()
+
+
+@pytest.mark.parametrize("takes_s", [1.0, 1e6])
+async def test_cancel_while_files_are_copied_for_jobs_waits_for_them_for_a_moment_only(
+    world: World, takes_s: float
+) -> None:
+    staging = trio.Event()
+
+    async def slow_files(name: str, _arguments: object) -> None:
+        if name == "_stage_each":
+            staging.set()
+            await trio.sleep(takes_s)
+
+    world.before_files(slow_files)
+    world.campaign("w", flat(2))
+    run = world.create("w")
+    world.cluster.behave = lambda _: Behaviour(duration_s=1e6)
+    async with world.serving():
+        await staging.wait()
+        await world.cancel(run)
+        await world.until_status(run, RunStatus.CANCELLED, within_s=60 if takes_s < GIVE_UP_S else 5)
+    assert world.state(run).counts[TaskStatus.CANCELLED] == 2
+    assert world.cluster.live() == []
+    assert len(world.facts(run, f.SubmissionWithdrawn)) == (0 if takes_s < GIVE_UP_S else 2)
     world.check()
 
 

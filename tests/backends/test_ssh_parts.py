@@ -17,7 +17,7 @@ from matterstack.backends.slurm.config import SlurmBackendConfig
 from matterstack.backends.slurm.ssh import shell
 from matterstack.backends.slurm.ssh import transfers as files
 from matterstack.backends.slurm.ssh.control_socket import private_folder
-from matterstack.backends.slurm.ssh.fetching import LOGS_EVERY_S, PATIENCE_S, OutputFetcher
+from matterstack.backends.slurm.ssh.fetching import GIVE_UP_S, LOGS_EVERY_S, PATIENCE_S, OutputFetcher
 from matterstack.backends.slurm.ssh.root_id import root_id
 from matterstack.backends.slurm.ssh.troubles import Troubles
 from matterstack.core.documents.config import parse_config
@@ -115,7 +115,10 @@ CONTENTS = files.Contents(given=("in.xyz", "kept.json"), outputs=("*.xyz", "kept
     ],
 )
 def test_only_declared_outputs_inside_of_the_folder_are_wanted(name: str, wanted: bool) -> None:
-    assert files.is_wanted(name, CONTENTS) is wanted
+    told = f"./f\0{name}\0001\0".encode()
+    found = files.wanted(told, {b"./f": CONTENTS})
+
+    assert (found[b"./f"].names == [name]) is wanted
 
 
 def test_what_goes_out_is_what_was_staged_and_nothing_that_a_job_left(tmp_path: Path) -> None:
@@ -236,6 +239,7 @@ class _Far:
 
     def __init__(self) -> None:
         self.fetched: list[Path] = []
+        self.records: list[Path] = []
         self.logs: list[tuple[float, list[Path]]] = []
         self.takes_s: dict[Path, float] = {}
         self.trouble: BackendError | None = None
@@ -250,8 +254,11 @@ class _Far:
         self.logs.append((trio.current_time(), sorted(folders)))
         await self.fetch([])
 
+    async def fetch_records(self, folders: Sequence[Path]) -> None:
+        self.records += folders
+
     def fetcher(self) -> OutputFetcher:
-        return OutputFetcher(self.fetch, self.fetch_logs)
+        return OutputFetcher(self.fetch, self.fetch_logs, self.fetch_records)
 
 
 @on_virtual_clock
@@ -273,6 +280,30 @@ async def test_a_large_output_keeps_no_other_job_waiting() -> None:
     assert [sorted(first), sorted(second), sorted(third)] == [[], [B], [A]]
     assert waited_s == pytest.approx(PATIENCE_S)
     assert far.fetched == [A, B], "nothing is copied twice"
+
+
+@on_virtual_clock
+async def test_nobody_waits_for_what_is_large_once_it_is_given_up() -> None:
+    far = _Far()
+    far.takes_s = {A: 3600.0}
+    home = far.fetcher()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(home.serve)
+        await trio.testing.wait_all_tasks_blocked()
+        assert await home.pull([A, B]) == set()
+        start = trio.current_time()
+        home.give_up([A])
+        seen: set[Path] = set()
+        while A not in seen:
+            seen |= await home.pull([A])
+        waited_s = trio.current_time() - start
+        far.takes_s = {}
+        assert await home.pull([B]) == {B}, "what was to come with it comes all the same"
+        nursery.cancel_scope.cancel()
+
+    assert waited_s == pytest.approx(GIVE_UP_S)
+    assert far.records == [A]
+    assert far.fetched == [A, B, B]
 
 
 @on_virtual_clock

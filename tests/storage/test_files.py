@@ -13,11 +13,14 @@ import pytest
 
 from matterstack.storage.files import (
     CHUNK_BYTES,
+    chunks,
+    end_sparse,
     hash_and_sync,
     json_bytes,
     replace_derived,
     write_derived,
     write_durable,
+    write_sparse,
 )
 
 
@@ -102,6 +105,72 @@ def test_a_derived_file_holds_exactly_what_was_written(tmp_path: Path, size: int
     assert path.read_bytes() == data
     with path.open("rb") as file:
         assert hash_and_sync(file.fileno()) == (size, hashlib.sha256(data).hexdigest())
+
+
+def _sparse(path: Path) -> bytes:
+    """A file with data between holes; returns its content."""
+    pieces = {0: b"begin", 3 << 20: os.urandom(70_000), (9 << 20) + 17: b"near the end"}
+    size = (10 << 20) + 123
+    with path.open("wb") as file:
+        for place, data in pieces.items():
+            file.seek(place)
+            file.write(data)
+        file.truncate(size)
+    return path.read_bytes()
+
+
+def test_holes_are_hashed_and_copied_without_being_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, copy = tmp_path / "x", tmp_path / "y"
+    content = _sparse(path)
+    read: list[int] = []
+    real_read = os.read
+
+    def noted(descriptor: int, size: int) -> bytes:
+        data = real_read(descriptor, size)
+        read.append(len(data))
+        return data
+
+    monkeypatch.setattr(os, "read", noted)
+
+    with path.open("rb") as file, copy.open("wb") as target:
+        assert hash_and_sync(file.fileno()) == (len(content), hashlib.sha256(content).hexdigest())
+        file.seek(0)
+        for chunk in chunks(file.fileno()):
+            write_sparse(target.fileno(), chunk)
+        end_sparse(target.fileno())
+
+    assert sum(read) < 1 << 20
+    assert copy.read_bytes() == content
+    assert copy.stat().st_blocks * 512 < 1 << 20
+
+
+@pytest.mark.parametrize("most", [0, 1, 5, (3 << 20) + 5, 10 << 20, 99 << 20])
+@pytest.mark.parametrize("begin", [0, 7, (3 << 20) + 11, 10 << 20])
+def test_chunks_are_the_content_from_where_the_file_stands(tmp_path: Path, begin: int, most: int) -> None:
+    content = _sparse(tmp_path / "x")
+    for data in (content, os.urandom(len(content))):
+        (tmp_path / "x").write_bytes(data) if data is not content else None
+        with (tmp_path / "x").open("rb") as reading:
+            os.lseek(reading.fileno(), begin, os.SEEK_SET)
+            assert b"".join(chunks(reading.fileno(), most)) == data[begin:][:most]
+
+
+def test_hashing_can_be_ended_between_two_pieces(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    with path.open("wb") as file:
+        file.truncate(8 << 40)
+    told: list[int] = []
+
+    def stop(read: int) -> None:
+        told.append(read)
+        if len(told) == 3:
+            raise InterruptedError
+
+    with path.open("rb") as reading, pytest.raises(InterruptedError):
+        hash_and_sync(reading.fileno(), stop)
+    assert told == [4 * CHUNK_BYTES] * 3
 
 
 def test_a_derived_file_is_not_written_through_a_symbolic_link(tmp_path: Path) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from matterstack.core.file_names import MOST_DEPTH, MOST_NAME_BYTES
 from matterstack.core.json_rules import DEEPEST
+from matterstack.core.model.size_limits import MOST_OUTPUT_GIB
 from matterstack.storage.codec import encode
-from matterstack.storage.outputs import MOST_RESULT_BYTES, collect_outputs, read_result
+from matterstack.storage.known_hashes import KnownHashes
+from matterstack.storage.outputs import MOST_RESULT_BYTES, OutputSearch, collect_outputs, read_result
 
 
 @pytest.fixture
@@ -96,22 +98,121 @@ def test_a_name_that_is_no_valid_unicode_can_be_stored(folder: Path) -> None:
     encode(output).encode()
 
 
-def test_folders_may_be_nested_deeper_than_python_recurses(tmp_path: Path) -> None:
-    depth = 300
-    folder = tmp_path.joinpath(*("d" * depth))
-    folder.mkdir(parents=True)
-    (folder / "x.json").write_text("")
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(depth)
-    try:
-        (output,) = collect_outputs(tmp_path, ["**/x.json"], ()).files
-    finally:
-        sys.setrecursionlimit(limit)
-        # Whoever removes the test's folder may recurse.
-        (folder / "x.json").unlink()
-        for inner in (folder, *folder.parents)[:depth]:
-            inner.rmdir()
-    assert output.path.count("/") == depth
+def _chain(top: Path, depth: int) -> Path:
+    """Folders in folders, made without a path that the kernel would not take."""
+    here = top
+    for _ in range(depth):
+        here /= "d"
+        here.mkdir()
+    return here
+
+
+def test_a_name_may_have_so_many_parts_and_no_more(tmp_path: Path) -> None:
+    (_chain(tmp_path, MOST_DEPTH - 1) / "x.json").write_text("")
+    (output,) = collect_outputs(tmp_path, ["**/x.json"], ()).files
+    assert output.path.count("/") == MOST_DEPTH - 1
+
+    _chain(tmp_path / output.path.rpartition("/")[0], 1)
+    (tmp_path / output.path).with_name("d").joinpath("y.json").write_text("")
+    found = collect_outputs(tmp_path, ["**/*.json"], ())
+    assert [file.path for file in found.files] == [output.path]
+    assert found.problem is not None
+    assert found.problem.endswith(f"...' lies deeper than {MOST_DEPTH} folders")
+    assert not found.may_get_better
+    assert collect_outputs(tmp_path, ["*.json", "e/**"], ()).may_get_better, "nothing deep is asked for"
+
+
+def test_a_name_that_is_too_long_is_no_output_and_says_so(tmp_path: Path) -> None:
+    folder = tmp_path
+    for _ in range(5):
+        folder /= "x" * 250
+        folder.mkdir()
+    (folder / "y").write_text("")
+    found = collect_outputs(tmp_path, ["**"], ())
+    assert found.files == ()
+    assert found.problem is not None
+    assert found.problem.endswith(f"...' has more than {MOST_NAME_BYTES} bytes")
+
+
+def test_what_is_too_large_is_no_output_however_much_of_it_is_a_hole(tmp_path: Path) -> None:
+    for name, size in (("huge", 8 << 40), ("small", 3)):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(size)
+    found = collect_outputs(tmp_path, ["*"], (), MOST_OUTPUT_GIB)
+    assert [file.path for file in found.files] == ["small"]
+    assert found.problem == "output 'huge' has 8192 GiB, and max_output_gib is 1024"
+    assert not found.may_get_better
+
+
+def test_of_many_problems_the_first_are_told(tmp_path: Path) -> None:
+    for number in range(30):
+        with (tmp_path / f"{number:02}").open("wb") as file:
+            file.truncate(2 << 30)
+    problem = collect_outputs(tmp_path, ["*"], (), 1).problem
+    assert problem is not None
+    assert problem.count("max_output_gib is 1") == 20
+    assert problem.endswith("; and 10 more problems")
+
+
+def test_looking_goes_on_where_it_was_and_holds_nothing_open(folder: Path) -> None:
+    (folder / "big").write_bytes(os.urandom(5 << 20))
+    search = OutputSearch(folder, ["**"], ())
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    seen = []
+    while not search.is_done:
+        search.advance(1 << 20)
+        seen.append(search.done_bytes)
+        assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    assert len(seen) >= 5
+    assert seen == sorted(seen)
+    assert search.found() == collect_outputs(folder, ["**"], ())
+
+
+def test_a_file_that_another_took_the_place_of_is_not_half_hashed(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(bytes(3 << 20))
+    search = OutputSearch(tmp_path, ["x"], ())
+    search.advance(1 << 20)
+    (tmp_path / "y").write_bytes(b"y" * (3 << 20))
+    (tmp_path / "y").replace(tmp_path / "x")
+    while not search.is_done:
+        search.advance(1 << 20)
+    assert search.found().problem == "output 'x' cannot be read: was replaced while it was looked at"
+
+
+def test_after_a_restart_the_hashing_goes_on_with_the_next_file(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("matterstack.storage.known_hashes.LEAST_BYTES", 1 << 20)
+    monkeypatch.setattr("matterstack.storage.known_hashes.SETTLED_AFTER_NS", 0)
+    known = KnownHashes(tmp_path_factory.mktemp("private") / "hashed")
+    for name in ("one.dat", "two.dat"):
+        (folder / name).write_bytes(os.urandom(2 << 20))
+    killed = OutputSearch(folder, ["*.dat"], (), known=known)
+    killed.advance(3 << 20)
+
+    def again() -> tuple[int, object]:
+        search, read = OutputSearch(folder, ["*.dat"], (), known=known), 0
+        while not search.is_done:
+            read += search.advance(1 << 20)
+        assert search.done_bytes == search.total_bytes
+        return read, search.found()
+
+    read, found = again()
+    assert read < 3 << 20, "the first file was not read again"
+    assert found == collect_outputs(folder, ["*.dat"], ())
+    (folder / "one.dat").write_bytes(os.urandom(2 << 20))
+    read, found = again()
+    assert 2 << 20 <= read < 3 << 20, "and only the second one is still as it was"
+    assert found == collect_outputs(folder, ["*.dat"], ())
+
+
+def test_patterns_and_names_with_a_dot_are_those_without(folder: Path) -> None:
+    assert [
+        f.path for f in collect_outputs(folder, ["./*.txt", "./deep//*.json"], {"./deep/c.json"}).files
+    ] == [
+        "b.txt",
+        "deep/exit.json",
+    ]
 
 
 # ---- result.json ----

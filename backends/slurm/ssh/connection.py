@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 import os
 import re
+import resource
 import secrets
 import shlex
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import IO, Final
 
@@ -28,6 +30,8 @@ from matterstack.storage.modes import JOB_UMASK
 CONNECT_TIMEOUT_S: Final = 15
 KEPT_FOR_S: Final = 600
 """How long our own connection outlives the last command."""
+MOST_ANSWER_BYTES: Final = 1 << 28
+"""Of a command there: a list of a million outputs has less, and one without end must not fill the memory."""
 SESSIONS: Final = 6
 """Most commands at once over one connection; sshd(8) allows ten, and the user may want some."""
 
@@ -87,7 +91,7 @@ class Connection:
         command = shell.command_line(mark, lines, arguments)
         async with self._sessions:
             limit_s = timeout_s + CONNECT_TIMEOUT_S
-            ran = await self._execute((*words, "--", self.host, command), stdin, limit_s)
+            ran = await self._execute((*words, "--", self.host, command), stdin, limit_s, MOST_ANSWER_BYTES)
         if ran is None:
             raise self._troubles(words).of_silence(what or "a command", timeout_s)
         reply = shell.read_reply(mark, ran.stdout, ran.stderr)
@@ -107,6 +111,7 @@ class Connection:
         *options: str,
         there: str,
         stall_s: float,
+        most_bytes: float = math.inf,
     ) -> str:
         """Copy files with rsync, named below ``source``; returns what it complained about all the same.
 
@@ -114,6 +119,7 @@ class Connection:
             source: a folder, absolute; on the host it begins with a colon, as ``target`` does.
             there: path of rsync on the host.
             stall_s: how long nothing may come; there is no limit for the whole.
+            most_bytes: no file here becomes larger, whatever the other side said of its size.
         """
         words = await self._ssh()
         argv = (
@@ -124,7 +130,7 @@ class Connection:
         )  # fmt: skip
         listed = b"".join(name + b"\0" for name in names)
         async with self._sessions:
-            ran = await self._execute(argv, listed, math.inf)
+            ran = await self._execute(argv, listed, math.inf, most_bytes)
         if ran is not None and ran.exit_code in _COPIED:
             return ""
         complaint, code = (ran.complaint, ran.exit_code) if ran is not None else ("", -1)
@@ -152,8 +158,13 @@ class Connection:
         by_hand = ("ssh", "-fNM", *_WATCHED, *shared, *self.options, self.host)
         return Troubles(self.host, shlex.join(by_hand))
 
-    async def _execute(self, argv: Sequence[str], stdin: bytes, timeout_s: float) -> _Ran | None:
-        """Run a program of this machine; None when it took too long, and was killed."""
+    async def _execute(
+        self, argv: Sequence[str], stdin: bytes, timeout_s: float, most_bytes: float = MOST_ANSWER_BYTES
+    ) -> _Ran | None:
+        """Run a program of this machine; None when it took too long, and was killed.
+
+        ``most_bytes``: no file that it writes becomes larger.
+        """
         # Files, not pipes: a connection that is kept in the background would hold a pipe open.
         with _file("stdin", stdin) as given, _file("stdout") as out, _file("stderr") as err:
             execute = partial(
@@ -163,6 +174,7 @@ class Connection:
                 stdout=out,
                 stderr=err,
                 check=False,
+                task_status=_Limit(most_bytes),
                 start_new_session=True,  # Ctrl-C in the terminal is for the engine, and nobody is asked there
                 umask=JOB_UMASK,  # of what rsync brings home
             )
@@ -180,6 +192,19 @@ class Connection:
 _SOME_FAILED: Final = 23
 _COPIED: Final = frozenset({0, 24})
 """Also when files vanished while they were being copied, as those of a job may that cleans up: rsync(1)."""
+
+
+@attrs.frozen
+class _Limit:
+    """Told of a process as soon as it has begun, limits the size of all files that it writes."""
+
+    most_bytes: float
+
+    def started(self, process: trio.Process) -> None:
+        if not math.isinf(self.most_bytes):
+            limit = math.floor(self.most_bytes)
+            with suppress(ProcessLookupError):
+                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
 
 
 def _file(name: str, content: bytes = b"") -> IO[bytes]:

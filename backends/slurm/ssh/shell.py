@@ -84,9 +84,10 @@ SETTLE: Final = (
 LIST: Final = (
     'cd -- "$1" || refuse "our folder in the workdir is gone"',
     # A job may have removed its folder: then there is nothing to list.
-    'xargs -0 -r sh -c "find \\"\\$@\\" -type f -readable -printf \\"%H\\\\0%P\\\\0\\"" sh 2>/dev/null; true',
+    "form='%H\\0%P\\0%s\\0'; export form",
+    'xargs -0 -r sh -c "find \\"\\$@\\" -type f -readable -printf \\"\\$form\\"" sh 2>/dev/null; true',
 )
-"""Our folder; on stdin folders below it.  Tells all regular files in these, as pairs."""
+"""Our folder; on stdin folders below it.  Tells all regular files in these: folder, name, size."""
 
 
 def command_line(mark: str, lines: Sequence[str], arguments: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ before the connection was lost, and arrives only now, finds no order and submits
 from __future__ import annotations
 
 import logging
+import math
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
@@ -29,23 +30,40 @@ from matterstack.backends.slurm.ssh import shell
 from matterstack.backends.slurm.ssh import transfers as files
 from matterstack.backends.slurm.ssh.connection import Connection
 from matterstack.backends.slurm.ssh.fetching import OutputFetcher
+from matterstack.backends.slurm.ssh.homecoming import FOLDER as LANDINGS
+from matterstack.backends.slurm.ssh.homecoming import PARTIAL, Landing, note_not_fetched
 from matterstack.backends.slurm.ssh.root_id import FOLDER, base_there
 from matterstack.backends.slurm.ssh.troubles import RefusedThereError
 from matterstack.core.errors import BackendError
-from matterstack.core.ids import BackendName, Token
+from matterstack.core.ids import BackendName, RunId, TaskId, Token
+from matterstack.core.model.size_limits import GIB, MOST_OUTPUT_GIB
 from matterstack.storage.backend_reports import CommandStatistics
 from matterstack.storage.crash_points import crash_point
 from matterstack.storage.files import write_derived
+from matterstack.storage.finishing_reports import TOLD_FROM_BYTES, Finishing, FinishingNews
+from matterstack.storage.layout import Root
 from matterstack.storage.modes import make_folders
+from matterstack.storage.outputs import NOT_WAITED_FOR
 from matterstack.storage.threads import RunBlocking
 
 logger: Final = logging.getLogger(__name__)
 
-ORDERS: Final = ".matterstack/orders"
+PRIVATE: Final = ".matterstack"
+ORDERS: Final = f"{PRIVATE}/orders"
+TOLD_EVERY_S: Final = 2.0
 LOCK_WAIT_S: Final = 10.0
 """How long a submission waits for a search, which takes it for a moment only."""
 _ALWAYS: Final = "--ignore-times"
 """Copy also what has the same size and time: a file may be changed within the second in which it was made."""
+_SPARSE: Final = "--sparse"
+_COMING_HOME: Final = (
+    "--ignore-missing-args",
+    "--no-links",
+    "--no-devices",
+    "--no-specials",
+    "--no-hard-links",
+    "--chmod=Fu+rw,Fgo-w",  # who owns a file can read it, whatever the other side says
+)
 _NOT_FOUND: Final = 127
 """What a shell exits with that does not find a command; none of Slurm's does."""
 
@@ -78,8 +96,12 @@ class SshSite:
     _greets: trio.Lock = attrs.field(factory=trio.Lock)
     _tickets: dict[Token, str] = attrs.field(factory=dict)
     _fetcher: OutputFetcher = attrs.Factory(
-        lambda self: OutputFetcher(self._fetch, self._fetch_logs), takes_self=True
+        lambda self: OutputFetcher(self._fetch, self._fetch_logs, self._fetch_records), takes_self=True
     )
+    _landing: Landing = attrs.Factory(
+        lambda self: Landing(self.root, self.root / PRIVATE / LANDINGS / self.name), takes_self=True
+    )
+    _coming: dict[Path, tuple[FinishingNews, int]] = attrs.field(factory=dict)
     _complaints: set[str] = attrs.field(factory=set)
     _statistics: dict[str, CommandStatistics] = attrs.field(factory=dict)
 
@@ -115,7 +137,33 @@ class SshSite:
 
     async def serve(self) -> None:
         """Copy outputs and logs in the background until cancelled."""
-        await self._fetcher.serve()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_landing)
+            await self._fetcher.serve()
+
+    async def _keep_landing(self) -> None:
+        """Tidy up where files land, and tell people now and then how much of large outputs has come home."""
+        await self._blocking(self._landing.sweep)
+        while True:
+            await trio.sleep(TOLD_EVERY_S)
+            for folder, (news, total_bytes) in list(self._coming.items()):
+                task_id = TaskId(folder.parent.name)
+                landed = min(total_bytes, await self._blocking(self._landing.bytes_of, folder))
+                if folder in self._coming:
+                    await self._blocking(news.tell, {task_id: Finishing(landed, total_bytes)})
+
+    @contextmanager
+    def _telling(self, wanted: Mapping[Path, files.Wanted]) -> Iterator[None]:
+        large = {folder: each for folder, each in wanted.items() if each.total_bytes >= TOLD_FROM_BYTES}
+        for folder, each in large.items():
+            run_id = RunId(folder.parents[2].name)
+            news = FinishingNews(Root(self.root), run_id, f"{folder.parent.name} from {self.name}")
+            self._coming[folder] = (news, each.total_bytes)
+        try:
+            yield
+        finally:
+            for folder in large:
+                self._coming.pop(folder)[0].end()
 
     def watch(self, folders: Sequence[Path]) -> None:
         """Have `serve` fetch their logs."""
@@ -183,7 +231,7 @@ class SshSite:
 
     @property
     def _lock(self) -> str:
-        return f".matterstack/submit-{self.name}.lock"
+        return f"{PRIVATE}/submit-{self.name}.lock"
 
     async def _greeted(self) -> _Greeting:
         """Make sure once that all is there that we need."""
@@ -239,7 +287,9 @@ class SshSite:
 
     async def _push_names(self, names: Sequence[str]) -> None:
         encoded = files.encoded(names)
-        if complaint := await self._copy(encoded, f"{self.root}/", f":{self.base}/", "--perms", _ALWAYS):
+        if complaint := await self._copy(
+            encoded, f"{self.root}/", f":{self.base}/", "--perms", _ALWAYS, _SPARSE
+        ):
             raise BackendError(complaint)
 
     def _staged(self, folders: Iterable[Path]) -> list[str]:
@@ -270,51 +320,108 @@ class SshSite:
 
     async def pull_claims(self, folders: Sequence[Path]) -> None:
         """Who works in these folders."""
-        await self._pull_names(self._below(folders, [files.CLAIM]))
+        await self._bring_home({folder: [files.CLAIM] for folder in folders})
 
     async def pull(self, folders: Sequence[Path]) -> frozenset[Path]:
         """Copy records, logs and declared outputs."""
         return await self._fetcher.pull(folders)
 
+    def give_up(self, folders: Sequence[Path]) -> None:
+        """Nobody waits for what is large in these: their jobs are to end, and their run with them."""
+        self._fetcher.give_up(folders)
+
     async def _fetch_logs(self, folders: Sequence[Path]) -> None:
-        await self._pull_names(self._below(folders, files.LOGS))
+        """What was added to logs; where one was written anew, the end of the job tells it right."""
+        await self._land(dict.fromkeys(folders, files.LOGS), MOST_OUTPUT_GIB * GIB, "--append")
+        for folder in folders:
+            await self._blocking(self._landing.show, folder, files.LOGS)
+
+    async def _fetch_records(self, folders: Sequence[Path]) -> None:
+        await self._bring_home(dict.fromkeys(folders, files.RECORDS), _ALWAYS)
+        for folder in folders:
+            await self._blocking(self._give_up_outputs, folder)
+
+    def _give_up_outputs(self, folder: Path) -> None:
+        contents = files.read_contents(folder)
+        try:
+            note_not_fetched(folder, dict.fromkeys(contents.outputs, NOT_WAITED_FOR))
+        except OSError as error:
+            raise BackendError(f"{folder}: {error.strerror or error}") from error
+        self._landing.clear(folder)
 
     async def _fetch(self, folders: Sequence[Path]) -> None:
-        """Only regular files, and none that would lie outside of the folder."""
+        """Only regular files, whose names lead to one place in the folder, and no larger than they may be."""
         contents = await self._blocking(_read_contents, folders)
-        names = self._below(folders, files.TRACES)
-        declaring = {os.fsencode(self._relative(f)): c for f, c in contents.items() if c.outputs}
-        if declaring:
+        wanted = await self._list_outputs(contents)
+        names = {folder: [*files.TRACES, *wanted[folder].names] for folder in folders}
+        most_bytes = max((each.most_bytes for each in contents.values()), default=math.inf)
+        kept = f"--partial-dir={PARTIAL}"
+        with self._telling(wanted):
+            await self._bring_home(names, _ALWAYS, _SPARSE, kept, most_bytes=most_bytes)
+        for folder in folders:
+            try:
+                await self._blocking(note_not_fetched, folder, wanted[folder].refused)
+            except OSError as error:
+                raise BackendError(f"{folder}: {error.strerror or error}") from error
+            await self._blocking(self._landing.clear, folder)
+
+    async def _list_outputs(self, contents: Mapping[Path, files.Contents]) -> dict[Path, files.Wanted]:
+        asked = {f: b"./" + os.fsencode(self._relative(f)) for f, c in contents.items() if c.outputs}
+        listing = b""
+        if asked:
             with self._greeting_in_doubt():
                 reply = await self._connection.bash(
                     shell.LIST,
                     self.base,
                     timeout_s=self.timeout_s,
-                    stdin=b"".join(b"./" + folder + b"\0" for folder in declaring),
+                    stdin=b"".join(folder + b"\0" for folder in asked.values()),
                     what="listing the outputs",
                 )
-            for folder, name in files.pairs(reply.stdout):
-                wanted = declaring.get(os.fsencode(folder.removeprefix("./")))
-                if wanted is not None and files.is_wanted(name, wanted):
-                    names.append(f"{folder.removeprefix('./')}/{name}")
-        await self._pull_names(names, _ALWAYS)
+            listing = reply.stdout
+        told = await self._blocking(files.wanted, listing, {name: contents[f] for f, name in asked.items()})
+        return {folder: told[asked[folder]] if folder in asked else files.Wanted() for folder in contents}
 
-    async def _pull_names(self, names: Sequence[str], *options: str) -> None:
-        if not names:
-            return
-        encoded = files.encoded(dict.fromkeys(names))
-        # In place, so that who follows a log goes on reading the same file.
-        options = ("--inplace", "--ignore-missing-args", *options)
-        complaint = await self._copy(encoded, f":{self.base}/", f"{self.root}/", *options)
+    async def _bring_home(
+        self, names: Mapping[Path, Sequence[str]], *options: str, most_bytes: float = math.inf
+    ) -> None:
+        """Have files land, and put them in their places."""
+        complaints = [await self._land(names, most_bytes, *options)]
+        for folder, its_names in names.items():
+            complaints += await self._blocking(self._landing.settle, folder, its_names)
+        complaint = "; ".join(filter(None, complaints))
         if complaint and complaint not in self._complaints:
             self._complaints.add(complaint)
             logger.warning("%s: some files did not come home: %s", self.name, complaint)
 
-    async def _copy(self, names: Sequence[bytes], source: str, target: str, *options: str) -> str:
+    async def _land(self, names: Mapping[Path, Sequence[str]], most_bytes: float, *options: str) -> str:
+        """Copy files to where nothing of a run can be hit; returns what rsync complained about."""
+        below = [f"{self._relative(folder)}/{name}" for folder in names for name in names[folder]]
+        if not below:
+            return ""
+        try:
+            await self._blocking(self._landing.make)
+        except OSError as error:
+            raise BackendError(f"{self._landing.place}: {error.strerror or error}") from error
+        encoded = files.encoded(dict.fromkeys(below))
+        limit = () if math.isinf(most_bytes) else (f"--max-size={math.floor(most_bytes)}",)
+        return await self._copy(
+            encoded, f":{self.base}/", f"{self._landing.place}/", *_COMING_HOME, *limit, *options,
+            most_bytes=most_bytes,
+        )  # fmt: skip
+
+    async def _copy(
+        self, names: Sequence[bytes], source: str, target: str, *options: str, most_bytes: float = math.inf
+    ) -> str:
         greeting = await self._greeted()
         with self._greeting_in_doubt(), self._counted("rsync"):
             return await self._connection.copy(
-                names, source, target, *options, there=greeting.rsync, stall_s=self.timeout_s
+                names,
+                source,
+                target,
+                *options,
+                there=greeting.rsync,
+                stall_s=self.timeout_s,
+                most_bytes=most_bytes,
             )
 
     def _relative(self, folder: Path) -> str:

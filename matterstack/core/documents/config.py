@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError
 from matterstack.core.documents.root_config import ROOT_KEYS, config_object
 from matterstack.core.errors import ConfigError
 from matterstack.core.ids import SLUG_PATTERN, SLUG_RULE
+from matterstack.core.model.size_limits import MOST_OUTPUT_GIB
 from matterstack.core.operators import ASKED
 
 STRICT = ConfigDict(defer_build=True, extra="forbid", strict=True, frozen=True)
@@ -86,6 +87,8 @@ class RunConfig(BaseModel):
         priority: the run's share of free seats beside that of others that wait for them: twice the number
             is twice as many.
         planning_timeout_s: how long one call of ``plan`` or ``analyze`` may take.
+        max_output_gib: how large one output of a task may be, by the size that ``ls`` shows: a task that
+            leaves a larger one fails, with the reason, and the file stays where it is.
         params: what ``get_campaign`` is given, if it takes an argument; any JSON.
         backends: where jobs may run, by name; the keys of each kind stand below.
     """
@@ -95,6 +98,7 @@ class RunConfig(BaseModel):
     default_backend: str = "local"
     priority: int = Field(default=1, ge=1)
     planning_timeout_s: float = Field(default=3600.0, gt=0)
+    max_output_gib: float = Field(default=MOST_OUTPUT_GIB, gt=0)
     params: dict[str, Any] = {}
     backends: dict[str, Annotated[SerializeAsAny[BackendConfig], BeforeValidator(_of_its_kind)]] = {}
 

@@ -82,6 +82,7 @@ class DirectHPCManifest(BaseModel):
         params: those of the task, any JSON.
         resources: what the job asks for.
         outputs: patterns of the files that it must leave behind.
+        max_output_gib: how large each of them may be.
         files: copied in from the workspace.
         inputs: copied in from other tasks.
     """
@@ -98,6 +99,7 @@ class DirectHPCManifest(BaseModel):
     params: JsonObject
     resources: GivenResources
     outputs: list[str]
+    max_output_gib: float | None = None
     files: list[GivenFile]
     inputs: list[GivenFile]
 

@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 import attrs
 
 from matterstack.core.errors import CampaignError
+from matterstack.core.file_names import UnusableNameError, normal_name
 from matterstack.core.ids import SLUG_PATTERN, SLUG_RULE, TASK_ID_PATTERN, TaskId
 from matterstack.core.json_rules import json_problem
 from matterstack.core.model.patterns import matches
@@ -18,7 +19,16 @@ from matterstack.core.model.workflow import Task, Workflow
 from matterstack.core.operators import ASKING, OPERATORS
 
 RESERVED_NAMES: Final = frozenset(
-    {"manifest.json", "job.sh", "claim", "stdout.log", "stderr.log", "scheduler.log", "exit.json"}
+    {
+        "manifest.json",
+        "job.sh",
+        "claim",
+        "stdout.log",
+        "stderr.log",
+        "scheduler.log",
+        "exit.json",
+        "not_fetched.json",
+    }
 )
 """What MatterStack itself keeps in an attempt's folder."""
 ENV_NAME_PATTERN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -202,16 +212,13 @@ def unsafe_name(name: str) -> str | None:
     >>> unsafe_name("../x")
     "must not hold '..'"
     """
-    path = PurePosixPath(name)
     if not name or "\0" in name or "\n" in name:
         return "must be a non-empty single line"
-    if path.is_absolute():
-        return "must not be absolute"
-    if ".." in path.parts:
-        return "must not hold '..'"
-    if not path.parts or any(len(part.encode()) > 255 for part in path.parts):
-        return "is no file name"
-    if path.parts[0] in RESERVED_NAMES:
+    try:
+        normal = normal_name(name)
+    except UnusableNameError as error:
+        return str(error)
+    if normal.partition("/")[0] in RESERVED_NAMES:
         return "is a name that MatterStack itself uses"
     return None
 

@@ -198,9 +198,11 @@ def decide_collected(state: RunState, message: m.Collected) -> list[f.Fact]:
 def _conclude(state: RunState, task: TaskState, attempt: AttemptState, found: m.Collected) -> list[f.Fact]:
     if attempt.state is not JobState.COMPLETED_OK:
         return fail_task(state, task, job_failure(attempt), found)
+    if found.given_up and state.ending is not None:
+        return [f.TaskCancelled(task_id=task.task.id, reason=state.ending_reason)]
     if found.problem is None:
         return [f.TaskSucceeded(task_id=task.task.id, outputs=found.outputs, data=found.data)]
-    if state.ending is None and may_retry(state, task, FailureKind.ERROR):
+    if state.ending is None and found.may_get_better and may_retry(state, task, FailureKind.ERROR):
         return [f.TaskRetried(task_id=task.task.id, kind=FailureKind.ERROR, reason=found.problem)]
     return fail_task(state, task, found.problem, found)
 

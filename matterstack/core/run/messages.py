@@ -185,12 +185,18 @@ class Collected:
     """The outputs of a task's last attempt were looked at.
 
     ``problem`` says what is missing or broken; the outputs that are there are listed all the same.
+
+    Attributes:
+        may_get_better: whether another try of the job may leave something else.
+        given_up: they were not all looked at, since the run is to end.
     """
 
     token: Token
     outputs: tuple[OutputFile, ...] = ()
     data: Any = None
     problem: str | None = None
+    may_get_better: bool = True
+    given_up: bool = False
 
 
 @attrs.frozen(kw_only=True)

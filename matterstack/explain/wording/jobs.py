@@ -24,6 +24,7 @@ from matterstack.explain.wording.cause_text import (
     tasks_of,
 )
 from matterstack.explain.words import after, clock, count, duration, named, seconds_between
+from matterstack.storage.finishing_reports import finishing_words
 
 
 def _of_job(group: Group, need: Need, situation: Situation) -> CauseText:
@@ -92,7 +93,8 @@ def _running(group: Group, situation: Situation) -> CauseText:
         longest += f" for {duration(seconds_between(oldest.started_at, now))}"
         longest += _walltime_left(oldest.started_at, oldest.walltime_s, now)
     where = f" on {nodes}" if (nodes := _nodes(oldest, situation)) else ""
-    return CauseText(Need.NOTHING, oldest.started_at, f"{told}: {longest} (job {oldest.job_id}{where})")
+    far = _finishing(group, situation)
+    return CauseText(Need.NOTHING, oldest.started_at, f"{told}: {longest} (job {oldest.job_id}{where}){far}")
 
 
 def _walltime_left(started_at: UtcTime, walltime_s: int | None, now: UtcTime) -> str:
@@ -119,8 +121,16 @@ def _submitting(group: Group, situation: Situation) -> CauseText:
     return CauseText(Need.NOTHING, since or situation.run.updated_at, message)
 
 
-def _collecting(group: Group, _situation: Situation) -> CauseText:
+def _finishing(group: Group, situation: Situation) -> str:
+    """How far large outputs have come home, or were looked at; empty where there are none."""
+    known = situation.context.finishing
+    told = finishing_words(known[task.task_id] for task in group.tasks if task.task_id in known)
+    return f"; {told}" if told else ""
+
+
+def _collecting(group: Group, situation: Situation) -> CauseText:
     message = f"the outputs of {tasks_of(group)} are to be looked at: {count(len(group.tasks), 'job')} ended"
+    message += _finishing(group, situation)
     return CauseText(Need.NOTHING, earliest(a.ended_at for a in attempts_of(group)), message)
 
 
