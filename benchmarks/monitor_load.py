@@ -70,7 +70,7 @@ class ManyTasks:
 def get_campaign(params):
     return ManyTasks(params["count"], params["go"])
 """
-_LINK: Final = re.compile(r"http://127\.0\.0\.1:(\d+)/\?token=\S+(?=\s)")
+_LINK: Final = re.compile(r"http://127\.0\.0\.1:(\d+)/#code=\S+(?=\s)")
 
 
 # ---- clients, in a process of their own ----

@@ -15,17 +15,19 @@ The engine runs on trio, in a thread of its own.  What can be done with it, and 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar
 
 import attrs
+import trio
 
 from matterstack.client import Client as TrioClient
 from matterstack.client import Link, Site, open_link
+from matterstack.client.token_file import given_token
 from matterstack.core.errors import ClosedError
 from matterstack.embed.bridge import TrioThread
 from matterstack.embed.calls import Calls
@@ -128,8 +130,9 @@ def open_engine(
 
 def connect(
     url: str,
-    token: str,
+    token: str | None = None,
     *,
+    token_file: str | Path | None = None,
     after: int | None = None,
     run: str | None = None,
     tls: ssl.SSLContext | None = None,
@@ -139,8 +142,14 @@ def connect(
     def handle(thread: TrioThread[Link]) -> Client:
         return Client(thread.value, _Bridged(thread, thread.value.calls), thread)
 
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Link]:
+        given = await trio.to_thread.run_sync(given_token, token, token_file, abandon_on_cancel=True)
+        async with open_link(Site.parse(url, given, tls), after=after, run=run) as link:
+            yield link
+
     def open_in(_thread: TrioThread[Link]) -> AbstractAsyncContextManager[Link]:
-        return open_link(Site.parse(url, token, tls), after=after, run=run)
+        return opened()
 
     return Opening("client", open_in, handle)
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncclick as click
+from asyncclick.core import ParameterSource
 
 from matterstack.cli.log_options import LogOptions, log_options
 from matterstack.cli.shared_options import current_root, json_option
-from matterstack.core.errors import UsageError
+from matterstack.core.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from matterstack.monitor.server import Address, Served
@@ -28,6 +30,14 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 @click.option("--allow-host", "names", multiple=True, help="A further name under which it may be asked for.")
 @click.option("--certfile", type=click.Path(path_type=Path), help="Certificate (PEM), for TLS.")
 @click.option("--keyfile", type=click.Path(path_type=Path), help="Its key (PEM).")
+@click.option(
+    "--new-link", is_flag=True, help="Serve nothing: print a new link to the monitor that runs already."
+)
+@click.option(
+    "--new-token",
+    is_flag=True,
+    help="Serve nothing: make a new token; the old one, and all sessions and links, are invalid from then on.",
+)
 @log_options
 @json_option
 @click.pass_context
@@ -38,6 +48,8 @@ async def monitor(
     names: tuple[str, ...],
     certfile: Path | None,
     keyfile: Path | None,
+    new_link: bool,
+    new_token: bool,
     log_format: str,
     log_level: str,
     as_json: bool,
@@ -46,6 +58,9 @@ async def monitor(
 
     It reads the store, so it works beside an engine and without one.  From another machine, use a tunnel:
     ssh -L 8765:127.0.0.1:8765 HOST
+
+    The link that it prints lets one browser in, once.  For another one, or when the monitor was started anew:
+    matterstack monitor --new-link
     """
     import trio
 
@@ -57,8 +72,21 @@ async def monitor(
         raise UsageError("--keyfile: needs a --certfile")
     address = Address(host=host, port=port, certificate=certfile, key=keyfile, names=names)
     root = current_root(context)
+    if new_token or new_link:
+        was_port_given = context.get_parameter_source("port") is not ParameterSource.DEFAULT
+        await trio.to_thread.run_sync(
+            partial(
+                _give_secrets,
+                root,
+                port if was_port_given else None,
+                new_link=new_link,
+                new_token=new_token,
+                as_json=as_json,
+            )
+        )
+        return
     with log_to_file(root.monitor_log, LogOptions.given(log_format, log_level)):
-        async with open_monitor(root, address) as served:
+        async with open_monitor(root, address) as served, _recorded(root, served):
             announce(address, served, as_json=as_json)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(stop_on_signals, nursery.cancel_scope.cancel)
@@ -77,10 +105,53 @@ async def monitored(root: Root, where: str | None) -> AsyncIterator[None]:
     from matterstack.monitor.server import open_monitor
 
     address = parse_address(where)
-    async with open_monitor(root, address) as served:
+    async with open_monitor(root, address) as served, _recorded(root, served):
         click.echo(f"monitor: {served.link} (lets one browser in, once)", err=True)
         _warn(address)
         yield
+
+
+@asynccontextmanager
+async def _recorded(root: Root, served: Served) -> AsyncIterator[None]:
+    """Let ``--new-link`` find it."""
+    from matterstack.monitor.running_monitors import recorded
+
+    with recorded(root, served.url, served.port, served.monitor.access.key):
+        yield
+
+
+def _give_secrets(root: Root, port: int | None, *, new_link: bool, new_token: bool, as_json: bool) -> None:
+    """Make a new token, a new link, or both.
+
+    Raises:
+        NotFoundError: no monitor listens for which a link could be.
+        StoreError: the token cannot be kept.
+    """
+    from matterstack.cli.printing import print_json
+    from matterstack.monitor import running_monitors as running
+    from matterstack.monitor.secret import replace_token
+
+    token_file = root.private / "monitor-token"
+    if new_token:
+        replace_token(token_file)
+    found = [one for one in running.running_monitors(root) if port in {None, one.port}] if new_link else []
+    if new_link and not found:
+        where = "" if port is None else f" on port {port}"
+        raise NotFoundError(
+            f"no monitor of {root.path} listens{where}",
+            hint="start one: `matterstack monitor` prints a link, too",
+        )
+    links = [(running.new_link(root, one), one) for one in found]
+    if as_json:
+        told = [{"url": link, "port": one.port, "host": one.host} for link, one in links]
+        print_json({"links": told, "token_file": str(token_file)})
+        return
+    for link, one in links:
+        click.echo(link if one.is_here else f"{link} (on {one.host})")
+    if new_link:
+        click.echo("a link lets one browser in, once, within the hour", err=True)
+    if new_token:
+        click.echo(f"the new token is in {token_file}; who was let in before has to come in anew", err=True)
 
 
 def parse_address(text: str) -> Address:
@@ -111,7 +182,10 @@ def announce(address: Address, served: Served, *, as_json: bool) -> None:
         print_json({"url": served.link, "port": served.port, "token_file": str(served.token_file)})
     else:
         click.echo(served.link)
-        click.echo(f"the link lets one browser in, once; the token for programs is in {served.token_file}")
+        click.echo(
+            "the link lets one browser in, once (another one: matterstack monitor --new-link); "
+            f"the token for programs is in {served.token_file}"
+        )
     _warn(address)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import asyncclick as click
 
 from matterstack.cli.shared_options import RUN_ID, current_root, json_option
+from matterstack.core.errors import UsageError
 
 if TYPE_CHECKING:
     from matterstack.client import Site
@@ -20,13 +22,21 @@ if TYPE_CHECKING:
 @click.option(
     "--url", metavar="URL", help="Watch through a monitor that runs elsewhere: the link it printed."
 )
+@click.option(
+    "--token-file",
+    metavar="FILE",
+    help="With --url: where the token is, in place of a link (-: the first line of standard input).",
+)
 @json_option
 @click.pass_context
-async def watch(context: click.Context, run_id: RunId | None, url: str | None, as_json: bool) -> None:
+async def watch(
+    context: click.Context, run_id: RunId | None, url: str | None, token_file: str | None, as_json: bool
+) -> None:
     """Watch all runs of this root, or one of them, in this terminal, and steer them with keys.
 
     It needs no engine and no monitor.  With --url it watches what a monitor elsewhere serves, also through a
-    tunnel: ssh -L 8765:127.0.0.1:8765 HOST
+    tunnel: ssh -L 8765:127.0.0.1:8765 HOST.  A link lets in once, for as long as that monitor runs; the token
+    in --token-file lets in again and again, and is seen by nobody who lists the processes of this machine.
 
     Where there is no terminal, each event is a line, until the run has ended (exit code 1: not COMPLETED).
     With --json each event is a JSON object.
@@ -35,8 +45,10 @@ async def watch(context: click.Context, run_id: RunId | None, url: str | None, a
     from matterstack.watch.screen import watch_on_screen
     from matterstack.watch.terminal import Terminal, is_screen
 
+    if token_file is not None and url is None:
+        raise UsageError("--token-file: needs a --url")
     on_screen = is_screen() and not as_json
-    async with _site(context, url, on_screen=on_screen) as site:
+    async with _site(context, url, token_file, on_screen=on_screen) as site:
         if on_screen:
             await watch_on_screen(site, run_id, Terminal)
             return
@@ -50,10 +62,15 @@ def _complain(text: str) -> None:
 
 
 @asynccontextmanager
-async def _site(context: click.Context, url: str | None, *, on_screen: bool) -> AsyncIterator[Site]:
+async def _site(
+    context: click.Context, url: str | None, token_file: str | None, *, on_screen: bool
+) -> AsyncIterator[Site]:
     """The monitor: that of the link, or one in this process."""
     from matterstack.client import Site
 
+    if url is not None and token_file is not None:
+        yield Site.parse(url, await _token(token_file), None)
+        return
     if url is not None:
         yield await Site.parse_link(url).with_link()
         return
@@ -65,3 +82,13 @@ async def _site(context: click.Context, url: str | None, *, on_screen: bool) -> 
         async with open_monitor(root, Address(port=0)) as served:
             token = served.token_file.read_text(encoding="ascii")
             yield Site.parse(f"http://127.0.0.1:{served.port}", token, None)
+
+
+async def _token(file: str) -> str:
+    import trio
+
+    from matterstack.client.token_file import STANDARD_INPUT, read_token
+
+    if file == STANDARD_INPUT and sys.stdin.isatty():
+        return str(await click.prompt("token", hide_input=True, err=True))
+    return await trio.to_thread.run_sync(read_token, file, abandon_on_cancel=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, Final, Self
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import attrs
 import h11
@@ -33,6 +33,8 @@ MOST_BYTES: Final = 256 << 20
 READ_BYTES: Final = 1 << 16
 REFUSALS: Final = frozenset({401, 403, 404, 421})
 """HTTP statuses that stay what they are, however often one asks."""
+
+SESSION_PATH: Final = "/api/session"
 
 _TcpStream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
@@ -69,14 +71,15 @@ class Site:
     """Address of a monitor, and the way to it.
 
     Attributes:
-        cookie: what lets this client in instead of the token, where it came with a link.
+        token: what lets this client in: the token for programs, or the session that a link began.
+        code: of a link that was not used yet; see `with_link`.
     """
 
     host: str
     port: int
     tls: ssl.SSLContext | None
     token: str
-    cookie: str = ""
+    code: str = ""
 
     @classmethod
     def parse(cls, url: str, token: str, tls: ssl.SSLContext | None) -> Self:
@@ -93,8 +96,7 @@ class Site:
         if parts.scheme not in {"http", "https", "ws", "wss"} or not parts.hostname:
             raise no_address
         token = token.strip()  # as it comes out of its file
-        if not token.isascii() or not token.isprintable() or " " in token or not token:
-            raise UsageError("that is no token", hint="it is in the file that `matterstack monitor` names")
+        require_secret(token)
         is_secure = parts.scheme in {"https", "wss"}
         try:
             port = parts.port or (443 if is_secure else 80)
@@ -104,18 +106,22 @@ class Site:
 
     @classmethod
     def parse_link(cls, link: str) -> Self:
-        """Read an address with a token in it, as ``matterstack monitor`` prints it; see `with_link`.
+        """Read a link as ``matterstack monitor`` prints it, or an address with ``?token=`` and the token.
 
         Raises:
-            UsageError: it is none, or there is no token in it.
+            UsageError: it is none, or there is neither in it.
         """
-        address, _, query = link.partition("?")
-        token = dict(parse_qsl(query.partition("#")[0])).get("token", "")
-        site = cls.parse(address, token or "none", None)
-        if not token:
-            hint = "copy the whole link that `matterstack monitor` printed, with ?token=... at its end"
+        address, _, fragment = link.partition("#")
+        address, _, query = address.partition("?")
+        code = dict(parse_qsl(fragment)).get("code", "")
+        token = dict(parse_qsl(query)).get("token", "")
+        site = cls.parse(address, token or code or "none", None)
+        if not (token or code):
+            hint = (
+                "give --token-file, or the whole link that `matterstack monitor` printed, #code=... included"
+            )
             raise UsageError(f"{address}: the token is missing", hint=hint)
-        return site
+        return site if token else attrs.evolve(site, token="", code=code)
 
     @property
     def name(self) -> str:
@@ -124,28 +130,26 @@ class Site:
 
     @property
     def _credentials(self) -> list[tuple[bytes, bytes]]:
-        if self.cookie:
-            return [(b"Cookie", self.cookie.encode())]
         return [(b"Authorization", f"Bearer {self.token}".encode())]
 
     async def with_link(self) -> Self:
-        """The same for who has a link, as ``matterstack monitor`` prints it: what is in it as a token may be
-        a code that lets in once, and is traded for a cookie as a browser does it.
+        """The same, let in: with a link, its code is traded for a session, as a browser does it.
 
         Raises:
-            MonitorError: the monitor does not answer, does not know the token, or the link was used before.
+            MonitorError: the monitor does not answer, or the link opens nothing (any more).
         """
-        status, headers, body = await self._get(f"/?{urlencode({'token': self.token})}", [])
-        if status == HTTPStatus.UNAUTHORIZED:
-            text = f"{self.name} does not know this token, or the link was used before"
-            hint = "take the token from the file that `matterstack monitor` names, in place of the link's"
-            raise MonitorError(text, hint=hint, is_final=True)
-        if status >= HTTPStatus.BAD_REQUEST:
+        if not self.code:
+            return self
+        link = [(b"Authorization", f"Link {self.code}".encode())]
+        status, body = await self._exchange(SESSION_PATH, link, method="POST")
+        if status != HTTPStatus.OK:
             raise self._told(status, body)
-        cookie = headers.get("set-cookie", "").partition(";")[0]
-        if not cookie:
+        begun = self.parsed(body)
+        session = begun.get("session") if isinstance(begun, dict) else None
+        if not isinstance(session, str):
             raise self.stranger()
-        return attrs.evolve(self, cookie=cookie)
+        require_secret(session)
+        return attrs.evolve(self, token=session, code="")
 
     # ---- websockets ----
 
@@ -214,44 +218,43 @@ class Site:
             MonitorError: it does not answer, or not as a monitor does.
             MatterStackError: what it answers with; of the same class and code as where it happened.
         """
-        status, _, body = await self._get(path, self._credentials)
+        status, body = await self._exchange(path, self._credentials)
         if status != HTTPStatus.OK:
             raise self._told(status, body)
         return self.parsed(body)
 
-    async def _get(
-        self, path: str, credentials: Sequence[tuple[bytes, bytes]]
-    ) -> tuple[int, Mapping[str, str], bytes]:
+    async def _exchange(
+        self, path: str, credentials: Sequence[tuple[bytes, bytes]], *, method: str = "GET"
+    ) -> tuple[int, bytes]:
         try:
             with trio.fail_after(ANSWER_TIMEOUT_S):
                 async with await self._stream() as stream:
-                    return await self._exchange(stream, path, credentials)
+                    return await self._exchange_on(stream, path, credentials, method)
         except (trio.BrokenResourceError, h11.RemoteProtocolError, ssl.SSLError) as error:
             raise MonitorError(f"{self.name} gave no answer to {path}: {error}") from error
         except trio.TooSlowError:
             raise MonitorError(f"{self.name} gave no answer within {ANSWER_TIMEOUT_S:g} s") from None
 
-    async def _exchange(
-        self, stream: _TcpStream, path: str, credentials: Sequence[tuple[bytes, bytes]]
-    ) -> tuple[int, Mapping[str, str], bytes]:
+    async def _exchange_on(
+        self, stream: _TcpStream, path: str, credentials: Sequence[tuple[bytes, bytes]], method: str
+    ) -> tuple[int, bytes]:
         http = h11.Connection(h11.CLIENT)
         headers = [(b"Host", self.name.encode()), (b"Connection", b"close"), *credentials]
-        request = h11.Request(method="GET", target=path, headers=headers)
+        request = h11.Request(method=method, target=path, headers=headers)
         await stream.send_all(http.send(request) + http.send(h11.EndOfMessage()))
-        status, told, body = 0, dict[str, str](), bytearray()
+        status, body = 0, bytearray()
         while True:
             event = http.next_event()
             if event is h11.NEED_DATA:
                 http.receive_data(bytes(await stream.receive_some(READ_BYTES)))
             elif isinstance(event, h11.Response):
                 status = event.status_code
-                told = {name.decode("ascii"): value.decode("latin-1") for name, value in event.headers}
             elif isinstance(event, h11.Data):
                 body += event.data
                 if len(body) > MOST_BYTES:
                     raise MonitorError(f"{self.name}: its answer has more than {MOST_BYTES} bytes")
             elif isinstance(event, h11.EndOfMessage):
-                return status, told, bytes(body)
+                return status, bytes(body)
 
     def parsed(self, message: str | bytes) -> Any:  # noqa: ANN401  JSON
         """Parse what the monitor sent as JSON.
@@ -287,3 +290,13 @@ class Site:
                 f"{self.name} did not let this client in: {told}", hint=told.hint, is_final=True
             )
         return told
+
+
+def require_secret(text: str) -> None:
+    """Fail where a text can be no secret of a monitor.
+
+    Raises:
+        UsageError: it cannot; the text is not repeated.
+    """
+    if not text.isascii() or not text.isprintable() or " " in text or not text:
+        raise UsageError("that is no token", hint="it is in the file that `matterstack monitor` names")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Self
 
 import attrs
+import trio
 
 from matterstack.client.address import Site
 from matterstack.client.link import Connection, Event, Link, open_link
+from matterstack.client.token_file import given_token
 from matterstack.core.errors import UsageError
 from matterstack.embed.calls import Calls
 from matterstack.storage.layout import require_run_id
@@ -124,8 +127,9 @@ class Client:
 @asynccontextmanager
 async def connect(
     url: str,
-    token: str,
+    token: str | None = None,
     *,
+    token_file: str | Path | None = None,
     after: int | None = None,
     run: str | None = None,
     tls: ssl.SSLContext | None = None,
@@ -135,12 +139,14 @@ async def connect(
     Args:
         url: such as ``http://127.0.0.1:8765``.
         token: from the file that ``matterstack monitor`` names.
+        token_file: a file that holds it, instead; ``-``: the first line of standard input.
         after: give the events after this sequence number (0: all); None: only new ones.
         run: only those of one run.
         tls: for https; by default, certificates are checked against those of the system.
 
     Raises:
-        UsageError: the address or the token is none.
+        UsageError: the address or the token is none, or the token cannot be read.
     """
-    async with open_link(Site.parse(url, token, tls), after=after, run=run) as link:
+    given = await trio.to_thread.run_sync(given_token, token, token_file, abandon_on_cancel=True)
+    async with open_link(Site.parse(url, given, tls), after=after, run=run) as link:
         yield Client(link, link.calls)

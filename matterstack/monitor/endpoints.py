@@ -33,6 +33,7 @@ PAGE_FILES: Final = {
     ".svg": "image/svg+xml",
 }
 MOST_RUNS_NAMED: Final = 500
+_PAGE: Final = "/page/"
 _PAGE_FILE: Final = re.compile(r"[a-z0-9][a-z0-9-]*(\.[a-z]+)+")
 _RUN_PATH: Final = re.compile(r"/api/runs/([^/]+)(?:/(?:(explain|events|questions)|tasks/([^/]+)/log))?")
 
@@ -63,10 +64,9 @@ class Documents:
             StoreError: the store cannot be read.
         """
         path = request.path
-        if path == "/":
-            return await trio.to_thread.run_sync(page_file, "index.html")
-        if path.startswith("/page/"):
-            return await trio.to_thread.run_sync(page_file, path.removeprefix("/page/"))
+        if is_of_page(path):
+            name = "index.html" if path == "/" else path.removeprefix(_PAGE)
+            return await trio.to_thread.run_sync(page_file, name)
         if path == "/events":
             return error_response(426, "upgrade", "this is a websocket")
         if path == "/metrics":
@@ -104,6 +104,11 @@ class Documents:
     ) -> Response:
         # Written as JSON in the worker thread too: ten thousand tasks are megabytes.
         return await self._reader.read(lambda connection: json_response(view(connection, *args, **kwargs)))
+
+
+def is_of_page(path: str) -> bool:
+    """Whether a file of the page is asked for; see `page_file`."""
+    return path == "/" or path.startswith(_PAGE)
 
 
 def questions_view(connection: sqlite3.Connection, root: Root, run_id: RunId) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -44,15 +43,6 @@ class Request:
     headers: Mapping[str, str]
     is_upgrade: bool
     raw: bytes
-
-    @property
-    def cookies(self) -> Mapping[str, str]:
-        """What the browser was told to keep."""
-        try:
-            kept = SimpleCookie(self.headers.get("cookie", ""))
-        except CookieError:
-            return {}
-        return {name: morsel.value for name, morsel in kept.items()}
 
 
 async def read_request(stream: trio.abc.ReceiveStream) -> Request | None:

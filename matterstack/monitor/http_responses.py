@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -47,11 +47,6 @@ def json_response(document: object, status: int = 200) -> Response:
 def error_response(status: int, code: str, message: str, hint: str = "") -> Response:
     """An error, as the command line words it with ``--json``."""
     return json_response({"error": {"code": code, "message": message, "hint": hint}}, status)
-
-
-def redirect(target: str, headers: Mapping[str, str]) -> Response:
-    """Send the browser elsewhere, and have it ask with GET."""
-    return Response(status=303, headers=(("Location", target), *headers.items()))
 
 
 async def send_response(stream: trio.abc.SendStream, response: Response, *, head_only: bool = False) -> None:

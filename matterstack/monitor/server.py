@@ -18,18 +18,19 @@ from trio_websocket import wrap_server_stream
 
 from matterstack.core.errors import MatterStackError, NotFoundError, UsageError
 from matterstack.core.ids import RunId
-from matterstack.monitor.access import Access, Refusal
+from matterstack.monitor.access import SUBPROTOCOL, TOKEN_FOR_PAGE, Access, Refusal
 from matterstack.monitor.commands import SentCommand, SentRespond
-from matterstack.monitor.endpoints import Documents
+from matterstack.monitor.endpoints import Documents, is_of_page
 from matterstack.monitor.feed import Feed
 from matterstack.monitor.http_requests import BadRequestError, Request, read_request
 from matterstack.monitor.http_responses import (
     Response,
     error_response,
-    redirect,
+    json_response,
     send_response,
 )
-from matterstack.monitor.secret import keep_token
+from matterstack.monitor.running_monitors import link_to
+from matterstack.monitor.secret import TokenFile, keep_token
 from matterstack.monitor.session import Session
 from matterstack.monitor.wire import Wire
 from matterstack.storage.layout import Root, require_run_id
@@ -49,6 +50,11 @@ SEND_BUFFER_BYTES: Final = 128 * 1024
 """What the system may keep for a client that does not read (by itself it would keep megabytes)."""
 GUESS_DELAY_S: Final = 0.25
 """How long a wrong token waits for its refusal."""
+TOKEN_INTERVAL_S: Final = 1.0
+"""How often is looked whether the token was replaced: who came in with the old one is sent away."""
+SESSION_INTERVAL_S: Final = 30.0
+"""How often is looked whether the session of an open stream is over."""
+SESSION_PATH: Final = "/api/session"
 
 
 @attrs.define(eq=False)
@@ -60,7 +66,10 @@ class Monitor:
     _documents: Documents
     feed: Feed
     _seats: trio.CapacityLimiter
+    _token_file: TokenFile
     _unadmitted: deque[trio.CancelScope] = attrs.field(factory=deque)
+    _streams: set[trio.CancelScope] = attrs.field(factory=set)
+    _looking: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
 
     @property
     def clients(self) -> int:
@@ -108,18 +117,29 @@ class Monitor:
             return None
         if request is None:
             return None
-        refusal = self.access.foreign(request)
-        if refusal is None and request.path == "/" and "token" in request.query:
-            response = self._let_in(request)
-        else:
-            refusal = refusal or self.access.refusal(request)
-            if refusal is None:
-                return request
-            response = self._refused(request, refusal)
+        response = await self._answer_to_anybody(request)
+        if response is None:
+            return request
         if response.status == HTTPStatus.UNAUTHORIZED and self.access.is_guess(request):
             await trio.sleep(GUESS_DELAY_S)
-        await send_response(stream, response)
+        await send_response(stream, response, head_only=request.method == "HEAD")
         return None
+
+    async def _answer_to_anybody(self, request: Request) -> Response | None:
+        """What is answered before anything of the root is served; None when the request is admitted."""
+        if refusal := self.access.foreign(request):
+            return _refused(request, refusal)
+        if is_of_page(request.path):
+            # Its files are those of the installation, and hold nothing of the root.
+            return (
+                _refused(request, TOKEN_FOR_PAGE) if "token" in request.query else await self._answer(request)
+            )
+        await self.look_at_token()
+        if request.path == SESSION_PATH and request.method == "POST":
+            begun = self.access.take_link(request)
+            return json_response({"session": begun}) if isinstance(begun, str) else _refused(request, begun)
+        refusal = self.access.refusal(request)
+        return None if refusal is None else _refused(request, refusal)
 
     async def _serve(self, request: Request, stream: trio.abc.Stream) -> None:
         seat = object()
@@ -131,35 +151,36 @@ class Monitor:
             return
         try:
             if request.path == "/events" and request.is_upgrade:
-                await self._stream_events(request, stream)
+                await self._stream_while_admitted(request, stream)
             else:
                 response = await self._answer(request)
                 await send_response(stream, response, head_only=request.method == "HEAD")
         finally:
             self._seats.release_on_behalf_of(seat)
 
-    def _let_in(self, request: Request) -> Response:
-        """Trade the token of a link for a cookie, so that it stays in no history and no log."""
-        if self.access.is_known(request) or self.access.takes_link(request):
-            return redirect("/", {"Set-Cookie": self.access.cookie_header})
-        hint = (
-            "start `matterstack monitor` again for a new link, or use the token from the file that it named"
-        )
-        return self._refused(
-            request, Refusal(status=401, code="used_link", message="this link was used before", hint=hint)
-        )
+    async def look_at_token(self) -> None:
+        """Go by the token that is in its file now.  With another one, whoever is connected is sent away."""
+        token = await trio.to_thread.run_sync(self._token_file.news, limiter=self._looking)
+        if token is None or token == self.access.token:
+            return
+        logger.info("the token was replaced: who is connected is sent away")
+        self.access.take_token(token)
+        for scope in self._streams:
+            scope.cancel()
 
-    def _refused(self, request: Request, refusal: Refusal) -> Response:
-        if "text/html" in request.headers.get("accept", ""):
-            text = f"{refusal.message}\n\n{refusal.hint}\n"
-            return Response(status=refusal.status, body=text.encode())
-        return error_response(refusal.status, refusal.code, refusal.message, refusal.hint)
+    async def watch_token(self) -> None:
+        """Look at the token for ever."""
+        while True:
+            await trio.sleep(TOKEN_INTERVAL_S)
+            await self.look_at_token()
 
     # ---- pages and documents ----
 
     async def _answer(self, request: Request) -> Response:
         if request.method not in {"GET", "HEAD"}:
             return error_response(405, "method", f"{request.method} is not served here")
+        if request.path == SESSION_PATH:
+            return json_response({"is_known": True})
         try:
             return await self._documents.answer(request)
         except MatterStackError as error:
@@ -169,6 +190,23 @@ class Monitor:
             return error_response(500, "internal", "this should not have happened; the log tells more")
 
     # ---- the stream ----
+
+    async def _stream_while_admitted(self, request: Request, stream: trio.abc.Stream) -> None:
+        """A stream that is open counts as use of its session, and ends with it."""
+        async with trio.open_nursery() as nursery:
+            self._streams.add(nursery.cancel_scope)
+            nursery.start_soon(self._end_with_session, request, nursery.cancel_scope)
+            try:
+                await self._stream_events(request, stream)
+            finally:
+                self._streams.discard(nursery.cancel_scope)
+            nursery.cancel_scope.cancel()
+
+    async def _end_with_session(self, request: Request, scope: trio.CancelScope) -> None:
+        # Time ends a session, and nothing tells of that.
+        while self.access.refusal(request) is None:  # noqa: ASYNC110
+            await trio.sleep(SESSION_INTERVAL_S)
+        scope.cancel()
 
     async def _stream_events(self, request: Request, stream: trio.abc.Stream) -> None:
         try:
@@ -180,7 +218,8 @@ class Monitor:
             wire = Wire(request.raw, stream)
             with trio.move_on_after(UPGRADE_TIMEOUT_S) as upgrading:
                 handshake = await wrap_server_stream(nursery, wire, max_message_size=MOST_MESSAGE_BYTES)
-                websocket = await handshake.accept()
+                asked_for = SUBPROTOCOL in handshake.proposed_subprotocols
+                websocket = await handshake.accept(subprotocol=SUBPROTOCOL if asked_for else None)
             if not upgrading.cancelled_caught:
                 session = Session(websocket, wire, self.feed, self._carry_out, after, run, with_rows)
                 await session.serve()
@@ -197,6 +236,13 @@ def _bound_buffer(stream: trio.abc.Stream) -> None:
     plain = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
     if isinstance(plain, trio.SocketStream):
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+
+
+def _refused(request: Request, refusal: Refusal) -> Response:
+    if "text/html" in request.headers.get("accept", ""):
+        text = f"{refusal.message}\n\n{refusal.hint}\n"
+        return Response(status=refusal.status, body=text.encode())
+    return error_response(refusal.status, refusal.code, refusal.message, refusal.hint)
 
 
 def _told(error: MatterStackError) -> Response:
@@ -240,12 +286,14 @@ class Served:
     """A monitor that listens, and how to get in.
 
     Attributes:
+        url: its address, without any secret.
         link: lets one browser in, once.
         token_file: where the token is.
     """
 
     monitor: Monitor
     port: int
+    url: str
     link: str
     token_file: Path
 
@@ -264,7 +312,7 @@ async def open_monitor(root: Root, address: Address) -> AsyncIterator[Served]:
     token_file = root.private / "monitor-token"
     token = await trio.to_thread.run_sync(keep_token, token_file)
     names = {address.host, *address.names}
-    access = Access(token, f"matterstack-{port}", frozenset(names), is_secure=context is not None)
+    access = Access(token, frozenset(names), is_secure=context is not None)
     seats = trio.CapacityLimiter(MOST_CLIENTS)
     # Two readers: a document of ten thousand tasks must not keep the events waiting.
     async with (
@@ -274,8 +322,10 @@ async def open_monitor(root: Root, address: Address) -> AsyncIterator[Served]:
     ):
         feed = Feed(for_events)
         documents = Documents(root, for_documents, lambda: int(seats.borrowed_tokens))
-        monitor = Monitor(root, access, documents, feed, seats)
+        monitor = Monitor(root, access, documents, feed, seats, TokenFile(token_file))
+        await monitor.look_at_token()
         nursery.start_soon(feed.serve)
+        nursery.start_soon(monitor.watch_token)
         if context is None:
             nursery.start_soon(trio.serve_listeners, monitor.handle, listeners)
         else:
@@ -283,8 +333,9 @@ async def open_monitor(root: Root, address: Address) -> AsyncIterator[Served]:
             nursery.start_soon(trio.serve_listeners, monitor.handle, secure)
         host = f"[{address.host}]" if ":" in address.host else address.host
         scheme = "https" if context is not None else "http"
-        link = f"{scheme}://{host}:{port}/?token={access.new_link_code()}"
-        yield Served(monitor=monitor, port=port, link=link, token_file=token_file)
+        url = f"{scheme}://{host}:{port}"
+        link = link_to(url, access.new_link_code())
+        yield Served(monitor=monitor, port=port, url=url, link=link, token_file=token_file)
         nursery.cancel_scope.cancel()
 
 

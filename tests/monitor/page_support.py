@@ -17,6 +17,7 @@ from matterstack.core.ids import RunId
 from matterstack.core.model.workflow import Task, Workflow
 from matterstack.core.run import messages as m
 from matterstack.core.states import RunStatus
+from matterstack.monitor.running_monitors import new_link, running_monitors
 from matterstack.storage.layout import Root
 from matterstack.storage.read.events import event_lines
 from matterstack.storage.schema import open_database
@@ -38,7 +39,7 @@ BACKENDS: Final = {
     "local": {"type": "local", "max_jobs": 500},
     "cluster": {"type": "slurm", "max_jobs": 100},
 }
-_LINK: Final = re.compile(r"http://127\.0\.0\.1:(\d+)/\?token=\S+(?=\s)")
+_LINK: Final = re.compile(r"http://127\.0\.0\.1:(\d+)/#code=\S+(?=\s)")
 NAUGHTY: Final = "<script>window.hit = 1</script><img src=x onerror='window.hit = 1'>"
 
 
@@ -73,8 +74,18 @@ class Site:
 
     @property
     def token(self) -> str:
-        """What lets programs in, and any number of browsers."""
+        """What lets programs in."""
         return (self.root.private / "monitor-token").read_text().strip()
+
+    @property
+    def token_file(self) -> Path:
+        """Where that is."""
+        return self.root.private / "monitor-token"
+
+    def new_link(self) -> str:
+        """A link for one more browser, to the monitor that runs now."""
+        (monitor,) = (one for one in running_monitors(self.root) if one.port == self.port)
+        return new_link(self.root, monitor)
 
     @property
     def running(self) -> Running:
@@ -288,7 +299,7 @@ def visit(browser: Browser, site: Site, **options: Any) -> Iterator[Visitor]:
     page.on("pageerror", lambda error: visitor.violations.append(str(error)))
     page.on("console", lambda message: visitor.note_words(message.text))
     try:
-        page.goto(f"{site.url}/?token={site.token}")
+        page.goto(site.new_link())
         page.locator("#connection.live").wait_for(timeout=PATIENCE_S * 1000)
         yield visitor
         assert visitor.foreign == []

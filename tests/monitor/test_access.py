@@ -4,35 +4,75 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import attrs
 import h11
 import pytest
 import trio
 import trio.testing
 from trio.testing import MockClock
+from trio_websocket import ConnectionClosed
 
 from matterstack.core.errors import UsageError
 from matterstack.monitor import endpoints, http_requests
-from matterstack.monitor.http_requests import BadRequestError, read_request
+from matterstack.monitor.access import Access, Refusal
+from matterstack.monitor.browser_sessions import LONGEST_S, UNUSED_S
+from matterstack.monitor.http_requests import BadRequestError, Request, read_request
+from matterstack.monitor.links import LINK_S
+from matterstack.monitor.running_monitors import RunningMonitor, new_link
+from matterstack.monitor.secret import replace_token
 from matterstack.monitor.server import Address, open_monitor
-from tests.monitor.conftest import Place, answer_of
+from tests.monitor.conftest import PATIENCE_S, Answer, Place, answer_of, next_document
+
+PAGE = {"Origin": "http://127.0.0.1:{port}", "Sec-Fetch-Site": "same-origin"}
 
 
-@pytest.mark.parametrize("path", ["/", "/api/runs", "/events", "/page/index.html", "/nothing"])
-async def test_nothing_is_served_without_the_token(place: Place, path: str) -> None:
+@pytest.mark.parametrize("path", ["/api/runs", "/api/session", "/events", "/metrics", "/nothing"])
+async def test_nothing_of_the_root_is_served_without_the_token(place: Place, path: str) -> None:
     async with place.serving():
         answer = await place.ask(path, known=False)
     assert (answer.status, answer.error) == (401, "no_token")
 
 
-async def test_the_token_counts_as_bearer_as_cookie_and_in_the_query(place: Place) -> None:
-    async with place.serving() as served:
-        cookie = served.monitor.access.cookie_header.partition(";")[0]
+@pytest.mark.parametrize("path", ["/", "/page/index.html", "/page/main.js", "/page/icon.svg"])
+async def test_the_files_of_the_page_are_the_same_for_everybody(place: Place, path: str) -> None:
+    async with place.serving():
+        answers = [await place.ask(path, known=known) for known in (False, True)]
+        foreign = await place.ask(path, known=False, headers={"Host": "evil.example.org"})
+    assert answers[0] == answers[1]
+    assert answers[0].status == 200
+    assert "set-cookie" not in answers[0].headers
+    assert foreign.status == 421
+    assert str(place.root.path).encode() not in answers[0].body
+
+
+async def test_the_token_counts_as_bearer_and_in_the_query_of_the_stream_alone(place: Place) -> None:
+    async with place.serving():
         answers = [
             await place.ask("/api/runs", known=False, headers={"Authorization": f"bearer {place.token}"}),
-            await place.ask("/api/runs", known=False, headers={"Cookie": f"other=1; {cookie}"}),
+            await place.ask(f"/events?token={place.token}", known=False),
             await place.ask(f"/api/runs?token={place.token}", known=False),
+            await place.ask("/api/runs", known=False, headers={"Cookie": f"token={place.token}"}),
         ]
-    assert [answer.status for answer in answers] == [200, 200, 200]
+        page = await place.ask(f"/?token={place.token}", known=False)
+    assert [answer.status for answer in answers] == [200, 426, 401, 401]
+    assert (page.status, page.error) == (403, "token_in_browser")
+    assert place.token.encode() not in page.body
+
+
+@pytest.mark.parametrize("told", list(PAGE))
+async def test_the_token_is_refused_from_a_browser(place: Place, told: str) -> None:
+    async with place.serving():
+        headers = {told: PAGE[told].format(port=place.port)}
+        answers = [
+            await place.ask("/api/runs", headers=headers),
+            await place.ask(f"/events?token={place.token}", headers=headers, known=False),
+            await place.ask(
+                "/events",
+                headers={**headers, "Sec-WebSocket-Protocol": f"matterstack, {place.token}"},
+                known=False,
+            ),
+        ]
+    assert [(answer.status, answer.error) for answer in answers] == [(403, "token_in_browser")] * 3
 
 
 @pytest.mark.parametrize(
@@ -41,32 +81,132 @@ async def test_the_token_counts_as_bearer_as_cookie_and_in_the_query(place: Plac
         {"Authorization": "Bearer"},
         {"Authorization": "Bearer wrong"},
         {"Authorization": "Basic {token}"},
-        {"Cookie": "{cookie}={token}"},
-        {"Cookie": "{cookie}="},
-        {"Cookie": "\x22;;=;{cookie}"},
+        {"Authorization": "Link {token}"},
+        {"Authorization": "Bearer {code}"},
+        {"Sec-WebSocket-Protocol": "matterstack, {token}"},
     ],
 )
 async def test_what_is_not_quite_the_token_is_none(place: Place, headers: Mapping[str, str]) -> None:
     async with place.serving() as served:
-        names = {"token": place.token, "cookie": served.monitor.access.cookie}
+        names = {"token": place.token, "code": served.link.partition("=")[2]}
         sent = {name: value.format(**names) for name, value in headers.items()}
         answer = await place.ask("/api/runs", known=False, headers=sent)
     assert answer.status == 401
 
 
-async def test_the_link_lets_one_browser_in_once(place: Place) -> None:
+async def begin_session(place: Place, link: str) -> Answer:
+    """What the page does with a link."""
+    headers = {**PAGE, "Origin": f"http://127.0.0.1:{place.port}"}
+    code = link.partition("#code=")[2]
+    return await place.ask(
+        "/api/session", method="POST", known=False, headers={**headers, "Authorization": f"Link {code}"}
+    )
+
+
+async def stands(place: Place, session: str) -> int:
+    """The status with which somebody is answered who has this session."""
+    answer = await place.ask("/api/session", known=False, headers={"Authorization": f"Bearer {session}"})
+    return answer.status
+
+
+async def test_the_link_begins_one_session_and_the_second_time_it_is_said_what_to_do(place: Place) -> None:
     async with place.serving() as served:
-        path = served.link.partition(f":{served.port}")[2]
-        first = await place.ask(path, known=False)
-        cookie = first.headers["set-cookie"]
-        inside = await place.ask("/", known=False, headers={"Cookie": cookie.partition(";")[0]})
-        second = await place.ask(path, known=False)
-    assert (first.status, first.headers["location"]) == (303, "/")
-    assert "HttpOnly; SameSite=Strict" in cookie
+        first = await begin_session(place, served.link)
+        second = await begin_session(place, served.link)
+        session = first.json["session"]
+        of_page = {"Authorization": f"Bearer {session}", "Sec-Fetch-Site": "same-origin"}
+        inside = await place.ask("/api/runs", known=False, headers=of_page)
+        in_query = await place.ask(f"/api/runs?token={session}", known=False)
+        link = new_link(place.root, RunningMonitor(served.url, served.port, "", served.monitor.access.key))
+        another = await begin_session(place, link)
+    assert "set-cookie" not in first.headers
     assert place.token not in served.link
-    assert place.token not in cookie
-    assert inside.status == 200
+    assert place.token not in session
+    assert (inside.status, in_query.status) == (200, 401)
     assert (second.status, second.error) == (401, "used_link")
+    assert "used before" in second.json["error"]["message"]
+    assert "matterstack monitor --new-link" in second.json["error"]["hint"]
+    assert another.status == 200
+    assert another.json["session"] != session
+
+
+async def test_sessions_and_links_are_of_one_start_and_one_port(place: Place) -> None:
+    async with place.serving() as served:
+        session = (await begin_session(place, served.link)).json["session"]
+        unused = new_link(place.root, RunningMonitor(served.url, served.port, "", served.monitor.access.key))
+        first = place.served
+        async with place.serving():
+            assert (await stands(place, session), (await begin_session(place, unused)).status) == (401, 401)
+        place.served = first
+        assert await stands(place, session) == 200
+    async with open_monitor(place.root, Address(port=served.port)) as place.served:
+        assert (await stands(place, session), (await begin_session(place, unused)).status) == (401, 401)
+
+
+@attrs.define
+class Clock:
+    """Seconds that only a test lets pass."""
+
+    now: float = 1e9
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def asking(session: str = "", code: str = "") -> Request:
+    """The head of a request, as a page sends it."""
+    told = f"Link {code}" if code else f"Bearer {session}"
+    headers = {"host": "127.0.0.1", "sec-fetch-site": "same-origin", "authorization": told}
+    return Request(method="GET", path="/api/runs", query={}, headers=headers, is_upgrade=False, raw=b"")
+
+
+def test_a_session_ends_when_it_is_not_used_and_in_any_case() -> None:
+    clock = Clock()
+    access = Access("t" * 43, now=clock)
+    sessions = [str(access.take_link(asking(code=access.new_link_code()))) for _ in range(2)]
+    began = clock.now
+    while clock.now - began < LONGEST_S - UNUSED_S:
+        clock.now += UNUSED_S - 60
+        assert access.refusal(asking(sessions[0])) is None
+    assert access.refusal(asking(sessions[1])) is not None, "nobody used it"
+    clock.now = began + LONGEST_S
+    refused = access.refusal(asking(sessions[0]))
+    assert refused is not None
+    assert "--new-link" in refused.hint
+
+
+def test_a_link_that_lay_about_too_long_lets_nobody_in() -> None:
+    clock = Clock()
+    access = Access("t" * 43, now=clock)
+    code, other = access.new_link_code(), access.new_link_code()
+    clock.now += LINK_S - 1
+    assert isinstance(access.take_link(asking(code=other)), str)
+    clock.now += 1
+    refused = access.take_link(asking(code=code))
+    assert isinstance(refused, Refusal)
+    assert refused.message == "this link is too old"
+    used = access.take_link(asking(code=other))
+    assert isinstance(used, Refusal), "also when it is forgotten that it was used"
+
+
+async def test_a_new_token_makes_the_old_one_invalid_and_sends_everybody_away(place: Place) -> None:
+    async with place.serving() as served:
+        old = place.token
+        session = (await begin_session(place, served.link)).json["session"]
+        unused = RunningMonitor(served.url, served.port, "", served.monitor.access.key)
+        link = new_link(place.root, unused)
+        async with place.watching() as listening:
+            await next_document(listening)
+            await trio.to_thread.run_sync(replace_token, served.token_file)
+            assert (await place.ask("/api/runs")).status == 200
+            with pytest.raises(ConnectionClosed), trio.fail_after(PATIENCE_S):
+                await listening.get_message()
+        refused = await place.ask("/api/runs", known=False, headers={"Authorization": f"Bearer {old}"})
+        assert (refused.status, await stands(place, session)) == (401, 401)
+        assert (await begin_session(place, link)).status == 401
+        assert (await begin_session(place, new_link(place.root, unused))).status == 200
+        served.token_file.chmod(0o644)
+        assert (await place.ask("/api/runs")).status == 401, "somebody else may have read it"
 
 
 @pytest.mark.parametrize(
@@ -80,8 +220,8 @@ async def test_the_link_lets_one_browser_in_once(place: Place) -> None:
         ({"Host": "127.0.0.1.evil.example.org"}, 421),
         ({"Host": "[::1"}, 421),
         ({"Host": ""}, 421),
-        ({"Host": "localhost:80", "Origin": "http://localhost:80"}, 200),
         ({"Host": "localhost:80", "Origin": "http://localhost:81"}, 403),
+        ({"Host": "cluster.example.org", "Origin": "http://cluster.example.org:81"}, 403),
         ({"Host": "localhost:80", "Origin": "https://localhost:80"}, 403),
         ({"Host": "localhost:80", "Origin": "http://evil.example.org"}, 403),
         ({"Host": "localhost:80", "Origin": "null"}, 403),
@@ -95,6 +235,16 @@ async def test_other_sites_pages_and_names_are_kept_out(
         upgraded = await place.ask("/events?after=x", headers={**headers, "Upgrade": "websocket"})
     assert answer.status == status
     assert upgraded.status == (400 if status == 200 else status), "the stream is guarded in the same way"
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://localhost:80", "http://cluster.example.org", "https://cluster.example.org"]
+)
+async def test_its_own_page_may_ask_also_through_a_proxy_that_speaks_tls(place: Place, origin: str) -> None:
+    async with place.serving(names=("cluster.example.org",)) as served:
+        session = (await begin_session(place, served.link)).json["session"]
+        headers = {"Host": origin.partition("//")[2], "Origin": origin, "Authorization": f"Bearer {session}"}
+        assert (await place.ask("/api/runs", known=False, headers=headers)).status == 200
 
 
 async def test_the_token_is_for_its_user_alone_and_outlives_the_server(place: Place) -> None:
@@ -126,8 +276,8 @@ async def test_only_the_pages_own_files_are_served(place: Place, path: str) -> N
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
 async def test_nothing_is_changed_by_a_plain_request(place: Place, method: str) -> None:
     async with place.serving():
-        answer = await place.ask("/api/runs", method=method)
-    assert (answer.status, answer.error) == (405, "method")
+        answers = [await place.ask(path, method=method) for path in ("/api/runs", "/")]
+    assert [(answer.status, answer.error) for answer in answers] == [(405, "method")] * 2
 
 
 GARBAGE = {

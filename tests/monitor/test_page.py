@@ -249,6 +249,7 @@ def test_a_monitor_that_is_killed_and_started_again_costs_no_event_and_repeats_n
             expect(page.get_by_role("button", name="Pause")).to_be_disabled()
             site.runs["run"].tell(m.Pause(by="while it was away"), m.Resume(by=f"cat {number}"))
             site.start()
+            page.goto(site.link)  # a session is of one start; the page goes on where it was
             expect(connection(page)).to_have_text("Live")
             expect(page.locator(".events li").first).to_contain_text(f"cat {number}")
         shown = page.eval_on_selector_all(".events li", "items => items.map((i) => Number(i.dataset.seq))")
@@ -580,6 +581,7 @@ def test_a_real_run_is_watched_steered_answered_and_cancelled_though_its_engine_
             expect(connection(page)).to_contain_text("Not live")
             diary.open("gate")
             start_engine()
+            page.goto(site.link)
             expect(connection(page)).to_have_text("Live")
             expect(page.get_by_role("row", name="first SUCCEEDED")).to_be_visible()
             page.get_by_role("button", name="Resume").click()
@@ -603,17 +605,6 @@ def test_a_real_run_is_watched_steered_answered_and_cancelled_though_its_engine_
     assert diary.ended() == ["first"]
 
 
-def test_a_browser_that_is_not_known_any_more_is_told_what_to_do(site: Site, browser: Browser) -> None:
-    site.new_run("run")
-    site.start()
-    with visit(browser, site) as visitor:
-        visitor.may_complain = True
-        site.kill()
-        (site.root.private / "monitor-token").unlink()
-        site.start()
-        expect(connection(visitor.page)).to_contain_text("open the link that it printed")
-
-
 def test_another_store_behind_the_same_address_is_read_anew(site: Site, browser: Browser) -> None:
     chain_of_three(site)
     site.start()
@@ -623,6 +614,7 @@ def test_another_store_behind_the_same_address_is_read_anew(site: Site, browser:
         site.connection.execute("DELETE FROM events WHERE seq > 2")
         site.connection.execute("UPDATE sqlite_sequence SET seq = 2")
         site.start()
+        visitor.page.goto(site.link)
         expect(connection(visitor.page)).to_have_text("Live")
         site.new_run("new")
         expect(visitor.page.get_by_role("row").nth(1)).to_contain_text("000001-abcdef")

@@ -75,7 +75,7 @@ def test_a_monitor_says_where_it_is_and_warns_where_others_can_listen(command_li
     running = command_line.start("monitor", "--host", "0.0.0.0", "--port", "0", "--json")  # noqa: S104  it is about that
     wait_until(lambda: running.stdout.endswith("}\n"), PATIENCE_S)
     told = json.loads(running.stdout)
-    assert told["url"].startswith(f"http://0.0.0.0:{told['port']}/?token=")
+    assert told["url"].startswith(f"http://0.0.0.0:{told['port']}/#code=")
     wait_until(lambda: "--certfile and --keyfile" in running.stderr, PATIENCE_S)
 
 

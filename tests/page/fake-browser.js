@@ -9,8 +9,9 @@ export class FakeSocket {
   sent = [];
   isClosed = false;
 
-  constructor(url) {
+  constructor(url, protocols) {
     this.url = url;
+    this.protocols = protocols;
     FakeSocket.all.push(this);
   }
 
@@ -47,6 +48,8 @@ export function fakeBrowser(answers = () => ({ status: 200, body: {} })) {
   const clock = { now: 1_000_000, timers: [], ids: 0 };
   const listeners = new Map();
   const asked = [];
+  const requests = [];
+  const kept = new Map([["matterstack-session", "s3cret"]]);
   const later = (call, wait, every) => {
     clock.ids += 1;
     clock.timers.push({ id: clock.ids, at: clock.now + wait, call, every });
@@ -67,8 +70,10 @@ export function fakeBrowser(answers = () => ({ status: 200, body: {} })) {
     setInterval: (call, wait) => later(call, wait, wait),
     clearInterval: forget,
     performance: { now: () => clock.now },
-    fetch: async (path) => {
+    sessionStorage: { getItem: (name) => kept.get(name) ?? null, setItem: (name, value) => kept.set(name, value) },
+    fetch: async (path, options) => {
       asked.push(path);
+      requests.push([path, options]);
       const { status, body } = answers(path);
       if (status === 0) throw new TypeError("refused");
       return { status, ok: status < 400, json: async () => body };
@@ -82,6 +87,8 @@ export function fakeBrowser(answers = () => ({ status: 200, body: {} })) {
   Date.now = () => clock.now;
   return {
     asked,
+    requests,
+    kept,
     settle,
     /** Something happens to the window or the document. */
     happens: async (name) => {

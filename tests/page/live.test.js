@@ -72,11 +72,21 @@ describe("the connection", () => {
     assert.equal(FakeSocket.all.length, 2);
   });
 
-  it("says so when the monitor does not know the browser any more", async () => {
+  it("shows its session in a header alone, and is made again at once with another one", async () => {
+    assert.deepEqual(FakeSocket.last.protocols, ["matterstack", "s3cret"]);
     status = 401;
     FakeSocket.last.end();
     await browser.pass(600);
-    assert.match(states.at(-1).text, /does not know this browser/);
+    assert.match(states.at(-1).text, /does not know this page any more \(open a new link: matterstack monitor --new-link\)/);
+    status = 200;
+    browser.kept.set("matterstack-session", "0ther");
+    live.hurry();
+    await browser.pass(0);
+    assert.deepEqual(FakeSocket.last.protocols, ["matterstack", "0ther"]);
+    const [path, options] = browser.requests.at(-1);
+    assert.equal(path, "/api/session");
+    assert.equal(options.headers.Authorization, "Bearer 0ther");
+    assert.equal(options.credentials, "omit");
   });
 
   it("is given up when an event is missing, and nothing of the old one counts", async () => {

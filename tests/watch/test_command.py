@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 from collections.abc import Iterator
 from functools import partial
 
@@ -114,7 +115,9 @@ def test_a_run_is_watched_paused_resumed_explained_and_cancelled(
 def test_a_monitor_that_is_killed_and_started_again_costs_no_event(site: Site, terminal: Window) -> None:
     run = site.new_run("run", task("a"), task("b"))
     site.start()
-    watch(terminal, site.command_line, run.run_id, "--url", site.link, size=(110, 40))
+    # A link is for one start of a monitor; the token outlives it.
+    by_token = ("--url", site.url, "--token-file", str(site.token_file))
+    watch(terminal, site.command_line, run.run_id, *by_token, size=(110, 40))
     terminal.wait_for("● live", "▸ a    READY")
     site.kill()
     terminal.wait_for("○ not live since ", "trying again")
@@ -191,4 +194,32 @@ def test_a_link_lets_in_once_and_the_exit_code_says_what_became_of_the_run(site:
     assert (cancelled.exit_code, cancelled.stdout.count("demo is CANCELLED")) == (1, 1)
     used = ask(site.link)
     assert used.exit_code == 5
-    assert "does not know this token, or the link was used before" in used.stderr
+    assert "did not let this client in: this link was used before" in used.stderr
+    assert "matterstack monitor --new-link" in used.stderr
+    assert ask(site.new_link()).exit_code == 1
+
+
+def test_a_token_is_taken_from_a_file_or_from_standard_input(site: Site) -> None:
+    run = site.new_run("run")
+    run.tell(m.Cancel(by="ann"), m.Settle())
+    site.start()
+    ask = partial(site.command_line.run, "watch", run.run_id, "--url", site.url, "--token-file")
+    assert "demo is CANCELLED" in ask(str(site.token_file)).stdout
+    told = subprocess.run(
+        [COMMAND, "watch", run.run_id, "--url", site.url, "--token-file", "-"],
+        input=f"{site.token}\n",
+        env=site.command_line.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "demo is CANCELLED" in told.stdout, told.stderr
+    missing = ask("nowhere")
+    assert (missing.exit_code, missing.stderr.splitlines()[0]) == (
+        2,
+        "Error: nowhere: the token cannot be read: No such file or directory",
+    )
+    empty = ask("-")  # nothing is there to be read
+    assert (empty.exit_code, empty.stderr.splitlines()[0]) == (2, "Error: -: there is no token in it")
+    alone = site.command_line.run("watch", "--token-file", "x")
+    assert "--token-file: needs a --url" in alone.stderr

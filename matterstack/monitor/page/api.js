@@ -1,5 +1,7 @@
 // Documents of the monitor.  Its errors become exceptions with words for people.
 
+import { credentials } from "./session.js";
+
 const TIMEOUT_MS = 30_000;
 
 /**
@@ -38,7 +40,7 @@ export const messageOf = (error) => (error instanceof Error ? error.message : St
 export async function ask(path) {
   let response;
   try {
-    response = await fetch(path, { signal: deadline(TIMEOUT_MS), credentials: "same-origin" });
+    response = await fetch(path, { signal: deadline(TIMEOUT_MS), headers: credentials(), credentials: "omit" });
   } catch {
     throw new AnswerError(0, "the monitor does not answer");
   }
@@ -52,10 +54,10 @@ export async function ask(path) {
   return document;
 }
 
-/** Whether a monitor is there that knows this browser: "yes", "no", or "stranger". */
+/** Whether a monitor is there that knows this tab: "yes", "no", or "stranger". */
 export async function isThere() {
   try {
-    const response = await fetch("/page/icon.svg", { method: "HEAD", signal: deadline(5000) });
+    const response = await fetch("/api/session", { signal: deadline(5000), headers: credentials(), credentials: "omit" });
     return response.status === 401 ? "stranger" : response.ok ? "yes" : "no";
   } catch {
     return "no";

@@ -2,6 +2,7 @@
 
 import { isThere } from "./api.js";
 import { Incoming } from "./incoming.js";
+import { session } from "./session.js";
 
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 10_000;
@@ -49,9 +50,9 @@ export class Live {
     this.#onState = onState;
     this.#onOtherStore = onOtherStore;
     setInterval(() => this.#lookForSilence(), 5000);
-    addEventListener("online", () => this.#hurry());
+    addEventListener("online", () => this.hurry());
     addEventListener("offline", () => this.#drop("this device is offline"));
-    document.addEventListener("visibilitychange", () => document.hidden || this.#hurry());
+    document.addEventListener("visibilitychange", () => document.hidden || this.hurry());
   }
 
   /** Up to where events were given out. */
@@ -73,7 +74,9 @@ export class Live {
     if (this.#retry) clearTimeout(this.#retry);
     this.#retry = 0;
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    const socket = new WebSocket(`${scheme}//${location.host}/events?after=${this.#seq}&rows=1`);
+    // A script can send no header with it but this one.
+    const letIn = ["matterstack", session()];
+    const socket = new WebSocket(`${scheme}//${location.host}/events?after=${this.#seq}&rows=1`, letIn);
     this.#socket = socket;
     this.#incoming = new Incoming(this.#seq);
     this.#newest = Infinity;
@@ -170,13 +173,14 @@ export class Live {
     else {
       this.#lose(
         answer === "stranger"
-          ? "the monitor does not know this browser (open the link that it printed when it was started)"
+          ? "the monitor does not know this page any more (open a new link: matterstack monitor --new-link)"
           : "the monitor does not answer",
       );
     }
   }
 
-  #hurry() {
+  /** Try again at once, where a connection is to be made again. */
+  hurry() {
     if (!this.#retry) return;
     if (this.#retry) clearTimeout(this.#retry);
     this.#waitMs = FIRST_WAIT_MS;

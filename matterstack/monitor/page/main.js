@@ -1,12 +1,13 @@
 // The page: which view is shown, the connection, and the keys.
 
-import { messageOf } from "./api.js";
-import { coalesced, setText } from "./dom.js";
+import { AnswerError, messageOf } from "./api.js";
+import { coalesced, h, setText } from "./dom.js";
 import { showShortcuts } from "./dialogs.js";
 import { Live } from "./live.js";
 import { RunView, TABS } from "./run-view.js";
 import { Runs } from "./runs.js";
 import { RunsView } from "./runs-view.js";
+import { askOtherTabs, forget, hasCode, session, shareSession, useLink } from "./session.js";
 
 /**
  * What views are given.
@@ -121,8 +122,52 @@ function show() {
   redraw();
 }
 
+// ---- who is let in ----
+
+/** Where the address leads, apart from links that let in. */
+let where = "#/";
+let hasBegun = false;
+
+/**
+ * Say how one gets in; nothing else can be shown.
+ *
+ * @param {string} why
+ */
+function showDoor(why) {
+  setText(connection, "Not let in");
+  content.replaceChildren(
+    h(
+      "section",
+      { class: "door", "aria-labelledby": "view-title" },
+      h("h1", { id: "view-title", tabindex: "-1" }, "This page needs a new link"),
+      h("p", { role: "alert" }, why),
+      h("p", {}, "A link lets one browser in, once, for as long as the monitor runs. For a new one, on the machine of the monitor and in the root's folder:"),
+      h("pre", {}, "matterstack monitor --new-link"),
+    ),
+  );
+}
+
+/** @param {string} problem why a link was not taken, or that there was none. */
+function goIn(problem) {
+  if (!session()) showDoor(problem);
+  else if (!hasBegun) begin();
+  else live.hurry();
+  if (session() && problem) app.warn(problem);
+}
+
+async function start() {
+  shareSession(() => goIn(""));
+  if (hasCode()) goIn(await useLink(where));
+  else {
+    where = location.hash || where;
+    if (!session()) await askOtherTabs();
+    if (!hasBegun) goIn(session() ? "" : "No link was opened in this tab.");
+  }
+}
+
 /** Read everything, then listen from there on. */
 async function begin() {
+  hasBegun = true;
   for (;;) {
     try {
       const seq = await runs.load();
@@ -131,6 +176,12 @@ async function begin() {
       live.start(seq);
       return;
     } catch (error) {
+      if (error instanceof AnswerError && error.status === 401) {
+        hasBegun = false;
+        forget();
+        showDoor(error.message);
+        return;
+      }
       setText(connection, `Not live: ${messageOf(error)}; trying again`);
       await new Promise((resolve) => setTimeout(resolve, 2000));
     }
@@ -174,7 +225,13 @@ function setKeys(areOn) {
 const help = () => showShortcuts(KEYS, keysAreOn(), setKeys);
 
 byId("show-shortcuts").addEventListener("click", help);
-addEventListener("hashchange", show);
+addEventListener("hashchange", async () => {
+  if (hasCode()) goIn(await useLink(where));
+  else {
+    where = location.hash || "#/";
+    if (hasBegun) show();
+  }
+});
 document.addEventListener("visibilitychange", () => document.hidden || wake());
 setInterval(() => {
   if (!document.hidden && view instanceof RunView) view.tick();
@@ -216,4 +273,4 @@ function press(key) {
   return true;
 }
 
-begin();
+start();

@@ -1,0 +1,132 @@
+"""Which monitors of a root listen now, and how a link to each is made: files that only their user can read.
+
+Each is locked (flock) by its monitor for as long as that lives, so that what a killed one left is known.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from matterstack.core.errors import StoreError
+from matterstack.monitor.links import new_code
+from matterstack.monitor.secret import keep_token
+from matterstack.storage.layout import Root
+
+MOST_BYTES: Final = 4096
+
+
+@attrs.frozen
+class RunningMonitor:
+    """A monitor that listens.
+
+    Attributes:
+        url: its address, without any secret.
+        host: the machine on which it listens.
+        key: of the links of this start.
+    """
+
+    url: str
+    port: int
+    host: str
+    key: str
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it listens on this machine."""
+        return self.host == socket.gethostname()
+
+
+@contextmanager
+def recorded(root: Root, url: str, port: int, key: str) -> Iterator[None]:
+    """Say that a monitor listens, until the block is left.  Blocking, for the time of a small file.
+
+    Raises:
+        StoreError: that cannot be written.
+    """
+    monitor = RunningMonitor(url, port, socket.gethostname(), key)
+    folder = _folder(root)
+    path = folder / f"{port}-{os.getpid()}.json"
+    part = path.with_suffix(".part")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        part.unlink(missing_ok=True)
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _unusable(path, error) from error
+    try:
+        # Locked before it has its name, so that nobody takes it for one that was left behind.
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            os.write(descriptor, json.dumps(attrs.asdict(monitor)).encode())
+            part.replace(path)
+        except OSError as error:
+            raise _unusable(path, error) from error
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()
+        os.close(descriptor)
+
+
+def running_monitors(root: Root) -> list[RunningMonitor]:
+    """Those of this machine that live, and those that other machines say they have.  Blocking."""
+    found = (_living(path) for path in sorted(_folder(root).glob("*.json")))
+    return [monitor for monitor in found if monitor is not None]
+
+
+def new_link(root: Root, monitor: RunningMonitor) -> str:
+    """A link to a monitor that listens: it lets one browser in, once.  Blocking.
+
+    Raises:
+        StoreError: the token of the root cannot be read.
+    """
+    token = keep_token(root.private / "monitor-token")
+    return link_to(monitor.url, new_code(monitor.key, token, time.time()))
+
+
+def link_to(url: str, code: str) -> str:
+    """What a browser opens.  What stands behind ``#`` is sent to nobody: neither a log nor a proxy has it."""
+    return f"{url}/#code={code}"
+
+
+def _living(path: Path) -> RunningMonitor | None:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        try:
+            monitor = RunningMonitor(**json.loads(file.read(MOST_BYTES)))
+            if monitor.is_here and not _is_locked(file.fileno()):
+                path.unlink()
+                return None
+        except (OSError, ValueError, TypeError):
+            return None
+    return monitor
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # somebody has the lock, or there are none here
+        return True
+    return False
+
+
+def _unusable(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"{path}: cannot be written: {error.strerror or error}")
+
+
+def _folder(root: Root) -> Path:
+    return root.private / "monitors"
