@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, Final
 
 from matterstack.cli.errors import report
+from matterstack.cli.harmless_output import harmless_output
 
 _ASKS_FOR_HELP: Final = ("-h", "--help", "--version")
 
@@ -15,14 +16,15 @@ def run_command_line() -> None:
     """Entry point of the ``matterstack`` script: the one place where errors become words and exit codes."""
     from matterstack.cli.app import main
 
-    try:
-        if _only_prints(sys.argv[1:]):
-            code = _without_event_loop(main.main(standalone_mode=False))
-        else:
-            # asyncclick runs on asyncio unless it is told otherwise.
-            code = main(_anyio_backend="trio", standalone_mode=False)
-    except BaseException as error:  # noqa: BLE001  every one ends here
-        code = report(error, as_json="--json" in sys.argv)
+    with harmless_output():
+        try:
+            if _only_prints(sys.argv[1:]):
+                code = _without_event_loop(main.main(standalone_mode=False))
+            else:
+                # asyncclick runs on asyncio unless it is told otherwise.
+                code = main(_anyio_backend="trio", standalone_mode=False)
+        except BaseException as error:  # noqa: BLE001  every one ends here
+            code = report(error, as_json="--json" in sys.argv)
     # Not in standalone mode, the code of a `click.exceptions.Exit` comes back as a value.
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID
 from rich.text import Text
 
 from matterstack.cli.followed_runs import all_ended, newly_ended, relevant
+from matterstack.cli.harmless_output import bare, coloured
 from matterstack.cli.wording import (
     counts_text,
     done_and_total,
@@ -19,21 +21,24 @@ from matterstack.cli.wording import (
     stage_title,
 )
 from matterstack.core.ids import RunId
+from matterstack.core.shown_text import shown
 from matterstack.core.states import RunStatus
 from matterstack.storage.read.reader import Reader
 from matterstack.storage.read.runs import RunSummary
 from matterstack.watch.colours import style_of
 
+PIPE_WIDTH: Final = 200
+
 
 def heading(summary: RunSummary) -> Text:
     """One line about a run."""
-    text = Text(f"{summary.workspace}  {summary.run_id}  ")
+    text = Text(f"{shown(summary.workspace)}  {summary.run_id}  ")
     text.append(summary.status.value, style=style_of(summary.status))
     text.append(f"  {elapsed_text(elapsed_s(summary))}", style="dim")
     if summary.status is RunStatus.RUNNING and _is_planning(summary):
         text.append("  planning", style="cyan")
     if summary.status_reason:
-        text.append(f"  {summary.status_reason}")
+        text.append(f"  {shown(summary.status_reason)}")
     return text
 
 
@@ -43,7 +48,8 @@ def _is_planning(summary: RunSummary) -> bool:
 
 def print_summary(summary: RunSummary) -> None:
     """Show once how far a run is, as bars."""
-    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=200)
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    console = Console(file=coloured(sys.stdout), highlight=False, width=width)
     console.print(heading(summary), soft_wrap=True)
     bars = Progress(*_columns(), console=console, disable=True)  # never started: only its table is wanted
     for stage in summary.stages:
@@ -57,11 +63,22 @@ def print_summary(summary: RunSummary) -> None:
 
 def _columns() -> tuple[ProgressColumn, ...]:
     return (
-        TextColumn("  {task.description}", table_column=None),
+        _NameColumn(),
         BarColumn(bar_width=30),
         _DoneColumn(),
-        TextColumn("[dim]{task.fields[counts]}"),
+        _CountsColumn(),
     )
+
+
+class _NameColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        # Not rich's own column: that reads what people wrote as markup.
+        return Text(f"  {shown(task.description)}", no_wrap=True)
+
+
+class _CountsColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(shown(str(task.fields["counts"])), style="dim", no_wrap=True)
 
 
 class _DoneColumn(ProgressColumn):
@@ -84,7 +101,7 @@ class _Bars(Progress):
 
 async def follow_with_bars(reader: Reader, run_ids: Sequence[RunId] | None, *, transient: bool) -> None:
     """Follow runs with bars; see `matterstack.cli.progress.follow_runs`."""
-    console = Console(highlight=False)
+    console = Console(file=bare(sys.stdout), highlight=False)
     with _Bars(*_columns(), console=console, auto_refresh=False, transient=transient) as bars:
         shown: dict[object, TaskID] = {}
         told: set[object] = set()

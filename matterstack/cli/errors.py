@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from matterstack.core.errors import MatterStackError
+from matterstack.core.shown_text import shown_json, shown_lines
 
 INTERRUPTED: Final = 130
 CRASH_LOG: Final = "matterstack-crash.log"
@@ -64,7 +65,8 @@ def _flatten(error: BaseException) -> list[BaseException]:
 
 def _say(code: str, message: str, hint: str, *, as_json: bool) -> None:
     if as_json:
-        text = json.dumps({"error": {"code": code, "message": message, "hint": hint}}, ensure_ascii=False)
+        told = {"error": {"code": code, "message": message, "hint": hint}}
+        text = shown_json(json.dumps(told, ensure_ascii=False))
     else:
         text = f"Error: {message}" + (f"\nHint: {hint}" if hint else "")
     print(text, file=sys.stderr)  # noqa: T201
@@ -79,7 +81,7 @@ def _crash(error: BaseException, cause: BaseException) -> str:
         descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "a", encoding="utf-8") as file:
             file.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {' '.join(sys.argv)}\n")
-            file.write("".join(traceback.format_exception(error)) + "\n")
+            file.write(shown_lines("".join(traceback.format_exception(error))) + "\n")
     except OSError:
         return f"this should not have happened: {line}"
     return f"this should not have happened: {line} (details in {log})"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncclick as click
 
+from matterstack.cli.harmless_output import bare
 from matterstack.cli.shared_options import RUN_ID, current_root, json_option
 from matterstack.core.ids import RunId
 from matterstack.storage.layout import Root
@@ -162,9 +163,9 @@ async def clean(context: click.Context, run_id: RunId, delete: bool, as_json: bo
     import trio
 
     from matterstack.cli.printing import print_json
+    from matterstack.core.shown_text import shown
     from matterstack.evidence.cleaning import clean_run
     from matterstack.evidence.durations import bytes_text
-    from matterstack.evidence.survey import shown
 
     root = current_root(context)
     found = await trio.to_thread.run_sync(lambda: clean_run(root, run_id, delete=delete))
@@ -248,6 +249,7 @@ async def print_events_of_imported(root: Root, run_id: RunId, after: int) -> boo
     """Print the history of a run that was imported into this root; False when none of this id was."""
     import trio
 
+    from matterstack.cli.printing import json_line
     from matterstack.evidence.imported import imported_bundle
     from matterstack.evidence.importing import imported_events
 
@@ -255,7 +257,7 @@ async def print_events_of_imported(root: Root, run_id: RunId, after: int) -> boo
     if not folder.is_dir():
         return False
     for line in await trio.to_thread.run_sync(imported_events, folder, after):
-        sys.stdout.write(json.dumps(json.loads(line), ensure_ascii=False) + "\n")
+        sys.stdout.write(json_line(json.loads(line)))
     sys.stdout.flush()
     return True
 
@@ -281,7 +283,7 @@ def _progress(*, quiet: bool) -> Iterator[OnProgress | None]:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     columns = (TextColumn("reading outputs"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=Console(file=bare(sys.stderr)), transient=True) as progress:
         bar = progress.add_task("reading", total=None)
         # Logs and files that jobs were given are read too, so that a little more is read than is known of.
         yield lambda done, total: progress.update(bar, completed=done, total=max(done, total))
@@ -336,11 +338,11 @@ async def verify(
     import trio
 
     from matterstack.cli.printing import print_json, print_table
+    from matterstack.core.shown_text import shown
     from matterstack.evidence.contents import EVENTS
     from matterstack.evidence.head_search import search_head
     from matterstack.evidence.manifest import SIGNATURE
     from matterstack.evidence.signing import signature_words, verify_signature
-    from matterstack.evidence.survey import shown
     from matterstack.evidence.verify import Finding, verify_bundle
 
     root = current_root(context) if against_store else None
@@ -374,7 +376,7 @@ async def verify(
 
 
 def _print_later(search: HeadSearch) -> None:
-    from matterstack.evidence.survey import shown
+    from matterstack.core.shown_text import shown
 
     click.echo(f"the head is that of event {search.seq} ({shown(search.at)}): up to it no event was changed")
     if not search.later:

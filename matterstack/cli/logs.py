@@ -17,6 +17,7 @@ from typing import IO, Final
 
 from matterstack.cli.log_options import LogOptions
 from matterstack.core.log_context import log_fields
+from matterstack.core.shown_text import shown_lines
 from matterstack.storage.modes import open_shared
 from matterstack.storage.schema import translated_errors
 
@@ -33,6 +34,10 @@ class _Text(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(at)s %(process)d %(levelname)s %(name)s%(about)s: %(message)s")
 
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a log record; whoever looks into the file does so in a terminal."""
+        return shown_lines(super().format(record))
+
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the name is logging's
         record.at = _moment(record)
         told = (f"{key} {value}" for key, value in log_fields().items() if value not in record.message)
@@ -45,7 +50,7 @@ class _OneLine(logging.Formatter):
     """Format a log record for people: one line, no traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return f"{record.levelname.lower()}: {record.getMessage()}"
+        return shown_lines(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
 class _JsonLine(logging.Formatter):

@@ -36,7 +36,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 @click.option(
     "--new-token",
     is_flag=True,
-    help="Serve nothing: make a new token; the old one, and all sessions and links, are invalid from then on.",
+    help="Serve nothing: make a new token.  The old one, sessions and links are invalid from then on.",
 )
 @log_options
 @json_option

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import asyncclick as click
 
+from matterstack.cli.harmless_output import coloured
+from matterstack.core.shown_text import shown_json, shown_lines
 from matterstack.watch.colours import style_of
 
 PIPE_WIDTH: Final = 240
@@ -20,7 +22,12 @@ MOST_STATE_LINES: Final = 24
 
 def print_json(value: Any) -> None:  # noqa: ANN401  any JSON
     """Print one JSON document on standard output."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(shown_json(json.dumps(value, indent=2, ensure_ascii=False)))
+
+
+def json_line(value: Any) -> str:  # noqa: ANN401  any JSON
+    """A JSON document in one line, with its end."""
+    return shown_json(json.dumps(value, ensure_ascii=False)) + "\n"
 
 
 def print_json_with_text(fields: Mapping[str, Any], name: str, pieces: Iterable[bytes]) -> None:
@@ -53,7 +60,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        # Text, not str: what jobs and people wrote must not be read as markup.
-        table.add_row(*(Text("" if cell is None else str(cell), style=style_of(cell)) for cell in row))
+        # Text, not str: what jobs and people wrote must not be read as markup; colours are those of states.
+        cells = ("" if cell is None else shown_lines(str(cell)) for cell in row)
+        table.add_row(*(Text(text, style=style_of(cell)) for text, cell in zip(cells, row, strict=True)))
     width = None if sys.stdout.isatty() else PIPE_WIDTH
-    Console(width=width, highlight=False).print(table)
+    Console(file=coloured(sys.stdout), width=width, highlight=False).print(table)

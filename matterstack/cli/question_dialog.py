@@ -10,6 +10,7 @@ import asyncclick as click
 
 from matterstack.core.documents.fields import describe_field, value_problem
 from matterstack.core.errors import UsageError
+from matterstack.core.shown_text import shown
 from matterstack.usecases.open_question import MOST_RESULTS, EarlierResult, OpenQuestion
 from matterstack.usecases.questions import problems_of
 from matterstack.usecases.typed_answer import document_of, typed_value
@@ -61,7 +62,7 @@ def _result_lines(result: EarlierResult) -> Iterator[str]:
     if result.data is not None:
         yield f"    data: {json.dumps(result.data, ensure_ascii=False)}"
     if result.outputs:
-        names = ", ".join(result.outputs[:MOST_OUTPUTS])
+        names = ", ".join(shown(name) for name in result.outputs[:MOST_OUTPUTS])
         more = len(result.outputs) - MOST_OUTPUTS
         yield f"    files: {names}{f' and {more} more' if more > 0 else ''} in {result.folder}"
 

@@ -14,6 +14,7 @@ from matterstack.cli.log_options import LogOptions, log_options
 from matterstack.cli.shared_options import RUN_ID, current_root, json_option
 from matterstack.core.errors import UsageError
 from matterstack.core.ids import RunId
+from matterstack.core.shown_text import shown
 
 if TYPE_CHECKING:
     from matterstack.storage.layout import Root
@@ -203,7 +204,7 @@ async def run_start(
         return
     click.echo(f"Everything that was done is in {folder.path}")
     for task_id, n, path in outputs:
-        click.echo(f"  {folder.attempt(task_id, n).path / path}")
+        click.echo(f"  {shown(str(folder.attempt(task_id, n).path / path))}")
     _exit_by([summary])
 
 

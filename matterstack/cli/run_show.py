@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import asyncclick as click
@@ -155,6 +156,7 @@ async def tasks(context: click.Context, run_id: RunId, as_json: bool) -> None:
 @click.option("--attempt", type=click.IntRange(min=1), help="Which attempt (default: the last one).")
 @click.option("--stderr", is_flag=True, help="The command's standard error instead of its output.")
 @click.option("--follow", "-f", is_flag=True, help="Go on until the attempt has ended.")
+@click.option("--raw", is_flag=True, help="Every byte as it is; a terminal obeys what stands there.")
 @json_option
 @click.pass_context
 async def logs(
@@ -164,9 +166,14 @@ async def logs(
     attempt: int | None,
     stderr: bool,
     follow: bool,
+    raw: bool,
     as_json: bool,
 ) -> None:
-    """Print what a task's command printed."""
+    r"""Print what a task's command printed, with colours at most.
+
+    What else would control a terminal is shown, such as \x1b; what was written over, as bars of progress are,
+    stands on lines of its own.  --raw leaves every byte as it is.
+    """
     from matterstack.cli.printing import print_json_with_text
     from matterstack.storage.read.reader import open_reader
     from matterstack.storage.read.runs import require_run
@@ -186,13 +193,38 @@ async def logs(
             named = {"run_id": run_id, "task_id": task_id, "attempt": number, "path": str(path)}
             print_json_with_text(named, "text", added_to(path, 0))
         elif follow:
-            await _follow_log(context, run_id, TaskId(task_id), number, path)
+            with _log_printer(raw=raw) as take:
+                await _follow_log(context, run_id, TaskId(task_id), number, path, take)
         else:
-            _print_from(path, 0)
+            with _log_printer(raw=raw) as take:
+                _print_from(path, 0, take)
+
+
+@contextmanager
+def _log_printer(*, raw: bool) -> Iterator[Callable[[bytes], object]]:
+    """What prints pieces of a log."""
+    from matterstack.cli.harmless_output import bare
+    from matterstack.core.shown_text import LogText
+
+    out = bare(sys.stdout)
+    out.flush()
+    if raw:
+        yield out.buffer.write
+        return
+    text = LogText()
+    try:
+        yield lambda data: out.write(text.take(data))
+    finally:
+        out.write(text.finish())
 
 
 async def _follow_log(
-    context: click.Context, run_id: RunId, task_id: TaskId, number: int, path: Path
+    context: click.Context,
+    run_id: RunId,
+    task_id: TaskId,
+    number: int,
+    path: Path,
+    take: Callable[[bytes], object],
 ) -> None:
     from matterstack.storage.read.reader import open_reader
     from matterstack.storage.read.tasks import attempt_has_ended
@@ -201,19 +233,19 @@ async def _follow_log(
     async with open_reader(current_root(context)) as reader:
         async for _ in reader.changes(at_least_every_s=0.2):
             ended = await reader.read(attempt_has_ended, run_id, task_id, number)
-            position = _print_from(path, position)
+            position = _print_from(path, position, take)
             if ended:
                 return
 
 
-def _print_from(path: Path, position: int) -> int:
+def _print_from(path: Path, position: int, take: Callable[[bytes], object]) -> int:
     """Print what was added to a file since; returns where it ends now."""
     from matterstack.usecases.task_logs import added_to
 
     for chunk in added_to(path, position):
-        sys.stdout.buffer.write(chunk)
+        take(chunk)
         position += len(chunk)
-    sys.stdout.buffer.flush()
+    sys.stdout.flush()
     return position
 
 
@@ -225,6 +257,7 @@ def _print_from(path: Path, position: int) -> int:
 @click.pass_context
 async def events(context: click.Context, run_id: RunId, after: int, follow: bool, _as_json: bool) -> None:
     """Print the run's history as JSON lines."""
+    from matterstack.cli.printing import json_line
     from matterstack.core.states import ENDED_RUNS
     from matterstack.storage.read.events import event_lines
     from matterstack.storage.read.reader import open_reader
@@ -241,7 +274,7 @@ async def events(context: click.Context, run_id: RunId, after: int, follow: bool
                 raise
             while lines := await reader.read(event_lines, after, run_id):
                 for _seq, line in lines:
-                    sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+                    sys.stdout.write(json_line(line))
                 after = lines[-1][0]
             sys.stdout.flush()
             if not follow or summary.status in ENDED_RUNS:

@@ -10,12 +10,13 @@ from typing import Any
 import attrs
 
 from matterstack.core.errors import RefusedError
+from matterstack.core.shown_text import shown
 from matterstack.evidence.contents import EVENTS, copied_files, payload_file, seal_bytes
 from matterstack.evidence.crate.document import CRATE
 from matterstack.evidence.crate.graph import file_id
 from matterstack.evidence.history import fold_events, parse_lines
 from matterstack.evidence.manifest import MANIFEST, SEAL, UNLISTED, parse_manifest
-from matterstack.evidence.survey import SURVEY, Survey, parse_survey, shown
+from matterstack.evidence.survey import SURVEY, Survey, parse_survey
 from matterstack.evidence.unpacking import Archived
 
 

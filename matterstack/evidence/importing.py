@@ -19,12 +19,13 @@ import attrs
 
 from matterstack.core.errors import NotFoundError, RefusedError, StoreError
 from matterstack.core.run.state import AttemptState
+from matterstack.core.shown_text import shown
 from matterstack.evidence.archived_evidence import Contents, not_whole, read_contents
 from matterstack.evidence.contents import EVENTS
 from matterstack.evidence.history import History, fold_events, parse_lines
 from matterstack.evidence.imported import IMPORTED
 from matterstack.evidence.presentation import View
-from matterstack.evidence.survey import SURVEY, parse_survey, shown
+from matterstack.evidence.survey import SURVEY, parse_survey
 from matterstack.evidence.unpacking import Archived, opened_archive, require_room
 from matterstack.evidence.verify import verify_bundle
 from matterstack.storage.codec import CONVERTER

@@ -15,6 +15,7 @@ import attrs
 from cattrs import Converter
 
 from matterstack.core.ids import RunId, TaskId, Token
+from matterstack.core.shown_text import shown
 
 SURVEY: Final = "evidence.json"
 FORMAT: Final = 2
@@ -304,25 +305,6 @@ def parse_survey(text: bytes) -> Survey:
             f"its format is {survey.format}, and this version of MatterStack reads 1 to {FORMAT}"
         )
     return survey
-
-
-def shown(text: str) -> str:
-    r"""A name that may hold anything, on one line and in valid Unicode.
-
-    >>> print(shown("a b"), shown("a\nb"), shown("\udcff\u202e"))
-    a b a\nb \xff\u202e
-    """
-    if text.isprintable():  # as nearly all are, and there are many
-        return text
-    return "".join(_shown_character(character) for character in text)
-
-
-def _shown_character(character: str) -> str:
-    if character.isprintable():
-        return character
-    if "\udc80" <= character <= "\udcff":
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def portable(path: str) -> str:

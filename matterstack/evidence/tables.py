@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from matterstack.core.run.state import AttemptState, TaskState
+from matterstack.core.shown_text import shown
 from matterstack.evidence.presentation import View, attempt_word, command_line, cores_of
-from matterstack.evidence.survey import shown
 from matterstack.storage.codec import CONVERTER
 
 COLUMNS: Final = (

@@ -22,7 +22,7 @@ import attrs
 from matterstack.core import file_names
 from matterstack.core.errors import RefusedError, UsageError
 from matterstack.core.ids import RUN_ID_PATTERN, RunId
-from matterstack.evidence.survey import shown
+from matterstack.core.shown_text import shown
 from matterstack.storage.confine import Confined
 from matterstack.storage.files import CHUNK_BYTES, write_all
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from datetime import datetime, tzinfo
 from typing import Final
 
@@ -10,29 +11,26 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from matterstack.core.ids import utc_moment
+from matterstack.core.shown_text import shown
 
-REPLACED: Final = "\ufffd"
-_PICTURES: Final = 0x2400
 _SEQUENCE: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\r\n]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
 """Colours and movements as jobs print them: ECMA-48, section 5.4, and the titles that xterm takes."""
 
 
 def clean(value: object) -> str:
-    """One line in which nothing controls a terminal: such characters are shown as pictures of them.
+    r"""One line in which nothing controls a terminal.
 
-    >>> clean("a\\x1b[2J\\nb\\u202e")
-    'a␛[2J b\ufffd'
+    >>> print(clean("a\x1b[2J\nb\u202e"))
+    a\x1b[2J b\u202e
     """
     text = str(value)
-    return text if text.isprintable() else "".join(map(_shown, text))
+    if text.isprintable():
+        return text
+    return shown("".join(" " if _is_space(character) else character for character in text))
 
 
-def _shown(character: str) -> str:
-    if character.isprintable():
-        return character
-    if character.isspace():
-        return " "
-    return chr(_PICTURES + ord(character)) if ord(character) < 0x20 else REPLACED
+def _is_space(character: str) -> bool:
+    return character in "\t\n\v\f\r" or unicodedata.category(character) == "Zs"
 
 
 def log_lines(text: str) -> list[str]:

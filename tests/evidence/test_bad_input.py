@@ -14,11 +14,12 @@ import trio
 
 from matterstack.core.errors import DiskFullError, NotFoundError, RefusedError
 from matterstack.core.ids import RunId
+from matterstack.core.shown_text import shown
 from matterstack.evidence import hashes
 from matterstack.evidence.contents import FOREIGN
 from matterstack.evidence.export import build_evidence_bundle
 from matterstack.evidence.gathering import copying
-from matterstack.evidence.survey import FileState, Survey, parse_survey, portable, shown
+from matterstack.evidence.survey import FileState, Survey, parse_survey, portable
 from matterstack.evidence.verify import verify_bundle
 from matterstack.storage.confine import Confined
 from matterstack.storage.files import chunks

@@ -42,5 +42,16 @@ def test_no_script_repeats_a_rule_or_reads_a_sentence() -> None:
             assert not re.search(r'"(RUNNING|PAUSED|SKIPPED|FAILED)"', text), path.name
 
 
+def test_every_text_goes_through_the_one_place_where_it_is_made_visible() -> None:
+    for path in PAGE.glob("*.js"):
+        if path.name == "dom.js":
+            continue
+        text = path.read_text()
+        assert not re.search(r"textContent = |innerHTML|insertAdjacent|createTextNode|\.title = `", text), (
+            path.name
+        )
+        assert not re.search(r'setAttribute\("(aria-label|title|placeholder)"', text), path.name
+
+
 def test_types_are_not_served() -> None:
     assert {path.suffix for path in PAGE.iterdir()} - set(PAGE_FILES) == {".ts"}

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
 import { piecesOf, plainStyle } from "../../matterstack/monitor/page/ansi.js";
+import { visible } from "../../matterstack/monitor/page/dom.js";
 import { Incoming } from "../../matterstack/monitor/page/incoming.js";
 import { MOST_NODES, graphOf } from "../../matterstack/monitor/page/layers.js";
 import { RunTasks } from "../../matterstack/monitor/page/run-tasks.js";
@@ -41,6 +42,15 @@ describe("what a terminal would show", () => {
   it("shows the last writing of a line that is written over", () => {
     assert.equal(text("10 %\r50 %\r100 %\r"), "100 %");
     assert.equal(text("windows\r"), "windows");
+  });
+});
+
+describe("what people and jobs wrote", () => {
+  it("is shown, and turns nothing around", () => {
+    assert.equal(visible("a\x1b]52;c;x\x07b\u202ec\u0085\u061c\u{e0041}\ud800d"),
+      "a\\x1b]52;c;x\\x07b\\u202ec\\x85\\u061c\\U000e0041\\ud800d");
+    const plain = "ann said:\n\t10\u202f°C, नमस्ते, 👩\u200d🔬";
+    assert.equal(visible(plain), plain);
   });
 });
 

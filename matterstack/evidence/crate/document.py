@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from matterstack.core.shown_text import shown
 from matterstack.core.states import ENDED_RUNS, RunStatus
 from matterstack.evidence.crate.credits import Credits
 from matterstack.evidence.crate.file_entities import WORKFLOW, Files, PayloadFile
@@ -28,7 +29,6 @@ from matterstack.evidence.durations import hours_text
 from matterstack.evidence.environments import find_environments
 from matterstack.evidence.history import CREATED, Iteration
 from matterstack.evidence.presentation import View, commit_words
-from matterstack.evidence.survey import shown
 
 CRATE: Final = "ro-crate-metadata.json"
 _BIOSCHEMAS: Final = "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"

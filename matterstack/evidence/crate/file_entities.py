@@ -7,6 +7,7 @@ from typing import Final
 
 import attrs
 
+from matterstack.core.shown_text import shown
 from matterstack.evidence.crate.graph import Graph, file_id, local, ref
 from matterstack.evidence.history import AttemptKey
 from matterstack.evidence.presentation import View
@@ -17,7 +18,6 @@ from matterstack.evidence.survey import (
     SourceRecord,
     UnclaimedRecord,
     UsedRecord,
-    shown,
 )
 
 WORKFLOW: Final = "workflow.json"

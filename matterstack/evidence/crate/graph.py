@@ -13,7 +13,7 @@ from rocrate.model.contextentity import ContextEntity  # type: ignore[import-unt
 from rocrate.model.data_entity import DataEntity  # type: ignore[import-untyped]
 from rocrate.rocrate import ROCrate  # type: ignore[import-untyped]
 
-from matterstack.evidence.survey import shown
+from matterstack.core.shown_text import shown
 from matterstack.storage.codec import dumps
 
 VERSION: Final = "1.1"

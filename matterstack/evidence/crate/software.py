@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import quote
 
+from matterstack.core.shown_text import shown
 from matterstack.evidence.crate.graph import Graph, file_id, local, ref, refs
 from matterstack.evidence.environments import Environment, FoundSoftware, Surroundings
 from matterstack.evidence.history import AttemptKey
-from matterstack.evidence.survey import shown
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._-]+")
 

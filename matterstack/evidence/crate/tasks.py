@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from matterstack.core.run.state import AttemptState, TaskState
+from matterstack.core.shown_text import shown
 from matterstack.core.states import JobState, TaskStatus
 from matterstack.evidence.crate.file_entities import Files
 from matterstack.evidence.crate.graph import (
@@ -24,7 +25,6 @@ from matterstack.evidence.crate.graph import (
 from matterstack.evidence.crate.software import Environments
 from matterstack.evidence.history import AttemptKey
 from matterstack.evidence.presentation import View, attempt_word, operator_line
-from matterstack.evidence.survey import shown
 from matterstack.storage.codec import CONVERTER
 
 

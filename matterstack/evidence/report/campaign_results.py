@@ -9,10 +9,10 @@ from typing import Final
 import attrs
 
 from matterstack.core.run.state import TaskState
+from matterstack.core.shown_text import shown
 from matterstack.core.states import TaskStatus
 from matterstack.evidence.presentation import View
 from matterstack.evidence.report.text import json_text, lines_text
-from matterstack.evidence.survey import shown
 
 MOST_FIGURE_BYTES: Final = 2 << 20
 MOST_FIGURES: Final = 24

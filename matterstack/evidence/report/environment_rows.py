@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
+from matterstack.core.shown_text import shown
 from matterstack.evidence.environments import Environment, find_environments
 from matterstack.evidence.presentation import View
-from matterstack.evidence.survey import shown
 
 
 @attrs.frozen(kw_only=True)

@@ -9,6 +9,7 @@ from typing import Any, Final
 import attrs
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from matterstack.core.shown_text import shown
 from matterstack.core.states import TaskStatus
 from matterstack.evidence.durations import bytes_text, duration_text, seconds_between
 from matterstack.evidence.environments import find_environments
@@ -26,7 +27,7 @@ from matterstack.evidence.report.text import (
     time_text,
 )
 from matterstack.evidence.report.usage import cap_rows, usage_rows
-from matterstack.evidence.survey import FileState, Survey, shown
+from matterstack.evidence.survey import FileState, Survey
 
 REPORT_MD: Final = "report.md"
 README: Final = "README.md"

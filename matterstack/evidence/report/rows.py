@@ -9,11 +9,12 @@ import attrs
 
 from matterstack.core.operators import COMPUTE
 from matterstack.core.run.state import AttemptState, TaskState
+from matterstack.core.shown_text import shown
 from matterstack.core.states import TaskStatus
 from matterstack.evidence.durations import duration_text
 from matterstack.evidence.presentation import View, attempt_word, operator_line
 from matterstack.evidence.report.text import lines_text
-from matterstack.evidence.survey import LogRecord, OutputRecord, UnclaimedRecord, shown
+from matterstack.evidence.survey import LogRecord, OutputRecord, UnclaimedRecord
 
 MOST_SHOWN_BYTES: Final = 20_000
 LAST_LINES: Final = 15

@@ -9,7 +9,7 @@ from typing import Any, Final
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from matterstack.evidence.survey import shown
+from matterstack.core.shown_text import shown
 
 _SHORT_JSON: Final = 80
 

@@ -1,9 +1,10 @@
 // What a terminal would show of a job's output: colours stay, all other control is taken out.
 
+import { UNSEEN } from "./dom.js";
+
 const COLOURS = ["black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"];
 // CSI, OSC (ended by BEL or ST), other strings, and short sequences of ESC.
 const ESCAPE = /\x1b(?:\[([0-9;:?<=>]*)[ -/]*([@-~])|\][^\x07\x1b]*(?:\x07|\x1b\\|$)|[PX^_][^\x1b]*(?:\x1b\\|$)|[ -/]*[0-~])|\x1b/g;
-const CONTROL = /[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
 /** @typedef {{colour: string, isBold: boolean}} Style */
 
@@ -27,7 +28,7 @@ export function piecesOf(line, style) {
   let end = 0;
   /** @param {string} text */
   const add = (text) => {
-    const clean = text.replace(CONTROL, "");
+    const clean = text.replace(UNSEEN, "");
     if (clean) pieces.push({ text: clean, className: classOf(style) });
   };
   for (const found of shown.matchAll(ESCAPE)) {

@@ -6,6 +6,23 @@
  * @typedef {Node | string | null | undefined | any[]} Child
  */
 
+// As matterstack/core/shown_text.py: what controls, turns the direction of writing around, or is no character.
+export const UNSEEN = /(?![\n\t\u200c\u200d])[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/gu;
+/** Attributes that are read to people. */
+const READ = new Set(["title", "aria-label", "placeholder"]);
+
+/**
+ * Text of whoever wrote it, in which nothing is done that is not seen.
+ *
+ * @param {string} text
+ */
+export const visible = (text) =>
+  text.replace(UNSEEN, (character) => {
+    const code = (character.codePointAt(0) ?? 0).toString(16);
+    const [sign, size] = code.length <= 2 ? ["x", 2] : code.length <= 4 ? ["u", 4] : ["U", 8];
+    return `\\${sign}${code.padStart(size, "0")}`;
+  });
+
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
@@ -45,12 +62,20 @@ function filled(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (typeof value === "function") element.addEventListener(name, /** @type {EventListener} */ (value));
-    else element.setAttribute(name, value === true ? "" : String(value));
+    else element.setAttribute(name, value === true ? "" : READ.has(name) ? visible(String(value)) : String(value));
   }
   const given = /** @type {(Node | string | null | undefined)[]} */ (children.flat(Infinity));
-  for (const child of given) if (child !== null && child !== undefined) element.append(child);
+  for (const child of given) if (child !== null && child !== undefined) element.append(typeof child === "string" ? visible(child) : child);
   return element;
 }
+
+/**
+ * Say what an element is, to those who do not see it.
+ *
+ * @param {Element} element
+ * @param {string} text
+ */
+export const label = (element, text) => element.setAttribute("aria-label", visible(text));
 
 /**
  * Set text only where it differs, so that screen readers and selections are left alone.
@@ -59,7 +84,8 @@ function filled(element, attributes, children) {
  * @param {string} text
  */
 export function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+  const shown = visible(text);
+  if (element.textContent !== shown) element.textContent = shown;
 }
 
 /**

@@ -1,7 +1,7 @@
 // The events of a run as they come, the newest first.  A bounded number of them.
 
 import { ask, messageOf, runPath } from "./api.js";
-import { cut, h } from "./dom.js";
+import { cut, h, setText } from "./dom.js";
 import { timeElement } from "./times.js";
 
 /** @typedef {HTMLElement & {seq?: number}} EventElement */
@@ -77,9 +77,9 @@ export class EventsTab {
       }
       while (this.#list.childElementCount > MOST_EVER) this.#drop(this.#list.firstElementChild);
       this.#older.hidden = isAll;
-      this.#note.textContent = isAll ? "This is where the run began." : "";
+      setText(this.#note, isAll ? "This is where the run began." : "");
     } catch (error) {
-      this.#note.textContent = `Older events could not be read: ${messageOf(error)}`;
+      setText(this.#note, `Older events could not be read: ${messageOf(error)}`);
     }
   }
 }

@@ -1,7 +1,7 @@
 // Why a run does not go on, in words.
 
 import { AnswerError, ask, messageOf, runPath } from "./api.js";
-import { count, h } from "./dom.js";
+import { count, h, setText } from "./dom.js";
 import { duration, timeElement } from "./times.js";
 
 const INTERVAL_MS = 1000;
@@ -41,7 +41,7 @@ export class ExplainTab {
     try {
       this.#show(await ask(runPath(this.#runId, "explain")));
     } catch (error) {
-      this.#note.textContent = `This cannot be said now: ${messageOf(error)}`;
+      setText(this.#note, `This cannot be said now: ${messageOf(error)}`);
       this.#isStale = error instanceof AnswerError && error.status === 0;
     }
     // What is much work for the monitor is asked for less often.

@@ -1,6 +1,6 @@
 // The tasks of a run as a graph.
 
-import { count, cut, h, number, setText, svg } from "./dom.js";
+import { count, cut, h, label, number, setText, svg } from "./dom.js";
 import { TASK_STATES } from "./states.js";
 import { graphOf } from "./layers.js";
 import { countsText } from "./parts.js";
@@ -203,7 +203,7 @@ function paint(node, element) {
   const words = node.tasks.length > 1 ? `${count(node.tasks.length, "task")}: ${countsText(counts)}` : node.tasks[0].status;
   if (element.dataset.words === words) return;
   element.dataset.words = words;
-  element.setAttribute("aria-label", `${node.name}, ${words}`);
+  label(element, `${node.name}, ${words}`);
   element.setAttribute("class", `node s-${overall(counts)}`);
   setText(part(element, "title"), `${node.name}\n${words}`);
   if (node.tasks.length === 1) return;

@@ -2,7 +2,7 @@
 
 import { ask, messageOf, runPath } from "./api.js";
 import { piecesOf, plainStyle } from "./ansi.js";
-import { h, number } from "./dom.js";
+import { h, label, number, setText } from "./dom.js";
 
 const INTERVAL_MS = 1000;
 const MOST_LINES = 2000;
@@ -52,8 +52,8 @@ export class LogView {
     this.#rest = "";
     this.#openLine = null;
     this.#lines.replaceChildren();
-    this.#note.textContent = "Reading…";
-    this.#lines.setAttribute("aria-label", `${stream} of attempt ${attempt}`);
+    setText(this.#note, "Reading…");
+    label(this.#lines, `${stream} of attempt ${attempt}`);
     this.#look();
   }
 
@@ -83,7 +83,7 @@ export class LogView {
       isMore = piece.end < piece.size && piece.text !== "";
     } catch (error) {
       if (turn !== this.#turn) return;
-      this.#note.textContent = `It cannot be read now: ${messageOf(error)}`;
+      setText(this.#note, `It cannot be read now: ${messageOf(error)}`);
     }
     if (document.hidden || (wasOver && !isMore && this.#end !== null)) return;
     this.#timer = setTimeout(() => this.#look(), isMore ? 0 : INTERVAL_MS);
@@ -97,8 +97,8 @@ export class LogView {
     this.#end = end;
     if (text) this.#append(text);
     const from = isFirst && start > 0 ? `from byte ${number(start)} on` : null;
-    if (isFirst) this.#note.textContent = from ?? (text ? "" : "Nothing was printed yet.");
-    else if (text) this.#note.textContent = (this.#note.textContent ?? "").replace("Nothing was printed yet.", "");
+    if (isFirst) setText(this.#note, from ?? (text ? "" : "Nothing was printed yet."));
+    else if (text) setText(this.#note, (this.#note.textContent ?? "").replace("Nothing was printed yet.", ""));
     if (isAtEnd) this.#lines.scrollTop = this.#lines.scrollHeight;
   }
 

@@ -1,7 +1,7 @@
 // The page: which view is shown, the connection, and the keys.
 
 import { AnswerError, messageOf } from "./api.js";
-import { coalesced, h, setText } from "./dom.js";
+import { coalesced, h, setText, visible } from "./dom.js";
 import { showShortcuts } from "./dialogs.js";
 import { Live } from "./live.js";
 import { RunView, TABS } from "./run-view.js";
@@ -46,7 +46,7 @@ let noticeTimer = 0;
 
 const redraw = coalesced(() => {
   view?.draw();
-  if (view) document.title = `${view.title} – MatterStack`;
+  if (view) document.title = visible(`${view.title} – MatterStack`);
 });
 
 const runs = new Runs(redraw);
@@ -85,12 +85,12 @@ const app = {
   },
   say: (text) => {
     if (noticeTimer) clearTimeout(noticeTimer);
-    alarm.textContent = "";
-    notice.textContent = text;
-    noticeTimer = setTimeout(() => (notice.textContent = ""), NOTICE_MS);
+    setText(alarm, "");
+    setText(notice, text);
+    noticeTimer = setTimeout(() => setText(notice, ""), NOTICE_MS);
   },
   warn: (text) => {
-    alarm.textContent = text;
+    setText(alarm, text);
   },
 };
 

@@ -1,7 +1,7 @@
 // Forms for what a run asks.  What is typed stays when questions come and go.
 
 import { ask, messageOf, runPath } from "./api.js";
-import { freshId, h } from "./dom.js";
+import { freshId, h, setText } from "./dom.js";
 import { timeElement } from "./times.js";
 
 const INTERVAL_MS = 1000;
@@ -90,7 +90,7 @@ export class Questions {
       this.#list.append(form);
     }
     this.element.hidden = !questions.length;
-    this.#heading.textContent = count === 1 ? "A question to you" : `${count.toLocaleString()} questions to you`;
+    setText(this.#heading, count === 1 ? "A question to you" : `${count.toLocaleString()} questions to you`);
   }
 
   /** @param {Question} question */
@@ -111,14 +111,14 @@ export class Questions {
         submit: async (/** @type {Event} */ event) => {
           event.preventDefault();
           send.disabled = true;
-          problem.textContent = "";
+          setText(problem, "");
           try {
             const answer = documentOf(inputs, failure);
             const { task_id: task, attempt } = question;
             await this.#app.live.command({ command: "respond", run: this.#runId, task, attempt, answer });
             this.#app.say(`The answer to ${task} is handed over; whoever serves the run takes it.`);
           } catch (error) {
-            problem.textContent = messageOf(error);
+            setText(problem, messageOf(error));
           }
           send.disabled = false;
         },

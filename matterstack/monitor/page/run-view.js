@@ -57,7 +57,7 @@ export class RunView {
     this.#app = app;
     this.#runId = runId;
     this.#questions = new Questions(app, runId);
-    this.#heading.textContent = runId;
+    setText(this.#heading, runId);
     /** @param {string} taskId */
     const openTask = (taskId) => app.goTo(runId, this.#tab, taskId);
     const tasks = new TasksTab(openTask);
@@ -294,7 +294,7 @@ export class RunView {
     const drawn = JSON.stringify([run.status, run.status_reason, counts, capsText(known), caps, known.updated_at]);
     if (drawn === this.#drawnHead) return;
     this.#drawnHead = drawn;
-    if (this.#heading.textContent !== run.workspace) this.#heading.textContent = run.workspace;
+    setText(this.#heading, run.workspace);
     const stage = known.stages.at(-1);
     this.#state.replaceChildren(
       h("p", {}, badge(run.status), " ", h("span", { class: "id" }, run.run_id), run.status_reason ? [" ", h("span", { class: "run-reason" }, run.status_reason)] : null),

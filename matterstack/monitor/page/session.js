@@ -38,7 +38,7 @@ export function forget() {
 export const credentials = () => ({ Authorization: `Bearer ${session()}` });
 
 /** Whether the address holds the code of a link, which is still to be used. */
-export const hasCode = () => CODE.test(location.hash);
+export const hasCode = () => CODE.exec(location.hash) !== null;
 
 /**
  * Use up the link in the address, which is then the address of the page alone: neither the history nor a bookmark

@@ -1,6 +1,6 @@
 // The tasks of a run, in a table.
 
-import { count, h, number, setText } from "./dom.js";
+import { count, h, label, number, setText } from "./dom.js";
 import { TASK_STATES } from "./states.js";
 import { badge } from "./parts.js";
 import { timeElement } from "./times.js";
@@ -66,8 +66,8 @@ export class TasksTab {
   showOnly(group) {
     this.#only = group;
     this.#group.hidden = group === null;
-    this.#group.textContent = group ? `Only ${group.name} ✕` : "";
-    this.#group.setAttribute("aria-label", group ? `Showing only ${group.name}; show all tasks` : "");
+    setText(this.#group, group ? `Only ${group.name} ✕` : "");
+    label(this.#group, group ? `Showing only ${group.name}; show all tasks` : "");
     this.draw();
   }
 

@@ -1,6 +1,6 @@
 // Times in the reader's zone; the UTC time is there for those who compare with logs.
 
-import { h } from "./dom.js";
+import { h, setText } from "./dom.js";
 
 /** @typedef {Intl.DateTimeFormatOptions} Options */
 
@@ -43,7 +43,7 @@ export function localText(at) {
  */
 export function exactTimeElement(at) {
   const element = timeElement(at);
-  if (element) element.textContent = CLOCK.format(new Date(at));
+  if (element) setText(element, CLOCK.format(new Date(at)));
   return element;
 }
 
