@@ -20,12 +20,12 @@ _JOINERS: Final = frozenset("\u200c\u200d")
 _STAYS: Final = frozenset("\n\t") | _JOINERS
 _NUMBER: Final = r"0*(?:[0-47]|9|2[1-9]|3[0-7]|39|4[0-7]|49|9[0-7]|10[0-7])"
 _PALETTE: Final = r"0*[34]8(?:;0*5;\d{1,3}|:0*5:\d{1,3}|;0*2(?:;\d{1,3}){3}|:0*2::?(?:\d{1,3}:){2}\d{1,3})"
-_ONE: Final = rf"(?:{_PALETTE}|{_NUMBER})?"
+_ONE: Final = rf"(?:{_PALETTE}|0*4:[0-5]|{_NUMBER})?"
 _COLOUR: Final = re.compile(rf"\x1b\[{_ONE}(?:;{_ONE})*m")
 """Select graphic rendition, ECMA-48: colours, bold, italic and the like; nothing that hides or blinks."""
 _ERASED: Final = re.compile(r"\x1b\[[0-2]?K")
 """What compilers and grep send behind each colour: where nothing moves, it erases nothing."""
-_UNFINISHED: Final = re.compile(r"(?:\r|\x1b(?:\[[0-9;:]{0,60})?)\Z")
+_UNFINISHED: Final = re.compile(r"(?:\r{1,60}|\x1b(?:\[[0-9;:]{0,60})?)\Z")
 _RETURNS: Final = re.compile(r"\r+\n|\r")
 _RESET: Final = "\x1b[0m"
 
