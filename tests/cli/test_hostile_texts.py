@@ -1,4 +1,4 @@
-"""What a job, a person, an instrument or another program wrote steers no terminal, whichever command shows it."""
+"""What a job, a person, an instrument or another program wrote steers no terminal."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ import pty
 import re
 import subprocess
 import unicodedata
-from pathlib import Path
 from typing import Final
 
 import pytest
 
-from matterstack.core.run import messages as m
 from tests.backends.conftest import Shims
-from tests.monitor.page_support import site_on
 from tests.support.campaigns import write_tasks, write_workspace
 from tests.support.command import COMMAND, PATIENCE_S, CommandLine
+from tests.support.polling import wait_until
 
 EVIL: Final = "e\x1b]52;c;cm0gLXJm\x07\x1b[2J\x1b[8mv\x9b1A\u202ei\x1b]8;;http://x\x1b\\l\x08"
 """The clipboard, the whole screen, what is hidden, a line above, the other direction, a link, one back."""
@@ -39,12 +37,10 @@ class Hostile:
         if state:
             return None
         print(EVIL)
-        failing = ["sh", "-c", 'printf "%s\\\\n" "$0" "$0" >&2; exit 3', EVIL]
-        named = ["sh", "-c", 'echo "{}" > result.json; printf "%s" "$0" > "out-$0"'.replace("{}", '{}'), EVIL.replace("/", "")]
-        return Workflow([
-            Task("fails", command=failing, may_fail=True),
-            Task("names", command=named, outputs=("out-*",)),
-        ], name=EVIL)
+        failing = ["sh", "-c", 'printf "%s\\n" "$0" "$0" >&2; exit 3', EVIL]
+        naming = ["sh", "-c", 'printf "%s" "$0" > "out-$0"', EVIL.replace("/", "")]
+        tasks = [Task("fails", command=failing), Task("names", command=naming, outputs=("out-*",))]
+        return Workflow(tasks, name=EVIL)
 
     def analyze(self, state, results):
         return {"found": EVIL}
@@ -169,9 +165,6 @@ def test_questions_and_reasons_are_shown_and_not_obeyed(command_line: CommandLin
     write_tasks(command_line.root, "w", [asking])
     run_id = command_line.new_run("w")
     engine = command_line.start("run", "loop", run_id)
-    command_line.wait_for_event(run_id, "JobAccepted") if hasattr(command_line, "wait_for_event") else None
-    from tests.support.polling import wait_until
-
     wait_until(lambda: "JobAccepted" in command_line.event_types(run_id), PATIENCE_S, "the question")
     assert SHOWN in on_every_face(command_line, "respond", run_id, "ask")
     on_every_face(command_line, "respond", run_id, "ask", "--set", f"size={EVIL}")
@@ -187,9 +180,9 @@ def test_questions_and_reasons_are_shown_and_not_obeyed(command_line: CommandLin
 def test_what_programs_of_the_cluster_say_is_shown_and_not_obeyed(
     command_line: CommandLine, shims: Shims
 ) -> None:
-    for name in ("sbatch", "squeue", "scontrol", "sacct", "ssh"):
-        shims.write(name, "printf '%s\\n' \"$EVIL\" >&2; exit 1")
-    config = {"backends": {"cluster": {"type": "slurm"}}}
+    for name in ("ssh", "rsync"):
+        shims.add(name, "printf '%s\\n' \"$EVIL\" >&2; exit 1")
+    config = {"backends": {"cluster": {"type": "slurm", "ssh": {"host": "login", "workdir": "/scratch"}}}}
     write_workspace(command_line.root, "w", "def get_campaign(): ...\n", config=config)
     done = command_line.run("doctor", env={"EVIL": EVIL, "PATH": os.environ["PATH"]})
     assert orders(done.stdout + done.stderr) == []

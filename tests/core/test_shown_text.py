@@ -55,7 +55,7 @@ def test_a_log_is_shown_alike_however_it_comes(text: str, size: int) -> None:
     assert log_text(data, size) == log_text(data)
 
 
-PLAIN = "Müller: 10\u202f°C ± 0.1, \u4f60\u597d, نمونه\u200cها, 👩\u200d🔬, e\u0301\n\tnext"
+PLAIN = "Müller: 10\u202f°C ± 0.1, \u4f60\u597d, \u0645\u06cc\u200c\u062e\u0648, 👩\u200d🔬, e\u0301\n\tnext"
 
 
 @pytest.mark.parametrize("show", [shown_lines, shown_colours, lambda text: log_text(text.encode())])
