@@ -182,10 +182,8 @@ def announce(address: Address, served: Served, *, as_json: bool) -> None:
         print_json({"url": served.link, "port": served.port, "token_file": str(served.token_file)})
     else:
         click.echo(served.link)
-        click.echo(
-            "the link lets one browser in, once (another one: matterstack monitor --new-link); "
-            f"the token for programs is in {served.token_file}"
-        )
+        click.echo("the link lets one browser in, once; for another one: matterstack monitor --new-link")
+        click.echo(f"the token for programs is in {served.token_file}")
     _warn(address)
 
 
