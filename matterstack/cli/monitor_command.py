@@ -113,7 +113,7 @@ async def monitored(root: Root, where: str | None) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _recorded(root: Root, served: Served) -> AsyncIterator[None]:
-    """Let ``--new-link`` find it."""
+    """Let ``monitor --new-link`` find a monitor that runs."""
     from matterstack.monitor.running_monitors import recorded
 
     with recorded(root, served.url, served.port, served.monitor.access.key):

@@ -150,7 +150,7 @@ async def tasks(context: click.Context, run_id: RunId, as_json: bool) -> None:
     print_table(columns, rows)
 
 
-@click.command()
+@click.command(short_help="Print what a task's command printed.")
 @run_argument
 @click.argument("task_id", metavar="TASK", shell_complete=propose_tasks)
 @click.option("--attempt", type=click.IntRange(min=1), help="Which attempt (default: the last one).")

@@ -45,7 +45,7 @@ class UsedLinks:
     _too_old_at: dict[str, float] = attrs.field(factory=dict)
 
     def take(self, code: str, key: str, token: str, now: float) -> None:
-        """Use a code up.
+        """Use the code of a link up.
 
         Raises:
             NoLinkError: it was used before, is too old, or is none of this start.

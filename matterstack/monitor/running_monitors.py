@@ -27,7 +27,7 @@ MOST_BYTES: Final = 4096
 
 @attrs.frozen
 class RunningMonitor:
-    """A monitor that listens.
+    """A monitor that listens somewhere now.
 
     Attributes:
         url: its address, without any secret.

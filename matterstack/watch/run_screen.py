@@ -126,13 +126,15 @@ def _questions(scene: Scene, run: Json, most: int) -> list[Text]:
         return []
     rows = []
     for question in document["questions"][:most]:
-        how = f"  →  matterstack respond {run['run_id']} {question['task_id']}"
+        how = clean(f"  →  matterstack respond {run['run_id']} {question['task_id']}")
         text = f"{question['task_id']} asks: {question['text']}"
         if scene.width < 110:
             rows += [fit(text, scene.width, "bold magenta"), fit(how, scene.width)]
         else:
             room = scene.width - len(how)
-            rows.append(fit(text, room, "bold magenta").append(clean(how), style="not bold"))
+            row = fit(text, room, "bold magenta").append(how, style="not bold")
+            row.truncate(scene.width, overflow="ellipsis", pad=True)
+            rows.append(row)
         if question.get("problem"):  # an older monitor does not say
             rows.append(fit(f"  {question['problem']}", scene.width))
     if document["count"] > most:

@@ -77,7 +77,7 @@ async def test_events_name_tasks_also_where_only_their_attempt_is_told(place: Pl
         f"{OTHER} demo is RUNNING, 0 of 0 tasks have ended: its next round is being planned",
         f"{RUN_ID} a ended COMPLETED_OK, exit code 0",
         f"{RUN_ID} a SUCCEEDED",
-        f"{OTHER} the run was paused by ann: ␛[2Jtea",
+        f"{OTHER} the run was paused by ann: \\x1b[2Jtea",
     ]
 
 
