@@ -35,11 +35,21 @@ def print_json_with_text(fields: Mapping[str, Any], name: str, pieces: Iterable[
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     waiting = iter(pieces)
     first = next(waiting, b"")  # where it cannot be read, nothing is printed
-    head = json.dumps(dict(fields), indent=2, ensure_ascii=False).removesuffix("\n}")
+    head = shown_json(json.dumps(dict(fields), indent=2, ensure_ascii=False)).removesuffix("\n}")
     click.echo(f'{head},\n  {json.dumps(name)}: "', nl=False)
     for piece in chain([first], waiting):
-        click.echo(json.dumps(decoder.decode(piece), ensure_ascii=False)[1:-1], nl=False)
-    click.echo(f'{json.dumps(decoder.decode(b"", final=True), ensure_ascii=False)[1:-1]}"\n}}')
+        click.echo(_inner_json(decoder.decode(piece)), nl=False)
+    click.echo(f'{_inner_json(decoder.decode(b"", final=True))}"\n}}')
+
+
+def _inner_json(text: str) -> str:
+    """A part of a text as it stands between the quotes of JSON."""
+    return shown_json(json.dumps(text, ensure_ascii=False)[1:-1])
+
+
+async def prompt(text: str, **options: Any) -> Any:  # noqa: ANN401  as click has it
+    """Ask on a terminal.  What is asked goes to it past standard output (readline), so it is cleaned here."""
+    return await click.prompt(shown_lines(text), **options)
 
 
 def print_state(state: Mapping[str, Any]) -> None:

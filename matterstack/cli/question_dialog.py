@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncclick as click
 
+from matterstack.cli.printing import prompt
 from matterstack.core.documents.fields import describe_field, value_problem
 from matterstack.core.errors import UsageError
 from matterstack.core.shown_text import shown
@@ -94,11 +95,11 @@ async def ask(question: OpenQuestion, comment: str | None) -> dict[str, Any]:
 
 async def _decision(comment: str | None) -> dict[str, Any]:
     decisions = click.Choice(["approve", "reject", SEND_BACK])
-    decision = await click.prompt("decision", type=decisions)
+    decision = await prompt("decision", type=decisions)
     must_say = decision == SEND_BACK
     while comment is None or (must_say and not comment.strip()):
         text = "comment: what is to be done again" if must_say else "comment (may be left out)"
-        comment = str(await click.prompt(text, default="", show_default=False)).strip()
+        comment = str(await prompt(text, default="", show_default=False)).strip()
         if must_say and not comment:
             click.echo("  whoever does it again has to know what was wrong")
     return {"decision": decision, **({"comment": comment} if comment else {})}
@@ -120,15 +121,15 @@ async def _job(question: OpenQuestion) -> dict[str, Any]:
 
 async def _job_settings() -> Mapping[str, str]:
     asked = f"id of the job that you submitted ({_OVER!r} when it has ended already)"
-    job_id = str(await click.prompt(asked)).strip()
+    job_id = str(await prompt(asked)).strip()
     if job_id != _OVER:
         return {"job_id": job_id}
-    return {"exit_code": str(await click.prompt("its exit code", default="0")).strip()}
+    return {"exit_code": str(await prompt("its exit code", default="0")).strip()}
 
 
 async def _field(name: str, field: AnyField) -> str | None:
     while True:
-        text = str(await click.prompt(_asked_for(name, field), default="", show_default=False)).strip()
+        text = str(await prompt(_asked_for(name, field), default="", show_default=False)).strip()
         if not text and not field.required:
             return None
         try:

@@ -87,8 +87,9 @@ async def _site(
 async def _token(file: str) -> str:
     import trio
 
+    from matterstack.cli.printing import prompt
     from matterstack.client.token_file import STANDARD_INPUT, read_token
 
     if file == STANDARD_INPUT and sys.stdin.isatty():
-        return str(await click.prompt("token", hide_input=True, err=True))
+        return str(await prompt("token", hide_input=True, err=True))
     return await trio.to_thread.run_sync(read_token, file, abandon_on_cancel=True)

@@ -56,15 +56,17 @@ def orders(text: str) -> list[str]:
     return [c for c in text if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Co"} and c not in "\n\t"]
 
 
-def on_terminal(command_line: CommandLine, *arguments: str) -> str:
-    """All that a command sends to a terminal."""
+def on_terminal(command_line: CommandLine, *arguments: str, typed: str | None = None) -> str:
+    """All that a command sends to a terminal, on which this is typed."""
     ours, theirs = pty.openpty()
     environment = {**command_line.environment, "TERM": "xterm-256color"}
+    typing = subprocess.DEVNULL if typed is None else theirs
     process = subprocess.Popen(
         [COMMAND, *arguments],
-        cwd=command_line.root, env=environment, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs,
+        cwd=command_line.root, env=environment, stdin=typing, stdout=theirs, stderr=theirs,
     )  # fmt: skip
     os.close(theirs)
+    os.write(ours, (typed or "").encode())
     said = b""
     try:
         while chunk := os.read(ours, 4096):
@@ -167,6 +169,9 @@ def test_questions_and_reasons_are_shown_and_not_obeyed(command_line: CommandLin
     engine = command_line.start("run", "loop", run_id)
     wait_until(lambda: "JobAccepted" in command_line.event_types(run_id), PATIENCE_S, "the question")
     assert SHOWN in on_every_face(command_line, "respond", run_id, "ask")
+    typed = on_terminal(command_line, "respond", run_id, "ask", typed="wide\n\x04")
+    assert "size (a number in nm" in typed
+    assert orders(typed.replace("\x1b[?2004h", "").replace("\x1b[?2004l\r", "").replace("\r", "")) == []
     on_every_face(command_line, "respond", run_id, "ask", "--set", f"size={EVIL}")
     on_every_face(command_line, "respond", run_id, EVIL)
     on_every_face(command_line, "run", "explain", run_id)
