@@ -129,9 +129,9 @@ def _give_secrets(root: Root, port: int | None, *, new_link: bool, new_token: bo
     """
     from matterstack.cli.printing import print_json
     from matterstack.monitor import running_monitors as running
-    from matterstack.monitor.secret import replace_token
+    from matterstack.monitor.secret import replace_token, token_file_of
 
-    token_file = root.private / "monitor-token"
+    token_file = token_file_of(root)
     if new_token:
         replace_token(token_file)
     found = [one for one in running.running_monitors(root) if port in {None, one.port}] if new_link else []

@@ -79,9 +79,8 @@ async def _site(
 
     root = current_root(context)
     with log_to_file(root.monitor_log, has_terminal=on_screen):
-        async with open_monitor(root, Address(port=0)) as served:
-            token = served.token_file.read_text(encoding="ascii")
-            yield Site.parse(f"http://127.0.0.1:{served.port}", token, None)
+        async with open_monitor(root, Address(port=0), is_private=True) as served:
+            yield Site.parse(served.url, served.monitor.access.token, None)
 
 
 async def _token(file: str) -> str:

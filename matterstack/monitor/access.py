@@ -79,7 +79,8 @@ class Access:
         given = _given(request)
         if any(self._sessions.use(secret) for secret in given):
             return None
-        if not any(_same(secret, self.token) for secret in given):
+        in_query = request.query.get("token", "") if request.path == "/events" else ""
+        if not any(_same(secret, self.token) for secret in (*given, in_query)):
             return _NOT_KNOWN if _is_of_browser(request) else _NO_TOKEN
         return _TOKEN_IN_BROWSER if _is_of_browser(request) else None
 
@@ -119,7 +120,7 @@ class Access:
 
     def is_guess(self, request: Request) -> bool:
         """Whether something was given as a secret, right or wrong."""
-        return "authorization" in request.headers or bool(_given(request))
+        return "authorization" in request.headers or "token" in request.query or bool(_given(request))
 
 
 _NO_TOKEN: Final = Refusal(
@@ -132,7 +133,10 @@ _NOT_KNOWN: Final = Refusal(
     status=401, code="no_session", message="the monitor does not know this page (any more)", hint=NEW_LINK
 )
 _TOKEN_IN_BROWSER: Final = Refusal(
-    status=403, code="token_in_browser", message="the token is for programs, never for a page", hint=NEW_LINK
+    status=403,
+    code="token_in_browser",
+    message="the token is for programs, never for a page",
+    hint=f"a program sends neither Origin nor Sec-Fetch-Site; for a browser, {NEW_LINK}",
 )
 TOKEN_FOR_PAGE: Final = Refusal(
     status=403,
@@ -144,14 +148,13 @@ TOKEN_FOR_PAGE: Final = Refusal(
 
 
 def _given(request: Request) -> list[str]:
-    """What it carries as a secret: as a bearer; for a websocket, as the page can send it, or in the query."""
+    """What its head carries as a secret: as a bearer; for a websocket, as a page can send it."""
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
     given = [bearer.strip()] if scheme.lower() == "bearer" else []
     if request.path == "/events":
         name, _, session = request.headers.get("sec-websocket-protocol", "").partition(",")
         if name.strip() == SUBPROTOCOL:
             given.append(session.strip())
-        given.append(request.query.get("token", ""))
     return [secret for secret in given if secret]
 
 

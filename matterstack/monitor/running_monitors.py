@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import socket
 import time
@@ -17,10 +18,11 @@ from typing import Final
 
 import attrs
 
-from matterstack.core.errors import StoreError
 from matterstack.monitor.links import new_code
-from matterstack.monitor.secret import keep_token
+from matterstack.monitor.secret import keep_token, token_file_of
 from matterstack.storage.layout import Root
+
+logger: Final = logging.getLogger(__name__)
 
 MOST_BYTES: Final = 4096
 
@@ -43,40 +45,45 @@ class RunningMonitor:
     @property
     def is_here(self) -> bool:
         """Whether it listens on this machine."""
-        return self.host == socket.gethostname()
+        return self.host == _here()
 
 
 @contextmanager
 def recorded(root: Root, url: str, port: int, key: str) -> Iterator[None]:
     """Say that a monitor listens, until the block is left.  Blocking, for the time of a small file.
 
-    Raises:
-        StoreError: that cannot be written.
+    Where that cannot be written (a full disk), it listens all the same, and no new links to it can be made.
     """
-    monitor = RunningMonitor(url, port, socket.gethostname(), key)
-    folder = _folder(root)
-    path = folder / f"{port}-{os.getpid()}.json"
-    part = path.with_suffix(".part")
+    path = _folder(root) / f"{port}-{os.getpid()}.json"
+    descriptor: int | None = None
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part.unlink(missing_ok=True)
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        descriptor = _opened(path)
+        os.write(descriptor, json.dumps(attrs.asdict(RunningMonitor(url, port, _here(), key))).encode())
+        _part(path).replace(path)
     except OSError as error:
-        raise _unusable(path, error) from error
+        logger.warning("%s cannot be written, so that no new links can be made: %s", path, error.strerror)
     try:
-        # Locked before it has its name, so that nobody takes it for one that was left behind.
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        try:
-            os.write(descriptor, json.dumps(attrs.asdict(monitor)).encode())
-            part.replace(path)
-        except OSError as error:
-            raise _unusable(path, error) from error
         yield
     finally:
-        with suppress(OSError):
-            path.unlink()
-        os.close(descriptor)
+        if descriptor is not None:
+            for file in (path, _part(path)):
+                with suppress(OSError):
+                    file.unlink()
+            os.close(descriptor)
+
+
+def _opened(path: Path) -> int:
+    """A file that is locked before it has its name, so that nobody takes it for one that was left behind."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _part(path).unlink(missing_ok=True)
+    descriptor = os.open(_part(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return descriptor
+
+
+def _part(path: Path) -> Path:
+    return path.with_suffix(".part")
 
 
 def running_monitors(root: Root) -> list[RunningMonitor]:
@@ -91,7 +98,7 @@ def new_link(root: Root, monitor: RunningMonitor) -> str:
     Raises:
         StoreError: the token of the root cannot be read.
     """
-    token = keep_token(root.private / "monitor-token")
+    token = keep_token(token_file_of(root))
     return link_to(monitor.url, new_code(monitor.key, token, time.time()))
 
 
@@ -124,8 +131,8 @@ def _is_locked(descriptor: int) -> bool:
     return False
 
 
-def _unusable(path: Path, error: OSError) -> StoreError:
-    return StoreError(f"{path}: cannot be written: {error.strerror or error}")
+def _here() -> str:
+    return socket.gethostname()
 
 
 def _folder(root: Root) -> Path:

@@ -19,6 +19,11 @@ LEAST_LENGTH: Final = 32
 MOST_BYTES: Final = 200
 
 
+def token_file_of(root: Root) -> Path:
+    """Where the token of a root is."""
+    return root.private / "monitor-token"
+
+
 def keep_token(path: Path) -> str:
     """Make the token of a root, or take the one that is there.
 

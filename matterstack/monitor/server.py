@@ -18,7 +18,7 @@ from trio_websocket import wrap_server_stream
 
 from matterstack.core.errors import MatterStackError, NotFoundError, UsageError
 from matterstack.core.ids import RunId
-from matterstack.monitor.access import SUBPROTOCOL, TOKEN_FOR_PAGE, Access, Refusal
+from matterstack.monitor.access import SUBPROTOCOL, TOKEN_FOR_PAGE, Access, Refusal, new_token
 from matterstack.monitor.commands import SentCommand, SentRespond
 from matterstack.monitor.endpoints import Documents, is_of_page
 from matterstack.monitor.feed import Feed
@@ -30,7 +30,7 @@ from matterstack.monitor.http_responses import (
     send_response,
 )
 from matterstack.monitor.running_monitors import link_to
-from matterstack.monitor.secret import TokenFile, keep_token
+from matterstack.monitor.secret import TokenFile, keep_token, token_file_of
 from matterstack.monitor.session import Session
 from matterstack.monitor.wire import Wire
 from matterstack.storage.layout import Root, require_run_id
@@ -66,7 +66,7 @@ class Monitor:
     _documents: Documents
     feed: Feed
     _seats: trio.CapacityLimiter
-    _token_file: TokenFile
+    _token_file: TokenFile | None
     _unadmitted: deque[trio.CancelScope] = attrs.field(factory=deque)
     _streams: set[trio.CancelScope] = attrs.field(factory=set)
     _looking: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
@@ -160,6 +160,8 @@ class Monitor:
 
     async def look_at_token(self) -> None:
         """Go by the token that is in its file now.  With another one, whoever is connected is sent away."""
+        if self._token_file is None:
+            return
         token = await trio.to_thread.run_sync(self._token_file.news, limiter=self._looking)
         if token is None or token == self.access.token:
             return
@@ -288,7 +290,7 @@ class Served:
     Attributes:
         url: its address, without any secret.
         link: lets one browser in, once.
-        token_file: where the token is.
+        token_file: where the token is; of a private one, where that of others would be.
     """
 
     monitor: Monitor
@@ -299,8 +301,11 @@ class Served:
 
 
 @asynccontextmanager
-async def open_monitor(root: Root, address: Address) -> AsyncIterator[Served]:
+async def open_monitor(root: Root, address: Address, *, is_private: bool = False) -> AsyncIterator[Served]:
     """Listen, until the block is left.
+
+    Args:
+        is_private: only this process is let in: the token is in its memory, and needs no file.
 
     Raises:
         UsageError: the address or the certificate cannot be used.
@@ -309,8 +314,8 @@ async def open_monitor(root: Root, address: Address) -> AsyncIterator[Served]:
     context = _tls(address)
     listeners = await _listeners(address)
     port = int(listeners[0].socket.getsockname()[1])
-    token_file = root.private / "monitor-token"
-    token = await trio.to_thread.run_sync(keep_token, token_file)
+    token_file = token_file_of(root)
+    token = new_token() if is_private else await trio.to_thread.run_sync(keep_token, token_file)
     names = {address.host, *address.names}
     access = Access(token, frozenset(names), is_secure=context is not None)
     seats = trio.CapacityLimiter(MOST_CLIENTS)
@@ -322,7 +327,7 @@ async def open_monitor(root: Root, address: Address) -> AsyncIterator[Served]:
     ):
         feed = Feed(for_events)
         documents = Documents(root, for_documents, lambda: int(seats.borrowed_tokens))
-        monitor = Monitor(root, access, documents, feed, seats, TokenFile(token_file))
+        monitor = Monitor(root, access, documents, feed, seats, None if is_private else TokenFile(token_file))
         await monitor.look_at_token()
         nursery.start_soon(feed.serve)
         nursery.start_soon(monitor.watch_token)

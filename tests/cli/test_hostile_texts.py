@@ -15,6 +15,7 @@ import pytest
 from tests.backends.conftest import Shims
 from tests.support.campaigns import write_tasks, write_workspace
 from tests.support.command import COMMAND, PATIENCE_S, CommandLine
+from tests.support.documentation import PROJECT
 from tests.support.polling import wait_until
 
 EVIL: Final = "e\x1b]52;c;cm0gLXJm\x07\x1b[2J\x1b[8mv\x9b1A\u202ei\x1b]8;;http://x\x1b\\l\x08"
@@ -180,6 +181,19 @@ def test_questions_and_reasons_are_shown_and_not_obeyed(command_line: CommandLin
         assert SHOWN in on_every_face(command_line, *words), words
     assert orders(engine.stdout + engine.stderr) == []
     assert orders((command_line.root / ".matterstack" / "engine.log").read_text()) == []
+
+
+def test_nothing_of_the_command_line_goes_past_the_one_place() -> None:
+    """Consoles are given their stream, and what is asked goes through `prompt`."""
+    for path in sorted((PROJECT / "matterstack" / "cli").glob("*.py")):
+        text = path.read_text()
+        assert not re.search(
+            r"Console\((?!file=)|sys\.__std|[^.\w]input\(|TextColumn\(\"\{|TextColumn\(f", text
+        ), path.name
+        if path.name != "printing.py":
+            assert not re.search(r"click\.(prompt|confirm|edit|pause)\(", text), path.name
+        if path.name not in {"run_show.py", "harmless_output.py"}:
+            assert "stdout.buffer" not in text, path.name
 
 
 def test_what_programs_of_the_cluster_say_is_shown_and_not_obeyed(

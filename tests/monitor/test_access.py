@@ -18,7 +18,7 @@ from matterstack.monitor.access import Access, Refusal
 from matterstack.monitor.browser_sessions import LONGEST_S, UNUSED_S
 from matterstack.monitor.http_requests import BadRequestError, Request, read_request
 from matterstack.monitor.links import LINK_S
-from matterstack.monitor.running_monitors import RunningMonitor, new_link
+from matterstack.monitor.running_monitors import RunningMonitor, new_link, recorded, running_monitors
 from matterstack.monitor.secret import replace_token
 from matterstack.monitor.server import Address, open_monitor
 from tests.monitor.conftest import PATIENCE_S, Answer, Place, answer_of, next_document
@@ -187,6 +187,29 @@ def test_a_link_that_lay_about_too_long_lets_nobody_in() -> None:
     assert refused.message == "this link is too old"
     used = access.take_link(asking(code=other))
     assert isinstance(used, Refusal), "also when it is forgotten that it was used"
+
+
+async def test_a_private_monitor_has_a_token_of_its_own_and_no_file(place: Place) -> None:
+    async with open_monitor(place.root, Address(port=0), is_private=True) as place.served:
+        headers = {"Authorization": f"Bearer {place.served.monitor.access.token}"}
+        assert (await place.ask("/api/runs", known=False, headers=headers)).status == 200
+        assert not place.served.token_file.exists()
+        assert running_monitors(place.root) == []
+
+
+async def test_a_monitor_listens_also_where_it_cannot_say_so(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    (place.root.private / "monitors").write_text("in the way")
+    with recorded(place.root, "http://127.0.0.1:1", 1, "key"):
+        assert running_monitors(place.root) == []
+    assert "no new links can be made" in caplog.text
+
+
+async def test_a_session_counts_in_no_query(place: Place) -> None:
+    async with place.serving() as served:
+        session = (await begin_session(place, served.link)).json["session"]
+        assert (await place.ask(f"/events?token={session}", known=False)).status == 401
 
 
 async def test_a_new_token_makes_the_old_one_invalid_and_sends_everybody_away(place: Place) -> None:
