@@ -25,8 +25,11 @@ _COLOUR: Final = re.compile(rf"\x1b\[{_ONE}(?:;{_ONE})*m")
 """Select graphic rendition, ECMA-48: colours, bold, italic and the like; nothing that hides or blinks."""
 _ERASED: Final = re.compile(r"\x1b\[[0-2]?K")
 """What compilers and grep send behind each colour: where nothing moves, it erases nothing."""
+MOST_UNFINISHED: Final = 64
 _UNFINISHED: Final = re.compile(r"(?:\r{1,60}|\x1b(?:\[[0-9;:]{0,60})?)\Z")
 _RETURNS: Final = re.compile(r"\r+\n|\r")
+_ODD: Final = re.compile(r"[^\n\t -~]+")
+"""What has to be looked at closely: logs have millions of characters that need not be."""
 _RESET: Final = "\x1b[0m"
 
 
@@ -48,9 +51,7 @@ def shown_lines(text: str) -> str:
     one
     \x1b]52;c;ZXZpbA==\x07two\x9b2J
     """
-    if text.isprintable() or text.replace("\n", "").isprintable():
-        return text
-    return "".join(_shown_in_lines(character) for character in text)
+    return text if _is_plain(text) else _ODD.sub(_shown_run, text)
 
 
 def shown_colours(text: str) -> str:
@@ -75,12 +76,7 @@ def shown_json(text: str) -> str:
     >>> print(shown_json('{"by": "ann\x9b\u202e\U000e0041"}'))
     {"by": "ann\u009b\u202e\udb40\udc41"}
     """
-    if text.isprintable() or text.replace("\n", "").isprintable():
-        return text
-    return "".join(
-        character if character == "\n" or character.isprintable() else _json_escape(character)
-        for character in text
-    )
+    return text if _is_plain(text) else _ODD.sub(_escaped_run, text)
 
 
 @attrs.define
@@ -106,13 +102,27 @@ class LogText:
         return text + (_RESET if self._is_coloured else "")
 
     def _shown(self, text: str, *, is_all: bool) -> str:
-        unfinished = None if is_all else _UNFINISHED.search(text)
+        unfinished = None if is_all else _UNFINISHED.search(text, max(0, len(text) - MOST_UNFINISHED))
         self._rest = unfinished[0] if unfinished else ""
         text = text[: len(text) - len(self._rest)]
-        told = shown_colours(_RETURNS.sub("\n", text))
-        for found in _COLOUR.finditer(told):
+        told = shown_colours(_RETURNS.sub("\n", text) if "\r" in text else text)
+        for found in _COLOUR.finditer(told) if "\x1b" in told else ():
             self._is_coloured = found[0] not in {_RESET, "\x1b[m"}
         return told
+
+
+def _is_plain(text: str) -> bool:
+    return text.isprintable() or text.replace("\n", "").replace("\t", "").isprintable()
+
+
+def _shown_run(found: re.Match[str]) -> str:
+    text = found[0]
+    return text if text.isprintable() else "".join(map(_shown_in_lines, text))
+
+
+def _escaped_run(found: re.Match[str]) -> str:
+    text = found[0]
+    return text if text.isprintable() else "".join(map(_json_escape, text))
 
 
 def _shown_in_lines(character: str) -> str:
@@ -130,5 +140,7 @@ def _shown_character(character: str) -> str:
 
 
 def _json_escape(character: str) -> str:
+    if character.isprintable():
+        return character
     units = character.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))

@@ -522,6 +522,29 @@ QUESTION = {
 }
 
 
+EVIL = "e\x1b]52;c;x\x07v\x9b1A\u202ei\u2066l"
+
+
+def test_what_turns_text_around_or_controls_is_seen_and_does_nothing(shared: Site, browser: Browser) -> None:
+    params = {"question": f"Is it {EVIL}?", "fields": {"size": {"type": "number", "help": EVIL}}}
+    run = shared.new_run("run", task("ask", operator="human", command=[], params=params))
+    run.run.prepare(backend=ASKED)
+    run.run.submit("ask")
+    run.commit()
+    run.tell(m.Pause(by=f"ann{EVIL}", reason=EVIL))
+    with visit(browser, shared) as visitor:
+        page = visitor.page
+        for where in ("#/", f"#/runs/{run.run_id}", *(f"#/runs/{run.run_id}/{tab}" for tab in TABS)):
+            go(page, where)
+            expect(page.locator("#content")).to_contain_text(r"\x1b]52;c;x\x07v\x9b1A\u202ei\u2066l")
+            visitor.settle()
+            written = page.evaluate(
+                "() => [...document.querySelectorAll('*')]"
+                ".flatMap((e) => [...e.attributes].map((a) => a.value)).concat(document.body.textContent, document.title).join(' ')"
+            )
+            assert not set("\x1b\x07\x9b\u202e\u2066") & set(written), where
+
+
 def test_a_question_has_a_form_and_a_wrong_answer_is_told_in_words(shared: Site, browser: Browser) -> None:
     run = shared.new_run("run", task("ask", operator="human", command=[], params=QUESTION))
     run.run.prepare(backend=ASKED)
