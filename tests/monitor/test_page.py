@@ -540,7 +540,8 @@ def test_what_turns_text_around_or_controls_is_seen_and_does_nothing(shared: Sit
             visitor.settle()
             written = page.evaluate(
                 "() => [...document.querySelectorAll('*')]"
-                ".flatMap((e) => [...e.attributes].map((a) => a.value)).concat(document.body.textContent, document.title).join(' ')"
+                ".flatMap((e) => [...e.attributes].map((a) => a.value))"
+                ".concat(document.body.textContent, document.title).join(' ')"
             )
             assert not set("\x1b\x07\x9b\u202e\u2066") & set(written), where
 
