@@ -21,7 +21,7 @@ from matterstack.cli.wording import (
     stage_title,
 )
 from matterstack.core.ids import RunId
-from matterstack.core.shown_text import shown
+from matterstack.core.shown_text import shown, shown_lines
 from matterstack.core.states import RunStatus
 from matterstack.storage.read.reader import Reader
 from matterstack.storage.read.runs import RunSummary
@@ -112,7 +112,7 @@ async def follow_with_bars(reader: Reader, run_ids: Sequence[RunId] | None, *, t
                 _show(bars, shown, summary)
             if not transient:
                 for line in newly_ended(bars.summaries, told):
-                    console.print(line, soft_wrap=True)
+                    console.print(Text(shown_lines(line)), soft_wrap=True)
             bars.refresh()
             if all_ended(bars.summaries, run_ids):
                 return
