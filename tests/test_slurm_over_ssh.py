@@ -96,6 +96,13 @@ def test_a_diamond_runs_and_only_what_is_declared_comes_home(
     assert reason == "its job ended well, but no file matches the output 'up/*'"
     assert [path.name for path in (folders / "first" / "1").rglob("*") if path.is_symlink()] == []
     assert [path.name for path in (folders / "first" / "1" / "out").iterdir()] == ["seed"]
+    events = command_line.run("run", "events", done.json["run_id"]).stdout.splitlines()
+    ends = [event["data"] for event in map(json.loads, events) if event["type"] == "JobEnded"]
+    hashes = {end["environment"] for end in ends}
+    assert "" not in hashes
+    exported = command_line.json("run", "export-evidence", done.json["run_id"])
+    found = {path.stem for path in (Path(exported["path"]) / "environments").iterdir()}
+    assert found == hashes, "what jobs found of their software has come home"
 
 
 def test_the_battery_campaign_completes_with_the_connection_cut_twice(
