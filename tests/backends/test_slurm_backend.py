@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 
@@ -378,6 +379,8 @@ async def test_a_job_waits_then_runs(slurm: Bench, slurm_env: SlurmCluster) -> N
     queued = await seen(slurm.backend, job, JobState.QUEUED)
     slurm_env.run("scontrol", "release", job.job_id)
     running = await seen(slurm.backend, job, JobState.RUNNING)
+    # What lies there before its command begins is set aside.
+    await trio.to_thread.run_sync(wait_until, (attempt.folder / "stdout.log").exists, 20)
     (attempt.folder / "go").touch()
     await seen(slurm.backend, job)
 
@@ -530,7 +533,9 @@ async def test_a_record_that_never_comes_is_asked_after(slurm: Bench) -> None:
 async def test_a_job_that_cannot_enter_its_folder_says_where_to_look(
     slurm: Bench, slurm_env: SlurmCluster
 ) -> None:
-    attempt = slurm.prepare("closed", resources=HELD)
+    # As one of 0.2.0, or one that a person may submit: with a nonce, what lies there would be set aside.
+    attempt = attrs.evolve(slurm.prepare("closed", resources=HELD), nonce="")
+    (attempt.folder / "job.sh").write_text(slurm.backend.script(attempt))
     (attempt.folder / "claim").write_text("a file where a folder should be")
     (job,) = await slurm.submitted(attempt)
     slurm_env.run("scontrol", "release", job.job_id)
