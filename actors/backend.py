@@ -294,6 +294,7 @@ class BackendActor:
             batch=attempt.batch,
             question=attempt.question,
             nonce_sha256=attempt.nonce_sha256,
+            secrets=attempt.secrets,
         )
         self._jobs[attempt.token] = _Followed(run, job)
 

@@ -13,6 +13,7 @@ from matterstack.actors import protocol as p
 from matterstack.actors.mailbox import Mailbox
 from matterstack.actors.plan_warnings import plan_warnings
 from matterstack.actors.planning import PlanningAction, planning_request, structured_answer
+from matterstack.actors.secret_warnings import refuse_secrets
 from matterstack.actors.services import Services
 from matterstack.core.errors import CampaignError
 from matterstack.core.model.workflow import Workflow
@@ -72,6 +73,7 @@ class Consultation:
         Raises:
             CampaignError: naming the task, the field, the value and the limit.
         """
+        refuse_secrets(workflow, state.secrets, self._services.vault.search())
         await self._services.check_resources(state, workflow)
         workspace = self._services.root.workspaces / state.workspace
         warnings = await self._services.runtime.files(plan_warnings, workflow.tasks, workspace)

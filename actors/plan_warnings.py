@@ -1,4 +1,4 @@
-"""What of a plan can be seen to end its own task, though the rest of it can run."""
+"""What of a plan can be seen to end its own task, or to be told to everybody, though all of it can run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from matterstack.actors.secret_warnings import look_like_secrets
 from matterstack.core.model.workflow import Task
 from matterstack.core.operators import ASKING
 from matterstack.storage.staging import unusable_file
@@ -16,7 +17,7 @@ MOST_WARNINGS: Final = 20
 def plan_warnings(tasks: Iterable[Task], workspace: Path) -> list[str]:
     """Say what would end tasks when they are reached, a line each, at most `MOST_WARNINGS`.  Blocking."""
     known = list(tasks)
-    found = [*_bad_questions(known), *_missing_files(known, workspace)]
+    found = [*look_like_secrets(known), *_bad_questions(known), *_missing_files(known, workspace)]
     if len(found) > MOST_WARNINGS:
         found[MOST_WARNINGS:] = [f"and {len(found) - MOST_WARNINGS} more like these"]
     return found

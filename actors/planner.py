@@ -20,6 +20,7 @@ from matterstack.actors.disk_room import wait_for_room
 from matterstack.actors.runtime import Runtime
 from matterstack.campaign.process import ANSWER_VARIABLE
 from matterstack.core.errors import CampaignError
+from matterstack.storage.child_environment import child_environment
 from matterstack.storage.confine import ConfinementError, confined
 
 READ_BYTES: Final = 1 << 16
@@ -97,7 +98,7 @@ class ProcessPlanner:
             stdout=log,
             stderr=log,
             cwd=request.folder,
-            env={**os.environ, ANSWER_VARIABLE: str(writing)},
+            env={**child_environment(), ANSWER_VARIABLE: str(writing)},
             pass_fds=(writing,),
             start_new_session=True,
         )

@@ -20,6 +20,7 @@ from matterstack.core.run.asked_again import why_again
 from matterstack.core.run.state import AttemptState, RunState
 from matterstack.storage.codec import CONVERTER
 from matterstack.storage.layout import AttemptFolder, RunFolder, Workspace
+from matterstack.storage.secret_values import RunSecrets, SecretVault
 from matterstack.storage.staging import Copy, StagedFolder, Staging, stage
 
 
@@ -32,9 +33,18 @@ class Staged:
 
 
 def prepared_attempt(
-    state: RunState, folder: RunFolder, attempt: AttemptState, nonces: Nonces | None = None
+    state: RunState,
+    folder: RunFolder,
+    attempt: AttemptState,
+    nonces: Nonces | None = None,
+    vault: SecretVault | None = None,
 ) -> PreparedAttempt:
-    """Make of an attempt what a backend submits; ``nonces``: None where nobody is to run its script."""
+    """Make of an attempt what a backend submits.
+
+    Args:
+        nonces: None where nobody is to run its script.
+        vault: who knows its secrets; of a question that is no job nobody need.
+    """
     task = state.tasks[attempt.task_id].task
     return PreparedAttempt(
         run_id=state.run_id,
@@ -55,12 +65,20 @@ def prepared_attempt(
         question=_question(state, attempt),
         given=(*task.files, *task.inputs),
         nonce=nonces.of(attempt.token) if nonces and _has_nonce(attempt) else "",
+        secrets=_secrets(state, attempt, vault),
     )
 
 
 def _has_nonce(attempt: AttemptState) -> bool:
     """Whether its job must bear one; a job by hand is whatever a person has submitted, and its id decides."""
     return attempt.nonce_sha256 is not None and attempt.backend != ASKED
+
+
+def _secrets(state: RunState, attempt: AttemptState, vault: SecretVault | None) -> RunSecrets | None:
+    """Of a job that MatterStack submits: nobody knows when a person submits one, or where."""
+    if vault is None or attempt.backend == ASKED or not state.secrets:
+        return None
+    return RunSecrets(state.secrets, vault)
 
 
 def _question(state: RunState, attempt: AttemptState) -> Question | None:
@@ -81,7 +99,7 @@ def _question(state: RunState, attempt: AttemptState) -> Question | None:
     )
 
 
-def live_job(state: RunState, folder: RunFolder, attempt: AttemptState) -> LiveJob:
+def live_job(state: RunState, folder: RunFolder, attempt: AttemptState, vault: SecretVault) -> LiveJob:
     """Make of an attempt what a backend follows."""
     if attempt.job_id is None:
         raise InvariantError(f"attempt {attempt.token} has no job")
@@ -93,6 +111,7 @@ def live_job(state: RunState, folder: RunFolder, attempt: AttemptState) -> LiveJ
         batch=attempt.batch,
         question=_question(state, attempt),
         nonce_sha256=attempt.nonce_sha256 if _has_nonce(attempt) else None,
+        secrets=_secrets(state, attempt, vault),
     )
 
 

@@ -101,6 +101,11 @@ class OutputsCollected:
 
 
 @attrs.frozen
+class SecretsLookedFor:
+    """A secret of the run has a value now, or has none any more."""
+
+
+@attrs.frozen
 class PlanAnswered:
     """The campaign answered, or failed (``error``).
 
@@ -126,6 +131,7 @@ RunMessage: TypeAlias = (
     | Attended
     | StagingFailed
     | OutputsCollected
+    | SecretsLookedFor
     | PlanAnswered
 )
 

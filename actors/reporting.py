@@ -22,6 +22,7 @@ from matterstack.storage.backend_reports import (
 )
 from matterstack.storage.commit_reports import CommitReport, clean_commits, remove_commits, write_commits
 from matterstack.storage.layout import Root
+from matterstack.storage.secret_values import free_of_secrets
 
 _P = ParamSpec("_P")
 logger: Final = logging.getLogger(__name__)
@@ -96,16 +97,16 @@ class Reporter:
     def failed(self, problem: str) -> None:
         """Note that the backend has not answered, and why."""
         since = self.report.out_since or self.runtime.now()
-        self._note(attrs.evolve(self.report, out_since=since, problem=problem))
+        self._note(attrs.evolve(self.report, out_since=since, problem=free_of_secrets(problem)))
 
     def limited(self, limit: str) -> None:
         """It takes no more jobs for now, because of this; empty: it does."""
         since = (self.report.limited_since or self.runtime.now()) if limit else None
-        self._note(attrs.evolve(self.report, limited_since=since, limit=limit))
+        self._note(attrs.evolve(self.report, limited_since=since, limit=free_of_secrets(limit)))
 
     def health(self, health: Health) -> None:
         """What it knows of itself."""
-        problem = health.accounting_problem
+        problem = free_of_secrets(health.accounting_problem)
         since = (self.report.accounting_out_since or self.runtime.now()) if problem else None
         self._note(attrs.evolve(self.report, accounting_out_since=since, accounting_problem=problem))
         if health.statistics != self.report.statistics:

@@ -23,6 +23,7 @@ from matterstack.actors.collecting import collect_all
 from matterstack.actors.consultation import Consultation
 from matterstack.actors.mailbox import Mailbox
 from matterstack.actors.preparing import Staged, live_job, prepared_attempt, stage_all
+from matterstack.actors.secret_watch import SecretWatch, seek_secrets
 from matterstack.actors.services import BackendHandle, Services
 from matterstack.actors.submissions import Submissions
 from matterstack.core.errors import (
@@ -34,11 +35,13 @@ from matterstack.core.errors import (
 )
 from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token
 from matterstack.core.nonces import sha256_of_nonce
+from matterstack.core.operators import ASKED
 from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
 from matterstack.core.run.apply import Touched, apply
 from matterstack.core.run.decide import decide
 from matterstack.core.run.decide_jobs import room_of, wanted_seats
+from matterstack.core.run.scrubbing import scrubbed
 from matterstack.core.run.state import RunState
 from matterstack.storage.claims import claimed_backends
 from matterstack.storage.commands import StoredCommand
@@ -95,6 +98,7 @@ class RunActor:
     _pauses: list[StoredCommand] = attrs.field(factory=list)
     _answered: set[str] = attrs.field(factory=set)
     _consultation: Consultation = attrs.field(init=False)
+    _secrets: SecretWatch | None = None
     _run_folder: RunFolder | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -134,6 +138,10 @@ class RunActor:
         self._state = state
         store, reader = self.services.runtime.store, self.services.reader
         self._claimed.update(await store(claimed_backends, reader, self.run_id))
+        if self._secrets is None and state.secrets:
+            self._secrets = SecretWatch(
+                self.run_id, state.secrets, self.services, self.mailbox, is_told=self._drives
+            )
 
     async def _note_lost_events(self) -> None:
         """Say once that the store is older than what the run's folder says, before that is written over."""
@@ -166,6 +174,9 @@ class RunActor:
     async def _begin(self) -> None:
         if self._state.has_ended:
             return
+        if self._secrets is not None:
+            await self._secrets.look()
+            self._nursery.start_soon(self._secrets.serve)
         is_unclear = any(attempt.job_id is None for attempt in self._state.live.values())
         if self.role is not Role.COMMANDS or self._state.ending is not None or is_unclear:
             await self._attend_all()
@@ -195,6 +206,8 @@ class RunActor:
                     await self._attend(backend)
                 case p.Attended(attend, submitting):
                     self._note_attended(attend, submitting)
+                case p.SecretsLookedFor():
+                    pass  # what waited for them goes on with the commit
                 case _:
                     inputs.extend((report, None) for report in self._reports(message))
         if self._pauses and not self._submissions.may_land:
@@ -233,7 +246,14 @@ class RunActor:
                 yield from collected
             case p.PlanAnswered():
                 yield from self._after_planning(message)
-            case p.SeatsGranted() | p.SeatsShort() | p.CommandReady() | p.BackendStarted() | p.Attended():
+            case (
+                p.SeatsGranted()
+                | p.SeatsShort()
+                | p.CommandReady()
+                | p.BackendStarted()
+                | p.Attended()
+                | p.SecretsLookedFor()
+            ):
                 raise InvariantError(f"{type(message).__name__} is no report")
 
     def _after_submission(self, message: p.Submitted) -> Iterable[m.Message]:
@@ -311,9 +331,10 @@ class RunActor:
         facts: list[f.Fact] = []
         outcomes: dict[str, Mapping[str, Any]] = {}
         touched = Touched()
+        search = self.services.vault.search()
         for message, command_id in (*inputs, (m.Settle(), None), *self._preparations(grants)):
             try:
-                new = decide(self._state, message)
+                new = decide(self._state, scrubbed(message, search))
             except (RefusedError, NotFoundError) as error:
                 if command_id is None:
                     raise
@@ -370,7 +391,11 @@ class RunActor:
         is_unclear = any(
             token in live and live[token].backend == backend for token in self._submissions.unresolved
         )
-        return bool(self._pauses or is_unclear) or not self._drives
+        return bool(self._pauses or is_unclear) or not self._drives or self._waits_for_secrets(backend)
+
+    def _waits_for_secrets(self, backend: BackendName) -> bool:
+        """Whether jobs of a backend would lack what they are to find in their environment."""
+        return backend != ASKED and self._secrets is not None and bool(self._secrets.missing)
 
     # ---- effects ----
 
@@ -424,7 +449,9 @@ class RunActor:
         for backend in self._handles:
             live = self._state.live.values()
             tokens = [a.token for a in live if a.backend == backend and a.token in held_back]
-            if tokens:
+            if tokens and self._waits_for_secrets(backend):
+                self._submissions.held_back.update(tokens)
+            elif tokens:
                 self._begin_submission(backend, tokens, 0, denied=False)
 
     def _submit_deferred(self, backend: BackendName, count: int) -> None:
@@ -448,9 +475,9 @@ class RunActor:
         self, handle: BackendHandle, tokens: Sequence[Token], granted: int, denied: bool
     ) -> None:
         crash_point("after_prepared")
-        nonces = self.services.nonces
+        nonces, vault = self.services.nonces, self.services.vault
         attempts = [
-            prepared_attempt(self._state, self._folder(), self._state.live[t], nonces) for t in tokens
+            prepared_attempt(self._state, self._folder(), self._state.live[t], nonces, vault) for t in tokens
         ]
         staged = Staged({}, {})
         with self._large_work() as scope:
@@ -496,7 +523,9 @@ class RunActor:
         """Look at the outputs of jobs that have ended."""
         new = [task_id for task_id in self._state.collecting if task_id not in self._collecting]
         self._collecting.intersection_update(self._state.collecting)
-        if new and (self._drives or self._state.ending is not None):
+        # What cannot be looked through for a secret is not concluded, unless the run is to end.
+        waits = self._secrets is not None and self._secrets.missing and self._state.ending is None
+        if new and not waits and (self._drives or self._state.ending is not None):
             self._collecting.update(new)
             self._nursery.start_soon(self._collect_outputs, new)
 
@@ -506,6 +535,9 @@ class RunActor:
 
         async def tell(collected: Sequence[m.Collected]) -> None:
             left.difference_update(each.token for each in collected)
+            if self._secrets is not None:
+                folder = self._folder()
+                collected = await seek_secrets(self.services, folder, tasks, collected, self._secrets)
             await self.mailbox.put(p.OutputsCollected(collected))
 
         with self._large_work() as scope:
@@ -539,14 +571,14 @@ class RunActor:
         waiting = self._submissions.not_with_backend
         unresolved = [a for a in mine if a.job_id is None and a.token not in waiting]
         self._submissions.attend(a.token for a in unresolved)
-        folder = self._folder()
+        folder, nonces, vault = self._folder(), self.services.nonces, self.services.vault
         attend = p.Attend(
             run=self.run_id,
             mailbox=self.mailbox,
             weight=self._state.priority,
             cap=self._state.backend_cap(backend),
-            jobs=[live_job(self._state, folder, a) for a in mine if a.job_id is not None],
-            unresolved=[prepared_attempt(self._state, folder, a, self.services.nonces) for a in unresolved],
+            jobs=[live_job(self._state, folder, a, vault) for a in mine if a.job_id is not None],
+            unresolved=[prepared_attempt(self._state, folder, a, nonces, vault) for a in unresolved],
             deferred=[a.token for a in mine if a.token in self._submissions.deferred],
         )
         self._attends[backend] = attend

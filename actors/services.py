@@ -21,6 +21,7 @@ from matterstack.core.model.workflow import Workflow
 from matterstack.core.nonces import Nonces
 from matterstack.core.run.state import RunState
 from matterstack.storage.layout import Root
+from matterstack.storage.secret_values import SecretVault
 
 
 @attrs.frozen
@@ -55,6 +56,7 @@ class Services:
         reader: connection for reading the store, through ``runtime.store`` only.
         backend: the handle of a backend, started where needed, by its name and configuration.
         nonces: of the attempts of the root.
+        vault: values of secrets, as far as this engine knows them.
         check_resources: raises CampaignError when a workflow asks for what a backend can never give.
         changed: called after every commit of a run.
     """
@@ -65,6 +67,7 @@ class Services:
     reader: sqlite3.Connection
     planner: Planner
     nonces: Nonces
+    vault: SecretVault
     backend: Callable[[BackendName, Mapping[str, Any]], BackendHandle]
     check_resources: Callable[[RunState, Workflow], Awaitable[None]]
     changed: Callable[[RunState], None]

@@ -14,6 +14,7 @@ from matterstack.core.nonces import sha256_of_nonce
 from matterstack.core.run.messages import Observed
 from matterstack.core.states import JobState
 from matterstack.storage.backend_reports import CommandStatistics
+from matterstack.storage.secret_values import RunSecrets
 
 
 @attrs.frozen(kw_only=True)
@@ -50,6 +51,7 @@ class PreparedAttempt:
         given: names of the files that it finds in its folder.
         nonce: what its job's claim and exit record must bear to be believed; goes into its script, and
             nowhere else.  Empty where the job's id decides: of a job by hand, and of an attempt of 0.2.0.
+        secrets: what its job is to find in its environment, and nobody else anywhere; None: nothing.
     """
 
     run_id: RunId
@@ -65,6 +67,7 @@ class PreparedAttempt:
     question: Question | None = None
     given: Sequence[str] = ()
     nonce: str = attrs.field(default="", repr=False)
+    secrets: RunSecrets | None = None
 
     @property
     def nonce_sha256(self) -> str | None:
@@ -80,6 +83,7 @@ class LiveJob:
         batch: as in `PreparedAttempt`; None also where nobody told.
         question: None for a job.
         nonce_sha256: as in `PreparedAttempt`.
+        secrets: as in `PreparedAttempt`; a job that was requeued may ask for them again.
     """
 
     token: Token
@@ -88,6 +92,7 @@ class LiveJob:
     batch: Token | None = None
     question: Question | None = None
     nonce_sha256: str | None = None
+    secrets: RunSecrets | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -148,6 +153,9 @@ class Backend(Protocol):
 
     Every method may be cancelled at any time; what then became of a submission, `find` tells.  When the
     backend cannot be asked, methods raise BackendError, and nothing may be concluded from that.
+
+    Secrets (see `matterstack.backends.secrets_file`) are given to a job when it is submitted, and taken away
+    when it has ended, or when there surely is none.
     """
 
     name: BackendName

@@ -45,6 +45,8 @@ class BackendKind(ABC):
 
     has_limits_to_ask_for: bool = False
     """Whether a new run is worth a look at the limits of others, before it is made."""
+    gives_secrets: bool = False
+    """Whether its backends hand jobs the secrets of their attempts: `matterstack.backends.secrets_file`."""
 
     @abstractmethod
     def config_model(self) -> type[BackendConfig]:

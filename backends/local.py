@@ -32,15 +32,18 @@ from matterstack.backends.processes import (
     start_time,
 )
 from matterstack.backends.script import LOCK_DESCRIPTOR, JobScript, LocalClock, render
+from matterstack.backends.secrets_file import give_secrets, secrets_text, take_secrets_away
 from matterstack.backends.submit_lock import SubmitLock
 from matterstack.core.ids import BackendName, JobId, Token
 from matterstack.core.model.resources import Limits
 from matterstack.core.run.messages import Observed
-from matterstack.core.states import JobState
+from matterstack.core.states import ENDED_JOBS, JobState
+from matterstack.storage.child_environment import child_environment
 from matterstack.storage.confine import confined
 from matterstack.storage.crash_points import crash_point
 from matterstack.storage.leases import boot_id
 from matterstack.storage.modes import JOB_UMASK
+from matterstack.storage.secret_values import MissingSecretError
 
 KILL_AFTER_S: Final = 5.0
 """How long a cancelled job may take to end after SIGTERM."""
@@ -105,6 +108,7 @@ class LocalBackend:
             nonce=attempt.nonce,
             given=attempt.given,
             umask=self._job_umask,
+            has_secrets=attempt.secrets is not None,
         )
 
     def describe(self, batch: Sequence[PreparedAttempt]) -> list[PlannedSubmission]:
@@ -126,17 +130,22 @@ class LocalBackend:
         return report
 
     def _start_all(self, batch: Sequence[PreparedAttempt]) -> SubmitReport:
-        accepted: dict[Token, JobId] = {}
-        refused: dict[Token, str] = {}
+        report = SubmitReport(state=JobState.RUNNING)
         with self._lock.shared() as lock:
             for attempt in batch:
-                crash_point("before_submit")
                 try:
-                    accepted[attempt.token] = self._start(attempt, lock)
+                    if attempt.secrets is not None:
+                        give_secrets(attempt.folder, secrets_text(attempt.secrets.values()))
+                    crash_point("before_submit")
+                    report.accepted[attempt.token] = self._start(attempt, lock)
                     crash_point("after_submit")
+                except MissingSecretError as error:
+                    report.deferred[attempt.token] = str(error)
                 except OSError as error:
-                    refused[attempt.token] = f"the job could not be started: {error}"
-        return SubmitReport(accepted=accepted, state=JobState.RUNNING, refused=refused)
+                    report.refused[attempt.token] = f"the job could not be started: {error}"
+                    if attempt.secrets is not None:
+                        take_secrets_away(attempt.folder)
+        return report
 
     def _start(self, attempt: PreparedAttempt, lock: int) -> JobId:
         shell = self._script(attempt).shell
@@ -156,7 +165,7 @@ class LocalBackend:
         return os.posix_spawn(
             shell,
             [shell, str(attempt.folder / "job.sh")],
-            os.environ,
+            child_environment(),
             setsid=True,
             setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGQUIT],
             file_actions=[
@@ -219,7 +228,11 @@ class LocalBackend:
         return seen
 
     def _look_at_all(self, jobs: Sequence[LiveJob]) -> list[Observed]:
-        return [self._look_at(job) for job in jobs]
+        seen = [self._look_at(job) for job in jobs]
+        for job, observed in zip(jobs, seen, strict=True):
+            if job.secrets is not None and observed.state in ENDED_JOBS:
+                take_secrets_away(job.folder)
+        return seen
 
     def _look_at(self, job: LiveJob) -> Observed:
         name = ProcessName.parse(job.job_id)
@@ -284,6 +297,9 @@ class LocalBackend:
         """Which attempts were claimed by a process."""
         async with self._lock.alone():
             claims = {a.token: read_claim(a.folder, a.nonce_sha256) for a in attempts}
+            for attempt in attempts:
+                if attempt.secrets is not None and claims[attempt.token] is None:
+                    take_secrets_away(attempt.folder)
         return {token: JobId(job_id) for token, job_id in claims.items() if job_id is not None}
 
     async def probe(self) -> Limits:

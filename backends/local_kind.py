@@ -30,6 +30,8 @@ class LocalWords(SchedulerWords):
 class LocalKind(BackendKind):
     """The kind of backends whose ``type`` is ``local``."""
 
+    gives_secrets = True
+
     def config_model(self) -> type[BackendConfig]:
         """The model of its part of ``config.json``; see `BackendKind.config_model`."""
         from matterstack.backends.local_config import LocalBackendConfig

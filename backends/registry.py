@@ -177,6 +177,12 @@ def has_limits_to_ask_for(config: BackendConfig) -> bool:
     return kind is not None and kind.has_limits_to_ask_for
 
 
+def without_secrets(backends: Mapping[str, BackendConfig]) -> list[str]:
+    """Names of backends that cannot hand secrets to their jobs."""
+    kinds = {name: _usable(config.type) for name, config in backends.items()}
+    return sorted(name for name, kind in kinds.items() if kind is None or not kind.gives_secrets)
+
+
 def kinds_to_examine(types: Iterable[str]) -> Mapping[str, BackendKind]:
     """Kinds to look at where backends of these types are set up; those of ours in any case."""
     found = ((type_, _usable(type_)) for type_ in sorted({*BUILT_IN, *types}))

@@ -15,6 +15,8 @@ from typing import Final
 import attrs
 
 from matterstack.backends import environment_probe
+from matterstack.backends.secrets_file import ASKED_FOR, AWAITED_S
+from matterstack.core.model.workflow_check import SECRETS_FILE
 from matterstack.storage.modes import JOB_UMASK
 
 BASH: Final = "/bin/bash"
@@ -56,6 +58,7 @@ class JobScript:
             job begins was put there by somebody else.  Empty: of a job that a person may submit.
         given: names of the files that lie in the folder when its job begins.
         umask: what others may not do with what the job makes; see `matterstack.storage.modes`.
+        has_secrets: it finds some in a file beside it.
     """
 
     folder: str
@@ -69,6 +72,7 @@ class JobScript:
     nonce: str = attrs.field(default="", repr=False)
     given: Sequence[str] = ()
     umask: int = JOB_UMASK
+    has_secrets: bool = False
 
     @property
     def shell(self) -> str:
@@ -168,6 +172,25 @@ _BEGIN_OUTPUT: Final = f"""\
 [ -e exit.json ] && rm -f exit.json
 exec {LOCK_DESCRIPTOR}>&- >>stdout.log 2>>stderr.log </dev/null"""
 
+# A job that was requeued finds that its first start has removed the file: it asks for it, and waits.
+_AWAIT_SECRETS: Final = f"""\
+await_secrets() {{
+    local i=0
+    [ -e {SECRETS_FILE} ] && return
+    : > {ASKED_FOR}
+    while [ ! -e {SECRETS_FILE} ]; do
+        i=$((i + 1))
+        if [ $i -gt {AWAITED_S} ]; then
+            echo "its secrets did not come within {AWAITED_S} s: no engine was there to give them again" >&2
+            return 1
+        fi
+        sleep 1
+    done
+}}"""
+
+# In the subshell: the shell around it, which writes the record, never has them.
+_READ_SECRETS: Final = f"await_secrets && . ./{SECRETS_FILE} && rm -f {SECRETS_FILE} || exit 1"
+
 # bash before 5 has no EPOCHREALTIME.
 _BASH_NOW: Final = """\
 now() {
@@ -233,6 +256,7 @@ def render(script: JobScript, directives: Sequence[str] = ()) -> str:
         command = f"timeout -k 10 {script.walltime_s} {command}"
         is_late = f"[ {late_by.format(script.walltime_s)} ]"
         late = (f"case $code in 124|137) {is_late} && timed_out=', \"timed_out\": true';; esac",)
+    secrets_file = [SECRETS_FILE] if script.has_secrets else []
     lines = [
         f"#!{script.shell}",
         *directives,
@@ -245,13 +269,15 @@ def render(script: JobScript, directives: Sequence[str] = ()) -> str:
         *([_DISOWN] if script.nonce else []),
         _MAKE_CLAIM if script.local_clock is None else _FILL_CLAIM,
         _BEGIN_WORK,
-        *([_set_aside(script.given)] if script.nonce else []),
+        *([_set_aside([*script.given, *secrets_file])] if script.nonce else []),
         _BEGIN_OUTPUT,
         now,
         "timed_out= bears= SECONDS=0",
         *([_BEARS] if script.nonce else []),
         environment_probe.foreseen(script, surroundings, quoted),
+        *([_AWAIT_SECRETS] if script.has_secrets else []),
         "(",
+        *([_READ_SECRETS] if script.has_secrets else []),
         *([f"export PATH={quoted(script.path)}:$PATH"] if script.path else []),
         *script.prologue,
         *(f"export {quoted(f'{name}={value}')}" for name, value in script.env.items()),

@@ -52,6 +52,7 @@ from matterstack.core.run.facts import Fact
 from matterstack.core.run.messages import Collected, Fail, Message, Settle
 from matterstack.core.run.state import RunState
 from matterstack.storage.backend_reports import blank_report, definition_of
+from matterstack.storage.child_environment import hide_from_children
 from matterstack.storage.claims import RoomInStore, Waiting, room_in_store
 from matterstack.storage.commands import open_commands
 from matterstack.storage.commit_reports import no_commits
@@ -62,9 +63,10 @@ from matterstack.storage.layout import Root
 from matterstack.storage.leases import Lease, acquire_lease, foreign_holder, lease_holder
 from matterstack.storage.openness import require_owner, settle
 from matterstack.storage.read.changes import Changes, Pace, data_version
-from matterstack.storage.read.runs import runs_to_serve, runs_with_jobs
+from matterstack.storage.read.runs import runs_to_serve, runs_with_jobs, secrets_of_unfinished
 from matterstack.storage.root_key import read_nonces
 from matterstack.storage.schema import journal_mode, open_database, translated_errors
+from matterstack.storage.secret_values import SecretVault
 from matterstack.storage.snapshot import load_run
 
 __all__: Final = ["Engine", "Runtime", "open_engine"]
@@ -111,6 +113,7 @@ class Engine:
     _nonces: Nonces
     _journal: JournalActor
     _summaries: SummaryWriter
+    _vault: SecretVault
     _runs: trio.Nursery
     _actors: trio.Nursery
     policy: RestartPolicy = attrs.field(factory=RestartPolicy)
@@ -251,7 +254,7 @@ class Engine:
         if state is None:
             return
         cause = root_cause(error)
-        reason = (
+        reason = self._vault.search().scrubbed(
             f"its actor crashed more than {self.policy.max_crashes} times in {self.policy.window_s:g} s, "
             f"the last time with {type(cause).__name__}: {cause} (traceback in {log_place()})"
         )
@@ -260,7 +263,9 @@ class Engine:
         facts: list[tuple[UtcTime, Fact]] = []
         messages: list[Message] = [Fail(reason=reason)]
         if leave_outputs:
-            problem = f"its outputs could not be looked at: {type(cause).__name__}: {cause}"
+            problem = self._vault.search().scrubbed(
+                f"its outputs could not be looked at: {type(cause).__name__}: {cause}"
+            )
             attempts = (state.tasks[task_id].last_attempt for task_id in state.collecting)
             messages.extend(Collected(token=a.token, problem=problem) for a in attempts if a is not None)
         messages.append(Settle())
@@ -282,6 +287,7 @@ class Engine:
             reader=self._reader,
             planner=self.planner,
             nonces=self._nonces,
+            vault=self._vault,
             backend=self._backend,
             check_resources=self._check_resources,
             changed=self._summaries.note,
@@ -430,6 +436,9 @@ async def open_engine(
     try:
         await runtime.store(_require_one_host, root, reader)
         number = str(next(_NUMBERS))
+        vault = SecretVault(root)
+        # Before anything is started: jobs of other runs must not find them in their environment either.
+        hide_from_children(await runtime.store(secrets_of_unfinished, reader))
         commits = CommitReporter(root, runtime, no_commits(number))
         journal = JournalActor(writer, root.database, runtime, commits.note)
         summaries = SummaryWriter(root, runtime, reader)
@@ -449,6 +458,7 @@ async def open_engine(
                         nonces=await runtime.store(read_nonces, reader),
                         journal=journal,
                         summaries=summaries,
+                        vault=vault,
                         runs=runs,
                         actors=actors,
                         policy=policy or RestartPolicy(),

@@ -20,7 +20,9 @@ from matterstack.core.model.resources import Resources
 from matterstack.core.nonces import Nonces
 from matterstack.core.run.messages import Observed
 from matterstack.core.states import ENDED_JOBS, JobState
+from matterstack.storage.layout import Root
 from matterstack.storage.leases import boot_id
+from matterstack.storage.secret_values import RunSecrets, SecretVault
 
 RUN: Final = RunId("20260102T030405-abcdef")
 POLL_S: Final = 0.1
@@ -68,6 +70,7 @@ class Bench:
         queued: resources with which a job waits in the queue for ever; None where there is no queue.
         has_shell: its jobs run the script of their attempt, or the like; else only a `Deed` can be done.
         asks_others: it has to ask somebody, who may not answer.
+        gives_secrets: it hands jobs the secrets of their attempts, as its kind says.
     """
 
     folder: Path
@@ -79,6 +82,7 @@ class Bench:
     queued: Resources | None = None
     has_shell: bool = True
     asks_others: bool = False
+    gives_secrets: bool = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -101,6 +105,7 @@ class Bench:
         command: tuple[str, ...] | None = None,
         env: Mapping[str, str] | None = None,
         resources: Resources | None = None,
+        secrets: RunSecrets | None = None,
     ) -> PreparedAttempt:
         """An attempt that does this (or runs a line of shell), with its folder written."""
         token = attempt_token(RunId(f"{RUN}{self.folder}"), TaskId(name), 1)
@@ -114,10 +119,21 @@ class Bench:
             env=env or {},
             resources=resources or Resources(memory_mib=20),
             nonce=nonce_of(token),
+            secrets=secrets,
         )
         attempt.folder.mkdir(parents=True)
         self._write(attempt, does)
         return attempt
+
+    def secrets(self, **values: str) -> RunSecrets:
+        """Secrets with these values, as a run has them."""
+        vault = SecretVault(Root(self.folder))
+        vault.root.secrets.mkdir(parents=True, exist_ok=True)
+        for name, value in values.items():
+            path = vault.file(name)
+            path.write_text(value, newline="")
+            path.chmod(0o600)
+        return RunSecrets(tuple(values), vault)
 
     def _write(self, attempt: PreparedAttempt, _does: Deed | str) -> None:
         (attempt.folder / "job.sh").write_text(self.backend.script(attempt), newline="")
@@ -168,6 +184,7 @@ def live(attempt: PreparedAttempt, job_id: str) -> LiveJob:
         folder=attempt.folder,
         batch=attempt.batch,
         nonce_sha256=attempt.nonce_sha256,
+        secrets=attempt.secrets,
     )
 
 

@@ -6,6 +6,8 @@ Import all of this into a test module, and pytest runs them there.
 from __future__ import annotations
 
 import json
+import stat
+import sys
 
 import pytest
 
@@ -23,10 +25,12 @@ from matterstack.backends.contract.bench import (
 from matterstack.backends.exit_record import read_claim, read_exit_record
 from matterstack.core.errors import BackendError
 from matterstack.core.ids import JobId, Token, utc_moment
+from matterstack.core.model.workflow_check import SECRETS_FILE
 from matterstack.core.states import JobState
 
 __all__ = [
     "needs_others",
+    "needs_secrets",
     "needs_shell",
     "test_a_backend_that_can_be_reached_tells_its_limits",
     "test_a_cancelled_job_that_runs_is_seen_cancelled_and_its_processes_are_gone",
@@ -47,6 +51,9 @@ __all__ = [
     "test_half_an_exit_record_is_none",
     "test_nothing_is_asked_about_no_jobs",
     "test_of_what_cannot_be_asked_nothing_is_concluded",
+    "test_secrets_are_taken_away_from_an_attempt_that_has_no_job",
+    "test_secrets_are_taken_away_when_a_job_is_cancelled_that_waits",
+    "test_secrets_reach_a_job_and_lie_nowhere_when_it_works",
     "test_the_exit_record_of_another_job_is_none",
     "test_the_exit_record_tells_of_a_job_that_nobody_knows_any_more",
     "test_what_a_command_prints_is_in_its_logs_and_the_scheduler_has_nothing_to_say",
@@ -88,6 +95,13 @@ def needs_others(bench: Bench) -> None:
     """For what can only happen where others are asked."""
     if not bench.asks_others:
         pytest.skip("it asks nobody")
+
+
+@pytest.fixture
+def needs_secrets(bench: Bench) -> None:
+    """For what holds of secrets, where there are any."""
+    if not bench.gives_secrets:
+        pytest.skip("it gives no secrets to jobs")
 
 
 async def test_a_command_that_ends_well_is_completed_and_its_exit_record_is_told(bench: Bench) -> None:
@@ -229,6 +243,55 @@ async def test_cancelling_what_has_ended_changes_nothing(bench: Bench) -> None:
         again = await seen(bench.backend, job)
 
     assert again.state is JobState.COMPLETED_OK
+
+
+@pytest.mark.usefixtures("needs_secrets", "needs_shell")
+async def test_secrets_reach_a_job_and_lie_nowhere_when_it_works(bench: Bench) -> None:
+    value = "".join(ODD_WORDS)
+    program = "import json, os; print(json.dumps([os.environ['HUSH'], os.listdir()]))"
+    command = (sys.executable, "-c", program)
+    attempt = bench.prepare("secret", command=command, secrets=bench.secrets(HUSH=value))
+
+    async with bench.serving():
+        (job,) = await bench.submitted(attempt)
+        end = await seen(bench.backend, job)
+
+    assert end.exit_code == 0, (attempt.folder / "stderr.log").read_text()
+    found, names = json.loads((attempt.folder / "stdout.log").read_text())
+    assert found == value
+    assert SECRETS_FILE not in names
+    assert value not in (attempt.folder / "job.sh").read_text()
+
+
+@pytest.mark.usefixtures("needs_secrets")
+async def test_secrets_are_taken_away_when_a_job_is_cancelled_that_waits(bench: Bench) -> None:
+    if bench.queued is None:
+        pytest.skip("its jobs do not wait")
+    secrets = bench.secrets(HUSH="a value")
+    attempt = bench.prepare("waiting", Deed(), resources=bench.queued, secrets=secrets)
+    file = bench.workplace(attempt) / SECRETS_FILE
+
+    async with bench.serving():
+        (job,) = await bench.submitted(attempt)
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        await bench.backend.cancel([job])
+        await seen(bench.backend, job)
+
+    assert not file.exists()
+    assert bench.times_worked(attempt) == 0
+
+
+@pytest.mark.usefixtures("needs_secrets")
+async def test_secrets_are_taken_away_from_an_attempt_that_has_no_job(bench: Bench) -> None:
+    attempt = bench.prepare("nobody", Deed(), secrets=bench.secrets(HUSH="a value"))
+    file = bench.workplace(attempt) / SECRETS_FILE
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("what an engine left that died before it submitted")
+
+    async with bench.serving():
+        assert await bench.backend.find([attempt]) == {}
+
+    assert not file.exists()
 
 
 async def test_what_would_be_submitted_is_told_and_not_done(bench: Bench) -> None:

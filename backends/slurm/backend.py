@@ -16,6 +16,7 @@ from matterstack.backends.slurm.partition_limits import ClusterLimits
 from matterstack.backends.slurm.partitions import read_limits
 from matterstack.backends.slurm.queries import Queries
 from matterstack.backends.slurm.search import Search
+from matterstack.backends.slurm.secret_delivery import SecretDelivery
 from matterstack.backends.slurm.site import LocalSite, Site, SubmissionOrder
 from matterstack.backends.slurm.site_limits import SubmitLimit, read_submit_limit
 from matterstack.backends.slurm.submission import Submission
@@ -49,11 +50,12 @@ class SlurmBackend:
         self._config = config
         blocking = blocking or WorkerThreads(2, abandon_on_cancel=True)
         lock = SubmitLock(lock_file, wait_s=config.command_timeout_s + 30)
-        self._site: Site = site or LocalSite(programs.Counted(run), lock)
+        self._site: Site = site or LocalSite(programs.Counted(run), lock, blocking)
         self._submit_limit: SubmitLimit | None = None
         self._queries = Queries(self._site.run, config.command_timeout_s, self._site.account)
         self._search = Search(name, self._site, self._queries, blocking)
-        self._submission = Submission(config, self._site, self._search, job_umask)
+        self._secrets = SecretDelivery(name, self._site, blocking)
+        self._submission = Submission(config, self._site, self._search, self._secrets, job_umask)
         self._following = Following(
             name, config.grace_period_s, config.runaway_after_s, self._queries, blocking, self._site
         )
@@ -95,13 +97,16 @@ class SlurmBackend:
 
     async def find(self, attempts: Sequence[PreparedAttempt]) -> Mapping[Token, JobId]:
         """Look the tokens up in the queue, in the folders' claims and in the accounting."""
-        return await self._search.find(attempts)
+        found = await self._search.find(attempts)
+        await self._secrets.take_away(a for a in attempts if a.token not in found)
+        return found
 
     async def poll(self, jobs: Sequence[LiveJob]) -> list[Observed]:
         """One squeue for all jobs; for those that have left it, their exit records, then one sacct."""
         if not jobs and self._submit_limit is not None:
             await self._queries.squeue()  # how many jobs there are beside ours
         observed = await self._following.poll(jobs)
+        await self._secrets.look_after(jobs, observed)
         running = {o.token for o in observed if o.state is JobState.RUNNING}
         self._site.watch([job.folder for job in jobs if job.token in running])
         return observed

@@ -25,6 +25,7 @@ class SlurmKind(BackendKind):
     """The kind of backends whose ``type`` is ``slurm``."""
 
     has_limits_to_ask_for = True
+    gives_secrets = True
 
     def config_model(self) -> type[BackendConfig]:
         """The model of its part of ``config.json``; see `BackendKind.config_model`."""

@@ -16,6 +16,7 @@ import trio
 
 from matterstack.core.errors import BackendError
 from matterstack.storage.backend_reports import CommandStatistics
+from matterstack.storage.child_environment import child_environment
 from matterstack.storage.modes import JOB_UMASK
 
 UNREACHABLE: Final = (
@@ -192,7 +193,7 @@ async def _run(
         capture_stdout=True,
         stderr=stderr,
         check=False,
-        env=_environment(argv[0], os.environ),
+        env=_environment(argv[0], child_environment()),
         start_new_session=True,  # Ctrl-C in the terminal is for the engine, not for sbatch
         umask=JOB_UMASK,  # sbatch hands it on: the log of a job is made before its script says anything
         pass_fds=() if inherit is None else (inherit,),

@@ -15,12 +15,14 @@ import attrs
 import trio
 
 from matterstack.backends.base import PreparedAttempt
+from matterstack.backends.secrets_file import asks_for_secrets, give_secrets, take_secrets_away
 from matterstack.backends.slurm import programs
 from matterstack.backends.submit_lock import SubmitLock
 from matterstack.core.errors import BackendError
 from matterstack.core.ids import Token
 from matterstack.storage.backend_reports import CommandStatistics
 from matterstack.storage.crash_points import crash_point
+from matterstack.storage.threads import RunBlocking
 
 
 class NotSubmittedError(BackendError):
@@ -71,6 +73,11 @@ class SubmissionOrder:
         """Tokens of the attempts that it submits."""
         return [attempt.token for attempt in self.attempts]
 
+    @property
+    def hidden(self) -> list[str]:
+        """Variables that sbatch must not find in its environment: it hands that on to the controller."""
+        return sorted({name for a in self.attempts if a.secrets is not None for name in a.secrets.names})
+
 
 class Site(Protocol):
     """Where commands run and folders lie.
@@ -111,6 +118,15 @@ class Site(Protocol):
     async def push(self, orders: Sequence[SubmissionOrder]) -> None:
         """The same, with the orders themselves."""
 
+    async def give_secrets(self, texts: Mapping[Path, bytes]) -> None:
+        """Put files of secrets into these folders; see `matterstack.backends.secrets_file`."""
+
+    async def take_secrets_away(self, folders: Sequence[Path]) -> None:
+        """Remove it from these folders, where it is."""
+
+    async def asking_for_secrets(self, folders: Sequence[Path]) -> frozenset[Path]:
+        """Those of these folders whose jobs wait for their secrets."""
+
     async def submit(self, order: SubmissionOrder, *, timeout_s: float) -> programs.Finished:
         """Run sbatch, at most once and to its end, whatever becomes of this process or of the connection.
 
@@ -145,6 +161,7 @@ class LocalSite:
 
     _run: programs.Counted
     _lock: SubmitLock
+    _blocking: RunBlocking
 
     @property
     def statistics(self) -> Mapping[str, CommandStatistics]:
@@ -185,6 +202,24 @@ class LocalSite:
     async def push(self, orders: Sequence[SubmissionOrder]) -> None:
         """Nothing to push: jobs see these folders."""
 
+    async def give_secrets(self, texts: Mapping[Path, bytes]) -> None:
+        """Write them: jobs see these folders."""
+        try:
+            await self._blocking(_give_all, texts)
+        except OSError as error:
+            raise BackendError(f"secrets cannot be written: {error.strerror or error}") from error
+
+    async def take_secrets_away(self, folders: Sequence[Path]) -> None:
+        """Remove them: jobs see these folders."""
+        try:
+            await self._blocking(_take_all_away, folders)
+        except OSError as error:
+            raise BackendError(f"secrets cannot be removed: {error.strerror or error}") from error
+
+    async def asking_for_secrets(self, folders: Sequence[Path]) -> frozenset[Path]:
+        """Look for the signs: jobs make them in these folders."""
+        return await self._blocking(_asking, folders)
+
     async def submit(self, order: SubmissionOrder, *, timeout_s: float) -> programs.Finished:
         """Run sbatch as a child that inherits the submit lock."""
         async with self._lock.shared_async() as descriptor:
@@ -211,3 +246,17 @@ class LocalSite:
 
     def watch(self, folders: Sequence[Path]) -> None:
         """The jobs write into the folders themselves."""
+
+
+def _give_all(texts: Mapping[Path, bytes]) -> None:
+    for folder, text in texts.items():
+        give_secrets(folder, text)
+
+
+def _take_all_away(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        take_secrets_away(folder)
+
+
+def _asking(folders: Sequence[Path]) -> frozenset[Path]:
+    return frozenset(filter(asks_for_secrets, folders))

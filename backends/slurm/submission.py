@@ -16,6 +16,7 @@ from matterstack.backends.slurm.config import SlurmBackendConfig
 from matterstack.backends.slurm.output import parse_sbatch
 from matterstack.backends.slurm.sbatch_options import directives, reserved_options, sbatch_options
 from matterstack.backends.slurm.search import Search
+from matterstack.backends.slurm.secret_delivery import SecretDelivery
 from matterstack.backends.slurm.site import Site, SubmissionOrder
 from matterstack.core.errors import BackendError
 from matterstack.core.ids import JobId
@@ -38,6 +39,7 @@ class Submission:
     _config: SlurmBackendConfig
     _site: Site
     _search: Search
+    _secrets: SecretDelivery
     _job_umask: int = JOB_UMASK
     _at_once: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(SUBMISSIONS_AT_ONCE))
 
@@ -57,6 +59,7 @@ class Submission:
                 nonce=attempt.nonce,
                 given=attempt.given,
                 umask=self._job_umask,
+                has_secrets=attempt.secrets is not None,
             ),
             [*self._where_to_submit(attempt, folder), *directives(options)],
         )
@@ -79,10 +82,14 @@ class Submission:
         orders = self.orders([attempt for attempt in batch if attempt.token not in report.refused])
         try:
             await self._site.push(orders)
+            without = await self._secrets.give(a for order in orders for a in order.attempts)
         except BackendError as error:
             report.unresolved.update((a.token, str(error)) for order in orders for a in order.attempts)
             return report
-        waiting = iter(orders)
+        for order in orders:
+            if lacking := next((without[token] for token in order.tokens if token in without), None):
+                report.deferred.update(dict.fromkeys(order.tokens, lacking))
+        waiting = iter([order for order in orders if order.attempts[0].token not in report.deferred])
 
         async def submit_in_turn() -> None:
             for order in waiting:
@@ -101,6 +108,8 @@ class Submission:
         async with trio.open_nursery() as nursery:
             for _ in range(min(SUBMISSIONS_AT_ONCE, len(batch))):
                 nursery.start_soon(submit_in_turn)
+        no_job = report.refused.keys() | report.deferred.keys()
+        await self._secrets.take_away(attempt for attempt in batch if attempt.token in no_job)
         return report
 
     async def _submit(self, order: SubmissionOrder) -> SubmitReport:

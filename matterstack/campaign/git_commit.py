@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from matterstack.core.run.facts import Commit
+from matterstack.storage.child_environment import child_environment
 
 PATIENCE_S: Final = 5.0
 """For each question."""
@@ -106,8 +107,7 @@ def _pairs(listed: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _git(workspace: Path, *arguments: str) -> bytes | None:
     """What git prints; None where it is not there, refuses, or takes too long."""
     # Variables of the caller, such as GIT_DIR in a hook, would answer for another repository.
-    environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    environment |= {
+    ours = {
         "LC_ALL": "C",
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_NO_LAZY_FETCH": "1",
@@ -117,7 +117,7 @@ def _git(workspace: Path, *arguments: str) -> bytes | None:
         done = subprocess.run(
             ["git", *_SAFE, *arguments],
             cwd=workspace,
-            env=environment,
+            env={name: value for name, value in child_environment().items() if name in _KEPT} | ours,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -20,6 +20,7 @@ from matterstack.core.log_context import log_fields
 from matterstack.core.shown_text import shown_lines
 from matterstack.storage.modes import open_shared
 from matterstack.storage.schema import translated_errors
+from matterstack.storage.secret_values import free_of_secrets
 
 MOST_BYTES: Final = 5_000_000
 
@@ -36,7 +37,7 @@ class _Text(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a log record; whoever looks into the file does so in a terminal."""
-        return shown_lines(super().format(record))
+        return shown_lines(free_of_secrets(super().format(record)))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the name is logging's
         record.at = _moment(record)
@@ -50,7 +51,7 @@ class _OneLine(logging.Formatter):
     """Format a log record for people: one line, no traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return shown_lines(f"{record.levelname.lower()}: {record.getMessage()}")
+        return shown_lines(free_of_secrets(f"{record.levelname.lower()}: {record.getMessage()}"))
 
 
 class _JsonLine(logging.Formatter):
@@ -61,12 +62,12 @@ class _JsonLine(logging.Formatter):
             "at": _moment(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": free_of_secrets(record.getMessage()),
             **log_fields(),
             "pid": record.process,
         }
         if record.exc_info:
-            fields["traceback"] = self.formatException(record.exc_info)
+            fields["traceback"] = free_of_secrets(self.formatException(record.exc_info))
         # In ASCII: a file name that is no valid Unicode must not cost a line.
         return json.dumps(fields)
 

@@ -35,6 +35,7 @@ from matterstack.evidence.contents import (
 from matterstack.evidence.crate.file_entities import PayloadFile
 from matterstack.evidence.gathering.copying import Gathering
 from matterstack.evidence.gathering.gather import gather
+from matterstack.evidence.gathering.withholding import withholding
 from matterstack.evidence.hashes import HashCache
 from matterstack.evidence.history import History, read_history
 from matterstack.evidence.manifest import MANIFEST, SIGNATURE, UNLISTED, parse_manifest
@@ -126,6 +127,7 @@ async def build_evidence_bundle(
                     copy_below_bytes=copy_below_bytes,
                     cache=await trio.to_thread.run_sync(HashCache.load, folder.path),
                     on_bytes=_counter(total, on_progress),
+                    withholding=await trio.to_thread.run_sync(withholding, store, history),
                 )
                 survey = await gather(gathering, history, dict(made_with()))
                 survey = attrs.evolve(survey, head=history.head, chained_to=chained_to)

@@ -73,6 +73,7 @@ class History:
         outputs: what each attempt left behind, those of attempts included that were replaced since.
         claimed: attempts with which a task ended, and with what they had left; others may have left more.
         outcomes: why an attempt was not enough, in words; of attempts that ended well there is none.
+        sought: by attempt, which of its files hold values of secrets; of those that were looked through.
         answers: by attempt; of tasks that ask a person, a laboratory or an instrument.
         most_live: the largest number of jobs that held a seat at the same time.
         about: what was last said of what the run is about.
@@ -90,6 +91,7 @@ class History:
     outputs: dict[AttemptKey, tuple[OutputFile, ...]] = attrs.field(factory=dict)
     claimed: set[AttemptKey] = attrs.field(factory=set)
     outcomes: dict[AttemptKey, str] = attrs.field(factory=dict)
+    sought: dict[AttemptKey, Mapping[str, tuple[str, ...]]] = attrs.field(factory=dict)
     answers: dict[AttemptKey, Answer] = attrs.field(factory=dict)
     most_live: int = 0
     about: Mapping[str, Any] = attrs.field(factory=dict)
@@ -235,6 +237,8 @@ def _remember(history: History, fact: f.Fact, at: UtcTime) -> None:
             history.notes.append(Note(at=at, what=what, reason=f"kept as {', '.join(fact.set_aside)}"))
         case f.JobEnded():
             _remember_job(history, fact, at)
+        case f.SecretsSought():
+            _remember_sought(history, fact)
         case f.TaskRetried():
             history.outcomes[_last_key(history, fact.task_id)] = f"{fact.kind}: {fact.reason}"
         case f.TaskReopened():
@@ -263,6 +267,14 @@ def _remember_job(history: History, fact: f.JobEnded, at: UtcTime) -> None:
         history.answers[key] = Answer(by=fact.by, sha256=fact.sha256, at=at)
     if fact.environment:
         history.environments[key] = fact.environment
+
+
+def _remember_sought(history: History, fact: f.SecretsSought) -> None:
+    for task_id in history.state.collecting:
+        attempt = history.state.tasks[task_id].last_attempt
+        if attempt is not None and attempt.token == fact.token:
+            history.sought[attempt.task_id, attempt.n] = fact.found
+            return
 
 
 def _remember_end(history: History, fact: f.TaskSucceeded | f.TaskFailed) -> None:

@@ -22,6 +22,7 @@ import attrs
 from matterstack.core.errors import NotFoundError, RefusedError
 from matterstack.evidence.confined_reading import opened
 from matterstack.evidence.manifest import MANIFEST, SIGNATURE
+from matterstack.storage.child_environment import child_environment
 from matterstack.storage.confine import Confined, confined
 from matterstack.storage.files import chunks
 
@@ -109,6 +110,7 @@ def _key_of_git() -> Iterator[Path]:
         found = [
             subprocess.run(
                 ["git", "config", "--global", "--get", name],
+                env=child_environment(),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -252,7 +254,7 @@ def _run(
             capture_output=True,
             timeout=timeout_s,
             check=False,
-            env={**os.environ, "LC_ALL": "C"},
+            env={**child_environment(), "LC_ALL": "C"},
         )
     except FileNotFoundError:
         hint = "install OpenSSH (on Debian: apt install openssh-client)"

@@ -34,9 +34,11 @@ class FileState(StrEnum):
     CHANGED = "changed"
     """Its content is not what it was when its task ended; it is not in the bundle."""
     UNREADABLE = "unreadable"
+    WITHHELD = "withheld"
+    """It holds the value of a secret, or may: it stays in the run's folder, and is named by its hash."""
 
 
-IN_ORDER: Final = frozenset({FileState.COPIED, FileState.REFERENCED})
+IN_ORDER: Final = frozenset({FileState.COPIED, FileState.REFERENCED, FileState.WITHHELD})
 
 
 @attrs.frozen(kw_only=True)
@@ -70,6 +72,7 @@ class UsedRecord:
         is_input: whether it is an output of another task.
         bytes: of the copy.
         place: where a copy is in the bundle; None of inputs (the output is there), and when there is none.
+        withheld: why it is not copied, where that is for the sake of a secret.
     """
 
     name: str
@@ -78,16 +81,21 @@ class UsedRecord:
     is_input: bool
     bytes: int | None = None
     place: str | None = None
+    withheld: str = ""
 
 
 @attrs.frozen(kw_only=True)
 class LogRecord:
-    """What a command printed, or what was asked; nobody recorded its hash when it ended."""
+    """What a command printed, or what was asked; nobody recorded its hash when it ended.
+
+    ``withheld``: why it is not copied, where that is for the sake of a secret.
+    """
 
     name: str
     bytes: int
     sha256: str
     place: str | None = None
+    withheld: str = ""
 
 
 class ManifestState(StrEnum):
@@ -256,7 +264,7 @@ class Survey:
         found += [
             f"{shown(u.name)}, which jobs were given (from {shown(u.origin)}), is nowhere any more as it was"
             for u in self.used
-            if u.place is None and not u.is_input
+            if u.place is None and not u.is_input and not u.withheld
         ]
         found += [
             f"what was found of the software that jobs ran in ({e.sha256[:16]}) is {e.state}: {e.detail}"
@@ -264,6 +272,28 @@ class Survey:
             if e.state not in IN_ORDER
         ]
         return found
+
+
+def withheld_files(survey: Survey) -> Iterator[tuple[str, str, str]]:
+    """What is not in the bundle for the sake of a secret: what it is, its hash, and why."""
+    for output in survey.found_outputs():
+        if output.state is FileState.WITHHELD:
+            what = f"{output.task_id}, attempt {output.n}: output {shown(output.path)}"
+            yield what, output.sha256, output.detail
+    for attempt in survey.attempts:
+        for log in attempt.logs:
+            if log.withheld:
+                what = f"{attempt.task_id}, attempt {attempt.n}: {shown(log.name)}"
+                yield what, log.sha256, log.withheld
+    for answer in survey.answers:
+        if answer.state is FileState.WITHHELD:
+            yield f"{answer.task_id}, attempt {answer.n}: the answer", answer.sha256, answer.detail
+    for source in survey.made_from():
+        if source.state is FileState.WITHHELD:
+            yield shown(source.path), source.sha256, source.detail
+    for used in survey.used:
+        if used.withheld:
+            yield f"{shown(used.name)}, which jobs were given", used.sha256, used.withheld
 
 
 _CONVERTER: Final = Converter(forbid_extra_keys=True, detailed_validation=False)

@@ -47,6 +47,7 @@ from matterstack.evidence.survey import (
     Survey,
     UnclaimedRecord,
     parse_survey,
+    withheld_files,
 )
 from matterstack.storage.confine import Confined, confined
 from matterstack.storage.fact_codec import decode_fact
@@ -225,6 +226,8 @@ class _Check:
             self.blame(SURVEY, f"does not have the campaign's object that {EVENTS} has")
         if set(history.environments.values()) != {record.sha256 for record in survey.environments}:
             self.blame(SURVEY, f"does not have the environments of jobs that {EVENTS} has")
+        if not history.state.secrets and any(withheld_files(survey)):
+            self.blame(SURVEY, "withholds files for the sake of secrets, and the run has none")
         recorded = {
             (task_id, n, file.path): (file.sha256, file.size_bytes)
             for (task_id, n), files in history.outputs.items()

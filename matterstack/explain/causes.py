@@ -39,6 +39,8 @@ class Kind(StrEnum):
     SUBMISSION_UNCLEAR = "submission_unclear"
     COMMAND_WAITING = "command_waiting"
     WAITS_IN_VAIN = "waits_in_vain"
+    SECRET_MISSING = "secret_missing"  # noqa: S105  a word, and no password
+    """The engine has no value for what jobs are to find in their environment."""
     RETRY_WAITING = "retry_waiting"
     BACKEND_CAP = "backend_cap"
     RUN_CAP = "run_cap"

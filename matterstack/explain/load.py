@@ -45,6 +45,7 @@ from matterstack.storage.read.unfinished import (
     unsucceeded_tasks,
 )
 from matterstack.storage.schema import SCHEMA_VERSION, readable_rows, schema_version, translated_errors
+from matterstack.storage.secret_reports import missing_secrets
 
 ROOM_BYTES: Final = 256 << 10
 """With less room than this, the next commit may fail."""
@@ -102,6 +103,7 @@ def load_situation(
     stored = _read(connection, root, run_id)
     reports = read_reports(root)
     engine = engine_of(root, run_id, stored.holder, reports)
+    lacking = missing_secrets(root, run_id)
     context = Context(
         now=now,
         root=str(root.path),
@@ -110,6 +112,8 @@ def load_situation(
         full_disk=full_disk((root.private, root.workspaces / stored.run.workspace)),
         command=stored.command,
         finishing=read_finishing(root, run_id),
+        missing_secrets={} if lacking is None else lacking.missing,
+        missing_since=None if lacking is None else lacking.since,
     )
     return Situation(stored.run, stored.tasks, context)
 

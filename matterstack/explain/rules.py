@@ -183,12 +183,17 @@ class TaskRules:
             yield self._out(backend.name)
         if backend.health.limited_since is not None:
             yield Key(Kind.SITE_LIMIT, backend.name)
+        yield from self._missing_secrets()
         if self._situation.live_jobs >= self._situation.run.job_cap:
             yield Key(Kind.RUN_CAP)
         if backend.seats >= backend.max_jobs:
             yield Key(Kind.BACKEND_CAP, backend.name)
         if backend.name in self._unclear:  # until that is clear, the run submits nothing else there
             yield Key(Kind.SUBMISSION_UNCLEAR, backend.name)
+
+    def _missing_secrets(self) -> Iterator[Key]:
+        for name in self._situation.context.missing_secrets:
+            yield Key(Kind.SECRET_MISSING, None, name)
 
     def _unclear_backends(self) -> frozenset[BackendName]:
         active = (t.attempt for t in self._situation.tasks if t.status is TaskStatus.ACTIVE)
@@ -218,13 +223,15 @@ class TaskRules:
         name = attempt.backend
         health = self._health(name)
         if not attempt.is_live:
-            yield Key(Kind.COLLECTING)
+            yield from tuple(self._missing_secrets()) or (Key(Kind.COLLECTING),)
             return
         if health.out_since is not None:
             yield self._out(name)
         if attempt.job_id is None:
             if health.limited_since is not None:
                 yield Key(Kind.SITE_LIMIT, name)
+            elif self._situation.context.missing_secrets:
+                yield from self._missing_secrets()
             elif self._is_unclear(attempt):
                 yield Key(Kind.SUBMISSION_UNCLEAR, name)
             elif self._may_submit():

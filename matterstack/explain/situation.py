@@ -195,6 +195,8 @@ class Context:
         full_disk: which disk has no room, in words; empty when there is room.
         sights: of live jobs, where somebody asked; never needed.
         finishing: how far large outputs of tasks were looked at.
+        missing_secrets: why secrets of the run have no value in its engine, by their names.
+        missing_since: when they were first missed.
     """
 
     now: UtcTime
@@ -205,6 +207,8 @@ class Context:
     command: OpenCommand | None = None
     sights: Mapping[JobId, JobSight] = attrs.field(factory=dict)
     finishing: Mapping[TaskId, Finishing] = attrs.field(factory=dict)
+    missing_secrets: Mapping[str, str] = attrs.field(factory=dict)
+    missing_since: UtcTime | None = None
 
 
 @attrs.frozen

@@ -251,6 +251,11 @@ class Confined:
                 raise
             os.fsync(parent)
 
+    def remove(self, name: str) -> None:
+        """Take a file away, or a link; not a folder."""
+        with self._place(name) as (parent, last):
+            os.unlink(last, dir_fd=parent)
+
     def rename(self, old: str, new: str) -> None:
         """Give what lies in it, whatever it is, another name; durable.
 

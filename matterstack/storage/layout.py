@@ -48,6 +48,11 @@ class Root:
         return self.private / "locks"
 
     @property
+    def secrets(self) -> Path:
+        """Folder of values that jobs get and nobody else: a file each, by its name."""
+        return self.private / "secrets"
+
+    @property
     def engine_log(self) -> Path:
         """Where engines write tracebacks that no user should have to read."""
         return self.private / "engine.log"

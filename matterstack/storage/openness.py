@@ -15,6 +15,7 @@ import attrs
 
 from matterstack.core.documents.root_config import Share
 from matterstack.core.errors import RefusedError
+from matterstack.core.model.workflow_check import SECRETS_FILE, SECRETS_PART
 from matterstack.storage.layout import Root
 from matterstack.storage.modes import (
     ALL,
@@ -181,10 +182,11 @@ def _opened_to(root: Root, gid: int) -> list[str]:
     others = 0
     for top in tops(root):
         for path in below(top) if top.name != RUNS else ():
-            others += not _share(path, gid)
+            if path.name not in {SECRETS_FILE, SECRETS_PART}:
+                others += not _share(path, gid)
         change(top.resolve(), modes.run, gid)
     for path in below(root.private):
-        if path.name not in OWNERS_ALONE:
+        if path.name not in OWNERS_ALONE and root.secrets not in {path, *path.parents}:
             others += not _share(path, gid)
     change(root.private.resolve(), modes.private, gid)
     group = group_called(gid)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from matterstack.core.errors import CampaignError, ConfigError
 from matterstack.core.ids import SLUG_PATTERN
+from matterstack.storage.child_environment import hide_from_children
 from matterstack.storage.codec import dumps
 from matterstack.storage.file_errors import file_errors
 from matterstack.storage.layout import Root, Workspace, is_folder
@@ -40,7 +41,7 @@ def effective_config(
         ConfigError: naming the file and the field.
     """
     # pydantic: not for those who only ask a run
-    from matterstack.backends.registry import KINDS
+    from matterstack.backends.registry import KINDS, without_secrets
     from matterstack.core.documents.config import parse_config
     from matterstack.core.documents.root_config import parse_root_config
 
@@ -54,7 +55,15 @@ def effective_config(
             layers[str(path)] = text
     if overrides:
         layers[overrides_name] = dumps(overrides)
-    return parse_config(layers, KINDS)
+    config = parse_config(layers, KINDS)
+    if config.secrets and (unable := without_secrets(config.backends)):
+        raise ConfigError(
+            f"secrets: a backend of type {config.backends[unable[0]].type!r} hands none to its jobs: take "
+            f"{unable[0]} out of backends, or secrets out of the config"
+        )
+    # Whoever reads this may start something: the campaign, for its first plan, or ssh.
+    hide_from_children(config.secrets)
+    return config
 
 
 def _text_of(path: Path) -> str | None:

@@ -19,6 +19,7 @@ from matterstack.actors.plan_warnings import plan_warnings
 from matterstack.actors.planner import PlanningRequest, ProcessPlanner
 from matterstack.actors.planning import planning_request, structured_answer
 from matterstack.actors.runtime import Runtime
+from matterstack.actors.secret_warnings import refuse_secrets
 from matterstack.backends.base import Backend
 from matterstack.backends.registry import make_backend
 from matterstack.campaign.pickled import PickledCampaign
@@ -35,6 +36,7 @@ from matterstack.core.run.facts import RunCreated
 from matterstack.core.run.state import RunState, TaskState
 from matterstack.storage.file_errors import file_errors
 from matterstack.storage.layout import Root
+from matterstack.storage.secret_values import SecretVault
 
 NO_RUN: Final = RunId("RUN_ID")
 """Stands in paths and names for the id that a run would get."""
@@ -115,6 +117,9 @@ async def plan_first(
         answer = await ProcessPlanner(runtime).ask(request)
     workflow = structured_answer("plan", answer)
     if workflow is not None:
+        vault = SecretVault(root)
+        await runtime.files(vault.look_up, state.secrets)
+        refuse_secrets(workflow, state.secrets, vault.search())
         take(state, m.Planned(iteration=1, workflow=workflow), runtime)
     return FirstPlan(state, workflow)
 

@@ -20,6 +20,7 @@ from matterstack.core.nonces import Nonces, sha256_of_nonce
 from matterstack.core.run import messages as m
 from matterstack.core.run.state import AttemptState
 from matterstack.storage.layout import Root
+from matterstack.storage.secret_values import SecretVault
 from matterstack.usecases.configuration import config_of_new_run
 from matterstack.usecases.first_plan import (
     NO_RUN,
@@ -121,7 +122,8 @@ def _prepare(root: Root, plan: FirstPlan, backends: Mapping[BackendName, Backend
         )
         for task_id, task in plan.jobs().items()
     ]
-    return [prepared_attempt(state, folder, attempt, _NO_NONCES) for attempt in attempts]
+    vault = SecretVault(root)
+    return [prepared_attempt(state, folder, attempt, _NO_NONCES, vault) for attempt in attempts]
 
 
 def _shown(

@@ -6,23 +6,26 @@ import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
 from matterstack.actors.runtime import Runtime
+from matterstack.actors.secret_warnings import params_that_look_like_secrets, source_looks_like_secrets
 from matterstack.campaign.origins import record_origins
 from matterstack.campaign.pickled import PickledCampaign, pickled
-from matterstack.core.errors import MatterStackError, StoreError
+from matterstack.core.errors import ConfigError, MatterStackError, StoreError
 from matterstack.core.ids import SLUG_PATTERN, RunId, new_run_id
 from matterstack.core.run.apply import Touched, new_run
 from matterstack.core.run.facts import RunCreated
+from matterstack.core.secret_words import Search, listed
 from matterstack.storage.files import json_bytes, write_durable
 from matterstack.storage.journal import Append, commit, make_append
 from matterstack.storage.layout import Root, RunFolder, Workspace
 from matterstack.storage.modes import make_folders
 from matterstack.storage.openness import settle, user_called
 from matterstack.storage.schema import open_database
+from matterstack.storage.secret_values import SecretVault
 from matterstack.usecases.about_file import about_of_workspace
 from matterstack.usecases.configuration import config_of_new_run, effective_config, require_campaign
 
@@ -70,10 +73,15 @@ async def make_run(
     )
     if pickle is None:
         await runtime.files(about_of_workspace, root.workspace(slug))  # before anything is waited for
+    for warning in params_that_look_like_secrets(config.params):
+        warn(warning)
     from matterstack.backends.registry import has_limits_to_ask_for
 
     is_checked = any(map(has_limits_to_ask_for, config.backends.values()))
     if pickle is None and not is_checked:
+        campaign_file = root.workspace(slug).campaign_file
+        for warning in await runtime.files(source_looks_like_secrets, campaign_file):
+            warn(warning)
         return await runtime.files(create)
     # Loads what plans, which takes its time.
     from matterstack.usecases.first_plan import check_first_plan, kept_aside, require_loadable
@@ -120,6 +128,13 @@ def create_run(
         workspace = _made_workspace(root, slug)
     config = effective_config(root, workspace, overrides, overrides_name).model_dump(mode="json")
     about = about_of_workspace(workspace).as_kept()
+    search = _known_secrets(root, config["secrets"])
+    if names := search.names_in_json(config):
+        raise ConfigError(
+            f"the config of the run holds the value of {listed(names)}: nothing that is kept may"
+        )
+    if campaign is not None and (names := search.names_in(campaign.content)):
+        raise ConfigError(f"the campaign object holds the value of {listed(names)}: nothing that is kept may")
     if campaign is not None:
         config["campaign_object"] = {"class": campaign.kind, "sha256": campaign.sha256}
     run_id = new_run_id(runtime.clock(), runtime.entropy(4))
@@ -136,6 +151,13 @@ def create_run(
         raise StoreError(
             f"{folder.path}: {error.strerror or error}", hint="the workspace must be writable for you"
         ) from error
+    for path in origins.sources if search else ():
+        if names := search.names_in((folder.sources / path).read_bytes()):
+            _remove_unborn(folder)
+            raise ConfigError(
+                f"{workspace.path / path} holds the value of {listed(names)}, and is kept with each run: "
+                "take it out, and read the variable of that name in the job"
+            )
     created = RunCreated(
         workspace=slug,
         config=config,
@@ -153,6 +175,13 @@ def create_run(
         _remove_unborn(folder)
         raise
     return run_id
+
+
+def _known_secrets(root: Root, names: Sequence[str]) -> Search:
+    """Looks for the values that are known where the run is made; an engine may know more."""
+    vault = SecretVault(root)
+    vault.look_up(names)
+    return vault.search()
 
 
 def _made_workspace(root: Root, slug: str) -> Workspace:

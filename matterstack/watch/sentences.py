@@ -79,6 +79,9 @@ def _of_task(kind: str, data: Mapping[str, Any]) -> str:
     if kind == "JobEnded":
         code = data.get("exit_code")
         return f"ended {_state(data)}" + (f", exit code {code}" if code is not None else "")
+    if kind == "SecretsSought":
+        files = ", ".join(data.get("found", ()))
+        return f"left a secret's value in {files}" if files else "left no secret's value behind"
     if kind in _TASK:
         return _TASK[kind]
     # A word of a newer version: what it says is shown as it is.

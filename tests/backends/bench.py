@@ -120,7 +120,14 @@ def local_bench(_request: pytest.FixtureRequest, folder: Path) -> Bench:
 
     # No process was started at tick 0 of this boot with the number of init.
     absent = JobId(f"1.0.{boot_id()[:8]}")
-    return Bench(folder=folder, make=make, backend=make(), absent=absent, most_cpus=os.cpu_count())
+    return Bench(
+        folder=folder,
+        make=make,
+        backend=make(),
+        absent=absent,
+        most_cpus=os.cpu_count(),
+        gives_secrets=True,
+    )
 
 
 REAL_CLUSTER: Final[Mapping[str, Any]] = {
@@ -128,6 +135,7 @@ REAL_CLUSTER: Final[Mapping[str, Any]] = {
     "most_in_batch": 1000,
     "queued": Resources(memory_mib=20, extra={"hold": ""}),
     "asks_others": True,
+    "gives_secrets": True,
 }
 """What is so of the real Slurm, wherever it is asked from."""
 
@@ -197,6 +205,7 @@ def simulated_bench(_request: pytest.FixtureRequest, folder: Path) -> Bench:
         queued=Resources(cpus=cluster.cpus_per_node + 1),
         has_shell=False,
         asks_others=True,
+        gives_secrets=True,
         cluster=cluster,
         commands=commands,
     )

@@ -22,11 +22,12 @@ SACCT_HEADING = "JobID|State|ExitCode|NodeList|Start|End|JobName\n"
 
 @attrs.define
 class FakeSlurm:
-    """What squeue and sacct answer; None: they do not."""
+    """What squeue and sacct answer (None: they do not), and sbatch."""
 
     folder: Path
     squeue: str | None = ""
     sacct: str | None = ""
+    sbatch: Finished = attrs.field(factory=lambda: Finished(0, "7\n", ""))
     has_accounting: bool = True
     ended: list[str] = attrs.field(factory=list)
     on_scancel: Callable[[], None] = lambda: None
@@ -45,6 +46,8 @@ class FakeSlurm:
                 return _table("squeue", SQUEUE_HEADING, self.squeue)
             case "sacct":
                 return _table("sacct", SACCT_HEADING, self.sacct)
+            case "sbatch":
+                return self.sbatch
             case "scancel":
                 self.ended += argv[1:]
                 self.on_scancel()

@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from matterstack.backends.exit_record import ExitRecord, read_exit_record
 from matterstack.backends.local import local_clock
 from matterstack.backends.script import JobScript, LocalClock, render
+from matterstack.backends.secrets_file import secrets_text
 from matterstack.core.ids import utc_moment
 from tests.support.polling import wait_until
 
@@ -377,3 +379,16 @@ def _finish_without_room(job: Job) -> tuple[int, str]:
         timeout=30,
     )
     return done.returncode, done.stderr
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
+def test_every_byte_but_nul_comes_through_the_file_of_secrets(tmp_path: Path, shell: str) -> None:
+    value = bytes(range(1, 256)) * 2 + b"\n\n'$(id)`\\"
+    (tmp_path / "secrets").write_bytes(secrets_text({"A_TOKEN": value, "OTHER": b"x'"}))
+    told = "import os, sys; sys.stdout.buffer.write(os.environb[b'A_TOKEN'] + os.environb[b'OTHER'])"
+    done = subprocess.run(
+        [shell, "-c", '. ./secrets; exec "$0" -c "$1"', sys.executable, told],
+        cwd=tmp_path, stdout=subprocess.PIPE, check=True,
+    )  # fmt: skip
+    assert done.stdout == value + b"x'"

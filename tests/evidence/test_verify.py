@@ -13,6 +13,7 @@ from matterstack.core.errors import NotFoundError
 from matterstack.core.run import messages as m
 from matterstack.evidence import verify
 from matterstack.evidence.manifest import MANIFEST, SEAL, UNLISTED, manifest_bytes
+from matterstack.evidence.survey import parse_survey, survey_bytes
 from matterstack.evidence.verify import verify_bundle
 from matterstack.storage.codec import dumps
 from matterstack.storage.layout import Root
@@ -303,3 +304,16 @@ def test_what_is_no_bundle_is_said_to_be_none(tmp_path: Path) -> None:
     for name in (MANIFEST, SEAL, "events.jsonl", "evidence.json", "report.md"):
         (tmp_path / "empty" / name).write_bytes(os.urandom(64))
     assert {MANIFEST, "events.jsonl", "evidence.json"} <= blamed(tmp_path / "empty")
+
+
+def test_what_a_run_without_secrets_withholds_is_found(bundle: Path) -> None:
+    survey = json.loads((bundle / "evidence.json").read_text())
+    output = next(output for output in survey["outputs"] if output["place"])
+    (bundle / output["place"]).unlink()
+    output.update(place=None, state="withheld", detail="it holds the value of the secret API_TOKEN")
+    (bundle / "evidence.json").write_bytes(survey_bytes(parse_survey(json.dumps(survey).encode())))
+    reseal(bundle)
+
+    problems = {(finding.path, finding.problem) for finding in verify_bundle(bundle)}
+
+    assert ("evidence.json", "withholds files for the sake of secrets, and the run has none") in problems

@@ -12,6 +12,7 @@ import pytest
 from matterstack.actors.runtime import Runtime
 from matterstack.core.errors import ConfigError
 from matterstack.core.ids import RunId
+from matterstack.core.model.workflow_check import SECRETS_FILE
 from matterstack.storage.confine import confined
 from matterstack.storage.files import write_derived, write_durable
 from matterstack.storage.layout import Root
@@ -179,3 +180,20 @@ def test_what_keeps_a_group_out_is_found_on_the_whole_way(tmp_path: Path) -> Non
     [way] = [way for way in closed_ways(root, 23100) if way not in before]
     assert (way.path, way.mends) == (tmp_path / "a", f"chmod o+x {tmp_path / 'a'}")
     assert is_own(tmp_path)
+
+
+def test_a_root_that_is_shared_shares_no_secret(root: Root) -> None:
+    run_id = create_run(root, "w", {}, Runtime())
+    open_database(root.database).close()
+    make_folders(root.secrets)
+    waiting = root.run_folder("w", run_id).path / "tasks" / "t" / "1" / SECRETS_FILE
+    make_folders(waiting.parent)
+    for path in (root.secrets / "API_TOKEN", waiting):
+        path.write_text("a value")
+        path.chmod(0o600)
+    root.config_file.write_text('{"share": "group"}')
+
+    settle(root)
+
+    assert mode(root.private) == "2770"
+    assert (mode(root.secrets), mode(root.secrets / "API_TOKEN"), mode(waiting)) == ("700", "600", "600")

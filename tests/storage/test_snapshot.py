@@ -146,6 +146,7 @@ def _other_facts() -> list[f.Fact]:
         f.RunCancelRequested(by="ann", reason="r"), f.RunFailureRequested(reason="r"),
         f.RunCancelled(reason="r"), f.RunFailed(reason="r"), f.RunCompleted(), f.RunReopened(by="ann"),
         f.IterationAnalyzed(iteration=1, state={"x": [1.5]}), f.TaskReopened(task_id=a, by="ann"),
+        f.SecretsSought(token=t, names=("A", "B"), found={"é.txt": ("A",)}),
         f.SubmissionRefused(token=t, reason="r"), f.SubmissionWithdrawn(token=t, reason="r"),
         f.TaskSucceeded(task_id=a, outputs=(f.OutputFile("p", 1, "00"),), data={"e": 1}),
         f.JobEnded(token=t, state=JobState.LOST, ended_at=UtcTime("2026-01-01T00:00:00.000000Z")),

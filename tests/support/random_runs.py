@@ -121,11 +121,14 @@ def _ended_well(state: RunState, random: Random) -> m.Message:
 
 def _collected(state: RunState, random: Random) -> m.Message:
     attempts = [state.tasks[task_id].attempts[-1].token for task_id in state.collecting]
+    token = random.choice([*(attempts * 4), _token(state, random)])
+    found = random.choice([{}, {"stdout.log": ("API_TOKEN",)}])
     return m.Collected(
-        token=random.choice([*(attempts * 4), _token(state, random)]),
+        token=token,
         outputs=random.choice([(), OUTPUTS]),
         data=random.choice(JSON),
         problem=random.choice([None, None, "no file matches"]),
+        sought=random.choice([None, f.SecretsSought(token=token, names=("API_TOKEN",), found=found)]),
     )
 
 

@@ -25,6 +25,7 @@ from matterstack.backends.slurm.ssh import shell
 from matterstack.backends.slurm.ssh.control_socket import private_folder
 from matterstack.backends.slurm.ssh.troubles import NO_ROOM, Troubles
 from matterstack.core.errors import BackendError
+from matterstack.storage.child_environment import child_environment
 from matterstack.storage.modes import JOB_UMASK
 
 CONNECT_TIMEOUT_S: Final = 15
@@ -175,6 +176,7 @@ class Connection:
                 stderr=err,
                 check=False,
                 task_status=_Limit(most_bytes),
+                env=child_environment(),  # "SendEnv" in the user's config would send a secret
                 start_new_session=True,  # Ctrl-C in the terminal is for the engine, and nobody is asked there
                 umask=JOB_UMASK,  # of what rsync brings home
             )

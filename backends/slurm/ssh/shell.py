@@ -58,13 +58,14 @@ SUBMIT: Final = (
     'lock -s "$3" 8; lock -s "$3" 9; exec 8>&-',
     # Exactly one takes an order, and only while no search has called it off.
     'order=$4.taken; mv -- "$4" "$order" 2>/dev/null || refuse "the submission was called off"',
-    "shift 4",
-    "unset SBATCH_ARRAY_INX SBATCH_ERROR SBATCH_INPUT SBATCH_WAIT",
+    # What the user's profile exports under the name of a secret would go to the controller, and to all jobs.
+    "unset $5 SBATCH_ARRAY_INX SBATCH_ERROR SBATCH_INPUT SBATCH_WAIT",
+    "shift 5",
     # The connection may be gone by now, but sbatch must come to its end.
     'trap "" HUP',
     '"$@" <"$order"; code=$?; rm -f -- "$order"; (exit $code)',
 )
-"""Our folder, the lock, how long to wait for it, the order, and sbatch with its options.
+"""Our folder, the lock, how long to wait for it, the order, variables to unset, and sbatch with its options.
 
 What sbatch reads lies there as a whole file: it would take half a script for a whole one.
 """
@@ -80,6 +81,34 @@ SETTLE: Final = (
     '[ ${#off[@]} -eq 0 ] || printf "%s\\0" "${off[@]}" | xargs -0 rm -f --',
 )
 """Our folder, the lock, how long to wait for it, the folder of orders; on stdin the names to call off."""
+
+GIVE_SECRETS: Final = (
+    'cd -- "$1" || refuse "our folder in the workdir is gone"',
+    # No byte of a value may be taken for a part of a character.
+    "export LC_ALL=C; umask 077",
+    'failed() { refuse "secrets cannot be written to $PWD/$1"; }',
+    'move() { mv -f -- "$1/$2.part" "$1/$2" && rm -f -- "$1/$3"; }',
+    # With noclobber: through no link that somebody has put there.
+    'write() { rm -f -- "$1/$2.part"; set -C; printf "%s" "$4" >"$1/$2.part"; }',
+    'put() { { write "$@" && move "$@"; } || failed "$1"; }',
+    'while IFS= read -r -d "" folder && IFS= read -r -d "" text; do put "$folder" "$2" "$3" "$text"; done',
+)
+"""Our folder, the name of the file, that of the sign that it is asked for; on stdin pairs of folder and text.
+
+Through stdin, and through a builtin of the shell: no list of processes shows it.
+"""
+
+TAKE_SECRETS_AWAY: Final = (
+    'cd -- "$1" || refuse "our folder in the workdir is gone"',
+    'while IFS= read -r -d "" folder; do rm -f -- "$folder/$2" "$folder/$2.part" "$folder/$3"; done; true',
+)
+"""The same names; on stdin folders."""
+
+ASKING_FOR_SECRETS: Final = (
+    'cd -- "$1" || refuse "our folder in the workdir is gone"',
+    'while IFS= read -r -d "" folder; do [ -e "$folder/$2" ] && printf "%s\\0" "$folder"; done; true',
+)
+"""Our folder, the name of the sign; on stdin folders, of which it tells those that have it."""
 
 LIST: Final = (
     'cd -- "$1" || refuse "our folder in the workdir is gone"',

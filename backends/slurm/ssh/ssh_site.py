@@ -24,6 +24,7 @@ import attrs
 import trio
 
 from matterstack.backends.base import PreparedAttempt
+from matterstack.backends.secrets_file import ASKED_FOR
 from matterstack.backends.slurm import programs
 from matterstack.backends.slurm.site import Account, NotSubmittedError, SubmissionOrder
 from matterstack.backends.slurm.ssh import shell
@@ -37,6 +38,7 @@ from matterstack.backends.slurm.ssh.troubles import RefusedThereError
 from matterstack.core.errors import BackendError
 from matterstack.core.ids import BackendName, RunId, TaskId, Token
 from matterstack.core.model.size_limits import GIB, MOST_OUTPUT_GIB
+from matterstack.core.model.workflow_check import SECRETS_FILE
 from matterstack.storage.backend_reports import CommandStatistics
 from matterstack.storage.crash_points import crash_point
 from matterstack.storage.files import write_derived
@@ -197,6 +199,7 @@ class SshSite:
                     self._lock,
                     _seconds(LOCK_WAIT_S),
                     f"{ORDERS}/{order.name}.{ticket}",
+                    " ".join(order.hidden),
                     *order.argv,
                     timeout_s=timeout_s + 2 * LOCK_WAIT_S,
                     what="sbatch",
@@ -317,6 +320,33 @@ class SshSite:
         for name in names:
             for path in (self.root / ORDERS).glob(f"{name}.*"):
                 path.unlink(missing_ok=True)
+
+    async def give_secrets(self, texts: Mapping[Path, bytes]) -> None:
+        """Write them there; they lie in no file here."""
+        stdin = b"".join(
+            os.fsencode(self._relative(folder)) + b"\0" + text + b"\0" for folder, text in texts.items()
+        )
+        await self._for_secrets(shell.GIVE_SECRETS, stdin, SECRETS_FILE, ASKED_FOR)
+
+    async def take_secrets_away(self, folders: Sequence[Path]) -> None:
+        """Remove the files of secrets there."""
+        await self._for_secrets(shell.TAKE_SECRETS_AWAY, self._nul_ended(folders), SECRETS_FILE, ASKED_FOR)
+
+    async def asking_for_secrets(self, folders: Sequence[Path]) -> frozenset[Path]:
+        """Look for the signs of waiting jobs there."""
+        told = await self._for_secrets(shell.ASKING_FOR_SECRETS, self._nul_ended(folders), ASKED_FOR)
+        return frozenset(self.root / os.fsdecode(name) for name in told.split(b"\0")[:-1])
+
+    async def _for_secrets(self, lines: Sequence[str], stdin: bytes, *names: str) -> bytes:
+        await self._greeted()
+        with self._greeting_in_doubt():
+            reply = await self._connection.bash(
+                lines, self.base, *names, timeout_s=self.timeout_s, stdin=stdin, what="secrets of jobs"
+            )
+        return reply.stdout
+
+    def _nul_ended(self, folders: Sequence[Path]) -> bytes:
+        return b"".join(os.fsencode(self._relative(folder)) + b"\0" for folder in folders)
 
     async def pull_claims(self, folders: Sequence[Path]) -> None:
         """Who works in these folders."""

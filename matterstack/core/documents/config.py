@@ -23,6 +23,7 @@ from matterstack.core.errors import ConfigError
 from matterstack.core.ids import SLUG_PATTERN, SLUG_RULE
 from matterstack.core.model.size_limits import MOST_OUTPUT_GIB
 from matterstack.core.operators import ASKED
+from matterstack.core.secret_words import name_problem
 
 STRICT = ConfigDict(defer_build=True, extra="forbid", strict=True, frozen=True)
 
@@ -90,6 +91,7 @@ class RunConfig(BaseModel):
         max_output_gib: how large one output of a task may be, by the size that ``ls`` shows: a task that
             leaves a larger one fails, with the reason, and the file stays where it is.
         params: what ``get_campaign`` is given, if it takes an argument; any JSON.
+        secrets: names of environment variables of all its jobs whose values are written down nowhere.
         backends: where jobs may run, by name; the keys of each kind stand below.
     """
 
@@ -100,6 +102,7 @@ class RunConfig(BaseModel):
     planning_timeout_s: float = Field(default=3600.0, gt=0)
     max_output_gib: float = Field(default=MOST_OUTPUT_GIB, gt=0)
     params: dict[str, Any] = {}
+    secrets: list[str] = []
     backends: dict[str, Annotated[SerializeAsAny[BackendConfig], BeforeValidator(_of_its_kind)]] = {}
 
     @field_validator("backends")
@@ -111,6 +114,16 @@ class RunConfig(BaseModel):
         if ASKED in backends:
             raise ValueError(f"no backend may be called {ASKED!r}")
         return backends
+
+    @field_validator("secrets")
+    @classmethod
+    def _secrets_are_names(cls, secrets: list[str]) -> list[str]:
+        for name in secrets:
+            if problem := name_problem(name):
+                raise ValueError(problem)
+            if secrets.count(name) > 1:
+                raise ValueError(f"{name} stands there twice")
+        return secrets
 
     @model_validator(mode="after")
     def _default_backend_is_known(self) -> RunConfig:

@@ -18,6 +18,9 @@ from matterstack.core.model.resources import Limits, Resources
 from matterstack.core.model.workflow import Task, Workflow
 from matterstack.core.operators import ASKING, OPERATORS
 
+SECRETS_FILE: Final = ".matterstack-secrets"
+"""What a job reads its secrets from, and removes at once."""
+SECRETS_PART: Final = f"{SECRETS_FILE}.part"
 RESERVED_NAMES: Final = frozenset(
     {
         "manifest.json",
@@ -28,6 +31,8 @@ RESERVED_NAMES: Final = frozenset(
         "scheduler.log",
         "exit.json",
         "not_fetched.json",
+        SECRETS_FILE,
+        SECRETS_PART,
     }
 )
 """What MatterStack itself keeps in an attempt's folder."""

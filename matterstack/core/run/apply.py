@@ -161,6 +161,10 @@ def _plan_warned(_state: RunState, _fact: f.PlanWarned, _at: UtcTime, _touched: 
     """The state is as it was: a warning is for people."""
 
 
+def _secrets_sought(_state: RunState, _fact: f.SecretsSought, _at: UtcTime, _touched: Touched) -> None:
+    """The state is as it was: what was found is for who makes a bundle."""
+
+
 def _iteration_analyzed(state: RunState, fact: f.IterationAnalyzed, _at: UtcTime, touched: Touched) -> None:
     state.phase = Phase.PLANNING
     state.campaign_state = fact.state
@@ -408,4 +412,5 @@ _HANDLERS: Final[Mapping[type[f.Fact], Callable[[RunState, Any, UtcTime, Touched
     f.JobAccepted: _accepted,
     f.JobStateChanged: _job_changed,
     f.JobEnded: _job_ended,
+    f.SecretsSought: _secrets_sought,
 }

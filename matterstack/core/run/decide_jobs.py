@@ -191,7 +191,8 @@ def decide_collected(state: RunState, message: m.Collected) -> list[f.Fact]:
         task = state.tasks[task_id]
         attempt = task.last_attempt
         if attempt is not None and attempt.token == message.token:
-            return _conclude(state, task, attempt, message)
+            sought = [] if message.sought is None else [message.sought]
+            return [*sought, *_conclude(state, task, attempt, message)]
     return []
 
 

@@ -280,6 +280,20 @@ class OutputFile:
 
 
 @attrs.frozen(kw_only=True)
+class SecretsSought:
+    """What a job left behind was looked through for the values of the secrets that it had.
+
+    Attributes:
+        names: of the secrets.
+        found: which of them each file holds, by its path in the attempt's folder; such files stay there.
+    """
+
+    token: Token
+    names: tuple[str, ...]
+    found: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
 class TaskSucceeded:
     """The last attempt ended well, and its declared outputs are there and on the disk."""
 
@@ -352,6 +366,7 @@ Fact: TypeAlias = (
     | JobAccepted
     | JobStateChanged
     | JobEnded
+    | SecretsSought
     | TaskSucceeded
     | TaskFailed
     | TaskRetried

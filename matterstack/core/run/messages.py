@@ -9,7 +9,7 @@ import attrs
 
 from matterstack.core.ids import BackendName, JobId, TaskId, Token, UtcTime
 from matterstack.core.model.workflow import Workflow
-from matterstack.core.run.facts import OutputFile
+from matterstack.core.run.facts import OutputFile, SecretsSought
 from matterstack.core.states import JobState
 
 # ---- what people ask for ----
@@ -189,6 +189,7 @@ class Collected:
     Attributes:
         may_get_better: whether another try of the job may leave something else.
         given_up: they were not all looked at, since the run is to end.
+        sought: of a job with secrets, what was found of them.
     """
 
     token: Token
@@ -197,6 +198,7 @@ class Collected:
     problem: str | None = None
     may_get_better: bool = True
     given_up: bool = False
+    sought: SecretsSought | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -152,6 +152,11 @@ class RunState:
         """Weight of this run when seats are shared out."""
         return int(self.config["priority"])
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Names of what its jobs find in their environment, and nobody else anywhere."""
+        return tuple(self.config.get("secrets", ()))
+
     def backend_of(self, task: Task) -> BackendName:
         """Name of the backend that runs a task."""
         if task.operator != COMPUTE:

@@ -141,7 +141,7 @@ class Files:
             contentSize=str(log.bytes),
             encodingFormat=media_type(log.name),
             sha256=log.sha256,
-            description=_absence(FileState.REFERENCED, ""),
+            description=_absence(FileState.WITHHELD if log.withheld else FileState.REFERENCED, log.withheld),
         )
 
     def used(self, used: UsedRecord) -> str:
@@ -154,7 +154,9 @@ class Files:
             local("used", used.sha256[:16], used.name),
             "CreativeWork",
             name=shown(used.name),
-            description=shown(f"given to jobs, from {used.origin}; no copy with this content was found"),
+            description=shown(
+                f"given to jobs, from {used.origin}; {used.withheld or 'no copy with this content was found'}"
+            ),
             sha256=used.sha256,
         )
 

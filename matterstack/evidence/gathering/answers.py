@@ -9,6 +9,7 @@ import attrs
 from matterstack.evidence.confined_reading import opened
 from matterstack.evidence.gathering.attempts import Ended, FoundAttempt
 from matterstack.evidence.gathering.copying import Gathering, copy, failure, take_back, take_logs
+from matterstack.evidence.gathering.withholding import HoldsSecretError
 from matterstack.evidence.history import Answer
 from matterstack.evidence.question_files import answer_names, asked_files
 from matterstack.evidence.survey import AnswerRecord, FileState
@@ -28,7 +29,7 @@ def look_at_question(gathering: Gathering, ended: Ended, found: FoundAttempt) ->
     try:
         with confined(folder) as source:
             beside = list(asked_files(source, attempt.n, is_last=ended.is_last))
-            logs = tuple(take_logs(gathering, source, place, beside))
+            logs = tuple(take_logs(gathering, source, place, beside, attempt))
             taken = None if answer is None else _take_answer(gathering, source, ended, answer, place)
     except OSError as error:
         if answer is None:
@@ -49,6 +50,11 @@ def _take_answer(
                 size = os.fstat(reading).st_size
                 digest = copy(gathering, reading, place)
         except FileNotFoundError:
+            continue
+        except HoldsSecretError as error:
+            if error.digest == answer.sha256:
+                return _record(ended, answer, FileState.WITHHELD, str(error))
+            state, detail = FileState.CHANGED, f"its SHA-256 is {error.digest} now"
             continue
         except OSError as error:
             state, detail = failure(error)

@@ -18,11 +18,13 @@ from matterstack.evidence.gathering.copying import (
     copy,
     failure,
     hash_once,
+    require_no_secret,
     take_back,
     take_logs,
     take_unrecorded,
 )
 from matterstack.evidence.gathering.given import UsedKey, read_manifest
+from matterstack.evidence.gathering.withholding import HoldsSecretError
 from matterstack.evidence.history import Answer
 from matterstack.evidence.survey import (
     AnswerRecord,
@@ -86,7 +88,7 @@ def look_at_folder(gathering: Gathering, ended: Ended) -> FoundAttempt:
             outputs = tuple(_take_output(gathering, source, ended, o, taken) for o in ended.outputs)
             unclaimed = tuple(_take_unclaimed(gathering, source, ended, taken))
             folder = f"logs/{attempt.task_id}.{attempt.n}"
-            logs = tuple(take_logs(gathering, source, folder, [(name, name) for name in LOGS]))
+            logs = tuple(take_logs(gathering, source, folder, [(name, name) for name in LOGS], attempt))
     except OSError as error:
         return _nothing(attempt, ended.outputs, error)
     record = AttemptRecord(
@@ -134,7 +136,14 @@ def _take_output(
         return record(FileState.UNREADABLE, "it could not be read when its task ended, so no hash is known")
     try:
         with opened(source, output.path) as reading:
+            if why := gathering.withholding.reason(ended.attempt, output.path):
+                digest = hash_once(gathering, reading, _cache_name(ended.attempt, output.path))
+                if digest == output.sha256:
+                    return record(FileState.WITHHELD, why)
+                return record(FileState.CHANGED, _changed(digest, output))
             if output.size_bytes > gathering.copy_below_bytes:
+                if gathering.withholding.search:
+                    require_no_secret(gathering, reading)
                 digest = hash_once(gathering, reading, _cache_name(ended.attempt, output.path))
                 if digest == output.sha256:
                     return record(FileState.REFERENCED, "")
@@ -145,6 +154,10 @@ def _take_output(
             digest = copy(gathering, reading, place)
     except OSError as error:
         return record(*failure(error))
+    except HoldsSecretError as error:
+        if error.digest == output.sha256:
+            return record(FileState.WITHHELD, str(error))
+        return record(FileState.CHANGED, _changed(error.digest, output))
     if digest == output.sha256:
         return record(FileState.COPIED, "", place)
     take_back(gathering, place)
@@ -168,12 +181,17 @@ def _take_unclaimed(
         place = free_place(ended.folder_in_bundle, name, taken)
         try:
             with opened(source, name) as reading:
-                size, digest, state, copied = take_unrecorded(
-                    gathering, reading, place, _cache_name(attempt, name)
-                )
+                why = gathering.withholding.reason(attempt, name)
+                found = take_unrecorded(gathering, reading, place, _cache_name(attempt, name), why)
         except OSError as error:
             take_back(gathering, place)
             state, detail = failure(error)
             yield record(sha256="", state=state, detail=detail)
         else:
-            yield record(sha256=digest, state=state, bytes=size, place=copied)
+            yield record(
+                sha256=found.sha256,
+                state=found.state,
+                bytes=found.bytes,
+                place=found.place,
+                detail=found.why,
+            )

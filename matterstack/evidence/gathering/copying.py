@@ -14,7 +14,9 @@ from pathlib import Path
 
 import attrs
 
+from matterstack.core.run.state import AttemptState
 from matterstack.evidence.confined_reading import opened
+from matterstack.evidence.gathering.withholding import HoldsSecretError, Withholding
 from matterstack.evidence.hashes import HashCache
 from matterstack.evidence.survey import FileState, LogRecord, portable
 from matterstack.storage.confine import Confined, confined
@@ -34,6 +36,7 @@ class Gathering:
     copy_below_bytes: int
     cache: HashCache
     on_bytes: OnBytes
+    withholding: Withholding = attrs.field(factory=Withholding)
 
 
 class BundleWriteError(Exception):
@@ -56,8 +59,11 @@ def copy(gathering: Gathering, reading: int, place: str) -> str:
 
     Raises:
         OSError: it cannot be read.
+        HoldsSecretError: it holds the value of a secret; there is no copy.
         BundleWriteError: the copy cannot be written.
     """
+    if gathering.withholding.search:
+        require_no_secret(gathering, reading)
     digest = hashlib.sha256()
     with _writing(gathering, place) as write:
         for chunk in chunks(reading):
@@ -65,6 +71,27 @@ def copy(gathering: Gathering, reading: int, place: str) -> str:
             gathering.on_bytes(len(chunk))
             write(chunk)
     return digest.hexdigest()
+
+
+def require_no_secret(gathering: Gathering, reading: int) -> None:
+    """Look through an open file before anything of it is written anywhere, and go back to its beginning.
+
+    Raises:
+        OSError: it cannot be read.
+        HoldsSecretError: it holds the value of a secret.
+    """
+    digest = hashlib.sha256()
+
+    def read() -> Iterator[bytes]:
+        for chunk in chunks(reading):
+            digest.update(chunk)
+            yield chunk
+
+    names = gathering.withholding.search.names_in_all(read())
+    os.lseek(reading, 0, os.SEEK_SET)
+    if names:
+        gathering.on_bytes(os.fstat(reading).st_size)
+        raise HoldsSecretError(names, digest.hexdigest())
 
 
 @contextmanager
@@ -113,27 +140,51 @@ def hash_once(gathering: Gathering, reading: int, name: str) -> str:
     return digest.hexdigest()
 
 
-def take_unrecorded(
-    gathering: Gathering, reading: int, place: str, name: str
-) -> tuple[int, str, FileState, str | None]:
+@attrs.frozen
+class Taken:
+    """A file whose hash nobody recorded, as it was found.  ``why``: of one that is withheld."""
+
+    bytes: int
+    sha256: str
+    state: FileState
+    place: str | None = None
+    why: str = ""
+
+
+def take_unrecorded(gathering: Gathering, reading: int, place: str, name: str, withheld: str = "") -> Taken:
     """Copy an open file whose hash nobody recorded, or hash it where it is too large.
 
-    Returns its size, its hash, how it was found, and its place in the bundle.
+    Args:
+        withheld: why it must not be copied, where that is known before it is looked through.
     """
     size = os.fstat(reading).st_size
-    if size > gathering.copy_below_bytes:
-        return size, hash_once(gathering, reading, name), FileState.REFERENCED, None
-    return size, copy(gathering, reading, place), FileState.COPIED, place
+    if withheld:
+        return Taken(size, hash_once(gathering, reading, name), FileState.WITHHELD, why=withheld)
+    try:
+        if size > gathering.copy_below_bytes:
+            if gathering.withholding.search:
+                require_no_secret(gathering, reading)
+            return Taken(size, hash_once(gathering, reading, name), FileState.REFERENCED)
+        return Taken(size, copy(gathering, reading, place), FileState.COPIED, place)
+    except HoldsSecretError as error:
+        return Taken(size, error.digest, FileState.WITHHELD, why=str(error))
 
 
 def take_logs(
-    gathering: Gathering, source: Confined, folder: str, names: Sequence[tuple[str, str]]
+    gathering: Gathering,
+    source: Confined,
+    folder: str,
+    names: Sequence[tuple[str, str]],
+    attempt: AttemptState,
 ) -> Iterator[LogRecord]:
-    """Take logs and the like; ``names`` are those in the bundle, and in the folder."""
+    """Take logs and the like of an attempt; ``names`` are those in the bundle, and in the folder."""
     for name, found in names:
         # A log that is missing is one of a job that never began, or none at all.
         with suppress(OSError), opened(source, found) as reading:
             if os.fstat(reading).st_size:
                 place = f"{folder}/{portable(name)}"
-                size, digest, _, copied = take_unrecorded(gathering, reading, place, place)
-                yield LogRecord(name=name, bytes=size, sha256=digest, place=copied)
+                why = gathering.withholding.reason(attempt, found)
+                log = take_unrecorded(gathering, reading, place, place, why)
+                yield LogRecord(
+                    name=name, bytes=log.bytes, sha256=log.sha256, place=log.place, withheld=log.why
+                )

@@ -13,6 +13,7 @@ import attrs
 from matterstack.core.run.state import AttemptState
 from matterstack.evidence.confined_reading import opened
 from matterstack.evidence.gathering.copying import Gathering, copy, failure, take_back
+from matterstack.evidence.gathering.withholding import HoldsSecretError
 from matterstack.evidence.survey import AttemptRecord, ManifestState, UsedRecord, portable
 from matterstack.storage.confine import Confined, confined
 
@@ -72,7 +73,11 @@ def copy_used(gathering: Gathering, used: Sequence[UsedKey], makers: Makers) -> 
         name, origin, digest, is_input = key
         record = UsedRecord(name=name, origin=origin, sha256=digest, is_input=is_input)
         if not is_input:
-            place = copies.get(digest) or _copy_one(gathering, key, makers[key])
+            try:
+                place = copies.get(digest) or _copy_one(gathering, key, makers[key])
+            except HoldsSecretError as error:
+                yield attrs.evolve(record, withheld=str(error))
+                continue
             if place is not None:
                 copies[digest] = place
                 size = (gathering.target / place).stat().st_size
@@ -90,6 +95,10 @@ def _copy_one(gathering: Gathering, key: UsedKey, makers: Sequence[AttemptRecord
                 if copy(gathering, reading, place) == digest:
                     return place
         except OSError:
+            continue
+        except HoldsSecretError as error:
+            if error.digest == digest:
+                raise
             continue
         take_back(gathering, place)
     return None

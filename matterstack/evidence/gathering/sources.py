@@ -10,6 +10,7 @@ from typing import Final
 from matterstack.core.run.facts import RunCreated
 from matterstack.evidence.confined_reading import opened
 from matterstack.evidence.gathering.copying import Gathering, copy, failure, take_back
+from matterstack.evidence.gathering.withholding import HoldsSecretError
 from matterstack.evidence.survey import FileState, SourceRecord, free_place
 from matterstack.storage.confine import confined
 
@@ -55,6 +56,9 @@ def _take(gathering: Gathering, folder: Path, path: str, recorded: str, place: s
     except OSError as error:
         state, detail = failure(error)
         return SourceRecord(path=path, sha256=recorded, state=state, detail=detail)
+    except HoldsSecretError as error:
+        state = FileState.WITHHELD if error.digest == recorded else FileState.CHANGED
+        return SourceRecord(path=path, sha256=recorded, state=state, detail=str(error))
     if digest == recorded:
         return SourceRecord(path=path, sha256=recorded, state=FileState.COPIED, bytes=size, place=place)
     take_back(gathering, place)

@@ -27,7 +27,7 @@ from matterstack.evidence.report.text import (
     time_text,
 )
 from matterstack.evidence.report.usage import cap_rows, usage_rows
-from matterstack.evidence.survey import FileState, Survey
+from matterstack.evidence.survey import FileState, Survey, withheld_files
 
 REPORT_MD: Final = "report.md"
 README: Final = "README.md"
@@ -177,6 +177,7 @@ def _context(view: View) -> dict[str, Any]:
         "usage": usage_rows(view),
         "by_id": list(believed_by_id(view)),
         "foreign": view.survey.foreign,
+        "withheld": list(withheld_files(view.survey)),
         "created_by": shown(view.history.created.by),
         "sources": list(view.survey.made_from()),
         "software": list(view.history.created.software.items()),

@@ -154,6 +154,8 @@ def failures(view: View) -> Iterator[Failure]:
 
 def _end_of_stderr(view: View, attempt: AttemptState) -> str:
     log = _log(view, attempt, "stderr.log")
+    if log is not None and log.withheld:
+        return f"(stderr.log is withheld: {log.withheld})"
     if log is None or log.place is None:
         return ""
     return "\n".join(lines_text(view.content(log.place)[-MOST_SHOWN_BYTES:]).split("\n")[-LAST_LINES:])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from matterstack.core.states import RunStatus
 from matterstack.explain.causes import Kind, Need
+from matterstack.explain.rules import OTHERS
 from matterstack.explain.situation import Condition, RunView, Situation
 from matterstack.explain.wording.cause_text import (
     MOST_IN_COMMAND,
@@ -17,12 +19,32 @@ from matterstack.explain.wording.cause_text import (
     earliest,
 )
 from matterstack.explain.words import count, duration, named
+from matterstack.storage.layout import Root
+from matterstack.storage.secret_values import how_to_give
 
 
 def _full_disk(_group: Group, situation: Situation) -> CauseText:
     where = situation.context.full_disk
     message = f"the disk is full ({where}): nothing can be written, so nothing is begun; nothing is lost"
     return CauseText(Need.PERSON, None, message, f"df -h {situation.context.root}")
+
+
+def _secret_missing(group: Group, situation: Situation) -> CauseText:
+    name, context = group.key.detail, situation.context
+    if name == OTHERS:
+        message = "other secrets of the run have no value either; they are named in secrets of config.json"
+        return CauseText(Need.PERSON, context.missing_since, message)
+    message = (
+        f"the secret {name} has no value in the engine that serves the run ({context.engine}): "
+        f"{context.missing_secrets.get(name, 'it did not say why')}; its jobs wait, and go on as soon as "
+        "it is given"
+    )
+    path = Root(Path(context.root)).secrets / name
+    action = (
+        f"# type or paste it, then Enter and Ctrl-D:\n{how_to_give(path)}\n"
+        f"# or stop the engine, and start it where the variable {name} is set"
+    )
+    return CauseText(Need.PERSON, context.missing_since, message, action)
 
 
 def _paused(_group: Group, situation: Situation) -> CauseText:
@@ -170,6 +192,7 @@ def _waits_in_vain(group: Group, situation: Situation) -> CauseText:
 
 TELLERS: Final[Mapping[Kind, CauseWriter]] = {
     Kind.DISK_FULL: _full_disk,
+    Kind.SECRET_MISSING: _secret_missing,
     Kind.PAUSED: _paused,
     Kind.NO_ENGINE: _no_engine,
     Kind.LEASE_HELD: _lease_held,

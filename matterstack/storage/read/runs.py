@@ -170,6 +170,15 @@ def runs_to_serve(connection: sqlite3.Connection) -> list[RunId]:
     return [RunId(run_id) for (run_id,) in rows]
 
 
+def secrets_of_unfinished(connection: sqlite3.Connection) -> list[str]:
+    """Names of the secrets of all runs that have not ended, sorted."""
+    rows = connection.execute(
+        "SELECT DISTINCT value FROM runs, json_each(runs.config, '$.secrets') "
+        "WHERE status IN ('PENDING', 'RUNNING', 'PAUSED') ORDER BY value"
+    )
+    return [name for (name,) in rows]
+
+
 def campaign_state(connection: sqlite3.Connection, run_id: RunId) -> dict[str, Any]:
     """What the last ``analyze`` of a run returned; empty before that."""
     row = connection.execute("SELECT campaign_state FROM runs WHERE run_id = ?", (run_id,)).fetchone()
