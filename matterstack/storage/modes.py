@@ -19,7 +19,7 @@ from typing import Final
 
 import attrs
 
-from matterstack.core.documents.root_config import Share, parse_root_config
+from matterstack.core.documents.root_config import MOST_BYTES, Share, parse_root_config
 from matterstack.core.errors import ConfigError
 from matterstack.core.ids import RUN_ID_PATTERN
 
@@ -63,7 +63,11 @@ def share_of(root: Path) -> Share | None:
     """
     path = root / ROOT_CONFIG
     try:
-        text = path.read_bytes()
+        # Nobody waits for the writer of a FIFO.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ConfigError(f"{path}: cannot be read: is no regular file")
+            text = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
         return None
     except OSError as error:

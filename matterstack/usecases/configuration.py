@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from matterstack.core.documents.root_config import MOST_BYTES
 from matterstack.core.errors import CampaignError, ConfigError
 from matterstack.core.ids import SLUG_PATTERN
 from matterstack.storage.child_environment import hide_from_children
 from matterstack.storage.codec import dumps
 from matterstack.storage.file_errors import file_errors
 from matterstack.storage.layout import Root, Workspace, is_folder
+from matterstack.storage.small_files import read_given
 
 if TYPE_CHECKING:
     from matterstack.core.documents.config import RunConfig
@@ -68,7 +70,8 @@ def effective_config(
 
 def _text_of(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8-sig")  # editors may have put a mark in front
+        # One byte more, so that what is too long is refused.  Editors may have put a mark in front.
+        return read_given(path, MOST_BYTES + 1).decode("utf-8-sig")
     except FileNotFoundError:
         return None
     except UnicodeDecodeError as error:

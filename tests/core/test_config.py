@@ -182,3 +182,27 @@ BLAME: dict[str, tuple[dict[str, Any], str]] = {
 def test_of_two_files_the_one_that_holds_the_mistake_is_blamed(case: str) -> None:
     layers, layer = BLAME[case]
     assert message(**layers).startswith(f"{NAMES[layer]}: ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"default_backend": "%s"}',
+        '{"backends": {"%s": {"type": "local"}}}',
+        '{"backends": {"local": {"type": "%s"}}}',
+        '{"priority": "%s"}',
+        '{"%s": 1}',
+        '{"%s": 1, "%s": 2}',
+    ],
+)
+def test_what_somebody_wrote_at_length_is_quoted_in_short(text: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse_config({"config.json": text.replace("%s", "x" * 100_000)}, KINDS)
+    assert len(str(refused.value)) < 400
+
+
+def test_many_wrong_keys_are_one_sentence() -> None:
+    text = json.dumps({f"key{n}": 1 for n in range(1000)})
+    with pytest.raises(ConfigError, match=r"key0: unknown key; .*and 992 more$") as refused:
+        parse_config({"config.json": text}, KINDS)
+    assert len(str(refused.value)) < 400

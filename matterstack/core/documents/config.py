@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Final, Protocol
 
 from pydantic import (
     BaseModel,
@@ -110,7 +110,7 @@ class RunConfig(BaseModel):
     def _backends_have_names(cls, backends: dict[str, BackendConfig]) -> dict[str, BackendConfig]:
         for name in backends:
             if not SLUG_PATTERN.fullmatch(name):
-                raise ValueError(f"{name!r} is no name of a backend: {SLUG_RULE}")
+                raise ValueError(f"{_quoted(name)} is no name of a backend: {SLUG_RULE}")
         if ASKED in backends:
             raise ValueError(f"no backend may be called {ASKED!r}")
         return backends
@@ -130,11 +130,15 @@ class RunConfig(BaseModel):
         if self.default_backend not in self.backends:
             known = ", ".join(sorted(self.backends))
             raise ValueError(
-                f"default_backend: {self.default_backend!r} is not in backends (it has: {known})"
+                f"default_backend: {_quoted(self.default_backend)} is not in backends (it has: {known})"
             )
         return self
 
 
+MOST_QUOTED: Final = 120
+"""Characters of what somebody wrote: a name may have a hundred."""
+MOST_FINDINGS: Final = 8
+"""In one message: who has more keys wrong has one thing wrong."""
 DEFAULTS: Mapping[str, Any] = {"backends": {"local": {"type": "local"}}}
 
 
@@ -183,25 +187,37 @@ def nested(dotted: str, value: object) -> dict[str, Any]:
 
 def describe(error: ValidationError) -> str:
     """Put pydantic's findings into one line: each field by its dotted path, and what is wrong with it."""
-    return "; ".join(_finding(dict(item)) for item in error.errors(include_url=False))
+    found = [_finding(dict(item)) for item in error.errors(include_url=False)]
+    more = [f"and {len(found) - MOST_FINDINGS} more"] if len(found) > MOST_FINDINGS else []
+    return "; ".join([*found[:MOST_FINDINGS], *more])
 
 
 def _finding(item: dict[str, Any]) -> str:
-    field = ".".join(str(part) for part in _location(item))
+    field = ".".join(_cut(str(part)) for part in _location(item))
     kind, given = item["type"], item.get("input")
     if kind == "extra_forbidden" and field in ROOT_KEYS:
         return f"{field}: belongs into the config.json of the root, beside workspaces/"
     if kind == "extra_forbidden":
         return f"{field}: unknown key"
     if kind == "type_unknown":
-        return f"{field}.type: {item['ctx']['given']!r} is no type of backend (there are: {item['msg']})"
+        given = _quoted(item["ctx"]["given"])
+        return f"{field}.type: {given} is no type of backend (there are: {item['msg']})"
     if kind == "type_missing":
         return f"{field}.type: is missing (there are: {item['msg']})"
     if kind == "type_unusable":
         return f"{field}.type: {item['msg']}"
     if kind == "value_error":
         return f"{field}: {item['ctx']['error']}" if item["loc"] else str(item["ctx"]["error"])
-    return f"{field}: {item['msg'][0].lower()}{item['msg'][1:]}, not {given!r}"
+    return f"{field}: {item['msg'][0].lower()}{item['msg'][1:]}, not {_quoted(given)}"
+
+
+def _quoted(value: object) -> str:
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
+    """A text that somebody else wrote, short enough for a line."""
+    return text if len(text) <= MOST_QUOTED else f"{text[:MOST_QUOTED]}..."
 
 
 def _location(item: Mapping[str, Any]) -> list[str | int]:

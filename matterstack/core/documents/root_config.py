@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import reprlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -69,5 +70,5 @@ def parse_root_config(name: str, text: bytes) -> RootConfig:
     share = value.pop("share", None)
     known = {one.value: one for one in Share}
     if share is not None and (not isinstance(share, str) or share not in known):
-        raise ConfigError(f'{name}: share: must be "group" or "nobody", not {share!r}')
+        raise ConfigError(f'{name}: share: must be "group" or "nobody", not {reprlib.repr(share)}')
     return RootConfig(None if share is None else known[share], value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import Any, Final
 
 from matterstack.core.json_rules import json_problem
@@ -101,8 +102,7 @@ def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twin = next(name for name in names if names.count(name) > 1)
+        ((twin, _),) = Counter(name for name, _ in pairs).most_common(1)
         raise TwinKeyError(f"{_shown(twin)} stands there twice; keep one of them")
     return found
 
