@@ -16,7 +16,6 @@ from matterstack.actors.runtime import Runtime
 from matterstack.backends.base import Backend, PreparedAttempt
 from matterstack.core.ids import BackendName, TaskId, attempt_token
 from matterstack.core.model.workflow_check import check_limits
-from matterstack.core.nonces import Nonces, sha256_of_nonce
 from matterstack.core.run import messages as m
 from matterstack.core.run.state import AttemptState
 from matterstack.storage.layout import Root
@@ -32,8 +31,8 @@ from matterstack.usecases.first_plan import (
     warnings_of,
 )
 
-_NO_NONCES: Final = Nonces("")
-"""What is shown has nonces as a real script has; nobody believes them."""
+_NONCE: Final = "NONCE"
+"""In the place of each nonce, as another word is in that of the run's id."""
 
 
 @attrs.frozen(kw_only=True)
@@ -104,10 +103,7 @@ def _prepare(root: Root, plan: FirstPlan, backends: Mapping[BackendName, Backend
     runtime = Runtime()
     for name, backend in backends.items():
         seats = state.backend_cap(name)
-        prepare = m.Prepare(
-            backend=name, seats=seats, batch_limit=backend.batch_limit, nonce_sha256=sha256_of_nonce
-        )
-        take(state, prepare, runtime)
+        take(state, m.Prepare(backend=name, seats=seats, batch_limit=backend.batch_limit), runtime)
     at = runtime.now()
     attempts = [
         task.last_attempt
@@ -118,12 +114,14 @@ def _prepare(root: Root, plan: FirstPlan, backends: Mapping[BackendName, Backend
             backend=state.backend_of(task.task),
             resources=task.task.resources,
             prepared_at=at,
-            nonce_sha256=sha256_of_nonce(task_id),
         )
         for task_id, task in plan.jobs().items()
     ]
     vault = SecretVault(root)
-    return [prepared_attempt(state, folder, attempt, _NO_NONCES, vault) for attempt in attempts]
+    return [
+        attrs.evolve(prepared_attempt(state, folder, attempt, None, vault), nonce=_NONCE)
+        for attempt in attempts
+    ]
 
 
 def _shown(
