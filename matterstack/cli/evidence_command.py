@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +18,7 @@ from matterstack.storage.layout import Root
 
 if TYPE_CHECKING:
     from matterstack.evidence.export import OnProgress
-    from matterstack.evidence.head_search import HeadSearch
+    from matterstack.evidence.head_search import LaterEvent
     from matterstack.evidence.importing import Imported
     from matterstack.storage.read.runs import RunSummary
 
@@ -340,7 +340,7 @@ async def verify(
     from matterstack.cli.printing import print_json, print_table
     from matterstack.core.shown_text import shown
     from matterstack.evidence.contents import EVENTS
-    from matterstack.evidence.head_search import search_head
+    from matterstack.evidence.head_search import later_in_store, search_head
     from matterstack.evidence.manifest import SIGNATURE
     from matterstack.evidence.signing import signature_words, verify_signature
     from matterstack.evidence.verify import Finding, verify_bundle
@@ -353,14 +353,17 @@ async def verify(
     signature = await trio.to_thread.run_sync(verify_signature, folder, allowed_signers)
     if signature.problem:
         findings = [*findings, Finding(SIGNATURE, signature.problem)]
+    later = () if root is None else await trio.to_thread.run_sync(later_in_store, folder, root)
     if as_json:
         found = {} if search is None else {"head": attrs.asdict(search)}
+        known = {} if root is None else {"store": {"later": [attrs.asdict(event) for event in later]}}
         print_json(
             {
                 "ok": not findings,
                 "problems": [attrs.asdict(f) for f in findings],
                 "signature": attrs.asdict(signature),
                 **found,
+                **known,
             }
         )
     elif findings:
@@ -368,22 +371,25 @@ async def verify(
     else:
         click.echo("everything fits: files, events, report and crate")
     if search is not None and search.is_found and not as_json:
-        _print_later(search)
+        where = f"event {search.seq} ({shown(search.at)})"
+        click.echo(f"the head is that of {where}: no event up to it was changed")
+        _print_later("came after it", search.later)
+    if root is not None and not as_json:
+        _print_later("of the store came after the last one of the bundle", later)
     if not as_json and (words := signature_words(signature)):
         click.echo(shown(words))
     if findings:
         raise click.exceptions.Exit(1)
 
 
-def _print_later(search: HeadSearch) -> None:
+def _print_later(what: str, later: Sequence[LaterEvent]) -> None:
     from matterstack.core.shown_text import shown
 
-    click.echo(f"the head is that of event {search.seq} ({shown(search.at)}): up to it no event was changed")
-    if not search.later:
-        click.echo("no event came after it")
+    if not later:
+        click.echo(f"no event {what}")
         return
-    click.echo(f"{len(search.later)} events came after it:")
-    for event in search.later[:MOST_LATER]:
+    click.echo(f"{len(later)} events {what}:")
+    for event in later[:MOST_LATER]:
         click.echo(f"  {event.seq}  {shown(event.at)}  {shown(event.type)}")
-    if len(search.later) > MOST_LATER:
-        click.echo(f"  and {len(search.later) - MOST_LATER} more; --json has them all")
+    if len(later) > MOST_LATER:
+        click.echo(f"  and {len(later) - MOST_LATER} more; --json has them all")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +15,11 @@ from matterstack.core.errors import NotFoundError, UsageError
 from matterstack.core.run.chain import UNCHAINED, chained
 from matterstack.evidence.confined_reading import opened
 from matterstack.evidence.contents import EVENTS
+from matterstack.evidence.survey import SURVEY, parse_survey
 from matterstack.storage.confine import confined
+from matterstack.storage.layout import Root
+from matterstack.storage.read.events import event_lines
+from matterstack.storage.schema import open_database, translated_errors
 
 _HEAD: Final = re.compile("[0-9a-f]{64}")
 
@@ -94,6 +99,28 @@ def search_head(folder: Path, head: str) -> HeadSearch:
         events=count,
         later=tuple(later or ()),
     )
+
+
+def later_in_store(folder: Path, store: Root) -> tuple[LaterEvent, ...]:
+    """What came after the last event of a bundle, as far as a store knows.
+
+    So a bundle of earlier, or one whose last events were dropped, is told from one of now.  Nothing where the
+    bundle does not say whose it is, which is found by `matterstack.evidence.verify`.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    try:
+        survey = parse_survey((folder / SURVEY).read_bytes())
+    except (OSError, ValueError):
+        return ()
+    later: list[LaterEvent] = []
+    last = survey.seq
+    with translated_errors(store.database), closing(open_database(store.database)) as connection:
+        while found := event_lines(connection, last, survey.run_id):
+            later += [LaterEvent(event["seq"], event["at"], event["type"]) for _, event in found]
+            last = found[-1][0]
+    return tuple(later)
 
 
 def _event(line: bytes) -> LaterEvent:

@@ -52,6 +52,7 @@ from matterstack.evidence.survey import (
 from matterstack.storage.confine import Confined, confined
 from matterstack.storage.fact_codec import decode_fact
 from matterstack.storage.files import chunks
+from matterstack.storage.heads import has_been_head
 from matterstack.storage.layout import Root
 from matterstack.storage.schema import open_database, translated_errors
 
@@ -307,6 +308,7 @@ class _Check:
         try:
             with translated_errors(store.database), closing(open_database(store.database)) as connection:
                 _, stored = read_history(connection, run_id, up_to=seq)
+                is_whole = has_been_head(connection, run_id, self.history.head)
         except NotFoundError:
             self.blame(EVENTS, f"the store has no run {run_id}")
             return
@@ -315,6 +317,8 @@ class _Check:
             same = next((n for n, (mine, theirs) in enumerate(pairs) if mine != theirs), None)
             where = "at its end" if same is None else f"from line {same + 1} on"
             self.blame(EVENTS, f"is not what the store has up to event {seq}: it differs {where}")
+        elif not is_whole:
+            self.blame(EVENTS, "is what the store has, and that is not what was stored in it: see `check`")
         if self.survey is not None:
             self._compare_outputs(store, self.history, self.survey)
 

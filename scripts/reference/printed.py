@@ -128,6 +128,16 @@ PRINTED: Final[Mapping[str, Mapping[str, str]]] = {
         "signature": "`state` (`none`, `not checked` without `--allowed-signers`, `good` or `bad`), `signer` and `key` of "
         "a good one, and `problem`: what is wrong, in words",
     },
+    "evidence verify --head HASH --against-store": {
+        "head": "with `--head`: what became of looking for it",
+        "head.head": "the head that was given",
+        "head.seq": "number of the event that has it; null where none has",
+        "head.at": "when that was",
+        "head.events": "how many events the bundle has",
+        "head.later": "the events of the bundle that came after it: `seq`, `at` and `type` of each",
+        "store": "with `--against-store`",
+        "store.later": "the events of the store that came after the last one of the bundle, in the same way",
+    },
     "check": {
         "ok": "whether everything fits",
         "problems": "what does not",

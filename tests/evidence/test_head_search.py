@@ -15,7 +15,7 @@ import pytest
 from matterstack.core.errors import DatabaseCorruptError, NotFoundError, UsageError
 from matterstack.core.run import messages as m
 from matterstack.core.run.chain import chain_of
-from matterstack.evidence.head_search import LaterEvent, search_head
+from matterstack.evidence.head_search import LaterEvent, later_in_store, search_head
 from matterstack.evidence.history import read_history
 from matterstack.evidence.survey import parse_survey, survey_bytes
 from matterstack.evidence.verify import verify_bundle
@@ -147,6 +147,38 @@ def test_the_events_of_a_changed_store_become_no_evidence(tmp_path: Path) -> Non
         made.stored.connection.execute("UPDATE events SET at = '2026-01-01T00:00:01.500000Z' WHERE seq = 3")
         with pytest.raises(DatabaseCorruptError, match="are not those that were stored"):
             export(Root(root.path))
+
+
+def test_a_bundle_of_earlier_is_told_from_one_of_now_by_the_store(tmp_path: Path) -> None:
+    """Whose last events were dropped is one of earlier: everything in it can be made to fit."""
+    root = new_root(tmp_path / "root")
+    with stage(root) as made:
+        half_done(made)
+        folder = export(root).path
+        assert later_in_store(folder, root) == ()
+        made.tell(m.Pause(by="ann"), m.Resume(by="ann"))
+        assert [event.type for event in later_in_store(folder, root)] == ["RunPaused", "RunResumed"]
+        (folder / "evidence.json").write_text("{}")
+        assert later_in_store(folder, root) == ()
+
+
+def test_a_bundle_of_a_store_that_was_changed_does_not_fit_that_store(tmp_path: Path) -> None:
+    root = new_root(tmp_path / "root")
+    with stage(root) as made:
+        half_done(made)
+        store = made.stored.connection
+        store.execute("UPDATE events SET at = '2026-01-01T00:00:01.500000Z' WHERE seq = 3")
+        kept = store.execute("SELECT seq, previous FROM events").fetchall()
+        heads = store.execute("SELECT head, run_id FROM heads").fetchall()
+        chain_again(store)
+        folder = export(root).path
+        assert verify_bundle(folder, root) == []
+        for seq, previous in kept:
+            store.execute("UPDATE events SET previous = ? WHERE seq = ?", (previous, seq))
+        store.executemany("UPDATE heads SET head = ? WHERE run_id = ?", heads)
+        assert verify_bundle(folder) == []
+        (finding,) = verify_bundle(folder, root)
+        assert "is not what was stored in it" in finding.problem
 
 
 def test_a_bundle_says_its_head_and_what_that_cannot_speak_for(tmp_path: Path) -> None:
