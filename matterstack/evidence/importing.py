@@ -151,7 +151,8 @@ def look_at_bundle(folder: Path) -> Imported:
         history = fold_events(parse_lines((folder / EVENTS).read_bytes()))
         survey = parse_survey((folder / SURVEY).read_bytes())
     view = View(history, survey, lambda place: (folder / place).read_bytes())
-    return Imported(path=folder, summary=_summary(history), is_complete=view.is_complete)
+    summary = attrs.evolve(_summary(history), chained_to=survey.chained_to)
+    return Imported(path=folder, summary=summary, is_complete=view.is_complete)
 
 
 @contextmanager
