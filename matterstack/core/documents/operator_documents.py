@@ -75,6 +75,7 @@ class DirectHPCManifest(BaseModel):
         task_id: id of the task.
         attempt: its number, from 1.
         token: name of the attempt, by which its job can be found.
+        nonce_sha256: of what its claim and exit record must bear to be believed.
         operator: always ``"compute"``.
         backend: name of the backend.
         command: what the job runs, a word each.
@@ -92,6 +93,7 @@ class DirectHPCManifest(BaseModel):
     task_id: str
     attempt: int = Field(ge=1)
     token: str
+    nonce_sha256: str | None = None
     operator: str
     backend: str
     command: list[str] = Field(min_length=1)
