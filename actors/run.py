@@ -18,6 +18,7 @@ import attrs
 import trio
 
 from matterstack.actors import protocol as p
+from matterstack.actors.binding import bind_ends
 from matterstack.actors.collecting import collect_all
 from matterstack.actors.consultation import Consultation
 from matterstack.actors.mailbox import Mailbox
@@ -191,6 +192,10 @@ class RunActor:
                     await self._attend(backend)
                 case p.Attended(attend, submitting):
                     self._note_attended(attend, submitting)
+                case p.Sightings(_, observed):
+                    crash_point("after_sighting")
+                    bound = await bind_ends(self.services, self._folder(), self._state, observed)
+                    inputs.extend((report, None) for report in bound)
                 case _:
                     inputs.extend((report, None) for report in self._reports(message))
         if self._pauses and not self._submissions.may_land:
@@ -215,9 +220,6 @@ class RunActor:
                 yield from self._after_submission(message)
             case p.TryAgain(backend, count):
                 self._submit_deferred(backend, count)
-            case p.Sightings(_, observed):
-                crash_point("after_sighting")
-                yield from observed
             case p.Resolved(_, found, absent):
                 yield from self._after_search(found, absent)
             case p.StagingFailed(reasons):
@@ -229,7 +231,14 @@ class RunActor:
                 yield from collected
             case p.PlanAnswered():
                 yield from self._after_planning(message)
-            case p.SeatsGranted() | p.SeatsShort() | p.CommandReady() | p.BackendStarted() | p.Attended():
+            case (
+                p.SeatsGranted()
+                | p.SeatsShort()
+                | p.CommandReady()
+                | p.BackendStarted()
+                | p.Attended()
+                | p.Sightings()
+            ):
                 raise InvariantError(f"{type(message).__name__} is no report")
 
     def _after_submission(self, message: p.Submitted) -> Iterable[m.Message]:

@@ -74,6 +74,7 @@ class History:
         claimed: attempts with which a task ended, and with what they had left; others may have left more.
         outcomes: why an attempt was not enough, in words; of attempts that ended well there is none.
         answers: by attempt; of tasks that ask a person, a laboratory or an instrument.
+        ends: how each attempt ended that had a job: with what it is bound to.
         most_live: the largest number of jobs that held a seat at the same time.
     """
 
@@ -88,6 +89,7 @@ class History:
     claimed: set[AttemptKey] = attrs.field(factory=set)
     outcomes: dict[AttemptKey, str] = attrs.field(factory=dict)
     answers: dict[AttemptKey, Answer] = attrs.field(factory=dict)
+    ends: dict[AttemptKey, f.JobEnded] = attrs.field(factory=dict)
     most_live: int = 0
 
     @property
@@ -222,11 +224,8 @@ def _remember(history: History, fact: f.Fact, at: UtcTime) -> None:
             task_id = attempt.task_id if attempt is not None else fact.token
             what = f"set aside what lay in the place of the folder of {task_id}"
             history.notes.append(Note(at=at, what=what, reason=f"kept as {', '.join(fact.set_aside)}"))
-        case f.JobEnded() if fact.sha256:
-            attempt = history.state.live.get(fact.token)
-            if attempt is not None:
-                key = attempt.task_id, attempt.n
-                history.answers[key] = Answer(by=fact.by, sha256=fact.sha256, at=at)
+        case f.JobEnded():
+            _remember_job_end(history, fact, at)
         case f.TaskRetried():
             history.outcomes[_last_key(history, fact.task_id)] = f"{fact.kind}: {fact.reason}"
         case f.TaskReopened():
@@ -240,6 +239,16 @@ def _remember(history: History, fact: f.Fact, at: UtcTime) -> None:
             history.notes.append(Note(at=at, what=_NOTED[type(fact)], reason=getattr(fact, "reason", "")))
         case _:
             pass
+
+
+def _remember_job_end(history: History, fact: f.JobEnded, at: UtcTime) -> None:
+    attempt = history.state.live.get(fact.token)
+    if attempt is None:
+        return
+    key = attempt.task_id, attempt.n
+    history.ends[key] = fact
+    if fact.sha256:
+        history.answers[key] = Answer(by=fact.by, sha256=fact.sha256, at=at)
 
 
 def _remember_end(history: History, fact: f.TaskSucceeded | f.TaskFailed) -> None:

@@ -7,7 +7,7 @@ tables, the pictures and the crate are made from.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final
 
@@ -17,7 +17,12 @@ from cattrs import Converter
 from matterstack.core.ids import RunId, TaskId, Token
 
 SURVEY: Final = "evidence.json"
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""Raised when a bundle of the same events and files becomes another one.  What is made from a survey of an
+older format is made as that version made it: report, tables and crate follow from the format too."""
+FORMATS: Final = frozenset({1, FORMAT})
+UNBOUND_FORMAT: Final = 1
+"""Made before ends of jobs were bound to logs, and before manifests were in bundles."""
 
 
 class FileState(StrEnum):
@@ -77,14 +82,37 @@ class UsedRecord:
     place: str | None = None
 
 
+class LogState(StrEnum):
+    """How a log was found, next to what the event says that ended its job."""
+
+    AS_IT_WAS = "as it was"
+    LONGER = "longer"
+    """It grew after its job was seen to be over; what it was then is its beginning."""
+    CHANGED = "changed"
+    MISSING = "missing"
+    UNBOUND = "not bound"
+    """The event has no hash of it."""
+
+
 @attrs.frozen(kw_only=True)
 class LogRecord:
-    """What a command printed, or what was asked; nobody recorded its hash when it ended."""
+    """What a command printed, or what was asked.
+
+    Attributes:
+        bytes: as it was found; where it is missing, as the event has it.
+        sha256: as ``bytes``.
+    """
 
     name: str
     bytes: int
     sha256: str
     place: str | None = None
+    state: LogState = LogState.UNBOUND
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether there was a hash to compare it with."""
+        return self.state is not LogState.UNBOUND
 
 
 class ManifestState(StrEnum):
@@ -98,11 +126,21 @@ class ManifestState(StrEnum):
 
 
 @attrs.frozen(kw_only=True)
+class ManifestFile:
+    """The copy of an attempt's ``manifest.json``."""
+
+    bytes: int
+    sha256: str
+    place: str
+
+
+@attrs.frozen(kw_only=True)
 class AttemptRecord:
     """Files of an attempt that has ended.
 
     Attributes:
         used: places in `Survey.used`.
+        manifest_file: the copy of ``manifest.json``; None where that is not in order.
     """
 
     task_id: TaskId
@@ -112,6 +150,7 @@ class AttemptRecord:
     detail: str = ""
     used: tuple[int, ...] = ()
     logs: tuple[LogRecord, ...] = ()
+    manifest_file: ManifestFile | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -240,6 +279,12 @@ class Survey:
             if a.manifest not in {ManifestState.IN_ORDER, ManifestState.NEVER_SUBMITTED}
         ]
         found += [
+            f"{a.task_id}, attempt {a.n}: log {shown(log.name)} is {log.state}"
+            for a in self.attempts
+            for log in a.logs
+            if log.state in {LogState.CHANGED, LogState.MISSING}
+        ]
+        found += [
             f"{shown(s.path)}, as the campaign had it when the run was made, is {s.state}: {s.detail}"
             for s in self.made_from()
             if s.state not in IN_ORDER
@@ -250,6 +295,33 @@ class Survey:
             if u.place is None and not u.is_input
         ]
         return found
+
+    def unbound(self) -> list[str]:
+        """Which files the events do not bind, or not wholly, in words; those that differ are `problems`."""
+        logs = [(a, log) for a in self.attempts for log in a.logs]
+        found = [
+            f"{a.task_id}, attempt {a.n}: {shown(log.name)} grew after its job was seen to be over: "
+            "only its beginning is bound"
+            for a, log in logs
+            if log.state is LogState.LONGER
+        ]
+        plain = [f"{a.task_id}, attempt {a.n}: {shown(log.name)}" for a, log in logs if not log.is_compared]
+        found += _counted(plain, "log", "no hash of it was recorded when its job ended")
+        left = [f"{u.task_id}, attempt {u.n}: {shown(u.path)}" for u in self.unclaimed if u.sha256]
+        found += _counted(
+            left, "file", "left behind by an attempt that was not enough, and hashed as it was found"
+        )
+        foreign = [shown(f.path) for f in self.foreign]
+        return found + _counted(foreign, "file", "found in the bundle's folder, and no export made it")
+
+
+def _counted(names: Sequence[str], what: str, why: str) -> list[str]:
+    """One line for all of a kind, which may be many."""
+    if not names:
+        return []
+    if len(names) == 1:
+        return [f"{names[0]}: {why}"]
+    return [f"{len(names)} {what}s, the first of them {names[0]}: each of them {why}"]
 
 
 _CONVERTER: Final = Converter(forbid_extra_keys=True, detailed_validation=False)
@@ -265,8 +337,17 @@ def survey_bytes(survey: Survey) -> bytes:
     for key, nothing in _LATER.items():
         if document[key] == nothing:
             del document[key]
+    if survey.format == UNBOUND_FORMAT:
+        document["attempts"] = [_as_unbound(record) for record in document["attempts"]]
     lines = [f" {json.dumps(key)}: {_value(value)}" for key, value in sorted(document.items())]
     return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+
+
+def _as_unbound(record: Mapping[str, Any]) -> dict[str, Any]:
+    """An attempt's record as the format had it that knew of no bound logs."""
+    old = {key: value for key, value in record.items() if key != "manifest_file"}
+    old["logs"] = [{key: value for key, value in log.items() if key != "state"} for log in record["logs"]]
+    return old
 
 
 def _value(value: Any) -> str:  # noqa: ANN401  any JSON
@@ -286,8 +367,10 @@ def parse_survey(text: bytes) -> Survey:
         survey = _CONVERTER.structure(document, Survey)
     except Exception as error:  # noqa: BLE001  whatever becomes of what nobody wrote
         raise ValueError(f"it is no survey of a bundle: {type(error).__name__}: {error}") from None
-    if survey.format != FORMAT:
-        raise ValueError(f"its format is {survey.format}, and this version of MatterStack reads {FORMAT}")
+    if survey.format not in FORMATS:
+        raise ValueError(
+            f"its format is {survey.format}, and this version of MatterStack reads those up to {FORMAT}"
+        )
     return survey
 
 

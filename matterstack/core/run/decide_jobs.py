@@ -132,6 +132,8 @@ def decide_observed(state: RunState, message: m.Observed) -> list[f.Fact]:
         ended_at=message.ended_at,
         by=message.by,
         sha256=message.sha256,
+        logs=message.logs,
+        given=message.given,
     )
     return [ended, *_after_job(state, attempt, message)]
 

@@ -9,7 +9,7 @@ import attrs
 
 from matterstack.core.ids import BackendName, JobId, TaskId, Token, UtcTime
 from matterstack.core.model.workflow import Workflow
-from matterstack.core.run.facts import OutputFile
+from matterstack.core.run.facts import BoundFile, OutputFile
 from matterstack.core.states import JobState
 
 # ---- what people ask for ----
@@ -154,7 +154,8 @@ class Withdrawn:
 class Observed:
     """The backend saw the job in this state.
 
-    ``by`` and ``sha256``: of the file that says so, where somebody outside wrote it.
+    ``by`` and ``sha256``: of the file that says so, where somebody outside wrote it.  ``logs`` and ``given``:
+    of a job that is over, as in `matterstack.core.run.facts.JobEnded`; no backend says them.
     """
 
     token: Token
@@ -167,6 +168,8 @@ class Observed:
     ended_at: UtcTime | None = None
     by: str = ""
     sha256: str = ""
+    logs: tuple[BoundFile, ...] | None = None
+    given: tuple[BoundFile, ...] | None = None
 
 
 @attrs.frozen(kw_only=True)

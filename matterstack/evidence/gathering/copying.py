@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import attrs
 
-from matterstack.evidence.confined_reading import opened
 from matterstack.evidence.hashes import HashCache
-from matterstack.evidence.survey import FileState, LogRecord, portable
-from matterstack.storage.confine import Confined, confined
+from matterstack.evidence.survey import FileState
+from matterstack.storage.confine import confined
 from matterstack.storage.files import chunks, write_all
 from matterstack.storage.layout import RunFolder
 
@@ -65,6 +64,16 @@ def copy(gathering: Gathering, reading: int, place: str) -> str:
             gathering.on_bytes(len(chunk))
             write(chunk)
     return digest.hexdigest()
+
+
+def write_copy(gathering: Gathering, data: bytes, place: str) -> None:
+    """Write what is in memory into the bundle.
+
+    Raises:
+        BundleWriteError: it cannot be written.
+    """
+    with _writing(gathering, place) as write:
+        write(data)
 
 
 @contextmanager
@@ -124,16 +133,3 @@ def take_unrecorded(
     if size > gathering.copy_below_bytes:
         return size, hash_once(gathering, reading, name), FileState.REFERENCED, None
     return size, copy(gathering, reading, place), FileState.COPIED, place
-
-
-def take_logs(
-    gathering: Gathering, source: Confined, folder: str, names: Sequence[tuple[str, str]]
-) -> Iterator[LogRecord]:
-    """Take logs and the like; ``names`` are those in the bundle, and in the folder."""
-    for name, found in names:
-        # A log that is missing is one of a job that never began, or none at all.
-        with suppress(OSError), opened(source, found) as reading:
-            if os.fstat(reading).st_size:
-                place = f"{folder}/{portable(name)}"
-                size, digest, _, copied = take_unrecorded(gathering, reading, place, place)
-                yield LogRecord(name=name, bytes=size, sha256=digest, place=copied)
