@@ -19,11 +19,17 @@ if TYPE_CHECKING:
     from matterstack.evidence.export import OnProgress
     from matterstack.evidence.head_search import HeadSearch
     from matterstack.evidence.importing import Imported
+    from matterstack.evidence.strength import Verification
     from matterstack.storage.read.runs import RunSummary
 
 MIB = 1 << 20
+<<<<<<< HEAD
 MOST_LATER: Final = 20
 """Events after a head that are shown."""
+=======
+MOST_LISTED = 20
+WEAKER_EXIT_CODE = 6
+>>>>>>> fe80bbf (Say of each file of a bundle how strongly it was checked)
 _FOLDER = click.Path(path_type=Path)
 
 
@@ -274,6 +280,7 @@ async def show(folder: Path, as_json: bool) -> None:
 @evidence.command(short_help="Check a bundle.")
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @click.option("--against-store", is_flag=True, help="Compare it as well with the store of the root.")
+<<<<<<< HEAD
 @click.option(
     "--head",
     metavar="HASH",
@@ -283,18 +290,25 @@ async def show(folder: Path, as_json: bool) -> None:
 @click.pass_context
 async def verify(
     context: click.Context, folder: Path, against_store: bool, head: str | None, as_json: bool
+=======
+@click.option("--strict", is_flag=True, help="Exit with 6 where something was checked less strongly.")
+@json_option
+@click.pass_context
+async def verify(
+    context: click.Context, folder: Path, against_store: bool, strict: bool, as_json: bool
+>>>>>>> fe80bbf (Say of each file of a bundle how strongly it was checked)
 ) -> None:
     """Check a bundle: that nothing was changed, is missing or was added, and that all of it fits together.
 
     No store is needed, and no root: a copy of the folder is enough.  Exits with 1 if something does not fit.
     """
-    import attrs
     import trio
 
     from matterstack.cli.printing import print_json, print_table
     from matterstack.evidence.contents import EVENTS
     from matterstack.evidence.head_search import search_head
     from matterstack.evidence.survey import shown
+<<<<<<< HEAD
     from matterstack.evidence.verify import Finding, verify_bundle
 
     root = current_root(context) if against_store else None
@@ -327,3 +341,57 @@ def _print_later(search: HeadSearch) -> None:
         click.echo(f"  {event.seq}  {shown(event.at)}  {shown(event.type)}")
     if len(search.later) > MOST_LATER:
         click.echo(f"  and {len(search.later) - MOST_LATER} more; --json has them all")
+=======
+    from matterstack.evidence.verify import examine_bundle
+
+    root = current_root(context) if against_store else None
+    found = await trio.to_thread.run_sync(examine_bundle, folder, root)
+    if as_json:
+        print_json(_verification(found))
+    elif found.findings:
+        print_table(("file", "problem"), ((shown(f.path), shown(f.problem)) for f in found.findings))
+    else:
+        _print_strength(found)
+    if found.findings:
+        raise click.exceptions.Exit(1)
+    if strict and found.is_weaker:
+        raise click.exceptions.Exit(WEAKER_EXIT_CODE)
+
+
+def _verification(found: Verification) -> dict[str, Any]:
+    import attrs
+
+    return {
+        "ok": found.is_whole,
+        "problems": [attrs.asdict(finding) for finding in found.findings],
+        "seq": found.seq,
+        "later": found.later,
+        "checks": {strength.value: count for strength, count in found.counts()},
+        "files": [{"path": path, "check": check.value} for path, check in sorted(found.checks.items())],
+        "absent": list(found.absent),
+        "not_bound": list(found.unbound),
+    }
+
+
+def _print_strength(found: Verification) -> None:
+    from matterstack.cli.printing import print_table
+    from matterstack.evidence.strength import MEANS
+    from matterstack.evidence.survey import shown
+
+    click.echo(f"everything fits: files, events, report and crate, as of event {found.seq}")
+    if found.later:
+        click.echo(f"the store has {found.later} events of this run after that one")
+    rows = [(strength.value, str(count), MEANS[strength]) for strength, count in found.counts()]
+    print_table(("check", "files", "what it says"), rows)
+    for title, texts in (
+        ("less strongly", [f"{shown(path)}: {check.value}" for path, check in found.weaker()]),
+        ("not in the bundle", [shown(text) for text in found.absent]),
+        ("bound by no event", [shown(text) for text in found.unbound]),
+    ):
+        if texts:
+            click.echo(f"{title}:")
+        for text in texts[:MOST_LISTED]:
+            click.echo(f"  {text}")
+        if len(texts) > MOST_LISTED:
+            click.echo(f"  and {len(texts) - MOST_LISTED} more (all of them with --json)")
+>>>>>>> fe80bbf (Say of each file of a bundle how strongly it was checked)

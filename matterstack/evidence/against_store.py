@@ -74,8 +74,8 @@ def _outputs(folder: RunFolder, survey: Survey) -> Iterator[Finding]:
         elif output.sha256 and _sha256(path, output.path) == output.sha256:
             yield Finding(
                 SURVEY,
-                f"says that output {output.path} of attempt {output.n} of {output.task_id} is {output.state}, "
-                "and in the run's folder it is as it was",
+                f"says that output {output.path} of attempt {output.n} of {output.task_id} is "
+                f"{output.state}, and in the run's folder it is as it was",
             )
 
 
@@ -108,21 +108,17 @@ def _beside_outputs(folder: RunFolder, survey: Survey) -> Iterator[Finding]:
             if log.name not in LOGS:
                 continue
             found = _sha256(path, log.name)
-            if log.state is LogState.MISSING:
-                is_right = found != log.sha256
-            else:
-                is_right = found == log.sha256
+            is_right = found != log.sha256 if log.state is LogState.MISSING else found == log.sha256
             if not is_right:
                 yield Finding(log.place or SURVEY, f"{log.name} {where} is another one in the run's folder")
         if record.manifest_file is not None:
             if _sha256(path, MANIFEST_NAME) != record.manifest_file.sha256:
                 problem = f"{MANIFEST_NAME} {where} is another one in the run's folder"
                 yield Finding(record.manifest_file.place, problem)
-        elif record.manifest is ManifestState.MISSING:
-            if _sha256(path, MANIFEST_NAME) is not None:
-                yield Finding(
-                    SURVEY, f"says that {MANIFEST_NAME} {where} is missing, and it is in the run's folder"
-                )
+        elif record.manifest is ManifestState.MISSING and _sha256(path, MANIFEST_NAME) is not None:
+            yield Finding(
+                SURVEY, f"says that {MANIFEST_NAME} {where} is missing, and it is in the run's folder"
+            )
     for source in survey.sources:
         if source.state is not FileState.COPIED and _sha256(folder.sources, source.path) == source.sha256:
             yield Finding(

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from typing import Final
+from typing import Any, Final
 from xml.etree import ElementTree as ET
 
 from matplotlib.figure import Figure
@@ -132,13 +132,13 @@ class _Picture:
                 raise ValueError("a text is drawn out of order")
             place = place_of_this
             outline = tuple(_NUMBER.findall(self._by_id[use.attrib[_HREF].removeprefix("#")].get("d", "")))
-            if outline:
-                found += joined.get(outline, [outline])
+            found += joined.get(outline, [outline] if outline else [])
         return found
 
 
 def _tag(element: ET.Element) -> str:
-    return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else "comment"
+    tag: Any = element.tag  # of a comment it is a function
+    return tag.rpartition("}")[2] if isinstance(tag, str) else "comment"
 
 
 def _texts_in(element: ET.Element) -> list[tuple[str, ET.Element]]:

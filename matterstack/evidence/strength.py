@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from typing import Final
 
 import attrs
 
@@ -13,20 +14,22 @@ class Strength(StrEnum):
     """How a file of a bundle was checked, the strongest first."""
 
     BOUND = "bound"
-    """An event has its hash."""
     BYTES = "bytes"
-    """It was made again from the events and the survey, and is the same to the byte."""
-    MEANING = "meaning"
-    """It was made again, by another version of a library, and says the same; its bytes differ."""
     RULES = "rules"
-    """All others follow from it.  It obeys every rule; that it is the true one, it cannot say itself."""
+    MEANING = "meaning"
     HASH_ONLY = "hash only"
-    """The manifest and the survey have its hash, and no event has."""
     NOT_CHECKED = "not checked"
-    """What it must be compared with does not fit itself."""
 
 
-WEAKER: frozenset[Strength] = frozenset({Strength.MEANING, Strength.HASH_ONLY, Strength.NOT_CHECKED})
+MEANS: Final[Mapping[Strength, str]] = {
+    Strength.BOUND: "its hash is in an event",
+    Strength.BYTES: "made again from events and survey, and the same to the byte",
+    Strength.RULES: "the rest follows from it, and it keeps every rule; a forged one may, too",
+    Strength.MEANING: "made again by another version of a library: it says the same, in other bytes",
+    Strength.HASH_ONLY: "manifest and survey have its hash, and no event has",
+    Strength.NOT_CHECKED: "what it must be compared with does not fit itself",
+}
+WEAKER: Final = frozenset({Strength.MEANING, Strength.HASH_ONLY, Strength.NOT_CHECKED})
 
 
 @attrs.frozen(order=True)

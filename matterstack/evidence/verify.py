@@ -234,7 +234,7 @@ class _Check:
                 payload[path] = payload_file(self.read(path))
 
     def _compare_one(self, path: str, made: bytes, survey: Survey) -> None:
-        """Compare a file with what it must be: to the byte or, where another library wrote it, by what it says."""
+        """Compare a file with what it must be: to the byte or, where another library wrote it, by meaning."""
         if path in self.blamed:
             return
         if self.hashes.get(path) == payload_file(made).sha256:
