@@ -23,13 +23,11 @@ if TYPE_CHECKING:
     from matterstack.storage.read.runs import RunSummary
 
 MIB = 1 << 20
-<<<<<<< HEAD
 MOST_LATER: Final = 20
 """Events after a head that are shown."""
-=======
-MOST_LISTED = 20
-WEAKER_EXIT_CODE = 6
->>>>>>> fe80bbf (Say of each file of a bundle how strongly it was checked)
+MOST_LISTED: Final = 20
+"""Files and the like that are named in words."""
+WEAKER_EXIT_CODE: Final = 6
 _FOLDER = click.Path(path_type=Path)
 
 
@@ -280,78 +278,48 @@ async def show(folder: Path, as_json: bool) -> None:
 @evidence.command(short_help="Check a bundle.")
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @click.option("--against-store", is_flag=True, help="Compare it as well with the store of the root.")
-<<<<<<< HEAD
 @click.option(
     "--head",
     metavar="HASH",
     help="Prove that no event up to the one with this head was changed, and tell which came after it.",
 )
-@json_option
-@click.pass_context
-async def verify(
-    context: click.Context, folder: Path, against_store: bool, head: str | None, as_json: bool
-=======
 @click.option("--strict", is_flag=True, help="Exit with 6 where something was checked less strongly.")
 @json_option
 @click.pass_context
 async def verify(
-    context: click.Context, folder: Path, against_store: bool, strict: bool, as_json: bool
->>>>>>> fe80bbf (Say of each file of a bundle how strongly it was checked)
+    context: click.Context,
+    folder: Path,
+    against_store: bool,
+    head: str | None,
+    strict: bool,
+    as_json: bool,
 ) -> None:
     """Check a bundle: that nothing was changed, is missing or was added, and that all of it fits together.
 
     No store is needed, and no root: a copy of the folder is enough.  Exits with 1 if something does not fit.
     """
+    import attrs
     import trio
 
     from matterstack.cli.printing import print_json, print_table
     from matterstack.evidence.contents import EVENTS
     from matterstack.evidence.head_search import search_head
     from matterstack.evidence.survey import shown
-<<<<<<< HEAD
-    from matterstack.evidence.verify import Finding, verify_bundle
+    from matterstack.evidence.verify import Finding, examine_bundle
 
     root = current_root(context) if against_store else None
     search = None if head is None else await trio.to_thread.run_sync(search_head, folder, head)
-    findings = await trio.to_thread.run_sync(verify_bundle, folder, root)
-    if search is not None and not search.is_found:
-        findings = [Finding(EVENTS, search.problem), *findings]
-    if as_json:
-        found = {} if search is None else {"head": attrs.asdict(search)}
-        print_json({"ok": not findings, "problems": [attrs.asdict(f) for f in findings], **found})
-    elif findings:
-        print_table(("file", "problem"), ((shown(f.path), shown(f.problem)) for f in findings))
-    else:
-        click.echo("everything fits: files, events, report and crate")
-    if search is not None and search.is_found and not as_json:
-        _print_later(search)
-    if findings:
-        raise click.exceptions.Exit(1)
-
-
-def _print_later(search: HeadSearch) -> None:
-    from matterstack.evidence.survey import shown
-
-    click.echo(f"the head is that of event {search.seq} ({shown(search.at)}): up to it no event was changed")
-    if not search.later:
-        click.echo("no event came after it")
-        return
-    click.echo(f"{len(search.later)} events came after it:")
-    for event in search.later[:MOST_LATER]:
-        click.echo(f"  {event.seq}  {shown(event.at)}  {shown(event.type)}")
-    if len(search.later) > MOST_LATER:
-        click.echo(f"  and {len(search.later) - MOST_LATER} more; --json has them all")
-=======
-    from matterstack.evidence.verify import examine_bundle
-
-    root = current_root(context) if against_store else None
     found = await trio.to_thread.run_sync(examine_bundle, folder, root)
+    if search is not None and not search.is_found:
+        found = attrs.evolve(found, findings=(Finding(EVENTS, search.problem), *found.findings))
     if as_json:
-        print_json(_verification(found))
+        print_json(_verification(found) | ({} if search is None else {"head": attrs.asdict(search)}))
     elif found.findings:
         print_table(("file", "problem"), ((shown(f.path), shown(f.problem)) for f in found.findings))
     else:
         _print_strength(found)
+    if search is not None and search.is_found and not as_json:
+        _print_later(search)
     if found.findings:
         raise click.exceptions.Exit(1)
     if strict and found.is_weaker:
@@ -394,4 +362,17 @@ def _print_strength(found: Verification) -> None:
             click.echo(f"  {text}")
         if len(texts) > MOST_LISTED:
             click.echo(f"  and {len(texts) - MOST_LISTED} more (all of them with --json)")
->>>>>>> fe80bbf (Say of each file of a bundle how strongly it was checked)
+
+
+def _print_later(search: HeadSearch) -> None:
+    from matterstack.evidence.survey import shown
+
+    click.echo(f"the head is that of event {search.seq} ({shown(search.at)}): up to it no event was changed")
+    if not search.later:
+        click.echo("no event came after it")
+        return
+    click.echo(f"{len(search.later)} events came after it:")
+    for event in search.later[:MOST_LATER]:
+        click.echo(f"  {event.seq}  {shown(event.at)}  {shown(event.type)}")
+    if len(search.later) > MOST_LATER:
+        click.echo(f"  and {len(search.later) - MOST_LATER} more; --json has them all")

@@ -24,7 +24,7 @@ class Strength(StrEnum):
 MEANS: Final[Mapping[Strength, str]] = {
     Strength.BOUND: "its hash is in an event",
     Strength.BYTES: "made again from events and survey, and the same to the byte",
-    Strength.RULES: "the rest follows from it, and it keeps every rule; a forged one may, too",
+    Strength.RULES: "the rest follows from it; a forged one is told by a head, a signature or the store",
     Strength.MEANING: "made again by another version of a library: it says the same, in other bytes",
     Strength.HASH_ONLY: "manifest and survey have its hash, and no event has",
     Strength.NOT_CHECKED: "what it must be compared with does not fit itself",

@@ -45,6 +45,8 @@ from matterstack.storage.fact_codec import decode_fact
 from matterstack.storage.files import chunks
 from matterstack.storage.layout import Root
 
+__all__ = ["Finding", "examine_bundle", "verify_bundle"]
+
 _RULES: Final = frozenset({"fold", "paused", "ended", "live"})
 """Those of `matterstack.core.run.history_rules` that one run's events obey; others need those of all runs."""
 
@@ -252,8 +254,6 @@ class _Check:
             compared = compare_with_store(store, self.history, self.events, self.survey)
             self.findings += compared.findings
             self.later = compared.later
-            if not self.blamed & {EVENTS}:
-                self.checks[EVENTS] = Strength.BOUND
 
     def verification(self) -> Verification:
         """All that was found."""
