@@ -23,9 +23,11 @@ from matterstack.evidence.survey import (
     Survey,
     UnclaimedRecord,
 )
+from matterstack.evidence.unclaimed import unclaimed_names
 from matterstack.storage.bound_files import LOGS, MANIFEST_NAME
 from matterstack.storage.confine import confined
-from matterstack.storage.layout import Root, RunFolder
+from matterstack.storage.layout import Root, RunFolder, operator_folder
+from matterstack.storage.question_files import answer_names
 from matterstack.storage.schema import open_database, translated_errors
 
 
@@ -61,6 +63,8 @@ def compare_with_store(
         folder = store.run_folder(history.state.workspace, history.run_id)
         findings += _outputs(folder, survey)
         findings += _beside_outputs(folder, survey)
+        findings += _answers(folder, survey)
+        findings += _left_out(folder, history, survey)
     return StoreComparison(tuple(findings), max(0, len(theirs) - len(mine)))
 
 
@@ -125,3 +129,30 @@ def _beside_outputs(folder: RunFolder, survey: Survey) -> Iterator[Finding]:
                 SURVEY,
                 f"says that {source.path} of the campaign is {source.state}, and it is in the run's folder",
             )
+
+
+def _answers(folder: RunFolder, survey: Survey) -> Iterator[Finding]:
+    for answer in survey.answers:
+        path = operator_folder(folder.attempt(answer.task_id, answer.n).path)
+        is_there = any(_sha256(path, name) == answer.sha256 for name in answer_names(answer.n))
+        where = f"the answer to attempt {answer.n} of {answer.task_id}"
+        if is_there is not (answer.state is FileState.COPIED):
+            found = "as it was" if is_there else "not as it was"
+            yield Finding(SURVEY, f"says that {where} is {answer.state}; in the run's folder it is {found}")
+
+
+def _left_out(folder: RunFolder, history: History, survey: Survey) -> Iterator[Finding]:
+    """What attempts that were not enough have left must be told."""
+    told = {(left.task_id, left.n, left.path) for left in survey.unclaimed}
+    for record in survey.attempts:
+        if (record.task_id, record.n) in history.claimed:
+            continue
+        try:
+            with confined(folder.attempt(record.task_id, record.n).path) as inside:
+                names = unclaimed_names(inside, history.state.tasks[record.task_id].task)
+        except OSError:
+            continue
+        for name in names:
+            if (record.task_id, record.n, name) not in told:
+                problem = f"does not tell of {name}, which attempt {record.n} of {record.task_id} left behind"
+                yield Finding(SURVEY, problem)

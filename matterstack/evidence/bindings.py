@@ -10,7 +10,7 @@ from matterstack.core.model.patterns import matches
 from matterstack.core.operators import ASKED
 from matterstack.core.run.facts import BoundFile, JobEnded
 from matterstack.core.run.state import AttemptState
-from matterstack.evidence.contents import FOREIGN
+from matterstack.evidence.contents import EVENTS, FOREIGN
 from matterstack.evidence.gathering.answers import answer_place
 from matterstack.evidence.gathering.given import UsedKey, recorded_manifest, used_files
 from matterstack.evidence.gathering.logs import bound_logs
@@ -32,7 +32,8 @@ from matterstack.evidence.unclaimed import RESULT
 from matterstack.storage.bound_files import LOGS, MANIFEST_NAME
 from matterstack.storage.question_files import is_asked_name
 
-Content = Callable[[str], bytes]
+Content = Callable[[str], bytes | None]
+"""Reads a file of the bundle; None where it is not the one that the survey speaks of."""
 _NO_FILE: Final = frozenset({ManifestState.MISSING, ManifestState.CHANGED, ManifestState.UNREADABLE})
 
 
@@ -40,7 +41,7 @@ def contradictions(history: History, survey: Survey, content: Content) -> Iterat
     """What a survey says against the events, in words.
 
     Args:
-        content: reads a file of the bundle; nothing where there is none.
+        content: a file that is spoilt itself is no reason to blame the survey.
     """
     checks = (_whole, _answers, _sources, _outputs, _attempts, _unclaimed, _places)
     for check in checks:
@@ -71,6 +72,8 @@ def bound_places(survey: Survey) -> Iterator[str]:
 
 def absences(survey: Survey) -> Iterator[str]:
     """What is named by its hash, or said not to be there, in words."""
+    if not survey.has_folder:
+        yield "the run's folder was not there"
     for output in survey.outputs:
         if output.state is not FileState.COPIED:
             yield f"{output.task_id}, attempt {output.n}: output {output.path} is {output.state}"
@@ -106,6 +109,8 @@ def _whole(history: History, survey: Survey) -> Iterator[str]:
     head = "" if survey.format == UNBOUND_FORMAT else history.head
     if survey.head != head:
         yield f"has the head {survey.head or 'of nothing'}, and {EVENTS} gives {head or 'none'}"
+    if not survey.has_folder and any(o.place is not None for o in survey.found_outputs()):
+        yield "says that the run's folder is not there, and has files of it"
     is_bound = any(end.logs is not None for end in history.ends.values())
     if survey.format == UNBOUND_FORMAT and is_bound:
         yield f"has format {survey.format}, which no version makes that makes these events"
@@ -115,15 +120,15 @@ def _answers(history: History, survey: Survey) -> Iterator[str]:
     answered = {key: (answer.by, answer.sha256) for key, answer in history.answers.items()}
     stated = {(a.task_id, a.n): (a.by, a.sha256) for a in survey.answers}
     if answered != stated or len(stated) != len(survey.answers):
-        yield "does not have the answers that the events have"
+        yield f"does not have the answers that {EVENTS} has"
 
 
 def _sources(history: History, survey: Survey) -> Iterator[str]:
     if list(history.created.sources.items()) != [(s.path, s.sha256) for s in survey.sources]:
-        yield "does not have the campaign's files that the events have"
+        yield f"does not have the campaign's files that {EVENTS} has"
     kept = None if survey.campaign_object is None else survey.campaign_object.sha256
     if kept != campaign_object_sha256(history.created):
-        yield "does not have the campaign's object that the events have"
+        yield f"does not have the campaign's object that {EVENTS} has"
 
 
 def _outputs(history: History, survey: Survey) -> Iterator[str]:
@@ -247,6 +252,8 @@ def _used(history: History, survey: Survey, content: Content) -> Iterator[str]:
             continue
         key = (record.task_id, record.n)
         text = content(record.manifest_file.place)
+        if text is None:
+            return
         try:
             wanted[key] = used_files(text, history.state.workspace)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
@@ -323,5 +330,6 @@ def _log_problem(log: LogRecord, bound: Mapping[str, BoundFile] | None, content:
         return "is said to be longer, and is not"
     if log.place is None:
         return ""  # not here: its beginning cannot be compared
-    begins = hashlib.sha256(content(log.place)[:size]).hexdigest() == digest
+    text = content(log.place)
+    begins = text is None or hashlib.sha256(text[:size]).hexdigest() == digest
     return "" if begins else "does not begin with what the end of its job has"

@@ -116,7 +116,12 @@ class _Check:
         self._read_events()
         self._read_survey()
         if self.history is not None and self.survey is not None:
-            for problem in contradictions(self.history, self.survey, self.read):
+            copies = dict(copied_files(self.survey))
+
+            def intact(path: str) -> bytes | None:
+                return self.read(path) if self.hashes.get(path) == copies[path].sha256 else None
+
+            for problem in contradictions(self.history, self.survey, intact):
                 self.blame(SURVEY, problem)
             self._make_again(self.history, self.survey)
 

@@ -18,6 +18,7 @@ from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
 from matterstack.core.run.facts import OutputFile
 from matterstack.core.states import JobState
+from matterstack.storage.bound_files import bind_attempt
 from matterstack.storage.layout import AttemptFolder, Root, RunFolder
 from matterstack.storage.leases import acquire_lease
 from matterstack.storage.schema import open_database
@@ -126,11 +127,14 @@ class Stage:
         *,
         state: JobState = JobState.COMPLETED_OK,
         data: Any = None,
+        stdout: bytes = b"",
         stderr: bytes = b"",
         problem: str | None = None,
     ) -> None:
         """A job ends, and its outputs are collected."""
         folder = self.attempt_folder(task_id).path
+        if stdout:
+            (folder / "stdout.log").write_bytes(stdout)
         made = outputs or {}
         for name, content in made.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -143,9 +147,15 @@ class Stage:
             OutputFile(name, len(content), sha256(content)) for name, content in sorted(made.items())
         )
         self.tell(
-            m.Observed(token=token, state=state, exit_code=code, host="node1"),
+            self.bound(task_id, m.Observed(token=token, state=state, exit_code=code, host="node1")),
             m.Collected(token=token, outputs=files, data=data, problem=problem),
         )
+
+    def bound(self, task_id: str, end: m.Observed, *, is_asked: bool = False) -> m.Observed:
+        """The end of a job, bound to what is in its folder, as an engine binds it."""
+        n = len(self.stored.run.state.tasks[TaskId(task_id)].attempts)
+        found = bind_attempt(self.attempt_folder(task_id).path, n, is_asked=is_asked)
+        return attrs.evolve(end, logs=found.logs, given=found.given)
 
     def end_with_hole(self, task_id: str, name: str, size_bytes: int) -> Path:
         """A job ends well, and has left a file that is large, but takes no room."""
