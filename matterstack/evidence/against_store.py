@@ -28,6 +28,7 @@ from matterstack.storage.bound_files import LOGS, MANIFEST_NAME
 from matterstack.storage.confine import confined
 from matterstack.storage.layout import Root, RunFolder, operator_folder
 from matterstack.storage.question_files import answer_names
+from matterstack.storage.read.events import event_rows
 from matterstack.storage.schema import open_database, translated_errors
 
 
@@ -49,12 +50,13 @@ def compare_with_store(
     """
     try:
         with translated_errors(store.database), closing(open_database(store.database)) as connection:
-            _, stored = read_history(connection, history.run_id)
+            _, stored = read_history(connection, history.run_id, up_to=history.seq)
+            later = sum(row.seq > history.seq for row in event_rows(connection, history.run_id))
     except NotFoundError:
         return StoreComparison((Finding(EVENTS, f"the store has no run {history.run_id}"),))
     mine, theirs = events.splitlines(), stored.splitlines()
     findings = []
-    if theirs[: len(mine)] != mine:
+    if theirs != mine:
         same = next((n for n, pair in enumerate(zip(mine, theirs, strict=False)) if pair[0] != pair[1]), None)
         where = "at its end" if same is None else f"from line {same + 1} on"
         problem = f"is not what the store has up to event {history.seq}: it differs {where}"
@@ -65,7 +67,7 @@ def compare_with_store(
         findings += _beside_outputs(folder, survey)
         findings += _answers(folder, survey)
         findings += _left_out(folder, history, survey)
-    return StoreComparison(tuple(findings), max(0, len(theirs) - len(mine)))
+    return StoreComparison(tuple(findings), later)
 
 
 def _outputs(folder: RunFolder, survey: Survey) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ tables, the pictures and the crate are made from.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, Final
 
@@ -108,11 +108,6 @@ class LogRecord:
     sha256: str
     place: str | None = None
     state: LogState = LogState.UNBOUND
-
-    @property
-    def is_compared(self) -> bool:
-        """Whether there was a hash to compare it with."""
-        return self.state is not LogState.UNBOUND
 
 
 class ManifestState(StrEnum):
@@ -296,32 +291,51 @@ class Survey:
         ]
         return found
 
-    def unbound(self) -> list[str]:
-        """Which files the events do not bind, or not wholly, in words; those that differ are `problems`."""
-        logs = [(a, log) for a in self.attempts for log in a.logs]
-        found = [
-            f"{a.task_id}, attempt {a.n}: {shown(log.name)} grew after its job was seen to be over: "
-            "only its beginning is bound"
-            for a, log in logs
-            if log.state is LogState.LONGER
-        ]
-        plain = [f"{a.task_id}, attempt {a.n}: {shown(log.name)}" for a, log in logs if not log.is_compared]
-        found += _counted(plain, "log", "no hash of it was recorded when its job ended")
-        left = [f"{u.task_id}, attempt {u.n}: {shown(u.path)}" for u in self.unclaimed if u.sha256]
-        found += _counted(
-            left, "file", "left behind by an attempt that was not enough, and hashed as it was found"
-        )
-        foreign = [shown(f.path) for f in self.foreign]
-        return found + _counted(foreign, "file", "found in the bundle's folder, and no export made it")
+    def unbound(self) -> Iterator[Unbound]:
+        """Files that no event binds, or not wholly; those that differ are `problems`."""
+        for attempt in self.attempts:
+            for log in attempt.logs:
+                if log.state in _UNBOUND_LOGS:
+                    name = f"{attempt.task_id}, attempt {attempt.n}: {shown(log.name)}"
+                    yield Unbound(name, _UNBOUND_LOGS[log.state])
+        for left in self.unclaimed:
+            if left.sha256:
+                yield Unbound(f"{left.task_id}, attempt {left.n}: {shown(left.path)}", _LEFT_BEHIND)
+        for foreign in self.foreign:
+            yield Unbound(shown(foreign.path), _FOREIGN)
 
 
-def _counted(names: Sequence[str], what: str, why: str) -> list[str]:
-    """One line for all of a kind, which may be many."""
-    if not names:
-        return []
-    if len(names) == 1:
-        return [f"{names[0]}: {why}"]
-    return [f"{len(names)} {what}s, the first of them {names[0]}: each of them {why}"]
+_UNBOUND_LOGS: Final[Mapping[LogState, str]] = {
+    LogState.LONGER: "it grew after its job was seen to be over, and only its beginning is bound",
+    LogState.CHANGED: "it is not what it was when its job was seen to be over",
+    LogState.UNBOUND: "no hash of it was recorded when its job ended",
+}
+_LEFT_BEHIND: Final = "left behind by an attempt that was not enough, and hashed as it was found"
+_FOREIGN: Final = "found in the bundle's folder, and no export made it"
+
+
+@attrs.frozen
+class Unbound:
+    """A file that no event binds, and why."""
+
+    name: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.why}"
+
+
+def summed(unbound: Iterable[Unbound]) -> list[str]:
+    """One line for all files of a kind, which may be many."""
+    names: dict[str, list[str]] = {}
+    for file in unbound:
+        names.setdefault(file.why, []).append(file.name)
+    return [
+        f"{found[0]}: {why}"
+        if len(found) == 1
+        else f"{len(found)} files, the first of them {found[0]}: {why}"
+        for why, found in names.items()
+    ]
 
 
 _CONVERTER: Final = Converter(forbid_extra_keys=True, detailed_validation=False)

@@ -23,14 +23,13 @@ from matterstack.evidence.bindings import absences, bound_places, contradictions
 from matterstack.evidence.confined_reading import opened, sha256_of
 from matterstack.evidence.contents import (
     EVENTS,
-    closing_files,
     copied_files,
     derived_files,
     other_libraries,
     payload_file,
     seal_bytes,
 )
-from matterstack.evidence.crate.document import CRATE
+from matterstack.evidence.crate.document import CRATE, crate_bytes
 from matterstack.evidence.crate.file_entities import PayloadFile
 from matterstack.evidence.crate.graph import file_id
 from matterstack.evidence.history import History, LineError, fold_events, parse_lines
@@ -234,11 +233,10 @@ class _Check:
         self.checks[SURVEY] = Strength.RULES
         for path in self.hashes.keys() - payload.keys() - self.blamed - {CRATE, *UNLISTED}:
             self.blame(path, f"was added: {MANIFEST} knows it, and {SURVEY} does not")
-        for path, data in closing_files(view, payload):
-            # They speak of all others, and differ where one of them does.
-            if not self.findings:
-                self._compare_one(path, data, view.survey)
-                payload[path] = payload_file(self.read(path))
+        if not self.findings:
+            # They speak of all others, and differ where one of them does; of the manifest each line was compared.
+            self._compare_one(CRATE, crate_bytes(view, payload), view.survey)
+            self.checks |= dict.fromkeys((MANIFEST, SEAL), Strength.BYTES)
 
     def _compare_one(self, path: str, made: bytes, survey: Survey) -> None:
         """Compare a file with what it must be: to the byte or, where another library wrote it, by meaning."""
@@ -270,7 +268,7 @@ class _Check:
             findings=tuple(sorted(set(self.findings))),
             checks=self.checks,
             absent=() if survey is None else tuple(absences(survey)),
-            unbound=() if survey is None else tuple(survey.unbound()),
+            unbound=() if survey is None else tuple(map(str, survey.unbound())),
             seq=None if self.history is None else self.history.seq,
             later=self.later,
         )

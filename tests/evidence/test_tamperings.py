@@ -86,7 +86,7 @@ def row(whole: Whole, tampering: Tampering, folder: Path) -> list[str]:
     alone = examine_bundle(folder)
     with_store = examine_bundle(folder, whole.root)
     is_found = bool(alone.findings)
-    is_named = said(alone) != said(whole.untouched) or bool(touched(whole, folder) & weakly(whole.untouched))
+    is_named = bool(said(alone) - said(whole.untouched) or touched(whole, folder) & weakly(alone))
     is_named_with_store = is_named or with_store.later != whole.untouched.later
     others = NAMED if is_named else NOTHING
     return [
@@ -103,10 +103,10 @@ def is_other_tree(folder: Path, whole: Path) -> bool:
     }
 
 
-def said(found: Verification) -> tuple[object, ...]:
+def said(found: Verification) -> set[str]:
     """What a verification tells besides what does not fit."""
-    weaker = [(path, check) for path, check in found.weaker() if check is not Strength.NOT_CHECKED]
-    return found.absent, found.unbound, weaker
+    weaker = {f"{path} {check}" for path, check in found.weaker() if check is not Strength.NOT_CHECKED}
+    return {*found.absent, *found.unbound, *weaker}
 
 
 def touched(whole: Whole, folder: Path) -> set[str]:

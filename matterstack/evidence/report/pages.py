@@ -23,7 +23,7 @@ from matterstack.evidence.report.text import (
     time_text,
 )
 from matterstack.evidence.report.usage import cap_rows, usage_rows
-from matterstack.evidence.survey import UNBOUND_FORMAT, FileState, shown
+from matterstack.evidence.survey import UNBOUND_FORMAT, FileState, shown, summed
 
 REPORT_MD: Final = "report.md"
 REPORT_HTML: Final = "report.html"
@@ -124,7 +124,7 @@ def _context(view: View) -> dict[str, Any]:
         "usage": usage_rows(view),
         "by_id": [] if view.survey.format == UNBOUND_FORMAT else list(believed_by_id(view)),
         "foreign": view.survey.foreign,
-        "unbound": [] if view.survey.format == UNBOUND_FORMAT else view.survey.unbound(),
+        "unbound": [] if view.survey.format == UNBOUND_FORMAT else summed(view.survey.unbound()),
         "created_by": shown(view.history.created.by),
         "sources": list(view.survey.made_from()),
         "software": list(view.history.created.software.items()),
