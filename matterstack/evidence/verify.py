@@ -234,7 +234,7 @@ class _Check:
         for path in self.hashes.keys() - payload.keys() - self.blamed - {CRATE, *UNLISTED}:
             self.blame(path, f"was added: {MANIFEST} knows it, and {SURVEY} does not")
         if not self.findings:
-            # They speak of all others, and differ where one of them does; of the manifest each line was compared.
+            # It speaks of all others, and differs where one of them does; each line of the manifest was compared.
             self._compare_one(CRATE, crate_bytes(view, payload), view.survey)
             self.checks |= dict.fromkeys((MANIFEST, SEAL), Strength.BYTES)
 

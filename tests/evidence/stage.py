@@ -120,6 +120,11 @@ class Stage:
                 m.Observed(token=token, state=JobState.RUNNING),
             )
 
+    def start_adopted(self, task_id: str) -> None:
+        """The job of a prepared task is found, by an engine that did not submit it."""
+        token = self.stored.run.token(task_id)
+        self.tell(m.Accepted(token=token, job_id=JobId(f"job-{task_id}"), adopted=True))
+
     def end(
         self,
         task_id: str,
