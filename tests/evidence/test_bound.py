@@ -61,9 +61,8 @@ def test_a_log_that_grew_afterwards_is_named_and_its_beginning_is_compared(made:
     folder, record = exported(made)
     assert [log.state for log in record.logs] == [LogState.LONGER]
     (unbound,) = examine_bundle(folder).unbound
-    assert unbound == "a, attempt 1: stdout.log: " + (
-        "it grew after its job was seen to be over, and only its beginning is bound"
-    )
+    why = "it grew after its job was seen to be over, and only its beginning is bound"
+    assert unbound == f"a, attempt 1: stdout.log: {why}"
     for page in ("report.md", "report.html"):
         text = (folder / page).read_text()
         assert "Files that the events do not bind" in text
