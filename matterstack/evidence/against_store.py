@@ -16,6 +16,7 @@ from matterstack.evidence.strength import Finding
 from matterstack.evidence.survey import (
     IN_ORDER,
     SURVEY,
+    UNBOUND_FORMAT,
     FileState,
     LogState,
     ManifestState,
@@ -26,6 +27,7 @@ from matterstack.evidence.survey import (
 from matterstack.evidence.unclaimed import unclaimed_names
 from matterstack.storage.bound_files import LOGS, MANIFEST_NAME
 from matterstack.storage.confine import confined
+from matterstack.storage.heads import head_of
 from matterstack.storage.layout import Root, RunFolder, operator_folder
 from matterstack.storage.question_files import answer_names
 from matterstack.storage.read.events import event_rows
@@ -51,6 +53,7 @@ def compare_with_store(
     try:
         with translated_errors(store.database), closing(open_database(store.database)) as connection:
             _, stored = read_history(connection, history.run_id, up_to=history.seq)
+            head = head_of(connection, history.run_id)
             later = sum(row.seq > history.seq for row in event_rows(connection, history.run_id))
     except NotFoundError:
         return StoreComparison((Finding(EVENTS, f"the store has no run {history.run_id}"),))
@@ -61,6 +64,9 @@ def compare_with_store(
         where = "at its end" if same is None else f"from line {same + 1} on"
         problem = f"is not what the store has up to event {history.seq}: it differs {where}"
         findings.append(Finding(EVENTS, problem))
+    chained_to = 0 if head is None else head.chained_to
+    if survey is not None and survey.format != UNBOUND_FORMAT and survey.chained_to != chained_to:
+        findings.append(Finding(SURVEY, f"says that events up to {survey.chained_to} were chained later"))
     if survey is not None:
         folder = store.run_folder(history.state.workspace, history.run_id)
         findings += _outputs(folder, survey)

@@ -13,7 +13,7 @@ from matterstack.core.run.state import AttemptState
 from matterstack.evidence.contents import EVENTS, FOREIGN
 from matterstack.evidence.gathering.answers import answer_place
 from matterstack.evidence.gathering.given import UsedKey, recorded_manifest, used_files
-from matterstack.evidence.gathering.logs import bound_logs
+from matterstack.evidence.gathering.log_files import bound_logs
 from matterstack.evidence.gathering.sources import campaign_object_sha256
 from matterstack.evidence.history import AttemptKey, History
 from matterstack.evidence.survey import (

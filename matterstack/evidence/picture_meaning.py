@@ -68,7 +68,7 @@ class _Picture:
         self._by_id = {element.get("id", ""): element for element in self._root.iter()}
 
     def shapes(self) -> Iterator[Shape]:
-        """All that is shown.
+        """All that the picture shows, in order.
 
         Raises:
             ValueError: a text is not drawn with its letters.

@@ -46,7 +46,7 @@ class Finding:
 
 @attrs.frozen(kw_only=True)
 class Verification:
-    """What was found.
+    """What a verification has found.
 
     Attributes:
         findings: what does not fit.
@@ -66,7 +66,7 @@ class Verification:
 
     @property
     def is_whole(self) -> bool:
-        """Whether everything fits."""
+        """Whether everything in it fits."""
         return not self.findings
 
     @property

@@ -234,7 +234,7 @@ class _Check:
         for path in self.hashes.keys() - payload.keys() - self.blamed - {CRATE, *UNLISTED}:
             self.blame(path, f"was added: {MANIFEST} knows it, and {SURVEY} does not")
         if not self.findings:
-            # It speaks of all others, and differs where one of them does; each line of the manifest was compared.
+            # It speaks of all others, and differs where one does; of the manifest each line was compared.
             self._compare_one(CRATE, crate_bytes(view, payload), view.survey)
             self.checks |= dict.fromkeys((MANIFEST, SEAL), Strength.BYTES)
 
@@ -259,7 +259,7 @@ class _Check:
             self.later = compared.later
 
     def verification(self) -> Verification:
-        """All that was found."""
+        """All that was found, and how it was checked."""
         for path in self.hashes:
             if path not in self.checks or path in self.blamed:
                 self.checks[path] = Strength.NOT_CHECKED

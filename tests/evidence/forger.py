@@ -14,7 +14,7 @@ from matterstack.evidence.crate.document import CRATE
 from matterstack.evidence.history import fold_events, parse_lines
 from matterstack.evidence.manifest import MANIFEST, SEAL, UNLISTED, manifest_bytes
 from matterstack.evidence.presentation import View
-from matterstack.evidence.survey import SURVEY, Survey, parse_survey
+from matterstack.evidence.survey import SURVEY, UNBOUND_FORMAT, Survey, parse_survey
 from matterstack.storage.codec import dumps
 from matterstack.storage.read.events import EventRow
 from tests.evidence.bundles import content
@@ -119,6 +119,8 @@ class Forger:
         """Make everything that follows from events and survey once more, and all hashes."""
         events = self.write_events()
         history = fold_events(parse_lines(events))
+        is_older = self.survey.format == UNBOUND_FORMAT
+        self.survey = attrs.evolve(self.survey, head="" if is_older else history.head)
         view = View(history, self.survey, self.read)
         payload = {**dict(copied_files(self.survey)), EVENTS: payload_file(events)}
         for path, data in derived_files(view):

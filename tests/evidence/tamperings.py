@@ -441,6 +441,7 @@ several(
         "its format is said to be the older one": surveyed(format=1),
         "it is of another run": surveyed(run_id="20200101T000000-aaaaaa"),
         "it is as of another event": surveyed(seq=7),
+        "from which event on they were chained as they came": surveyed(chained_to=3),
     },
 )
 

@@ -10,7 +10,7 @@ from matterstack.core.ids import TaskId
 from matterstack.evidence.confined_reading import opened
 from matterstack.evidence.gathering.attempts import Ended, FoundAttempt
 from matterstack.evidence.gathering.copying import Gathering, copy, failure, take_back
-from matterstack.evidence.gathering.logs import take_logs
+from matterstack.evidence.gathering.log_files import take_logs
 from matterstack.evidence.history import Answer
 from matterstack.evidence.survey import AnswerRecord, FileState
 from matterstack.storage.confine import Confined, confined

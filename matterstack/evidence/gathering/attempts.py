@@ -21,7 +21,7 @@ from matterstack.evidence.gathering.copying import (
     take_unrecorded,
 )
 from matterstack.evidence.gathering.given import FoundManifest, UsedKey, take_manifest
-from matterstack.evidence.gathering.logs import bound_logs, missing_log, take_logs
+from matterstack.evidence.gathering.log_files import bound_logs, missing_log, take_logs
 from matterstack.evidence.history import Answer
 from matterstack.evidence.survey import (
     AnswerRecord,

@@ -44,7 +44,7 @@ class FoundManifest:
     def of_failure(
         cls, attempt: AttemptState, end: JobEnded | None, state: FileState, detail: str
     ) -> FoundManifest:
-        """It could not be read."""
+        """The record could not be read."""
         if recorded_manifest(attempt.manifest_sha256, end) is None:
             return cls(state=ManifestState.NEVER_SUBMITTED)
         return cls(state=ManifestState(state.value), detail=detail)
