@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import attrs
 
@@ -13,6 +14,10 @@ from matterstack.core.run.state import AttemptState, RunState
 from matterstack.core.states import ENDED_JOBS
 from matterstack.storage.bound_files import Bound, bind_attempt
 from matterstack.storage.layout import RunFolder
+
+
+MOST_AT_ONCE_BYTES: Final = 256 << 20
+"""So much of logs is read of all jobs that are seen to be over at the same moment: their run waits for it."""
 
 
 async def bind_ends(
@@ -39,6 +44,11 @@ def _with(seen: Observed, bound: Bound | None) -> Observed:
 
 
 def _bind_each(folder: RunFolder, ended: Iterable[AttemptState]) -> list[Bound]:
-    return [
-        bind_attempt(folder.attempt(a.task_id, a.n).path, a.n, is_asked=a.backend == ASKED) for a in ended
-    ]
+    left = MOST_AT_ONCE_BYTES
+    found = []
+    for a in ended:
+        path = folder.attempt(a.task_id, a.n).path
+        bound = bind_attempt(path, a.n, is_asked=a.backend == ASKED, most_bytes=left)
+        left -= sum(log.size_bytes for log in bound.logs or () if log.sha256)
+        found.append(bound)
+    return found

@@ -261,6 +261,8 @@ class _Check:
     def verification(self) -> Verification:
         """All that was found, and how it was checked."""
         for path in self.hashes:
+            if path in UNLISTED - {MANIFEST, SEAL}:
+                continue  # beside the bundle, and checked by itself
             if path not in self.checks or path in self.blamed:
                 self.checks[path] = Strength.NOT_CHECKED
         survey = self.survey

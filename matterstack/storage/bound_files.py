@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -35,25 +35,27 @@ class Bound:
     given: tuple[BoundFile, ...] | None = None
 
 
-def bind_attempt(folder: Path, n: int, *, is_asked: bool) -> Bound:
+def bind_attempt(folder: Path, n: int, *, is_asked: bool, most_bytes: int | None = None) -> Bound:
     """Hash the logs in an attempt's folder, and read what it was given; what cannot be read is told.
 
     Args:
         is_asked: it asked somebody: what lies beside the answer counts as its logs.
+        most_bytes: of logs that are larger than this, too, only the size is bound.
     """
+    most = MOST_LOG_BYTES if most_bytes is None else min(most_bytes, MOST_LOG_BYTES)
     try:
         with confined(folder) as inside:
-            logs = list(_logs(inside, [(name, name) for name in LOGS]))
+            logs = list(_logs(inside, [(name, name) for name in LOGS], most))
             given = tuple(_given(inside))
     except OSError:
         return Bound()
     if is_asked:
         with suppress(OSError), confined(operator_folder(folder)) as inside:
-            logs += _logs(inside, asked_files(inside, n, is_last=True))
+            logs += _logs(inside, asked_files(inside, n, is_last=True), most)
     return Bound(logs=tuple(logs), given=given)
 
 
-def _logs(folder: Confined, names: Iterator[tuple[str, str]] | list[tuple[str, str]]) -> Iterator[BoundFile]:
+def _logs(folder: Confined, names: Iterable[tuple[str, str]], most: int) -> Iterator[BoundFile]:
     for name, found in names:
         try:
             descriptor = folder.open_file(found)
@@ -65,7 +67,7 @@ def _logs(folder: Confined, names: Iterator[tuple[str, str]] | list[tuple[str, s
         try:
             size = os.fstat(descriptor).st_size
             if size:
-                yield BoundFile(name, size, _sha256(descriptor, size) if size <= MOST_LOG_BYTES else "")
+                yield BoundFile(name, size, _sha256(descriptor, size) if size <= most else "")
         except OSError:
             yield BoundFile(name, 0, "")
         finally:

@@ -5,7 +5,8 @@ import shutil
 from pathlib import Path
 
 from tests.support.campaigns import write_tasks
-from tests.support.command import CommandLine
+from tests.support.command import PATIENCE_S, CommandLine
+from tests.support.polling import wait_until
 
 
 def tasks() -> list[dict[str, object]]:
@@ -88,6 +89,20 @@ def test_every_way_in_which_a_job_can_end_is_bound_to_what_it_printed(command_li
     done = command_line.run("evidence", "verify", str(folder), "--strict")
     assert done.exit_code == 6
     assert "logs/well.1/stdout.log: hash only" in done.stdout
+
+
+def test_a_job_that_was_cancelled_is_bound_to_what_it_printed(command_line: CommandLine) -> None:
+    task = {"id": "long", "command": ["bash", "-c", "echo begun; sleep 60"]}
+    write_tasks(command_line.root, "demo", [task])
+    run_id = command_line.new_run("demo")
+    engine = command_line.start("run", "loop", run_id, "--until-done")
+    log = command_line.run_folder("demo", run_id) / "tasks" / "long" / "1" / "stdout.log"
+    wait_until(lambda: log.is_file() and log.read_text() == "begun\n", PATIENCE_S, "the job's first word")
+    command_line.ok("run", "cancel", run_id)
+    engine.wait()
+    (end,) = [event["data"] for event in command_line.events(run_id) if event["type"] == "JobEnded"]
+    assert end["state"] == "CANCELLED"
+    assert [(log["path"], log["size_bytes"]) for log in end["logs"]] == [("stdout.log", 6)]
 
 
 def test_evidence_goes_where_it_is_told_and_verify_needs_no_root(command_line: CommandLine) -> None:

@@ -66,6 +66,15 @@ def test_a_log_that_is_no_file_and_one_that_is_too_large_are_named_without_a_has
     assert bind(attempt).logs == (BoundFile("stdout.log", 11, ""), BoundFile("stderr.log", 0, ""))
 
 
+def test_logs_of_many_jobs_at_once_are_read_up_to_a_limit(attempt: Path) -> None:
+    (attempt / "stdout.log").write_bytes(b"x" * 11)
+    assert bind_attempt(attempt, 1, is_asked=False, most_bytes=10).logs == (BoundFile("stdout.log", 11, ""),)
+    assert bind_attempt(attempt, 1, is_asked=False, most_bytes=-1).logs == (BoundFile("stdout.log", 11, ""),)
+    assert bind_attempt(attempt, 1, is_asked=False, most_bytes=11).logs == (
+        bound_file("stdout.log", b"x" * 11),
+    )
+
+
 @pytest.mark.parametrize("text", [b"", b"[", b"[1]", b'{"files": 1}', b'{"files": [{"name": 1}]}', b"\xff"])
 def test_a_manifest_that_its_job_has_written_over_is_bound_by_its_hash_alone(
     text: bytes, attempt: Path
