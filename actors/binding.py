@@ -15,7 +15,6 @@ from matterstack.core.states import ENDED_JOBS
 from matterstack.storage.bound_files import Bound, bind_attempt
 from matterstack.storage.layout import RunFolder
 
-
 MOST_AT_ONCE_BYTES: Final = 256 << 20
 """So much of logs is read of all jobs that are seen to be over at the same moment: their run waits for it."""
 
