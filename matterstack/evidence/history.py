@@ -75,6 +75,7 @@ class History:
         outcomes: why an attempt was not enough, in words; of attempts that ended well there is none.
         sought: by attempt, which of its files hold values of secrets; of those that were looked through.
         answers: by attempt; of tasks that ask a person, a laboratory or an instrument.
+        ends: how each attempt ended that had a job: with what it is bound to.
         most_live: the largest number of jobs that held a seat at the same time.
         about: what was last said of what the run is about.
         environments: by attempt, the hash of what was found of the software that its job ran in.
@@ -93,6 +94,7 @@ class History:
     outcomes: dict[AttemptKey, str] = attrs.field(factory=dict)
     sought: dict[AttemptKey, Mapping[str, tuple[str, ...]]] = attrs.field(factory=dict)
     answers: dict[AttemptKey, Answer] = attrs.field(factory=dict)
+    ends: dict[AttemptKey, f.JobEnded] = attrs.field(factory=dict)
     most_live: int = 0
     about: Mapping[str, Any] = attrs.field(factory=dict)
     environments: dict[AttemptKey, str] = attrs.field(factory=dict)
@@ -263,6 +265,7 @@ def _remember_job(history: History, fact: f.JobEnded, at: UtcTime) -> None:
     if attempt is None:
         return
     key = attempt.task_id, attempt.n
+    history.ends[key] = fact
     if fact.sha256:
         history.answers[key] = Answer(by=fact.by, sha256=fact.sha256, at=at)
     if fact.environment:
