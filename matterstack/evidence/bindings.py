@@ -8,14 +8,15 @@ from typing import Final
 
 from matterstack.core.model.patterns import matches
 from matterstack.core.operators import ASKED
-from matterstack.core.run.facts import BoundFile, JobEnded
+from matterstack.core.run.facts import BoundFile
 from matterstack.core.run.state import AttemptState
 from matterstack.evidence.contents import EVENTS, FOREIGN
+from matterstack.evidence.environments import ENVIRONMENTS
 from matterstack.evidence.gathering.answers import answer_place
 from matterstack.evidence.gathering.given import UsedKey, recorded_manifest, used_files
 from matterstack.evidence.gathering.log_files import bound_logs
 from matterstack.evidence.gathering.sources import campaign_object_sha256
-from matterstack.evidence.history import AttemptKey, History
+from matterstack.evidence.history import AttemptKey, End, History
 from matterstack.evidence.survey import (
     UNBOUND_FORMAT,
     AttemptRecord,
@@ -223,6 +224,10 @@ def _places(_history: History, survey: Survey) -> Iterator[str]:
             yield f"the answer to attempt {answer.n} of {answer.task_id} lies at {answer.place}"
         if (answer.place is not None) is not (answer.state is FileState.COPIED):
             yield f"the answer to attempt {answer.n} of {answer.task_id} is {answer.state}, and lies there"
+    for environment in survey.environments:
+        place = f"{ENVIRONMENTS}/{environment.sha256}.json"
+        if environment.place != (place if environment.state is FileState.COPIED else None):
+            yield f"what jobs ran in is {environment.state}, and its place is {environment.place}"
     for source in survey.made_from():
         if (source.place is not None) is not (source.state is FileState.COPIED):
             yield f"{source.path} of the campaign is {source.state}, and its place is {source.place}"
@@ -231,9 +236,7 @@ def _places(_history: History, survey: Survey) -> Iterator[str]:
 # ---- what an attempt was given ----
 
 
-def _manifest(
-    attempt: AttemptState, record: AttemptRecord, end: JobEnded | None, survey: Survey
-) -> Iterator[str]:
+def _manifest(attempt: AttemptState, record: AttemptRecord, end: End | None, survey: Survey) -> Iterator[str]:
     where = f"{MANIFEST_NAME} of attempt {record.n} of {record.task_id}"
     recorded = recorded_manifest(attempt.manifest_sha256, end)
     if (recorded is None) is not (record.manifest is ManifestState.NEVER_SUBMITTED):

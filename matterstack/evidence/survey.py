@@ -394,6 +394,7 @@ def survey_bytes(survey: Survey) -> bytes:
         if document[key] == nothing:
             del document[key]
     if survey.format == UNBOUND_FORMAT:
+        document.pop("environments", None)
         document["used"] = [_without(record, "withheld") for record in document["used"]]
         document["attempts"] = [_as_unbound(record) for record in document["attempts"]]
     lines = [f" {json.dumps(key)}: {_value(value)}" for key, value in sorted(document.items())]

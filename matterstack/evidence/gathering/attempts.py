@@ -9,7 +9,7 @@ from functools import partial
 import attrs
 
 from matterstack.core.model.workflow import Task
-from matterstack.core.run.facts import BoundFile, JobEnded, OutputFile
+from matterstack.core.run.facts import BoundFile, OutputFile
 from matterstack.core.run.state import AttemptState
 from matterstack.evidence.confined_reading import opened
 from matterstack.evidence.gathering.copying import (
@@ -24,7 +24,7 @@ from matterstack.evidence.gathering.copying import (
 from matterstack.evidence.gathering.given import FoundManifest, UsedKey, take_manifest
 from matterstack.evidence.gathering.log_files import bound_logs, missing_log, take_logs
 from matterstack.evidence.gathering.withholding import HoldsSecretError
-from matterstack.evidence.history import Answer
+from matterstack.evidence.history import Answer, End
 from matterstack.evidence.survey import (
     AnswerRecord,
     AttemptRecord,
@@ -65,7 +65,7 @@ class Ended:
     is_claimed: bool
     answer: Answer | None
     is_last: bool
-    end: JobEnded | None = None
+    end: End | None = None
 
     @property
     def bound_logs(self) -> Mapping[str, BoundFile] | None:

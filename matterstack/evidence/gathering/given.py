@@ -10,11 +10,11 @@ from typing import Any
 
 import attrs
 
-from matterstack.core.run.facts import JobEnded
 from matterstack.core.run.state import AttemptState
 from matterstack.evidence.confined_reading import opened
 from matterstack.evidence.gathering.copying import Gathering, copy, failure, take_back, write_copy
 from matterstack.evidence.gathering.withholding import HoldsSecretError
+from matterstack.evidence.history import End
 from matterstack.evidence.survey import (
     AttemptRecord,
     FileState,
@@ -43,7 +43,7 @@ class FoundManifest:
 
     @classmethod
     def of_failure(
-        cls, attempt: AttemptState, end: JobEnded | None, state: FileState, detail: str
+        cls, attempt: AttemptState, end: End | None, state: FileState, detail: str
     ) -> FoundManifest:
         """The record could not be read."""
         if recorded_manifest(attempt.manifest_sha256, end) is None:
@@ -51,7 +51,7 @@ class FoundManifest:
         return cls(state=ManifestState(state.value), detail=detail)
 
 
-def recorded_manifest(accepted: str | None, end: JobEnded | None) -> str | None:
+def recorded_manifest(accepted: str | None, end: End | None) -> str | None:
     """Hash of an attempt's manifest by the events: when its job was accepted, or else when that was over.
 
     Args:
@@ -64,7 +64,7 @@ def recorded_manifest(accepted: str | None, end: JobEnded | None) -> str | None:
 
 
 def take_manifest(
-    gathering: Gathering, source: Confined, attempt: AttemptState, end: JobEnded | None
+    gathering: Gathering, source: Confined, attempt: AttemptState, end: End | None
 ) -> FoundManifest:
     """Copy the record of what a job was given, and read it.
 
@@ -87,7 +87,7 @@ def take_manifest(
     return FoundManifest(
         state=ManifestState.IN_ORDER,
         used=used_files(text, gathering.workspace),
-        file=ManifestFile(bytes=len(text), sha256=digest, place=place),
+        file=ManifestFile(bytes=len(text), sha256=recorded, place=place),
     )
 
 

@@ -6,10 +6,11 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
-from matterstack.core.run.facts import BoundFile, JobEnded
+from matterstack.core.run.facts import BoundFile
 from matterstack.core.run.state import AttemptState
 from matterstack.evidence.confined_reading import opened
 from matterstack.evidence.gathering.copying import Gathering, take_unrecorded
+from matterstack.evidence.history import End
 from matterstack.evidence.survey import LogRecord, LogState, portable
 from matterstack.storage.confine import Confined
 from matterstack.storage.files import chunks
@@ -37,7 +38,7 @@ def take_logs(
             yield record
 
 
-def bound_logs(end: JobEnded | None, *, is_last: bool) -> Mapping[str, BoundFile] | None:
+def bound_logs(end: End | None, *, is_last: bool) -> Mapping[str, BoundFile] | None:
     """Logs by name, as the event has them that ended their job; None where it says nothing of logs.
 
     Args:
