@@ -185,7 +185,9 @@ def _context(view: View) -> dict[str, Any]:
         "about": view.about,
         "commit": commit_words(view.history.created),
         "environments": list(environment_rows(view)),
-        "unknown_environments": find_environments(view).unknown,
+        "unknown_environments": 0
+        if view.survey.format == UNBOUND_FORMAT
+        else find_environments(view).unknown,
         "made_with": sorted(view.survey.made_with.items()),
         "folded_over": FOLDED_OVER,
         "folded_cards_over": FOLDED_CARDS_OVER,
