@@ -24,6 +24,7 @@ _PLAIN: Final = frozenset(
 )  # fmt: skip
 """Without attributes they say nothing but how text is laid out."""
 _SVG_URI: Final = "data:image/svg+xml;base64,"
+_TIME: Final = re.compile(r"(\d{4}-\d\d-\d\dT[\d:]{8}\.\d{3})\d*(?:Z|\+00:00)")
 _CRATE_VERSIONS: Final = re.compile(r"https://w3id\.org/ro/crate/\d+\.\d+(/context)?")
 
 
@@ -121,6 +122,47 @@ def _same_entities(found: bytes, expected: bytes) -> bool:
         and _plain(mine["@context"]) == _plain(theirs["@context"])
         and _entities(mine["@graph"]) == _entities(theirs["@graph"])
     )
+
+
+def older_crate_agrees(found: bytes, expected: bytes) -> bool:
+    """Whether a crate that an older version described in its own way says nothing else of the same things.
+
+    Every entity must be known, by its id or, of software, by name and version; and what both crates say of
+    one must be the same: hashes, sizes, exit codes, hosts, commands, names and times, these to a millisecond.
+    """
+    try:
+        mine, theirs = json.loads(found, object_pairs_hook=_without_twins), json.loads(expected)
+        ours, others = _entities(mine["@graph"]), _entities(theirs["@graph"])
+        known = {_named(entity) for entity in others.values()}
+        is_known = all(
+            _agree(e, others[key]) if key in others else _named(e) in known for key, e in ours.items()
+        )
+        return is_known and {key for key in others if not key.startswith(_NEWER_IDS)} <= ours.keys()
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return False
+
+
+_NEWER_IDS: Final = ("pkg:", "#python/", "#no-license")
+_REWORDED: Final = frozenset({"agent", "license", "softwareRequirements"})
+"""What newer crates say with other entities."""
+
+
+def _named(entity: Mapping[str, Any]) -> tuple[str, str]:
+    """Name and version of software; CPython is the one of both that is not called the same in both."""
+    version = str(entity.get("version") or entity.get("softwareVersion"))
+    return str(entity.get("name")).lower(), version.removeprefix("CPython ")
+
+
+def _agree(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    return all(
+        _rounded(mine[key]) == _rounded(theirs[key]) for key in (mine.keys() & theirs.keys()) - _REWORDED
+    )
+
+
+def _rounded(value: Any) -> Any:  # noqa: ANN401  any JSON
+    if isinstance(value, list) and len(value) == 1:
+        return value[0]
+    return _TIME.sub(r"\1+00:00", value) if isinstance(value, str) else value
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -34,11 +34,11 @@ from matterstack.evidence.crate.file_entities import PayloadFile
 from matterstack.evidence.crate.graph import file_id
 from matterstack.evidence.history import History, LineError, fold_events, parse_lines
 from matterstack.evidence.manifest import MANIFEST, SEAL, UNLISTED, manifest_bytes, parse_manifest
-from matterstack.evidence.meaning import says_the_same
+from matterstack.evidence.meaning import older_crate_agrees, says_the_same
 from matterstack.evidence.presentation import View
 from matterstack.evidence.report.pages import REPORT_HTML, REPORT_MD
 from matterstack.evidence.strength import Finding, Strength, Verification
-from matterstack.evidence.survey import SURVEY, Survey, parse_survey
+from matterstack.evidence.survey import SURVEY, UNBOUND_FORMAT, Survey, parse_survey
 from matterstack.storage.confine import Confined, confined
 from matterstack.storage.fact_codec import decode_fact
 from matterstack.storage.files import chunks
@@ -244,7 +244,9 @@ class _Check:
             return
         if self.hashes.get(path) == payload_file(made).sha256:
             self.checks[path] = Strength.BYTES
-        elif other_libraries(path, survey) and says_the_same(path, self.read(path), made):
+        elif (other_libraries(path, survey) and says_the_same(path, self.read(path), made)) or (
+            path == CRATE and survey.format == UNBOUND_FORMAT and older_crate_agrees(self.read(path), made)
+        ):
             self.checks[path] = Strength.MEANING
         else:
             self.blame(path, f"does not say what follows from {EVENTS} and {SURVEY}")
