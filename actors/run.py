@@ -19,6 +19,7 @@ import attrs
 import trio
 
 from matterstack.actors import protocol as p
+from matterstack.actors.binding import bind_ends
 from matterstack.actors.collecting import collect_all
 from matterstack.actors.consultation import Consultation
 from matterstack.actors.mailbox import Mailbox
@@ -208,6 +209,10 @@ class RunActor:
                     self._note_attended(attend, submitting)
                 case p.SecretsLookedFor():
                     pass  # what waited for them goes on with the commit
+                case p.Sightings(_, observed):
+                    crash_point("after_sighting")
+                    bound = await bind_ends(self.services, self._folder(), self._state, observed)
+                    inputs.extend((report, None) for report in bound)
                 case _:
                     inputs.extend((report, None) for report in self._reports(message))
         if self._pauses and not self._submissions.may_land:
@@ -232,9 +237,6 @@ class RunActor:
                 yield from self._after_submission(message)
             case p.TryAgain(backend, count):
                 self._submit_deferred(backend, count)
-            case p.Sightings(_, observed):
-                crash_point("after_sighting")
-                yield from observed
             case p.Resolved(_, found, absent):
                 yield from self._after_search(found, absent)
             case p.StagingFailed(reasons):
@@ -253,6 +255,7 @@ class RunActor:
                 | p.BackendStarted()
                 | p.Attended()
                 | p.SecretsLookedFor()
+                | p.Sightings()
             ):
                 raise InvariantError(f"{type(message).__name__} is no report")
 

@@ -1,8 +1,8 @@
 """Time and memory of building and verifying the evidence of runs of many tasks.
 
-Each task has a script, an output and a record of what it was given.  Every export is a process of its own, so
-that its memory can be told.  Last comes a run with one large output (a file with a hole, so that it takes no
-room): it is named by its hash, which the second export takes from the first.
+Each task has a script, an output and a record of what it was given.  Every export is a process of its
+own, so that its memory can be told.  Last comes a run with one large output (a file with a hole, so that it
+takes no room): it is named by its hash, which the second export takes from the first.
 
     python -m benchmarks.evidence_scale [--tasks 1000 10000] [--gib 5]
 """

@@ -20,11 +20,15 @@ if TYPE_CHECKING:
     from matterstack.evidence.export import OnProgress
     from matterstack.evidence.head_search import LaterEvent
     from matterstack.evidence.importing import Imported
+    from matterstack.evidence.strength import Verification
     from matterstack.storage.read.runs import RunSummary
 
 MIB = 1 << 20
 MOST_LATER: Final = 20
 """Events after a head that are shown."""
+MOST_LISTED: Final = 20
+"""Files and the like that are named in words."""
+WEAKER_EXIT_CODE: Final = 6
 _FOLDER = click.Path(path_type=Path)
 
 
@@ -320,6 +324,7 @@ async def show(folder: Path, as_json: bool) -> None:
     type=_FOLDER,
     help="Whose signature counts, as in ssh-keygen(1): without a good one of theirs it fails.",
 )
+@click.option("--strict", is_flag=True, help="Exit with 6 where something was checked less strongly.")
 @json_option
 @click.pass_context
 async def verify(
@@ -328,6 +333,7 @@ async def verify(
     against_store: bool,
     head: str | None,
     allowed_signers: Path | None,
+    strict: bool,
     as_json: bool,
 ) -> None:
     """Check a bundle: that nothing was changed, is missing or was added, and that all of it fits together.
@@ -343,33 +349,25 @@ async def verify(
     from matterstack.evidence.head_search import later_in_store, search_head
     from matterstack.evidence.manifest import SIGNATURE
     from matterstack.evidence.signing import signature_words, verify_signature
-    from matterstack.evidence.verify import Finding, verify_bundle
+    from matterstack.evidence.verify import Finding, examine_bundle
 
     root = current_root(context) if against_store else None
     search = None if head is None else await trio.to_thread.run_sync(search_head, folder, head)
-    findings = await trio.to_thread.run_sync(verify_bundle, folder, root)
+    found = await trio.to_thread.run_sync(examine_bundle, folder, root)
     if search is not None and not search.is_found:
-        findings = [Finding(EVENTS, search.problem), *findings]
+        found = attrs.evolve(found, findings=(Finding(EVENTS, search.problem), *found.findings))
     signature = await trio.to_thread.run_sync(verify_signature, folder, allowed_signers)
     if signature.problem:
-        findings = [*findings, Finding(SIGNATURE, signature.problem)]
+        found = attrs.evolve(found, findings=(*found.findings, Finding(SIGNATURE, signature.problem)))
     later = () if root is None else await trio.to_thread.run_sync(later_in_store, folder, root)
     if as_json:
-        found = {} if search is None else {"head": attrs.asdict(search)}
+        head_found = {} if search is None else {"head": attrs.asdict(search)}
         known = {} if root is None else {"store": {"later": [attrs.asdict(event) for event in later]}}
-        print_json(
-            {
-                "ok": not findings,
-                "problems": [attrs.asdict(f) for f in findings],
-                "signature": attrs.asdict(signature),
-                **found,
-                **known,
-            }
-        )
-    elif findings:
-        print_table(("file", "problem"), ((shown(f.path), shown(f.problem)) for f in findings))
+        print_json({**_verification(found), "signature": attrs.asdict(signature), **head_found, **known})
+    elif found.findings:
+        print_table(("file", "problem"), ((shown(f.path), shown(f.problem)) for f in found.findings))
     else:
-        click.echo("everything fits: files, events, report and crate")
+        _print_strength(found)
     if search is not None and search.is_found and not as_json:
         where = f"event {search.seq} ({shown(search.at)})"
         click.echo(f"the head is that of {where}: no event up to it was changed")
@@ -378,8 +376,45 @@ async def verify(
         _print_later("of the store came after the last one of the bundle", later)
     if not as_json and (words := signature_words(signature)):
         click.echo(shown(words))
-    if findings:
+    if found.findings:
         raise click.exceptions.Exit(1)
+    if strict and found.is_weaker:
+        raise click.exceptions.Exit(WEAKER_EXIT_CODE)
+
+
+def _verification(found: Verification) -> dict[str, Any]:
+    import attrs
+
+    return {
+        "ok": found.is_whole,
+        "problems": [attrs.asdict(finding) for finding in found.findings],
+        "seq": found.seq,
+        "checks": {strength.value: count for strength, count in found.counts()},
+        "files": [{"path": path, "check": check.value} for path, check in sorted(found.checks.items())],
+        "absent": list(found.absent),
+        "not_bound": list(found.unbound),
+    }
+
+
+def _print_strength(found: Verification) -> None:
+    from matterstack.cli.printing import print_table
+    from matterstack.core.shown_text import shown
+    from matterstack.evidence.strength import MEANS
+
+    click.echo(f"everything fits: files, events, report and crate, as of event {found.seq}")
+    rows = [(strength.value, str(count), MEANS[strength]) for strength, count in found.counts()]
+    print_table(("check", "files", "what it says"), rows)
+    for title, texts in (
+        ("less strongly", [f"{shown(path)}: {check.value}" for path, check in found.weaker()]),
+        ("not in the bundle", [shown(text) for text in found.absent]),
+        ("bound by no event", [shown(text) for text in found.unbound]),
+    ):
+        if texts:
+            click.echo(f"{title}:")
+        for text in texts[:MOST_LISTED]:
+            click.echo(f"  {text}")
+        if len(texts) > MOST_LISTED:
+            click.echo(f"  and {len(texts) - MOST_LISTED} more (all of them with --json)")
 
 
 def _print_later(what: str, later: Sequence[LaterEvent]) -> None:

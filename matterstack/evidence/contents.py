@@ -43,6 +43,7 @@ OUR_FILES: Final = frozenset(
     }
 )  # fmt: skip
 OUR_FOLDERS: Final = frozenset({"outputs", "used", "logs", "answers", "sources", ENVIRONMENTS})
+
 FOREIGN: Final = "foreign"
 """Folder of what was found in the bundle's place and is none of ours."""
 
@@ -53,6 +54,22 @@ def made_with() -> Mapping[str, str]:
     return {
         name: version(name) for name in ("matterstack", "jinja2", "markdown-it-py", "matplotlib", "rocrate")
     }
+
+
+LIBRARIES: Final[Mapping[str, tuple[str, ...]]] = {
+    TIMELINE: ("matplotlib",),
+    GRAPH: ("matplotlib",),
+    REPORT_MD: ("jinja2",),
+    README: ("jinja2",),
+    REPORT_HTML: ("jinja2", "markdown-it-py", "matplotlib"),
+    CRATE: ("rocrate",),
+}
+"""What writes a file.  Of all others, each byte follows from events, survey and its format."""
+
+
+def other_libraries(path: str, survey: Survey) -> list[str]:
+    """Libraries that have written a file, and whose versions are not the ones that are here."""
+    return [name for name in LIBRARIES.get(path, ()) if survey.made_with.get(name) != made_with()[name]]
 
 
 def derived_files(view: View) -> Iterator[tuple[str, bytes]]:
@@ -85,6 +102,11 @@ def copied_files(survey: Survey) -> Iterator[tuple[str, PayloadFile]]:
         if used.place is not None:
             yield used.place, PayloadFile(used.bytes or 0, used.sha256)
     for attempt in survey.attempts:
+        if attempt.manifest_file is not None:
+            yield (
+                attempt.manifest_file.place,
+                PayloadFile(attempt.manifest_file.bytes, attempt.manifest_file.sha256),
+            )
         for log in attempt.logs:
             if log.place is not None:
                 yield log.place, PayloadFile(log.bytes, log.sha256)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from matterstack.core.ids import RunId, TaskId, UtcTime
 from matterstack.core.run import facts as f
 from matterstack.core.run.apply import Touched, apply, new_run
 from matterstack.core.run.chain import UNCHAINED, chained
-from matterstack.core.run.facts import OutputFile
+from matterstack.core.run.facts import BoundFile, OutputFile
 from matterstack.core.run.state import AttemptState, RunState
 from matterstack.storage.codec import dumps
 from matterstack.storage.fact_codec import decode_fact
@@ -61,6 +62,14 @@ class Answer:
     at: UtcTime
 
 
+@attrs.frozen(kw_only=True)
+class End:
+    """What the end of a job is bound to; fields as in `matterstack.core.run.facts.JobEnded`."""
+
+    logs: tuple[BoundFile, ...] | None = None
+    given: tuple[BoundFile, ...] | None = None
+
+
 @attrs.define(kw_only=True)
 class History:
     """A run as of one event.
@@ -75,6 +84,7 @@ class History:
         outcomes: why an attempt was not enough, in words; of attempts that ended well there is none.
         sought: by attempt, which of its files hold values of secrets; of those that were looked through.
         answers: by attempt; of tasks that ask a person, a laboratory or an instrument.
+        ends: what the end of each attempt's job is bound to; of attempts that had one.
         most_live: the largest number of jobs that held a seat at the same time.
         about: what was last said of what the run is about.
         environments: by attempt, the hash of what was found of the software that its job ran in.
@@ -93,6 +103,7 @@ class History:
     outcomes: dict[AttemptKey, str] = attrs.field(factory=dict)
     sought: dict[AttemptKey, Mapping[str, tuple[str, ...]]] = attrs.field(factory=dict)
     answers: dict[AttemptKey, Answer] = attrs.field(factory=dict)
+    ends: dict[AttemptKey, End] = attrs.field(factory=dict)
     most_live: int = 0
     about: Mapping[str, Any] = attrs.field(factory=dict)
     environments: dict[AttemptKey, str] = attrs.field(factory=dict)
@@ -263,6 +274,7 @@ def _remember_job(history: History, fact: f.JobEnded, at: UtcTime) -> None:
     if attempt is None:
         return
     key = attempt.task_id, attempt.n
+    history.ends[key] = End(logs=_shared(fact.logs), given=_shared(fact.given))
     if fact.sha256:
         history.answers[key] = Answer(by=fact.by, sha256=fact.sha256, at=at)
     if fact.environment:
@@ -275,6 +287,13 @@ def _remember_sought(history: History, fact: f.SecretsSought) -> None:
         if attempt is not None and attempt.token == fact.token:
             history.sought[attempt.task_id, attempt.n] = fact.found
             return
+
+
+def _shared(files: tuple[BoundFile, ...] | None) -> tuple[BoundFile, ...] | None:
+    """The same names and hashes stand in very many events: each is kept once."""
+    if files is None:
+        return None
+    return tuple(BoundFile(sys.intern(f.path), f.size_bytes, sys.intern(f.sha256)) for f in files)
 
 
 def _remember_end(history: History, fact: f.TaskSucceeded | f.TaskFailed) -> None:

@@ -7,7 +7,7 @@ tables, the pictures and the crate are made from.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, Final
 
@@ -19,8 +19,12 @@ from matterstack.core.shown_text import shown
 
 SURVEY: Final = "evidence.json"
 FORMAT: Final = 2
-"""The first one had neither environments of jobs, nor README.md and CITATION.cff beside it."""
+"""Raised when a bundle of the same events and files becomes another one.  What is made from a survey of an
+older format is made as that version made it: report, tables and crate follow from the format too."""
 FORMATS: Final = frozenset({1, FORMAT})
+UNBOUND_FORMAT: Final = 1
+"""Made before ends of jobs were bound to logs, manifests and environments were in bundles, and README.md and
+CITATION.cff beside them."""
 
 
 class FileState(StrEnum):
@@ -84,11 +88,27 @@ class UsedRecord:
     withheld: str = ""
 
 
+class LogState(StrEnum):
+    """How a log was found, next to what the event says that ended its job."""
+
+    AS_IT_WAS = "as it was"
+    LONGER = "longer"
+    """It grew after its job was seen to be over; what it was then is its beginning."""
+    CHANGED = "changed"
+    MISSING = "missing"
+    UNBOUND = "not bound"
+    """The event has no hash of it."""
+
+
 @attrs.frozen(kw_only=True)
 class LogRecord:
-    """What a command printed, or what was asked; nobody recorded its hash when it ended.
+    """What a command printed, or what was asked.
 
     ``withheld``: why it is not copied, where that is for the sake of a secret.
+
+    Attributes:
+        bytes: as it was found; where it is missing, as the event has it.
+        sha256: as ``bytes``.
     """
 
     name: str
@@ -96,6 +116,7 @@ class LogRecord:
     sha256: str
     place: str | None = None
     withheld: str = ""
+    state: LogState = LogState.UNBOUND
 
 
 class ManifestState(StrEnum):
@@ -109,11 +130,21 @@ class ManifestState(StrEnum):
 
 
 @attrs.frozen(kw_only=True)
+class ManifestFile:
+    """The copy of an attempt's ``manifest.json``."""
+
+    bytes: int
+    sha256: str
+    place: str
+
+
+@attrs.frozen(kw_only=True)
 class AttemptRecord:
     """Files of an attempt that has ended.
 
     Attributes:
         used: places in `Survey.used`.
+        manifest_file: the copy of ``manifest.json``; None where that is not in order.
     """
 
     task_id: TaskId
@@ -123,6 +154,7 @@ class AttemptRecord:
     detail: str = ""
     used: tuple[int, ...] = ()
     logs: tuple[LogRecord, ...] = ()
+    manifest_file: ManifestFile | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -257,6 +289,12 @@ class Survey:
             if a.manifest not in {ManifestState.IN_ORDER, ManifestState.NEVER_SUBMITTED}
         ]
         found += [
+            f"{a.task_id}, attempt {a.n}: log {shown(log.name)} is {log.state}"
+            for a in self.attempts
+            for log in a.logs
+            if log.state in {LogState.CHANGED, LogState.MISSING}
+        ]
+        found += [
             f"{shown(s.path)}, as the campaign had it when the run was made, is {s.state}: {s.detail}"
             for s in self.made_from()
             if s.state not in IN_ORDER
@@ -272,6 +310,52 @@ class Survey:
             if e.state not in IN_ORDER
         ]
         return found
+
+    def unbound(self) -> Iterator[Unbound]:
+        """Files that no event binds, or not wholly; those that differ are `problems`."""
+        for attempt in self.attempts:
+            for log in attempt.logs:
+                if log.state in _UNBOUND_LOGS:
+                    name = f"{attempt.task_id}, attempt {attempt.n}: {shown(log.name)}"
+                    yield Unbound(name, _UNBOUND_LOGS[log.state])
+        for left in self.unclaimed:
+            if left.sha256:
+                yield Unbound(f"{left.task_id}, attempt {left.n}: {shown(left.path)}", _LEFT_BEHIND)
+        for foreign in self.foreign:
+            yield Unbound(shown(foreign.path), _FOREIGN)
+
+
+_UNBOUND_LOGS: Final[Mapping[LogState, str]] = {
+    LogState.LONGER: "it grew after its job was seen to be over, and only its beginning is bound",
+    LogState.CHANGED: "it is not what it was when its job was seen to be over",
+    LogState.UNBOUND: "no hash of it was recorded when its job ended",
+}
+_LEFT_BEHIND: Final = "left behind by an attempt that was not enough, and hashed as it was found"
+_FOREIGN: Final = "found in the bundle's folder, and no export made it"
+
+
+@attrs.frozen
+class Unbound:
+    """A file that no event binds, and why."""
+
+    name: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.why}"
+
+
+def summed(unbound: Iterable[Unbound]) -> list[str]:
+    """One line for all files of a kind, which may be many."""
+    names: dict[str, list[str]] = {}
+    for file in unbound:
+        names.setdefault(file.why, []).append(file.name)
+    return [
+        f"{found[0]}: {why}"
+        if len(found) == 1
+        else f"{len(found)} files, the first of them {found[0]}: {why}"
+        for why, found in names.items()
+    ]
 
 
 def withheld_files(survey: Survey) -> Iterator[tuple[str, str, str]]:
@@ -309,8 +393,23 @@ def survey_bytes(survey: Survey) -> bytes:
     for key, nothing in _LATER.items():
         if document[key] == nothing:
             del document[key]
+    if survey.format == UNBOUND_FORMAT:
+        document.pop("environments", None)
+        document["used"] = [_without(record, "withheld") for record in document["used"]]
+        document["attempts"] = [_as_unbound(record) for record in document["attempts"]]
     lines = [f" {json.dumps(key)}: {_value(value)}" for key, value in sorted(document.items())]
     return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+
+
+def _as_unbound(record: Mapping[str, Any]) -> dict[str, Any]:
+    """An attempt's record as the format had it that knew of no bound logs."""
+    old = _without(record, "manifest_file")
+    old["logs"] = [_without(log, "state", "withheld") for log in record["logs"]]
+    return old
+
+
+def _without(record: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if key not in keys}
 
 
 def _value(value: Any) -> str:  # noqa: ANN401  any JSON
@@ -332,7 +431,7 @@ def parse_survey(text: bytes) -> Survey:
         raise ValueError(f"it is no survey of a bundle: {type(error).__name__}: {error}") from None
     if survey.format not in FORMATS:
         raise ValueError(
-            f"its format is {survey.format}, and this version of MatterStack reads 1 to {FORMAT}"
+            f"its format is {survey.format}, and this version of MatterStack reads those up to {FORMAT}"
         )
     return survey
 

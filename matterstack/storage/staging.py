@@ -205,33 +205,35 @@ def _write(folder: Confined, staging: Staging) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
-def _copy(folder: Confined, copy: Copy, field: str) -> dict[str, str]:
+def _copy(folder: Confined, copy: Copy, field: str) -> dict[str, Any]:
     try:
-        digest = _copy_file(folder, copy)
+        size, digest = _copy_file(folder, copy)
     except OSError as error:
         if error.errno in _OURS:
             raise
         raise StagingError(
             f"{field}: {copy.name!r} cannot be copied from {copy.origin}: {error.strerror or error}"
         ) from None
-    return {"name": copy.name, "from": copy.origin, "sha256": digest}
+    return {"name": copy.name, "from": copy.origin, "sha256": digest, "bytes": size}
 
 
-def _copy_file(folder: Confined, copy: Copy) -> str:
-    """Copy a regular file with its mode, and hash it on the way."""
+def _copy_file(folder: Confined, copy: Copy) -> tuple[int, str]:
+    """Copy a regular file with its mode; returns its size in bytes, and its hash."""
     digest = hashlib.sha256()
+    size = 0
     with _opened(copy) as reading:
         mode = 0o600 | (os.fstat(reading).st_mode & 0o777)
         writing = folder.create_file(copy.name, mode)
         try:
             for chunk in _content(copy, reading):
                 digest.update(chunk)
+                size += len(chunk)
                 write_sparse(writing, chunk)
                 copy.between(len(chunk))
             end_sparse(writing)
         finally:
             os.close(writing)
-    return digest.hexdigest()
+    return size, digest.hexdigest()
 
 
 @contextmanager

@@ -16,6 +16,7 @@ MEANINGS = {
     3: "not found: no such root, workspace, run or task",
     4: "refused in this state",
     5: "a backend, the store or a monitor cannot be reached",
+    6: "`evidence verify --strict`: everything fits, and something was checked less strongly than it can be",
     130: "ended by a second Ctrl-C; nothing is lost",
 }
 

@@ -127,6 +127,13 @@ PRINTED: Final[Mapping[str, Mapping[str, str]]] = {
         **{f"problems.{key}": why for key, why in _SHOWN_FILE.items()},
         "signature": "`state` (`none`, `not checked` without `--allowed-signers`, `good` or `bad`), `signer` and `key` of "
         "a good one, and `problem`: what is wrong, in words",
+        "seq": "the event that it is as of",
+        "checks": "how many files were checked how (the words: `docs/how-to/evidence.md`)",
+        "files": "each file",
+        "files.path": "where it lies",
+        "files.check": "how it was checked",
+        "absent": "what events or survey name and the bundle does not hold",
+        "not_bound": "files that no event binds, or not wholly, and why",
     },
     "evidence verify --head HASH --against-store": {
         "head": "with `--head`: what became of looking for it",

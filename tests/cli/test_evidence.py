@@ -5,7 +5,8 @@ import shutil
 from pathlib import Path
 
 from tests.support.campaigns import write_tasks
-from tests.support.command import CommandLine
+from tests.support.command import PATIENCE_S, CommandLine
+from tests.support.polling import wait_until
 
 
 def tasks() -> list[dict[str, object]]:
@@ -30,11 +31,13 @@ def test_evidence_of_a_real_run_is_built_verified_and_found_to_be_changed(comman
     assert "no luck" in (folder / "report.md").read_text()
 
     shutil.copytree(folder, command_line.home / "copy")
-    assert command_line.json("evidence", "verify", str(command_line.home / "copy")) == {
-        "ok": True,
-        "problems": [],
-        "signature": {"state": "none", "signer": "", "key": "", "problem": ""},
-    }
+    verified = command_line.json("evidence", "verify", str(command_line.home / "copy"))
+    assert (verified["ok"], verified["problems"]) == (True, [])
+    checks = {file["path"]: file["check"] for file in verified["files"]}
+    assert checks["outputs/a.1/a.txt"] == "bound"
+    assert checks["tasks.csv"] == "bytes"
+    assert sum(verified["checks"].values()) == len(checks)
+    assert verified["signature"] == {"state": "none", "signer": "", "key": "", "problem": ""}
     assert command_line.json("evidence", "verify", str(folder), "--against-store")["ok"]
 
     (folder / "outputs" / "a.1" / "a.txt").write_text("2\n")
@@ -46,6 +49,61 @@ def test_evidence_of_a_real_run_is_built_verified_and_found_to_be_changed(comman
     done = command_line.run("evidence", "verify", str(folder))
     assert done.exit_code == 1
     assert "outputs/a.1/a.txt" in done.stdout
+
+
+def test_every_way_in_which_a_job_can_end_is_bound_to_what_it_printed(command_line: CommandLine) -> None:
+    def printing(task_id: str, then: str, **fields: object) -> dict[str, object]:
+        return {"id": task_id, "command": ["bash", "-c", f"echo {task_id}; {then}"], **fields}
+
+    write_tasks(
+        command_line.root,
+        "demo",
+        [
+            printing("well", "true"),
+            printing("failed", "exit 3", allow_failure=True),
+            printing("again", '[ "$MATTERSTACK_ATTEMPT" = 2 ]', retries=1),
+            printing("slow", "sleep 60", allow_failure=True, resources={"walltime_s": 1}),
+        ],
+    )
+    run_id = command_line.new_run("demo")
+    command_line.ok("run", "loop", run_id, "--until-done")
+    ends = [event["data"] for event in command_line.events(run_id) if event["type"] == "JobEnded"]
+    assert sorted(end["raw_state"] for end in ends) == [
+        "COMPLETED",
+        "COMPLETED",
+        "FAILED",
+        "FAILED",
+        "TIMEOUT",
+    ]
+    for end in ends:
+        assert [log["path"] for log in end["logs"]] == ["stdout.log"], end
+        assert [given["path"] for given in end["given"]] == ["manifest.json"], end
+    folder = command_line.run_folder("demo", run_id) / "evidence"
+    command_line.ok("run", "export-evidence", run_id)
+    verified = command_line.json("evidence", "verify", str(folder), "--against-store", "--strict")
+    assert verified["not_bound"] == []
+    assert {file["check"] for file in verified["files"]} == {"bound", "bytes", "rules"}
+    log = command_line.run_folder("demo", run_id) / "tasks" / "well" / "1" / "stdout.log"
+    log.write_text(log.read_text() + "and more\n")
+    command_line.ok("run", "export-evidence", run_id)
+    assert "it grew after its job was seen to be over" in command_line.ok("evidence", "verify", str(folder))
+    done = command_line.run("evidence", "verify", str(folder), "--strict")
+    assert done.exit_code == 6
+    assert "logs/well.1/stdout.log: hash only" in done.stdout
+
+
+def test_a_job_that_was_cancelled_is_bound_to_what_it_printed(command_line: CommandLine) -> None:
+    task = {"id": "long", "command": ["bash", "-c", "echo begun; sleep 60"]}
+    write_tasks(command_line.root, "demo", [task])
+    run_id = command_line.new_run("demo")
+    engine = command_line.start("run", "loop", run_id, "--until-done")
+    log = command_line.run_folder("demo", run_id) / "tasks" / "long" / "1" / "stdout.log"
+    wait_until(lambda: log.is_file() and log.read_text() == "begun\n", PATIENCE_S, "the job's first word")
+    command_line.ok("run", "cancel", run_id)
+    engine.wait()
+    (end,) = [event["data"] for event in command_line.events(run_id) if event["type"] == "JobEnded"]
+    assert end["state"] == "CANCELLED"
+    assert [(log["path"], log["size_bytes"]) for log in end["logs"]] == [("stdout.log", 6)]
 
 
 def test_evidence_goes_where_it_is_told_and_verify_needs_no_root(command_line: CommandLine) -> None:

@@ -1,4 +1,4 @@
-"""A root with one run of many tasks, each with a script, an output and a record of what it was given."""
+"""A root with one run of many tasks, each with a script, an output and a record of what it had."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from matterstack.core.model.workflow import Task, Workflow
 from matterstack.core.run import messages as m
 from matterstack.core.run.facts import OutputFile
 from matterstack.core.states import JobState
+from matterstack.storage.bound_files import bind_attempt
 from matterstack.storage.layout import Root
 from matterstack.storage.schema import open_database
 from tests.evidence.stage import SCRIPT, sha256
@@ -67,9 +68,18 @@ def _carry_out(root: Root, stored: StoredRun, number: int) -> None:
     digest = sha256(folder.manifest.read_bytes())
     ended = JobState.COMPLETED_ERROR if number % FAILS_EVERY == FAILS_EVERY - 1 else JobState.COMPLETED_OK
     output = OutputFile("out.json", (folder.path / "out.json").stat().st_size, sha256(b'{"n": %d}' % number))
+    bound = bind_attempt(folder.path, 1, is_asked=False)
+    end = m.Observed(
+        token=token,
+        state=ended,
+        exit_code=int(ended is not JobState.COMPLETED_OK),
+        host="node1",
+        logs=bound.logs,
+        given=bound.given,
+    )
     stored.run.tell(
         m.Accepted(token=token, job_id=JobId(str(number)), manifest_sha256=digest),
         m.Observed(token=token, state=JobState.RUNNING),
-        m.Observed(token=token, state=ended, exit_code=int(ended is not JobState.COMPLETED_OK), host="node1"),
+        end,
         m.Collected(token=token, outputs=(output,)),
     )

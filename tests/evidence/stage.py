@@ -18,6 +18,7 @@ from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
 from matterstack.core.run.facts import OutputFile
 from matterstack.core.states import JobState
+from matterstack.storage.bound_files import bind_attempt
 from matterstack.storage.layout import AttemptFolder, Root, RunFolder
 from matterstack.storage.leases import acquire_lease
 from matterstack.storage.schema import open_database
@@ -148,6 +149,11 @@ class Stage:
                 m.Observed(token=token, state=JobState.RUNNING),
             )
 
+    def start_adopted(self, task_id: str) -> None:
+        """The job of a prepared task is found, by an engine that did not submit it."""
+        token = self.stored.run.token(task_id)
+        self.tell(m.Accepted(token=token, job_id=JobId(f"job-{task_id}"), adopted=True))
+
     def end(
         self,
         task_id: str,
@@ -155,6 +161,7 @@ class Stage:
         *,
         state: JobState = JobState.COMPLETED_OK,
         data: Any = None,
+        stdout: bytes = b"",
         stderr: bytes = b"",
         problem: str | None = None,
         environment: bytes = b"",
@@ -171,6 +178,8 @@ class Stage:
             (folder / "claim").mkdir()
             (folder / "claim" / "environment.json").write_bytes(environment)
             knows = sha256(environment)
+        if stdout:
+            (folder / "stdout.log").write_bytes(stdout)
         made = outputs or {}
         for name, content in made.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -183,9 +192,18 @@ class Stage:
             OutputFile(name, len(content), sha256(content)) for name, content in sorted(made.items())
         )
         self.tell(
-            m.Observed(token=token, state=state, exit_code=code, host="node1", environment=knows),
+            self.bound(
+                task_id,
+                m.Observed(token=token, state=state, exit_code=code, host="node1", environment=knows),
+            ),
             m.Collected(token=token, outputs=files, data=data, problem=problem),
         )
+
+    def bound(self, task_id: str, end: m.Observed, *, is_asked: bool = False) -> m.Observed:
+        """The end of a job, bound to what is in its folder, as an engine binds it."""
+        n = len(self.stored.run.state.tasks[TaskId(task_id)].attempts)
+        found = bind_attempt(self.attempt_folder(task_id).path, n, is_asked=is_asked)
+        return attrs.evolve(end, logs=found.logs, given=found.given)
 
     def end_with_hole(self, task_id: str, name: str, size_bytes: int) -> Path:
         """A job ends well, and has left a file that is large, but takes no room."""

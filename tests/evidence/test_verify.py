@@ -7,18 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+import attrs
 import pytest
 
 from matterstack.core.errors import NotFoundError
 from matterstack.core.run import messages as m
-from matterstack.evidence import verify
 from matterstack.evidence.manifest import MANIFEST, SEAL, UNLISTED, manifest_bytes
+from matterstack.evidence.strength import Strength
 from matterstack.evidence.survey import parse_survey, survey_bytes
-from matterstack.evidence.verify import verify_bundle
+from matterstack.evidence.verify import examine_bundle, verify_bundle
 from matterstack.storage.codec import dumps
 from matterstack.storage.layout import Root
 from matterstack.storage.read.events import EventRow
 from tests.evidence.bundles import content, export
+from tests.evidence.forger import Forger
 from tests.evidence.stage import half_done, sha256, stage, told
 from tests.support.states import RUN_ID
 from tests.support.stored import new_root
@@ -203,24 +205,54 @@ def test_an_output_that_the_survey_leaves_out_is_found(bundle: Path) -> None:
     assert "evidence.json" in blamed(bundle)
 
 
-def test_what_another_version_made_is_checked_by_what_it_says(
-    bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(verify, "made_with", lambda: {"matterstack": "99.0"})
-    assert blamed(bundle) == set()
-    for path, old, new in (
-        ("report.md", b"**COMPLETED**", b"**FAILED**"),
-        ("report.html", b'content="COMPLETED"', b'content="FAILED"'),
-    ):
-        whole = (bundle / path).read_bytes()
-        (bundle / path).write_bytes(whole.replace(old, new, 1))
-        reseal(bundle)
-        assert path in blamed(bundle)
-        (bundle / path).write_bytes(whole)
-    whole = (bundle / "tasks.csv").read_bytes()
-    (bundle / "tasks.csv").write_bytes(whole.replace(b"SUCCEEDED", b"FAILED", 1))
-    reseal(bundle)
-    assert blamed(bundle) == {"ro-crate-metadata.json"}, "which has the hash of another table"
+OTHER_LIBRARIES = {"jinja2": "0.1", "markdown-it-py": "0.1", "matplotlib": "0.1", "rocrate": "0.1"}
+
+
+def made_with_others(folder: Path, **pen: Callable[[bytes], bytes]) -> None:
+    """As if other versions of the libraries had made it, which write the same in another way."""
+    forger = Forger.of(folder)
+    forger.survey = attrs.evolve(forger.survey, made_with={"matterstack": "99.0", **OTHER_LIBRARIES})
+    forger.pen = {path.replace("_", "."): change for path, change in pen.items()}
+    if crate := pen.get("crate"):
+        forger.pen["ro-crate-metadata.json"] = crate
+    forger.rebuild()
+
+
+def test_what_other_libraries_made_is_compared_by_what_it_says(bundle: Path) -> None:
+    made_with_others(
+        bundle,
+        report_md=lambda text: text.replace(b" | ", b"  |  "),
+        report_html=lambda text: text.replace(b"</p>", b"\n</p >").replace(b"&#39;", b"&apos;"),
+        timeline_svg=lambda text: text.replace(b"L 122.4 32.4", b"L 122.3999999 32.4000001"),
+        crate=lambda text: json.dumps(json.loads(text)).encode(),
+    )
+    found = examine_bundle(bundle)
+    assert found.findings == ()
+    by_meaning = {path for path, check in found.checks.items() if check is Strength.MEANING}
+    assert by_meaning == {"report.md", "report.html", "timeline.svg", "ro-crate-metadata.json"}
+    assert found.is_weaker
+    for path in ("tasks.csv", "workflow.json", "config.json", "graph.svg"):
+        assert found.checks[path] is Strength.BYTES, path
+
+
+@pytest.mark.parametrize("path", ["tasks.csv", "workflow.json", "config.json", "evidence.json"])
+def test_what_no_library_writes_is_compared_to_the_byte_whoever_made_it(path: str, bundle: Path) -> None:
+    made_with_others(bundle, **{path.replace(".", "_"): lambda text: text + b"\n"})
+    assert path in blamed(bundle)
+
+
+def test_a_library_that_is_the_same_writes_the_same_bytes(bundle: Path) -> None:
+    forger = Forger.of(bundle)
+    forger.pen = {"report.md": lambda text: text.replace(b" | ", b"  |  ")}
+    forger.rebuild()
+    assert "report.md" in blamed(bundle), "only blanks were added, but no other version was there"
+
+
+def test_a_file_that_cannot_be_compared_is_said_not_to_have_been(bundle: Path) -> None:
+    (bundle / "events.jsonl").write_bytes(b"")
+    found = examine_bundle(bundle)
+    assert found.checks["report.html"] is Strength.NOT_CHECKED
+    assert found.seq is None
 
 
 def test_a_link_to_a_folder_was_added(bundle: Path) -> None:

@@ -88,8 +88,17 @@ def test_files_and_inputs_are_copied_and_named_with_their_hashes_in_the_manifest
     assert json.loads(plan.folder.manifest.read_text()) == {
         "task_id": "a",
         "params": {"n": 1},
-        "files": [{"name": "bin/relax.py", "from": "relax.py", "sha256": digest(sources / "relax.py")}],
-        "inputs": [{"name": "in.xyz", "from": "start.xyz", "sha256": digest(sources / "start.xyz")}],
+        "files": [
+            {
+                "name": "bin/relax.py",
+                "from": "relax.py",
+                "sha256": digest(sources / "relax.py"),
+                "bytes": (sources / "relax.py").stat().st_size,
+            }
+        ],
+        "inputs": [
+            {"name": "in.xyz", "from": "start.xyz", "sha256": digest(sources / "start.xyz"), "bytes": 20}
+        ],
     }
     assert sha256 == digest(plan.folder.manifest)
     assert plan.folder.script.read_text() == "#!/bin/bash\necho 'Å'\n"

@@ -133,6 +133,8 @@ def decide_observed(state: RunState, message: m.Observed) -> list[f.Fact]:
         by=message.by,
         sha256=message.sha256,
         environment=message.environment,
+        logs=message.logs,
+        given=message.given,
     )
     return [ended, *_after_job(state, attempt, message)]
 

@@ -249,12 +249,30 @@ class JobStateChanged:
     sha256: str = ""
 
 
+@attrs.frozen
+class BoundFile:
+    """A log of an attempt, or a file that it was given, as it was when the attempt's job was seen to be over.
+
+    Attributes:
+        path: relative to the attempt's folder.
+        sha256: empty when the file could not be read, or was too large to be read then.
+    """
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
 @attrs.frozen(kw_only=True)
 class JobEnded:
     """The job is over; its seat is free.
 
     ``by`` and ``sha256``: of the answer that ended it, where a person or an instrument wrote one.
     ``environment``: SHA-256 of what was found of the software that it ran in; empty where nobody looked.
+
+    Attributes:
+        logs: what was printed, or asked; files without content are left out.  None: nobody could look.
+        given: ``manifest.json``, and what it lists, with the hashes that it has.  None: nobody could look.
     """
 
     token: Token
@@ -268,6 +286,8 @@ class JobEnded:
     by: str = ""
     sha256: str = ""
     environment: str = ""
+    logs: tuple[BoundFile, ...] | None = None
+    given: tuple[BoundFile, ...] | None = None
 
 
 @attrs.frozen

@@ -9,7 +9,7 @@ import attrs
 
 from matterstack.core.ids import BackendName, JobId, TaskId, Token, UtcTime
 from matterstack.core.model.workflow import Workflow
-from matterstack.core.run.facts import OutputFile, SecretsSought
+from matterstack.core.run.facts import BoundFile, OutputFile, SecretsSought
 from matterstack.core.states import JobState
 
 # ---- what people ask for ----
@@ -164,7 +164,8 @@ class Observed:
     """The backend saw the job in this state.
 
     ``by`` and ``sha256``: of the file that says so, where somebody outside wrote it.  ``environment``: as in
-    `matterstack.core.run.facts.JobEnded`.
+    `matterstack.core.run.facts.JobEnded`.  ``logs`` and ``given``: of a job that is over, as there; no
+    backend says them.
     """
 
     token: Token
@@ -178,6 +179,8 @@ class Observed:
     by: str = ""
     sha256: str = ""
     environment: str = ""
+    logs: tuple[BoundFile, ...] | None = None
+    given: tuple[BoundFile, ...] | None = None
 
 
 @attrs.frozen(kw_only=True)

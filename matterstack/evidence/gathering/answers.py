@@ -6,15 +6,22 @@ import os
 
 import attrs
 
+from matterstack.core.ids import TaskId
 from matterstack.evidence.confined_reading import opened
 from matterstack.evidence.gathering.attempts import Ended, FoundAttempt
-from matterstack.evidence.gathering.copying import Gathering, copy, failure, take_back, take_logs
+from matterstack.evidence.gathering.copying import Gathering, copy, failure, take_back
+from matterstack.evidence.gathering.log_files import take_logs
 from matterstack.evidence.gathering.withholding import HoldsSecretError
 from matterstack.evidence.history import Answer
-from matterstack.evidence.question_files import answer_names, asked_files
 from matterstack.evidence.survey import AnswerRecord, FileState
 from matterstack.storage.confine import Confined, confined
 from matterstack.storage.layout import operator_folder
+from matterstack.storage.question_files import answer_names, asked_files
+
+
+def answer_place(task_id: TaskId, n: int) -> str:
+    """Where the answer to an attempt is in a bundle."""
+    return f"answers/{task_id}.{n}/response.json"
 
 
 def look_at_question(gathering: Gathering, ended: Ended, found: FoundAttempt) -> FoundAttempt:
@@ -29,8 +36,8 @@ def look_at_question(gathering: Gathering, ended: Ended, found: FoundAttempt) ->
     try:
         with confined(folder) as source:
             beside = list(asked_files(source, attempt.n, is_last=ended.is_last))
-            logs = tuple(take_logs(gathering, source, place, beside, attempt))
-            taken = None if answer is None else _take_answer(gathering, source, ended, answer, place)
+            logs = tuple(take_logs(gathering, source, place, beside, ended.bound_logs, attempt))
+            taken = None if answer is None else _take_answer(gathering, source, ended, answer)
     except OSError as error:
         if answer is None:
             return found
@@ -39,12 +46,10 @@ def look_at_question(gathering: Gathering, ended: Ended, found: FoundAttempt) ->
     return attrs.evolve(found, record=record, answer=taken)
 
 
-def _take_answer(
-    gathering: Gathering, source: Confined, ended: Ended, answer: Answer, folder: str
-) -> AnswerRecord:
+def _take_answer(gathering: Gathering, source: Confined, ended: Ended, answer: Answer) -> AnswerRecord:
     state, detail = FileState.MISSING, "it is not there"
     for name in answer_names(ended.attempt.n):
-        place = f"{folder}/response.json"
+        place = answer_place(ended.attempt.task_id, ended.attempt.n)
         try:
             with opened(source, name) as reading:
                 size = os.fstat(reading).st_size

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Final
 
 import attrs
 
 from matterstack.core.model.workflow import Task
-from matterstack.core.run.facts import OutputFile
+from matterstack.core.run.facts import BoundFile, OutputFile
 from matterstack.core.run.state import AttemptState
 from matterstack.evidence.confined_reading import opened
 from matterstack.evidence.gathering.copying import (
@@ -20,25 +19,24 @@ from matterstack.evidence.gathering.copying import (
     hash_once,
     require_no_secret,
     take_back,
-    take_logs,
     take_unrecorded,
 )
-from matterstack.evidence.gathering.given import UsedKey, read_manifest
+from matterstack.evidence.gathering.given import FoundManifest, UsedKey, take_manifest
+from matterstack.evidence.gathering.log_files import bound_logs, missing_log, take_logs
 from matterstack.evidence.gathering.withholding import HoldsSecretError
-from matterstack.evidence.history import Answer
+from matterstack.evidence.history import Answer, End
 from matterstack.evidence.survey import (
     AnswerRecord,
     AttemptRecord,
     FileState,
-    ManifestState,
+    LogRecord,
     OutputRecord,
     UnclaimedRecord,
     free_place,
 )
 from matterstack.evidence.unclaimed import unclaimed_names
+from matterstack.storage.bound_files import LOGS
 from matterstack.storage.confine import Confined, confined
-
-LOGS: Final = ("stdout.log", "stderr.log")
 
 
 @attrs.frozen
@@ -58,6 +56,7 @@ class Ended:
 
     Attributes:
         is_claimed: its task ended with it, and with what it had left.
+        end: the event that ended its job, if it had one.
     """
 
     task: Task
@@ -66,6 +65,12 @@ class Ended:
     is_claimed: bool
     answer: Answer | None
     is_last: bool
+    end: End | None = None
+
+    @property
+    def bound_logs(self) -> Mapping[str, BoundFile] | None:
+        """Logs by name, as the event has them that ended its job."""
+        return bound_logs(self.end, is_last=self.is_last)
 
     @property
     def folder_in_bundle(self) -> str:
@@ -83,33 +88,47 @@ def look_at_folder(gathering: Gathering, ended: Ended) -> FoundAttempt:
     path = gathering.folder.attempt(attempt.task_id, attempt.n).path
     try:
         with confined(path) as source:
-            manifest, detail, used = read_manifest(gathering.workspace, source, attempt)
+            manifest = take_manifest(gathering, source, attempt, ended.end)
             taken: set[str] = set()
             outputs = tuple(_take_output(gathering, source, ended, o, taken) for o in ended.outputs)
             unclaimed = tuple(_take_unclaimed(gathering, source, ended, taken))
             folder = f"logs/{attempt.task_id}.{attempt.n}"
-            logs = tuple(take_logs(gathering, source, folder, [(name, name) for name in LOGS], attempt))
+            logs = tuple(
+                take_logs(gathering, source, folder, [(n, n) for n in LOGS], ended.bound_logs, attempt)
+            )
     except OSError as error:
-        return _nothing(attempt, ended.outputs, error)
-    record = AttemptRecord(
+        manifest = FoundManifest.of_failure(attempt, ended.end, *failure(error, "its folder "))
+        return _nothing(ended, manifest, error)
+    return FoundAttempt(_attempt(ended, manifest, logs), outputs, manifest.used, unclaimed)
+
+
+def _attempt(ended: Ended, manifest: FoundManifest, logs: Sequence[LogRecord]) -> AttemptRecord:
+    attempt = ended.attempt
+    return AttemptRecord(
         task_id=attempt.task_id,
         n=attempt.n,
         token=attempt.token,
-        manifest=manifest,
-        detail=detail,
-        logs=logs,
+        manifest=manifest.state,
+        detail=manifest.detail,
+        logs=tuple(logs),
+        manifest_file=manifest.file,
     )
-    return FoundAttempt(record, outputs, used, unclaimed)
 
 
-def _nothing(attempt: AttemptState, outputs: Sequence[OutputFile], error: OSError) -> FoundAttempt:
+def with_missing_logs(found: FoundAttempt, ended: Ended) -> FoundAttempt:
+    """Add the logs that the event has which ended the job, and that were not found."""
+    taken = {log.name for log in found.record.logs}
+    missing = [missing_log(log) for name, log in (ended.bound_logs or {}).items() if name not in taken]
+    if not missing:
+        return found
+    return attrs.evolve(found, record=attrs.evolve(found.record, logs=(*found.record.logs, *missing)))
+
+
+def _nothing(ended: Ended, manifest: FoundManifest, error: OSError) -> FoundAttempt:
     """The attempt's folder cannot be opened."""
     state, detail = failure(error, "its folder ")
-    manifest = ManifestState(state.value) if attempt.manifest_sha256 else ManifestState.NEVER_SUBMITTED
-    record = AttemptRecord(
-        task_id=attempt.task_id, n=attempt.n, token=attempt.token, manifest=manifest, detail=detail
-    )
-    return FoundAttempt(record, tuple(_record(attempt, output, state, detail) for output in outputs))
+    outputs = tuple(_record(ended.attempt, output, state, detail) for output in ended.outputs)
+    return FoundAttempt(_attempt(ended, manifest, ()), outputs)
 
 
 def _record(

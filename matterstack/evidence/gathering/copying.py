@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import attrs
 
-from matterstack.core.run.state import AttemptState
-from matterstack.evidence.confined_reading import opened
 from matterstack.evidence.gathering.withholding import HoldsSecretError, Withholding
 from matterstack.evidence.hashes import HashCache
-from matterstack.evidence.survey import FileState, LogRecord, portable
-from matterstack.storage.confine import Confined, confined
+from matterstack.evidence.survey import FileState
+from matterstack.storage.confine import confined
 from matterstack.storage.files import chunks, write_all
 from matterstack.storage.layout import RunFolder
 
@@ -92,6 +90,16 @@ def require_no_secret(gathering: Gathering, reading: int) -> None:
     if names:
         gathering.on_bytes(os.fstat(reading).st_size)
         raise HoldsSecretError(names, digest.hexdigest())
+
+
+def write_copy(gathering: Gathering, data: bytes, place: str) -> None:
+    """Write what is in memory into the bundle.
+
+    Raises:
+        BundleWriteError: it cannot be written.
+    """
+    with _writing(gathering, place) as write:
+        write(data)
 
 
 @contextmanager
@@ -168,23 +176,3 @@ def take_unrecorded(gathering: Gathering, reading: int, place: str, name: str, w
         return Taken(size, copy(gathering, reading, place), FileState.COPIED, place)
     except HoldsSecretError as error:
         return Taken(size, error.digest, FileState.WITHHELD, why=str(error))
-
-
-def take_logs(
-    gathering: Gathering,
-    source: Confined,
-    folder: str,
-    names: Sequence[tuple[str, str]],
-    attempt: AttemptState,
-) -> Iterator[LogRecord]:
-    """Take logs and the like of an attempt; ``names`` are those in the bundle, and in the folder."""
-    for name, found in names:
-        # A log that is missing is one of a job that never began, or none at all.
-        with suppress(OSError), opened(source, found) as reading:
-            if os.fstat(reading).st_size:
-                place = f"{folder}/{portable(name)}"
-                why = gathering.withholding.reason(attempt, found)
-                log = take_unrecorded(gathering, reading, place, place, why)
-                yield LogRecord(
-                    name=name, bytes=log.bytes, sha256=log.sha256, place=log.place, withheld=log.why
-                )

@@ -12,7 +12,12 @@ import trio
 
 from matterstack.core.operators import ASKED
 from matterstack.evidence.gathering.answers import look_at_question
-from matterstack.evidence.gathering.attempts import Ended, FoundAttempt, look_at_folder
+from matterstack.evidence.gathering.attempts import (
+    Ended,
+    FoundAttempt,
+    look_at_folder,
+    with_missing_logs,
+)
 from matterstack.evidence.gathering.copying import BundleWriteError, Gathering
 from matterstack.evidence.gathering.environment_files import take_environments
 from matterstack.evidence.gathering.given import copy_used, index_used
@@ -107,6 +112,7 @@ def _ended(history: History) -> Iterator[Ended]:
                     is_claimed=key in history.claimed,
                     answer=history.answers.get(key),
                     is_last=attempt is task.last_attempt,
+                    end=history.ends.get(key),
                 )
 
 
@@ -119,4 +125,6 @@ def _look_at_all(gathering: Gathering, batch: Sequence[Ended]) -> list[FoundAtte
 
 def _look_at(gathering: Gathering, ended: Ended) -> FoundAttempt:
     found = look_at_folder(gathering, ended)
-    return look_at_question(gathering, ended, found) if ended.attempt.backend == ASKED else found
+    if ended.attempt.backend == ASKED:
+        found = look_at_question(gathering, ended, found)
+    return with_missing_logs(found, ended)

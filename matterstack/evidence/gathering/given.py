@@ -6,18 +6,25 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
 from matterstack.core.run.state import AttemptState
 from matterstack.evidence.confined_reading import opened
-from matterstack.evidence.gathering.copying import Gathering, copy, failure, take_back
+from matterstack.evidence.gathering.copying import Gathering, copy, failure, take_back, write_copy
 from matterstack.evidence.gathering.withholding import HoldsSecretError
-from matterstack.evidence.survey import AttemptRecord, ManifestState, UsedRecord, portable
+from matterstack.evidence.history import End
+from matterstack.evidence.survey import (
+    AttemptRecord,
+    FileState,
+    ManifestFile,
+    ManifestState,
+    UsedRecord,
+    portable,
+)
+from matterstack.storage.bound_files import MANIFEST_NAME, MOST_MANIFEST_BYTES
 from matterstack.storage.confine import Confined, confined
-
-MOST_MANIFEST_BYTES: Final = 16 << 20
 
 UsedKey = tuple[str, str, str, bool]
 """Name, origin, hash, and whether it is an output of another task."""
@@ -25,21 +32,72 @@ Makers = Mapping[UsedKey, Sequence[AttemptRecord]]
 """The attempts whose folders may still hold a copy."""
 
 
-def read_manifest(
-    workspace: str, source: Confined, attempt: AttemptState
-) -> tuple[ManifestState, str, tuple[UsedKey, ...]]:
-    """Read the record of what a job was given: how it was found, what is wrong with it, and what it says."""
-    if attempt.manifest_sha256 is None:
-        return ManifestState.NEVER_SUBMITTED, "", ()
+@attrs.frozen(kw_only=True)
+class FoundManifest:
+    """How the record of what a job was given was found, and what it says."""
+
+    state: ManifestState
+    detail: str = ""
+    used: tuple[UsedKey, ...] = ()
+    file: ManifestFile | None = None
+
+    @classmethod
+    def of_failure(
+        cls, attempt: AttemptState, end: End | None, state: FileState, detail: str
+    ) -> FoundManifest:
+        """The record could not be read."""
+        if recorded_manifest(attempt.manifest_sha256, end) is None:
+            return cls(state=ManifestState.NEVER_SUBMITTED)
+        return cls(state=ManifestState(state.value), detail=detail)
+
+
+def recorded_manifest(accepted: str | None, end: End | None) -> str | None:
+    """Hash of an attempt's manifest by the events: when its job was accepted, or else when that was over.
+
+    Args:
+        accepted: by the event that says that the job was accepted.
+    """
+    if accepted is not None:
+        return accepted
+    given = () if end is None or end.given is None else end.given
+    return next((file.sha256 for file in given if file.path == MANIFEST_NAME and file.sha256), None)
+
+
+def take_manifest(
+    gathering: Gathering, source: Confined, attempt: AttemptState, end: End | None
+) -> FoundManifest:
+    """Copy the record of what a job was given, and read it.
+
+    Raises:
+        BundleWriteError: the copy cannot be written.
+    """
+    recorded = recorded_manifest(attempt.manifest_sha256, end)
+    if recorded is None:
+        return FoundManifest(state=ManifestState.NEVER_SUBMITTED)
     try:
-        text = source.read("manifest.json", MOST_MANIFEST_BYTES)
+        text = source.read(MANIFEST_NAME, MOST_MANIFEST_BYTES)
     except OSError as error:
-        state, detail = failure(error)
-        return ManifestState(state.value), detail, ()
+        return FoundManifest.of_failure(attempt, end, *failure(error))
     digest = hashlib.sha256(text).hexdigest()
-    if digest != attempt.manifest_sha256:
-        return ManifestState.CHANGED, f"its SHA-256 is {digest}, not {attempt.manifest_sha256}", ()
-    return ManifestState.IN_ORDER, "", tuple(_used(json.loads(text), workspace))
+    if digest != recorded:
+        detail = f"its SHA-256 is {digest}, not {recorded}"
+        return FoundManifest(state=ManifestState.CHANGED, detail=detail)
+    place = f"used/{attempt.task_id}.{attempt.n}/{MANIFEST_NAME}"
+    write_copy(gathering, text, place)
+    return FoundManifest(
+        state=ManifestState.IN_ORDER,
+        used=used_files(text, gathering.workspace),
+        file=ManifestFile(bytes=len(text), sha256=recorded, place=place),
+    )
+
+
+def used_files(manifest: bytes, workspace: str) -> tuple[UsedKey, ...]:
+    """What a manifest says that its job was given.
+
+    Raises:
+        ValueError, LookupError, TypeError, AttributeError: it is no manifest.
+    """
+    return tuple(_used(json.loads(manifest), workspace))
 
 
 def _used(manifest: Mapping[str, Any], workspace: str) -> Iterator[UsedKey]:

@@ -27,7 +27,7 @@ from matterstack.evidence.report.text import (
     time_text,
 )
 from matterstack.evidence.report.usage import cap_rows, usage_rows
-from matterstack.evidence.survey import FileState, Survey, withheld_files
+from matterstack.evidence.survey import UNBOUND_FORMAT, FileState, Survey, summed, withheld_files
 
 REPORT_MD: Final = "report.md"
 README: Final = "README.md"
@@ -175,16 +175,19 @@ def _context(view: View) -> dict[str, Any]:
         "notes": view.history.notes,
         "caps": cap_rows(view),
         "usage": usage_rows(view),
-        "by_id": list(believed_by_id(view)),
+        "by_id": [] if view.survey.format == UNBOUND_FORMAT else list(believed_by_id(view)),
         "foreign": view.survey.foreign,
         "withheld": list(withheld_files(view.survey)),
+        "unbound": [] if view.survey.format == UNBOUND_FORMAT else summed(view.survey.unbound()),
         "created_by": shown(view.history.created.by),
         "sources": list(view.survey.made_from()),
         "software": list(view.history.created.software.items()),
         "about": view.about,
         "commit": commit_words(view.history.created),
         "environments": list(environment_rows(view)),
-        "unknown_environments": find_environments(view).unknown,
+        "unknown_environments": 0
+        if view.survey.format == UNBOUND_FORMAT
+        else find_environments(view).unknown,
         "made_with": sorted(view.survey.made_with.items()),
         "folded_over": FOLDED_OVER,
         "folded_cards_over": FOLDED_CARDS_OVER,

@@ -8,6 +8,7 @@ from typing import Final
 from matterstack.storage.confine import Confined
 from matterstack.storage.operator_files import ACKNOWLEDGEMENT, REQUEST, RESPONSE, asked_attempt
 
+_WITHDRAWN: Final = "request.withdrawn.json"
 _REJECTED: Final = ("response.rejected-", "response.error")
 
 
@@ -30,9 +31,27 @@ def asked_files(folder: Confined, n: int, *, is_last: bool) -> Iterator[tuple[st
             yield name, name
     withdrawn = f"request-{n}.withdrawn.json"
     if folder.exists(withdrawn):
-        yield "request.withdrawn.json", withdrawn
+        yield _WITHDRAWN, withdrawn
     if is_last:
-        yield from ((name, name) for name in sorted(folder.regular_files()) if name.startswith(_REJECTED))
+        yield from ((name, name) for name in sorted(folder.regular_files()) if is_set_aside(name))
+
+
+def is_asked_name(name: str) -> bool:
+    """Whether this is what `asked_files` calls a file.
+
+    >>> is_asked_name("request.json"), is_asked_name("notes.txt")
+    (True, False)
+    """
+    return name in {REQUEST, ACKNOWLEDGEMENT, _WITHDRAWN} or is_set_aside(name)
+
+
+def is_set_aside(name: str) -> bool:
+    """Whether this is an answer that was not taken: those are told with the last attempt.
+
+    >>> is_set_aside("response.rejected-1.json")
+    True
+    """
+    return name.startswith(_REJECTED)
 
 
 def _kept(name: str, n: int) -> str:
