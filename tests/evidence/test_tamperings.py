@@ -14,7 +14,7 @@ from typing import Final
 import attrs
 import pytest
 
-from matterstack.evidence.head_search import search_head
+from matterstack.evidence.head_search import later_in_store, search_head
 from matterstack.evidence.history import fold_events, parse_lines
 from matterstack.evidence.manifest import MANIFEST
 from matterstack.evidence.strength import Strength, Verification
@@ -87,7 +87,8 @@ def row(whole: Whole, tampering: Tampering, folder: Path) -> list[str]:
     with_store = examine_bundle(folder, whole.root)
     is_found = bool(alone.findings)
     is_named = bool(said(alone) - said(whole.untouched) or touched(whole, folder) & weakly(alone))
-    is_named_with_store = is_named or with_store.later != whole.untouched.later
+    later = later_in_store(folder, whole.root) if not with_store.findings else ()
+    is_named_with_store = is_named or bool(later)
     others = NAMED if is_named else NOTHING
     return [
         FOUND if is_found else others,
