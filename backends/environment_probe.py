@@ -49,6 +49,10 @@ SCHEDULER_VARIABLES: Final = (
 MOST_KNOWN: Final = 64
 """In a run with more environments than this, further ones are not looked at."""
 PATIENCE_S: Final = 20
+LEAST_MEMORY_MIB: Final = 64
+"""In a job with less memory nobody looks: Python alone takes half of that."""
+ROOM_MIB: Final = 16
+"""How much of a job's memory is left to the shells around the Python that looks."""
 
 _PYTHON: Final = re.compile(r"(?:.*/)?python(?:[23](?:\.[0-9]+)?)?")
 
@@ -88,8 +92,11 @@ def used():
         return None
     told = {"name": program, "path": path, "bytes": os.path.getsize(path)}
     if told["bytes"] <= 64 << 20:
+        digest = hashlib.sha256()
         with open(path, "rb") as file:
-            told["sha256"] = hashlib.sha256(file.read()).hexdigest()
+            for part in iter(lambda: file.read(1 << 18), b""):
+                digest.update(part)
+        told["sha256"] = digest.hexdigest()
     folders.add(os.path.realpath(path))
     return told
 def conda():
@@ -136,7 +143,9 @@ os.replace(os.path.join(known, mark), os.path.join(known, name + ".known"))
 """
 
 # Each of these files: the hash, what is newer than the file only if something was installed since, an empty
-# line, and the text that tells this environment from others.  POSIX but for -nt: dash(1) and bash(1) have it.
+# line, and the text that tells this environment from others.  A scheduler ends a job as a whole that takes
+# more memory than it has: what looks is bound to less than that, and fails alone.  Of what is given for each
+# CPU or GPU there is one at least.  POSIX but for -nt and ulimit: dash(1) and bash(1) have them.
 _FIND: Final = """\
 _ms_find() {{
     set -- ../../../environments/*.known
@@ -151,11 +160,21 @@ _ms_find() {{
     done
     [ $# -ge {most} ]
 }}
+_ms_keep_room() {{
+    ulimit -c 0
+    _ms_mib=${{SLURM_MEM_PER_NODE:-${{SLURM_MEM_PER_GPU:-${{SLURM_MEM_PER_CPU:-0}}}}}}
+    case $_ms_mib in *[!0-9]*) return 1;; esac
+    [ "$_ms_mib" -gt 0 ] || return 0
+    [ "$_ms_mib" -ge {least} ] || return 1
+    ulimit -v $(((_ms_mib - {room}) * 1024)) || :
+}}
 _ms_look() {{
     for _ms_python in {pythons}; do
         command -v "$_ms_python" && break
-    done && timeout -k 2 {patience} "$_ms_python" -B -c "$1" "$_ms_key" ../../../environments {program} \\
-        '{variables}' '{scheduler}'
+    done && (
+        _ms_keep_room && exec timeout -k 2 {patience} \\
+            "$_ms_python" -B -c "$1" "$_ms_key" ../../../environments {program} '{variables}' '{scheduler}'
+    )
 }}
 _ms_probe() {{
     : > claim/environment
@@ -244,6 +263,8 @@ def probe(script: ProbedScript, quoted: Quoted) -> str:
         most=MOST_KNOWN,
         pythons=" ".join(dict.fromkeys(words)),
         patience=PATIENCE_S,
+        least=LEAST_MEMORY_MIB,
+        room=ROOM_MIB,
         program=quoted(script.command[0]),
         variables=" ".join(VARIABLES),
         scheduler=" ".join(SCHEDULER_VARIABLES),

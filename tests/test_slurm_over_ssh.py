@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from matterstack.backends.environment_probe import LEAST_MEMORY_MIB
 from tests.battery_workspace import SLUG, check_quick, install_quick, quick_ranking
 from tests.support.campaigns import Diary, write_tasks
 from tests.support.command import PATIENCE_S, CommandLine, Running
@@ -25,9 +26,10 @@ def _write(
     sshd: Sshd,
     tasks: Iterable[Mapping[str, Any]],
     cap: int = 100,
+    memory_mib: int = 20,
 ) -> None:
     """A workspace ``campaign`` whose tasks run on the cluster behind ssh."""
-    sized = [{"resources": {"memory_mib": 20}, **task} for task in tasks]
+    sized = [{"resources": {"memory_mib": memory_mib}, **task} for task in tasks]
     folder = write_tasks(command_line.root, "campaign", sized)
     cluster = {"type": "slurm", "ssh": sshd.config, **TIMES}
     config = {
@@ -82,7 +84,7 @@ def test_a_diamond_runs_and_only_what_is_declared_comes_home(
         ),
         diary.task("last", depends_on=middle),
     ]
-    _write(command_line, sshd, tasks)
+    _write(command_line, sshd, tasks, memory_mib=LEAST_MEMORY_MIB)
 
     done = command_line.run("run", "start", "campaign", "--json")
 

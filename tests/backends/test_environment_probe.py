@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 import pytest
 
-from matterstack.backends.environment_probe import MOST_KNOWN, Surroundings
+from matterstack.backends.environment_probe import LEAST_MEMORY_MIB, MOST_KNOWN, Surroundings
 from matterstack.backends.exit_record import ExitRecord, read_exit_record
 from matterstack.backends.local import local_clock
 from matterstack.backends.script import SH, JobScript, LocalClock, render
@@ -176,6 +176,30 @@ def test_a_job_without_a_python_that_answers_runs_all_the_same(
     assert (record.exit_code, record.environment) == (0, "")
     assert (run.folder(1) / "stdout.log").read_bytes() == b""
     assert (run.folder(1) / "stderr.log").read_bytes() == b""
+
+
+@pytest.mark.parametrize("given", ["SLURM_MEM_PER_NODE", "SLURM_MEM_PER_GPU", "SLURM_MEM_PER_CPU"])
+def test_in_a_job_with_little_memory_nobody_looks(run: Run, given: str) -> None:
+    little = run.job("python", "-c", "pass", env={given: str(LEAST_MEMORY_MIB - 1)})
+    assert (little.exit_code, little.environment) == (0, "")
+    assert len(run.job("python", "-c", "pass", env={given: str(LEAST_MEMORY_MIB)}).environment) == 64
+    assert len(run.job("python", "-c", "pass", env={given: "0"}).environment) == 64
+
+
+def test_what_looks_takes_less_memory_than_the_job_has(run: Run, tmp_path: Path) -> None:
+    """However much this Python wants: it fails alone, and leaves no dump."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    python = f'#!/bin/sh\n(ulimit -v; ulimit -c) >> {tmp_path}/bounds\nexec {sys.executable} "$@"\n'
+    (programs / "python").write_text(python)
+    (programs / "python").chmod(0o755)
+    command = ("sh", "-c", f"ulimit -v >> {tmp_path}/bounds")
+    record = run.job(*command, path=str(programs), env={"SLURM_MEM_PER_NODE": "100"})
+    assert record.environment
+    looking, dumps, working = (tmp_path / "bounds").read_text().split()
+    assert int(looking) < 100 * 1024
+    assert dumps == "0"
+    assert working == "unlimited"
 
 
 def test_what_others_leave_in_its_place_harms_no_job(run: Run) -> None:
