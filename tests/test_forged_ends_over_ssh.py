@@ -97,3 +97,31 @@ def test_an_end_that_is_planted_there_in_the_name_of_a_job_that_waits_is_not_bel
 
     assert engine.wait().exit_code == 0, engine.stderr
     _assert_honest(command_line, run, diary, there)
+
+
+def test_what_is_planted_here_while_its_job_works_there_is_not_its_own(
+    command_line: CommandLine, sshd: Sshd, diary: Diary
+) -> None:
+    """The job leaves neither a result nor the output that is planted."""
+    _write(
+        command_line,
+        sshd,
+        diary.task(
+            "victim", f"{diary.gate()}; echo mine > out.dat", outputs=["*.dat"], resources={"memory_mib": 20}
+        ),
+    )
+    run = command_line.new_run("campaign")
+    engine = command_line.start("run", "loop", "--until-done", run)
+    wait_until(lambda: diary.started() == ["victim"], PATIENCE_S, "its job")
+    here = command_line.run_folder("campaign", run) / "tasks" / "victim" / "1"
+    forge(here, "cluster")
+    diary.open()
+
+    assert engine.wait().exit_code == 0, engine.stderr
+
+    (ended,) = [e["data"] for e in command_line.events(run) if e["type"] == "TaskSucceeded"]
+    assert (ended.get("data"), [output["path"] for output in ended["outputs"]]) == (None, ["out.dat"])
+    assert (here / "out.dat").read_text() == "mine\n"
+    kept = {path.name.partition("-")[2] for path in (here / "claim" / "before").iterdir()}
+    assert kept == {"result.json", "more.dat"}
+    assert "somebody else has put result.json there" in engine.stderr

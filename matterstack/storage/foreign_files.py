@@ -22,8 +22,9 @@ def set_foreign_aside(folder: Path, own: Collection[str]) -> list[str]:
 
     What has one of these names and is no regular file is moved away as well.
     """
+    above = frozenset(str(parent) for name in own for parent in PurePosixPath(name).parents)
     with confined(folder, make=True) as inside:
-        foreign = sorted(_foreign(inside, "", frozenset(own)))
+        foreign = sorted(_foreign(inside, "", frozenset(own), above))
         for name in foreign:
             last = PurePosixPath(name).name
             places = (f"{KEPT_IN}/{number}-{last}" for number in itertools.count())
@@ -32,8 +33,8 @@ def set_foreign_aside(folder: Path, own: Collection[str]) -> list[str]:
     return foreign
 
 
-def _foreign(folder: Confined, prefix: str, own: frozenset[str]) -> Iterator[str]:
-    above = {str(parent) for name in own for parent in PurePosixPath(name).parents}
+def _foreign(folder: Confined, prefix: str, own: frozenset[str], above: frozenset[str]) -> Iterator[str]:
+    """``above``: the folders that lead to those files."""
     with folder.folder(prefix) as inner:
         names = {*inner.names()} - (RESERVED_NAMES if not prefix else frozenset())
         files = {*inner.own_files()}
@@ -42,7 +43,7 @@ def _foreign(folder: Confined, prefix: str, own: frozenset[str]) -> Iterator[str
         if path in own and name in files:
             continue
         if path in above and _is_folder(folder, path):
-            yield from _foreign(folder, f"{path}/", own)
+            yield from _foreign(folder, f"{path}/", own, above)
         else:
             yield path
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -212,13 +213,47 @@ async def test_what_was_asked_for_and_nothing_else_takes_its_place(far: Far) -> 
     (landed / "link").symlink_to("/etc/passwd")
     (landed / "folder").mkdir()
 
-    complaints = landing.settle(attempt, ["stdout.log", "link", "folder", "missing"])
+    complaints = landing.settle(attempt, ["stdout.log", "link", "folder", "missing"]).complaints
 
     assert _files(attempt) == {"manifest.json", "stdout.log"}
     assert [complaint.rpartition(": ")[2] for complaint in complaints] == [
         "is a symbolic link",
         "is no regular file",
     ]
+
+
+async def test_what_others_put_here_is_none_of_what_the_job_left_there(far: Far) -> None:
+    attempt = far.attempt(files=[{"name": "in/given"}])
+    for name in ("in/given", "in/planted", "result.json", "out/planted", "out/deep/planted", "out/both"):
+        (attempt / name).parent.mkdir(parents=True, exist_ok=True)
+        (attempt / name).write_text("here")
+    (attempt / "out" / "link").symlink_to("/etc/passwd")
+    (attempt / "out" / "in_the_way").mkdir()
+    (attempt / "exit.json").write_text("{}")
+    for name in ("claim/job_id", "out/both", "out/in_the_way"):
+        far.left(attempt, name, "there")
+
+    await far.site.pull([attempt])
+
+    kept = {name for name in _files(attempt) if name.startswith("claim/before/")}
+    records = {"manifest.json", "claim/job_id", "exit.json"}
+    assert _files(attempt) - kept == {*records, "in/given", "out/both", "out/in_the_way"}
+    assert [(attempt / "out" / name).read_text() for name in ("both", "in_the_way")] == ["there", "there"]
+    aside = ["deep/planted", "link", "planted", "planted", "result.json"]
+    assert sorted(name.partition("-")[2] for name in kept) == aside
+
+
+async def test_what_has_come_home_stays_when_the_folder_there_was_cleaned(far: Far) -> None:
+    attempt = far.attempt()
+    for name in ("claim/job_id", "exit.json", "result.json", "out/made"):
+        far.left(attempt, name, "there")
+    await far.site.pull([attempt])
+    home = _files(attempt)
+    shutil.rmtree(far.there(attempt))
+
+    await far.site.pull([attempt])
+
+    assert {"exit.json", "result.json", "out/made"} < home == _files(attempt)
 
 
 async def test_a_file_lands_on_another_disk_than_its_place_and_stays_sparse(
@@ -240,7 +275,7 @@ async def test_a_file_lands_on_another_disk_than_its_place_and_stays_sparse(
 
     monkeypatch.setattr(os, "rename", another_disk)
 
-    assert landing.settle(attempt, ["big"]) == []
+    assert landing.settle(attempt, ["big"]).names == ["big"]
 
     found = (attempt / "big").stat()
     assert found.st_size == 64 << 20

@@ -11,15 +11,17 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import attrs
 
+from matterstack.backends.slurm.ssh.transfers import ENDED, RECORDS
 from matterstack.core.ids import RUN_ID_PATTERN
 from matterstack.storage.confine import confined
+from matterstack.storage.foreign_files import set_foreign_aside
 from matterstack.storage.modes import make_folders
 from matterstack.storage.outputs import NOT_FETCHED
 
@@ -29,6 +31,14 @@ PARTIAL: Final = ".matterstack-partial"
 """Where rsync keeps what was broken off, beside the place of the file."""
 KEPT_S: Final = 3 * 24 * 3600.0
 """How long something may lie here of which nobody has asked for more."""
+
+
+@attrs.frozen
+class Settled:
+    """What took its place in a folder, and what could not, in words."""
+
+    names: list[str] = attrs.field(factory=list)
+    complaints: list[str] = attrs.field(factory=list)
 
 
 @attrs.frozen
@@ -51,9 +61,9 @@ class Landing:
         """
         make_folders(self.place)
 
-    def settle(self, folder: Path, names: Iterable[str]) -> list[str]:
-        """Rename into a folder what has landed of these names; returns what could not be, in words."""
-        complaints: list[str] = []
+    def settle(self, folder: Path, names: Iterable[str]) -> Settled:
+        """Rename into a folder what has landed of these names."""
+        settled = Settled()
         for name in names:
             try:
                 with (
@@ -64,8 +74,28 @@ class Landing:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                complaints.append(f"{self._relative(folder)}/{name}: {error.strerror or error}")
-        return complaints
+                settled.complaints.append(f"{self._relative(folder)}/{name}: {error.strerror or error}")
+            else:
+                settled.names.append(name)
+        return settled
+
+    def settle_alone(self, folder: Path, names: Sequence[str], given: Collection[str]) -> Settled:
+        """The same, and set aside what lies in the folder and is neither given nor from the cluster.
+
+        Where a record lies here and there is no trace of a job there, the folder there was cleaned after all
+        had come home.
+
+        Raises:
+            OSError: something cannot be set aside.
+        """
+        settled = self.settle(folder, names)
+        with confined(folder, make=True) as inside:
+            was_cleaned = not {*RECORDS}.intersection(settled.names) and inside.exists(ENDED)
+        if not was_cleaned and set_foreign_aside(folder, {*given, *settled.names}):
+            # Some of it may have been in the way.
+            rest = self.settle(folder, [name for name in names if name not in settled.names])
+            settled = Settled([*settled.names, *rest.names], rest.complaints)
+        return settled
 
     def show(self, folder: Path, names: Iterable[str]) -> None:
         """Let files that are still growing be seen in a folder, as far as they have come."""

@@ -387,7 +387,7 @@ class SshSite:
         most_bytes = max((each.most_bytes for each in contents.values()), default=math.inf)
         kept = f"--partial-dir={PARTIAL}"
         with self._telling(wanted):
-            await self._bring_home(names, _ALWAYS, _SPARSE, kept, most_bytes=most_bytes)
+            await self._bring_home(names, _ALWAYS, _SPARSE, kept, most_bytes=most_bytes, whole=contents)
         for folder in folders:
             try:
                 await self._blocking(note_not_fetched, folder, wanted[folder].refused)
@@ -412,16 +412,33 @@ class SshSite:
         return {folder: told[asked[folder]] if folder in asked else files.Wanted() for folder in contents}
 
     async def _bring_home(
-        self, names: Mapping[Path, Sequence[str]], *options: str, most_bytes: float = math.inf
+        self,
+        names: Mapping[Path, Sequence[str]],
+        *options: str,
+        most_bytes: float = math.inf,
+        whole: Mapping[Path, files.Contents] | None = None,
     ) -> None:
-        """Have files land, and put them in their places."""
+        """Have files land, and put them in their places.
+
+        ``whole``: what was put into the folders here, where nothing is to lie in them but that and what
+        comes now.
+        """
         complaints = [await self._land(names, most_bytes, *options)]
         for folder, its_names in names.items():
-            complaints += await self._blocking(self._landing.settle, folder, its_names)
+            given = None if whole is None else whole[folder].given
+            complaints += await self._blocking(self._settle, folder, its_names, given)
         complaint = "; ".join(filter(None, complaints))
         if complaint and complaint not in self._complaints:
             self._complaints.add(complaint)
             logger.warning("%s: some files did not come home: %s", self.name, complaint)
+
+    def _settle(self, folder: Path, names: Sequence[str], given: Sequence[str] | None) -> list[str]:
+        if given is None:
+            return self._landing.settle(folder, names).complaints
+        try:
+            return self._landing.settle_alone(folder, names, given).complaints
+        except OSError as error:
+            raise BackendError(f"{folder}: {error.strerror or error}") from error
 
     async def _land(self, names: Mapping[Path, Sequence[str]], most_bytes: float, *options: str) -> str:
         """Copy files to where nothing of a run can be hit; returns what rsync complained about."""

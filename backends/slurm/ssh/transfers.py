@@ -18,7 +18,8 @@ from matterstack.storage.outputs import Declared
 
 CLAIM: Final = "claim/job_id"
 LOGS: Final = ("stdout.log", "stderr.log")
-RECORDS: Final = (CLAIM, "exit.json")
+ENDED: Final = "exit.json"
+RECORDS: Final = (CLAIM, ENDED)
 """How it is known whether a job has ended, and how."""
 ENVIRONMENT: Final = "claim/environment.json"
 """What the job of the first attempt in an environment found of that."""
