@@ -11,7 +11,7 @@ import math
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import count
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
@@ -54,7 +54,7 @@ from matterstack.core.run.state import RunState
 from matterstack.storage.backend_reports import blank_report, definition_of
 from matterstack.storage.child_environment import hide_from_children
 from matterstack.storage.claims import RoomInStore, Waiting, room_in_store
-from matterstack.storage.commands import open_commands
+from matterstack.storage.commands import StoredCommand, open_commands
 from matterstack.storage.commit_reports import no_commits
 from matterstack.storage.crash_points import crash_point
 from matterstack.storage.filesystems import file_system_type, is_network
@@ -170,10 +170,7 @@ class Engine:
         for command in await self._read(open_commands):
             served = self._served.get(command.run_id)
             if served is not None:
-                try:
-                    served.mailbox.tell(CommandReady(command), control=True)
-                except MailboxFullError:
-                    continue  # it stays in the store, and is handed over at the next look
+                _hand_over(command, served.mailbox)
 
     async def carry_out_commands(self, run_id: RunId) -> bool:
         """Carry out what waits for a run that no engine serves; False when one does.
@@ -184,8 +181,6 @@ class Engine:
         if lease is None:
             return False
         mailbox: Mailbox[RunMessage] = Mailbox(f"run {run_id}")
-        for command in (await self._read(open_commands, run_id))[: mailbox.capacity]:
-            mailbox.tell(CommandReady(command), control=True)
         self._served[run_id] = _Served(lease, mailbox, Role.COMMANDS)
         await about_run(run_id, self._serve_run, run_id, lease, mailbox, Role.COMMANDS)()
         return True
@@ -217,6 +212,9 @@ class Engine:
         services = self._services()
 
         async def start() -> None:
+            # Before anything else: what was asked before this actor began is done before it submits a job.
+            for command in await self._read(open_commands, run_id):
+                _hand_over(command, mailbox)
             actor = RunActor(run_id=run_id, epoch=lease.epoch, services=services, mailbox=mailbox, role=role)
             await actor.serve()
 
@@ -382,6 +380,11 @@ class Engine:
     def stop(self) -> None:
         """Stop serving, in order: runs, backends, journal.  Jobs go on running."""
         self._runs.cancel_scope.cancel()
+
+
+def _hand_over(command: StoredCommand, mailbox: Mailbox[RunMessage]) -> None:
+    with suppress(MailboxFullError):  # then it stays in the store, and is handed over at the next look
+        mailbox.tell(CommandReady(command), control=True)
 
 
 def _require_one_host(root: Root, reader: sqlite3.Connection) -> None:

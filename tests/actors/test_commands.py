@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import trio
 
 from matterstack.core.errors import IllegalTransitionError, NotFoundError, RefusedError
 from matterstack.core.ids import RunId, TaskId
 from matterstack.core.run import facts as f
-from matterstack.core.run.messages import Cancel, Pause, Resume, Retry
+from matterstack.core.run.messages import Cancel, Command, Pause, Resume, Retry
 from matterstack.core.states import RunStatus
 from matterstack.storage.commands import command_outcome, insert_command
 from matterstack.usecases.commands import send_command
@@ -93,6 +95,24 @@ async def test_a_command_that_waited_while_no_engine_ran_is_carried_out_by_the_n
 
     assert await world.outcome(command) == {"ok": True}
     assert world.status(run) is RunStatus.CANCELLED
+    world.check()
+
+
+@pytest.mark.parametrize("request_", [Cancel(by="eva"), Pause(by="eva")])
+async def test_a_command_that_waited_comes_before_any_job_however_long_other_runs_take_to_be_taken_up(
+    world: World, request_: Command
+) -> None:
+    async def slowly(call: str, _args: Sequence[object]) -> None:
+        if call == "acquire":
+            await trio.sleep(50)
+
+    world.campaign("w", flat(3))
+    commands = [world.command(world.create("w"), request_) for _ in range(2)]
+    world.before_journal(slowly)
+    async with world.serving():
+        await trio.sleep(200)
+        assert world.cluster.jobs == []
+        assert [await world.outcome(command) for command in commands] == [{"ok": True}] * 2
     world.check()
 
 

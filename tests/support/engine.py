@@ -192,6 +192,10 @@ class World:
         """
         self.runtime = attrs.evolve(self.runtime, files=_After(before, self.runtime.files))
 
+    def before_journal(self, before: Callable[[str, Sequence[object]], Awaitable[None]]) -> None:
+        """The same for each call on the connection that writes."""
+        self.runtime = attrs.evolve(self.runtime, journal=_After(before, self.runtime.journal))
+
     # ---- asking ----
 
     def command(self, run_id: RunId, request: Command) -> str:
