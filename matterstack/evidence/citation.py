@@ -44,8 +44,9 @@ def _lines(view: View) -> Iterator[str]:
     if about.description:
         yield f"abstract: {_quoted(about.description)}"
     yield "authors:"
-    for author in about.authors:
-        yield from _author(author)
+    # The format wants no two that are alike, which namesakes are.
+    for lines in dict.fromkeys(tuple(_author(author)) for author in about.authors):
+        yield from lines
     yield f"version: {_quoted(state.run_id)}"
     yield f"date-released: {_quoted(view.until[:10])}"
     yield from _license(about)

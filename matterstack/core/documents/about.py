@@ -49,8 +49,12 @@ def _text(text: str) -> str:
     return text.strip()
 
 
+def _is_url(text: str) -> bool:
+    return text.isprintable() and _URL.fullmatch(text) is not None
+
+
 def _url(text: str) -> str:
-    if not _URL.fullmatch(text):
+    if not _is_url(text):
         raise ValueError(f"{text!r} is no address that begins with https:// or http://")
     return text
 
@@ -89,7 +93,7 @@ def _ror(text: object) -> object:
 
 
 def _license(text: object) -> object:
-    if not isinstance(text, str) or _URL.fullmatch(text):
+    if not isinstance(text, str) or _is_url(text):
         return text
     try:
         found = str(canonicalize_license_expression(text))
@@ -108,6 +112,12 @@ Url = Annotated[str, Field(max_length=2000), AfterValidator(_url)]
 Ror = Annotated[str, BeforeValidator(_ror)]
 
 
+def _name(text: str) -> str:
+    if not text.replace(",", "").strip():
+        raise ValueError(f"{text!r} names nobody")
+    return text
+
+
 class Author(BaseModel):
     """Somebody whose work it is.
 
@@ -120,7 +130,7 @@ class Author(BaseModel):
     """
 
     model_config = _STRICT
-    name: Line
+    name: Annotated[Line, AfterValidator(_name)]
     orcid: Annotated[str, BeforeValidator(_orcid)] | None = None
     affiliation: Line | None = None
     ror: Ror | None = None

@@ -24,6 +24,7 @@ from matterstack.evidence.report.text import (
     markdown_text,
     page_text,
     paragraphs_text,
+    target_text,
     time_text,
 )
 from matterstack.evidence.report.usage import cap_rows, usage_rows
@@ -103,6 +104,7 @@ def _environment() -> Environment:
         paragraphs=paragraphs_text,
         size=bytes_text,
         code=code_text,
+        target=target_text,
         time=time_text,
         block=block_text,
         markdown=page_text,

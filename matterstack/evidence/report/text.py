@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from typing import Any, Final
 
@@ -12,6 +13,9 @@ from markupsafe import Markup
 from matterstack.core.shown_text import shown
 
 _SHORT_JSON: Final = 80
+_MARKS: Final = re.compile(r"([-+=]|[0-9]+(?=[.)]))")
+"""What makes a list, a heading or a rule of a line of Markdown that begins with it."""
+_TICKS: Final = re.compile(r"`+")
 
 
 @cache
@@ -32,21 +36,47 @@ def markdown_text(text: object) -> str:
     a\|b &lt;i&gt; \*c\*
     """
     escaped = shown(str(text)).replace("\\", "\\\\")
-    for character in "`*_|[]#":
+    for character in "`*_|[]#~":
         escaped = escaped.replace(character, f"\\{character}")
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def paragraphs_text(text: str) -> str:
-    """Text of several lines as paragraphs of Markdown."""
-    return "\n".join(markdown_text(line.strip()) for line in text.splitlines())
+    r"""Text of several lines as paragraphs of Markdown.
+
+    >>> print(paragraphs_text("- none\n2. too"))
+    \- none
+    2\. too
+    """
+    return "\n".join(_paragraph_line(line.strip()) for line in text.splitlines())
+
+
+def _paragraph_line(line: str) -> str:
+    escaped = markdown_text(line)
+    found = _MARKS.match(escaped)
+    if found is None:
+        return escaped
+    at = found.end() if found[0].isdigit() else 0
+    return f"{escaped[:at]}\\{escaped[at:]}"
 
 
 def code_text(text: object) -> str:
-    """Text as inline code in a cell of Markdown; empty for nothing."""
+    r"""Text as inline code in a cell of Markdown; empty for nothing.
+
+    >>> print(code_text("a|b"), code_text("``c`"))
+    `a\|b` ``` ``c` ```
+    """
     plain = shown(str(text)).replace("|", "\\|")
-    fence = "``" if "`" in plain else "`"
-    return f"{fence}{plain}{fence}" if plain else ""
+    if not plain:
+        return ""
+    fence = "`" * (max(map(len, _TICKS.findall(plain)), default=0) + 1)
+    room = " " if plain.startswith("`") or plain.endswith("`") else ""
+    return f"{fence}{room}{plain}{room}{fence}"
+
+
+def target_text(place: str) -> str:
+    """A place in the bundle as what a link of Markdown leads to, between its ``<`` and ``>``."""
+    return shown(place).replace("\\", "%5C").replace("<", "%3C").replace(">", "%3E")
 
 
 def block_text(text: str) -> str:
