@@ -381,6 +381,33 @@ def test_a_root_that_was_its_owners_alone_is_opened_when_its_config_says_so(mach
     assert machine.as_user(MALLORY, "ls", ".matterstack").returncode != 0
 
 
+def test_links_to_the_owners_monitor_are_the_owners_in_a_root_that_is_shared(machine: Machine) -> None:
+    tasks(machine)
+    alice, bob = machine.command_line(ALICE), machine.command_line(BOB)
+    alice.ok("run", "init", "w")
+    before = alice.start("monitor", "--port", "0", "--json")
+    monitors = machine.root / ".matterstack" / "monitors"
+    wait_until(lambda: list(monitors.glob("*.json")), PATIENCE_S, "a monitor")
+    (machine.root / "config.json").write_text('{"share": "group"}')
+    alice.ok("run", "loop", "--until-done")
+    after = alice.start("monitor", "--port", "0", "--json")
+    wait_until(lambda: len(list(monitors.glob("*.json"))) == 2, PATIENCE_S, "another one")
+
+    assert bob.json("run", "list")
+    assert monitors.stat().st_mode & 0o077 == 0, "they hold keys of links"
+    assert {path.stat().st_mode & 0o777 for path in monitors.iterdir()} == {0o600}
+    assert len(alice.json("monitor", "--new-link")["links"]) == 2
+    assert bob.run("monitor", "--new-link").exit_code == 3
+    assert machine.as_user(BOB, "sh", "-c", "mv .matterstack/monitors .matterstack/gone").returncode == 0
+    planted = json.dumps({"url": "http://127.0.0.1:1", "port": 1, "host": "elsewhere", "key": "k"})
+    plant = f"mkdir -m 777 .matterstack/monitors && echo '{planted}' > .matterstack/monitors/1-1.json"
+    assert machine.as_user(BOB, "sh", "-c", plant).returncode == 0
+    done = alice.run("monitor", "--new-link")
+    assert (done.exit_code, done.stdout) == (3, ""), "a link to where a member of the group listens"
+    for monitor in (before, after):
+        monitor.kill()
+
+
 def test_a_group_that_its_owner_is_not_in_is_refused(machine: Machine) -> None:
     tasks(machine, share="group")
     os.chown(machine.root, ALICE.uid, MALLORY.uid)

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -54,7 +55,7 @@ def recorded(root: Root, url: str, port: int, key: str) -> Iterator[None]:
 
     Where that cannot be written (a full disk), it listens all the same, and no new links to it can be made.
     """
-    path = _folder(root) / f"{port}-{os.getpid()}.json"
+    path = root.monitors / f"{port}-{os.getpid()}.json"
     descriptor: int | None = None
     try:
         descriptor = _opened(path)
@@ -87,8 +88,12 @@ def _part(path: Path) -> Path:
 
 
 def running_monitors(root: Root) -> list[RunningMonitor]:
-    """Those of this machine that live, and those that other machines say they have.  Blocking."""
-    found = (_living(path) for path in sorted(_folder(root).glob("*.json")))
+    """Those of this machine that live, and those that other machines say they have.  Blocking.
+
+    A file that somebody else has made, or could have written into, is none: a group that shares the root may
+    put one there, and a link would lead to whom it names.
+    """
+    found = (_living(path) for path in sorted(root.monitors.glob("*.json")))
     return [monitor for monitor in found if monitor is not None]
 
 
@@ -114,6 +119,8 @@ def _living(path: Path) -> RunningMonitor | None:
         return None
     with os.fdopen(descriptor, "rb") as file:
         try:
+            if not _is_private(os.fstat(file.fileno())):
+                return None
             monitor = RunningMonitor(**json.loads(file.read(MOST_BYTES)))
             if monitor.is_here and not _is_locked(file.fileno()):
                 path.unlink()
@@ -121,6 +128,10 @@ def _living(path: Path) -> RunningMonitor | None:
         except (OSError, ValueError, TypeError):
             return None
     return monitor
+
+
+def _is_private(found: os.stat_result) -> bool:
+    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
 
 
 def _is_locked(descriptor: int) -> bool:
@@ -133,7 +144,3 @@ def _is_locked(descriptor: int) -> bool:
 
 def _here() -> str:
     return socket.gethostname()
-
-
-def _folder(root: Root) -> Path:
-    return root.private / "monitors"

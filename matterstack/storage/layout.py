@@ -53,6 +53,11 @@ class Root:
         return self.private / "secrets"
 
     @property
+    def monitors(self) -> Path:
+        """Folder of what lets the root's owner make links to monitors: a file for each that listens."""
+        return self.private / "monitors"
+
+    @property
     def engine_log(self) -> Path:
         """Where engines write tracebacks that no user should have to read."""
         return self.private / "engine.log"

@@ -186,7 +186,7 @@ def _opened_to(root: Root, gid: int) -> list[str]:
                 others += not _share(path, gid)
         change(top.resolve(), modes.run, gid)
     for path in below(root.private):
-        if path.name not in OWNERS_ALONE and root.secrets not in {path, *path.parents}:
+        if path.name not in OWNERS_ALONE and {root.secrets, root.monitors}.isdisjoint({path, *path.parents}):
             others += not _share(path, gid)
     change(root.private.resolve(), modes.private, gid)
     group = group_called(gid)
