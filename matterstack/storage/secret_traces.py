@@ -15,6 +15,8 @@ from matterstack.storage.files import chunks
 
 LOGS: Final = ("stdout.log", "stderr.log", "scheduler.log", "result.json")
 """What every job may write, beside what it was to leave."""
+ENVIRONMENT: Final = "claim/environment.json"
+"""What its script found of the software that it runs in."""
 
 
 def files_with_secrets(
@@ -36,7 +38,7 @@ def files_with_secrets(
 
 
 def _looked_at(folder: Confined, patterns: Sequence[str], given: Collection[str]) -> Iterator[str]:
-    yield from LOGS
+    yield from (*LOGS, ENVIRONMENT)
     for name in folder.regular_files(leave_out=RESERVED_NAMES):
         if name not in LOGS and (name in given or any(matches(name, pattern) for pattern in patterns)):
             yield name

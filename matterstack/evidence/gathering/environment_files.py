@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Final
+from functools import partial
 
 from matterstack.evidence.confined_reading import opened
 from matterstack.evidence.environments import ENVIRONMENTS, MOST_BYTES
-from matterstack.evidence.gathering.copying import Gathering, copy, take_back
+from matterstack.evidence.gathering.copying import Gathering, copy, hash_once, take_back
+from matterstack.evidence.gathering.withholding import HoldsSecretError
 from matterstack.evidence.history import AttemptKey, History
 from matterstack.evidence.survey import EnvironmentRecord, FileState
 from matterstack.storage.confine import confined
-
-ENVIRONMENT_FILE: Final = "claim/environment.json"
-"""In the folder of an attempt whose script has looked; others found its hash in the run's folder."""
+from matterstack.storage.secret_traces import ENVIRONMENT
 
 
 def take_environments(gathering: Gathering, history: History) -> Iterator[EnvironmentRecord]:
@@ -27,26 +26,39 @@ def take_environments(gathering: Gathering, history: History) -> Iterator[Enviro
     for key, sha256 in history.environments.items():
         by_hash.setdefault(sha256, []).append(key)
     for sha256, attempts in sorted(by_hash.items()):
-        place = f"{ENVIRONMENTS}/{sha256}.json"
         others = ((attempt.task_id, attempt.n) for attempt in history.attempts())
         for key in dict.fromkeys([*attempts, *others]):
-            size = _take(gathering, key, sha256, place)
-            if size is not None:
-                yield EnvironmentRecord(sha256=sha256, state=FileState.COPIED, bytes=size, place=place)
+            record = _take(gathering, history, key, sha256)
+            if record is not None:
+                yield record
                 break
         else:
             detail = "no attempt's folder holds what was found"
             yield EnvironmentRecord(sha256=sha256, state=FileState.MISSING, detail=detail)
 
 
-def _take(gathering: Gathering, key: AttemptKey, sha256: str, place: str) -> int | None:
-    """Copy the file of one attempt, and return its size; None where that is not there, or another."""
-    path = gathering.folder.attempt(*key).path
+def _take(gathering: Gathering, history: History, key: AttemptKey, sha256: str) -> EnvironmentRecord | None:
+    """Copy the file of one attempt, unless it is withheld; None where it is not there, or another."""
+    task_id, n = key
+    place = f"{ENVIRONMENTS}/{sha256}.json"
+    why = gathering.withholding.reason(history.state.tasks[task_id].attempts[n - 1], ENVIRONMENT)
+    found = partial(EnvironmentRecord, sha256=sha256)
     try:
-        with confined(path) as source, opened(source, ENVIRONMENT_FILE) as reading:
+        with (
+            confined(gathering.folder.attempt(*key).path) as source,
+            opened(source, ENVIRONMENT) as reading,
+        ):
             size = os.fstat(reading).st_size
-            if size <= MOST_BYTES and copy(gathering, reading, place) == sha256:
-                return size
+            if size > MOST_BYTES:
+                return None
+            if why:
+                is_it = hash_once(gathering, reading, f"{task_id}/{n}/{ENVIRONMENT}") == sha256
+                return found(state=FileState.WITHHELD, bytes=size, detail=why) if is_it else None
+            if copy(gathering, reading, place) == sha256:
+                return found(state=FileState.COPIED, bytes=size, place=place)
+    except HoldsSecretError as error:
+        is_it = error.digest == sha256
+        return found(state=FileState.WITHHELD, bytes=size, detail=str(error)) if is_it else None
     except OSError:
         return None
     take_back(gathering, place)
