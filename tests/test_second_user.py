@@ -400,7 +400,7 @@ def test_links_to_the_owners_monitor_are_the_owners_in_a_root_that_is_shared(mac
     assert bob.run("monitor", "--new-link").exit_code == 3
     assert machine.as_user(BOB, "sh", "-c", "mv .matterstack/monitors .matterstack/gone").returncode == 0
     planted = json.dumps({"url": "http://127.0.0.1:1", "port": 1, "host": "elsewhere", "key": "k"})
-    plant = "mkdir -m 777 .matterstack/monitors && cd .matterstack/monitors && echo '{}' > 1-1.json && chmod 666 *"
+    plant = "cd .matterstack && mkdir -m 777 monitors && echo '{}' > monitors/1.json && chmod 666 monitors/*"
     assert machine.as_user(BOB, "sh", "-c", plant.format(planted)).returncode == 0
     done = alice.run("monitor", "--new-link")
     assert (done.exit_code, done.stdout) == (3, ""), "a link to where a member of the group listens"
