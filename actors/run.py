@@ -50,6 +50,7 @@ from matterstack.storage.crash_points import crash_point
 from matterstack.storage.journal import Append, make_append
 from matterstack.storage.layout import RunFolder
 from matterstack.storage.restored import is_known, known_head
+from matterstack.storage.schema import reading
 from matterstack.storage.snapshot import load_run
 
 logger: Final = logging.getLogger(__name__)
@@ -148,7 +149,7 @@ class RunActor:
         """Say once that the store is older than what the run's folder says, before that is written over."""
         runtime = self.services.runtime
         known = await runtime.files(known_head, self._folder())
-        if known is None or await runtime.store(is_known, self.services.reader, self.run_id, known.head):
+        if known is None or await runtime.store(self._is_known, known.head):
             return
         logger.warning(
             "run %s: the store is older than the run's folder, which knows of events until %s: it was put "
@@ -160,6 +161,10 @@ class RunActor:
         )
         await self._decide_durably([(m.Behind(head=known.head, until=known.until), None)], ())
         self.services.changed(self._state)
+
+    def _is_known(self, head: str) -> bool:
+        with reading(self.services.root.database, self.services.reader):
+            return is_known(self.services.reader, self.run_id, head)
 
     def _is_done(self) -> bool:
         if self._drives or self._state.ending is not None:

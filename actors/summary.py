@@ -19,7 +19,7 @@ from matterstack.core.states import TaskStatus
 from matterstack.storage.files import json_bytes, replace_derived
 from matterstack.storage.heads import heads_of
 from matterstack.storage.layout import Root, RunFolder
-from matterstack.storage.schema import translated_errors
+from matterstack.storage.schema import reading
 
 logger: Final = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class SummaryWriter:
                 logger.warning("%s: cannot be written: %s", folder.summary_file, error.strerror or error)
 
     def _heads(self, run_ids: Iterable[RunId]) -> dict[RunId, str]:
-        with translated_errors(self.root.database):
+        with reading(self.root.database, self.reader):
             return heads_of(self.reader, run_ids)
 
 

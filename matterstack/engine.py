@@ -65,7 +65,7 @@ from matterstack.storage.openness import require_owner, settle
 from matterstack.storage.read.changes import Changes, Pace, data_version
 from matterstack.storage.read.runs import runs_to_serve, runs_with_jobs, secrets_of_unfinished
 from matterstack.storage.root_key import read_nonces
-from matterstack.storage.schema import journal_mode, open_database, translated_errors
+from matterstack.storage.schema import journal_mode, open_database, reading, translated_errors
 from matterstack.storage.secret_values import SecretVault
 from matterstack.storage.snapshot import load_run
 
@@ -365,7 +365,7 @@ class Engine:
         self, query: Callable[Concatenate[sqlite3.Connection, _P], _T], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
         def ask() -> _T:
-            with translated_errors(self.root.database):
+            with reading(self.root.database, self._reader):
                 return query(self._reader, *args, **kwargs)
 
         return await self.runtime.store(ask)
@@ -412,6 +412,11 @@ def _require_own(root: Root, serves: bool) -> None:
         logger.warning("%s", sentence)
 
 
+def _asked(root: Root, reader: sqlite3.Connection, query: Callable[[sqlite3.Connection], _T]) -> _T:
+    with reading(root.database, reader):
+        return query(reader)
+
+
 @asynccontextmanager
 async def open_engine(
     root: Root,
@@ -437,11 +442,11 @@ async def open_engine(
     writer = await runtime.journal(open_database, root.database)
     reader = await runtime.store(open_database, root.database)
     try:
-        await runtime.store(_require_one_host, root, reader)
+        await runtime.store(_asked, root, reader, partial(_require_one_host, root))
         number = str(next(_NUMBERS))
         vault = SecretVault(root)
         # Before anything is started: jobs of other runs must not find them in their environment either.
-        hide_from_children(await runtime.store(secrets_of_unfinished, reader))
+        hide_from_children(await runtime.store(_asked, root, reader, secrets_of_unfinished))
         commits = CommitReporter(root, runtime, no_commits(number))
         journal = JournalActor(writer, root.database, runtime, commits.note)
         summaries = SummaryWriter(root, runtime, reader)
@@ -458,7 +463,7 @@ async def open_engine(
                         number=number,
                         writer=writer,
                         reader=reader,
-                        nonces=await runtime.store(read_nonces, reader),
+                        nonces=await runtime.store(_asked, root, reader, read_nonces),
                         journal=journal,
                         summaries=summaries,
                         vault=vault,

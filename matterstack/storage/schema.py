@@ -332,6 +332,13 @@ def readable_rows(connection: sqlite3.Connection, what: str) -> Iterator[None]:
         raise corrupt(Path(path), f"{what} cannot be read from its rows: {error!r}") from error
 
 
+@contextmanager
+def reading(path: Path, connection: sqlite3.Connection) -> Iterator[None]:
+    """Turn whatever goes wrong while the store is read into a StoreError that names its file."""
+    with translated_errors(path), readable_rows(connection, "what was asked"):
+        yield
+
+
 def corrupt(path: Path, what: str) -> DatabaseCorruptError:
     """Say that a store cannot be used, and how to restore it."""
     return DatabaseCorruptError(
@@ -346,6 +353,8 @@ def disk_full(path: Path) -> DiskFullError:
     return DiskFullError(f"{path}: the disk is full", hint="make room; nothing is lost")
 
 
+_BROKEN_JSON: Final = "malformed JSON"
+"""What SQLite says of JSON in a row that is none: it has no code of its own for that."""
 _FULL_TOO: Final = ("SQLITE_IOERR", "SQLITE_CANTOPEN")
 """What SQLite says when there is no room for the memory that processes share beside the write-ahead log."""
 _SHARED_MEMORY_BYTES: Final = 32768
@@ -364,6 +373,8 @@ def store_error(path: Path, error: sqlite3.Error) -> StoreError:
     name = getattr(error, "sqlite_errorname", "") or ""
     if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
         return corrupt(path, str(error))
+    if str(error) == _BROKEN_JSON:
+        return corrupt(path, f"what was asked cannot be read from its rows: {error}")
     if name.startswith("SQLITE_FULL") or (name.startswith(_FULL_TOO) and _has_no_room(path)):
         return disk_full(path)
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):

@@ -12,7 +12,7 @@ import trio
 
 from matterstack.storage.layout import Root
 from matterstack.storage.read.changes import USUAL, Changes, Pace, data_version
-from matterstack.storage.schema import open_database, readable_rows, translated_errors
+from matterstack.storage.schema import open_database, reading
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -36,7 +36,7 @@ class Reader:
         """
 
         def ask() -> _T:
-            with translated_errors(self.root.database), readable_rows(self._connection, "what was asked"):
+            with reading(self.root.database, self._connection):
                 return query(self._connection, *args, **kwargs)
 
         return await trio.to_thread.run_sync(ask, limiter=self._limiter)
