@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,16 +62,30 @@ def test_a_folder_that_is_deleted_before_its_job_started_is_written_again(
     assert diary.started() == ["a"]
 
 
-@pytest.mark.parametrize("claimant", ["²1.5.abc", "999999999.1.00000000", "9" * 4000])
+JOBS_THAT_ARE_NONE = ["²1.5.abc", "999999999.1.00000000", "9" * 4000]
+
+
+@pytest.mark.parametrize("claimant", JOBS_THAT_ARE_NONE)
+def test_a_claim_without_the_nonce_of_its_attempt_costs_nothing(
+    command_line: CommandLine, diary: Diary, claimant: str
+) -> None:
+    run_id, claim = claimed_before_the_job_was_submitted(command_line, diary)
+    claim.write_text(claimant)
+
+    command_line.ok("run", "loop", "--until-done", run_id)
+
+    assert endings(command_line, run_id) == ["COMPLETED_OK"]
+    assert diary.started() == ["a"]
+    assert [path.read_text() for path in claim.parent.glob("before/*/job_id")] == [claimant]
+
+
+@pytest.mark.parametrize("claimant", JOBS_THAT_ARE_NONE)
 def test_a_claim_by_a_job_that_is_none_costs_one_try(
     command_line: CommandLine, diary: Diary, claimant: str
 ) -> None:
-    run_id = new_run(command_line, diary.task("a", retries=1))
-    died = command_line.run("run", "loop", "--until-done", run_id, env={CRASH_VARIABLE: "after_staging"})
-    assert died.exit_code == CRASHED
-    claim = command_line.run_folder("w", run_id) / "tasks" / "a" / "1" / "claim"
-    claim.mkdir()
-    (claim / "job_id").write_text(claimant)
+    run_id, claim = claimed_before_the_job_was_submitted(command_line, diary)
+    (nonce,) = re.findall("^nonce=([0-9a-f]+)$", (claim.parent.parent / "job.sh").read_text(), re.MULTILINE)
+    claim.write_text(f"{claimant} {nonce}\n")
 
     command_line.ok("run", "loop", "--until-done", run_id)
 
@@ -77,6 +93,16 @@ def test_a_claim_by_a_job_that_is_none_costs_one_try(
     assert first in {"LOST", "COMPLETED_ERROR"}
     assert last == "COMPLETED_OK"
     assert diary.started() == ["a"], "a folder that was claimed is left to its claimant"
+
+
+def claimed_before_the_job_was_submitted(command_line: CommandLine, diary: Diary) -> tuple[str, Path]:
+    """A run whose engine died before it submitted the first try of ``a``, and the claim to write there."""
+    run_id = new_run(command_line, diary.task("a", retries=1))
+    died = command_line.run("run", "loop", "--until-done", run_id, env={CRASH_VARIABLE: "after_staging"})
+    assert died.exit_code == CRASHED
+    claim = command_line.run_folder("w", run_id) / "tasks" / "a" / "1" / "claim"
+    claim.mkdir()
+    return run_id, claim / "job_id"
 
 
 @pytest.mark.parametrize("left", [20, -2])
