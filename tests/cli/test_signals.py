@@ -48,7 +48,7 @@ trio.run(main)
 @pytest.mark.usefixtures("processes")
 def test_an_engine_that_does_not_stop_in_order_is_ended_and_its_log_says_where_it_was(tmp_path: Path) -> None:
     (tmp_path / "workspaces").mkdir()
-    (tmp_path / ".matterstack").mkdir()
+    (tmp_path / ".matterstack").mkdir(mode=0o700)  # else it is closed first, and told
 
     done = subprocess.run(
         [sys.executable, "-c", STUCK, str(tmp_path)], capture_output=True, text=True, check=False, timeout=60
