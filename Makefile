@@ -15,6 +15,7 @@
 #   make reference  write docs/reference/ anew from the code
 #   make soak     play campaigns on a simulated cluster, a day of faults and crashes for each seed
 #                 (make soak SEEDS=1000 FIRST=0); a seed that fails is named, and how to replay it
+#   make fuzz     have damaged documents read, 100,000 of them (make fuzz CASES=2000 FIRST=0)
 #   make clean    remove .venv and what the tools leave behind; runs are kept
 
 PYTHON ?= python3
@@ -32,7 +33,7 @@ FOR_TESTS := $(VENV)/installed-for-tests
 VALIDATOR := $(VENV)/validator
 FOR_CRATES := $(VALIDATOR)/installed
 
-.PHONY: help demo test check quick reference test-tools format lint types layers page tests soak docs lock clean
+.PHONY: help demo test check quick reference test-tools format lint types layers page tests soak fuzz docs lock clean
 # Both commands install into the same environment; `make -j demo test` must not do so at once.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -103,6 +104,11 @@ FIRST ?= 0
 
 soak: $(FOR_TESTS)
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST)
+
+CASES ?= 100000
+
+fuzz: $(FOR_TESTS)
+	@$(BIN)/python -m tests.fuzz --cases $(CASES) --first $(FIRST)
 
 # The tests build it as well, and do what its pages say.
 docs: $(FOR_TESTS)
