@@ -21,7 +21,7 @@ import trio
 
 from matterstack.core.errors import RefusedError, StoreError
 from matterstack.core.ids import RunId
-from matterstack.evidence.confined_reading import opened
+from matterstack.evidence.confined_reading import opened, read_document
 from matterstack.evidence.export import COPY_BELOW_BYTES, Bundle, OnProgress, build_evidence_bundle
 from matterstack.evidence.survey import SURVEY, OutputRecord, UnclaimedRecord, parse_survey
 from matterstack.evidence.verify import verify_bundle
@@ -116,7 +116,7 @@ def _entries(bundle: Bundle) -> Iterator[tuple[str, _Write]]:
         names = list(folder.regular_files())
     for name in names:
         yield f"evidence/{name}", partial(_copy, bundle.path, name)
-    survey = parse_survey((bundle.path / SURVEY).read_bytes())
+    survey = parse_survey(read_document(bundle.path, SURVEY))
     run = RunFolder(bundle.path.parent)
     for place, output in survey.large():
         yield place, partial(_copy_checked, run, output)

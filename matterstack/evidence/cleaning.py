@@ -17,6 +17,7 @@ import attrs
 from matterstack.core.errors import RefusedError, StoreError
 from matterstack.core.ids import RunId, TaskId
 from matterstack.core.model.workflow_check import RESERVED_NAMES
+from matterstack.evidence.confined_reading import read_document
 from matterstack.evidence.history import History, read_history
 from matterstack.evidence.survey import SURVEY, parse_survey
 from matterstack.evidence.unclaimed import RESULT, unclaimed_names
@@ -81,7 +82,7 @@ def _require_evidence(store: Root, history: History, folder: RunFolder) -> None:
         raise RefusedError(
             f"the evidence of run {run_id} is not whole: {first.path} {first.problem}", hint=hint
         )
-    seq = parse_survey((bundle / SURVEY).read_bytes()).seq
+    seq = parse_survey(read_document(bundle, SURVEY)).seq
     if seq != history.seq:
         raise RefusedError(
             f"the evidence of run {run_id} is as of event {seq}, and the run went on to {history.seq}",

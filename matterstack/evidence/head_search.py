@@ -13,7 +13,7 @@ import attrs
 
 from matterstack.core.errors import NotFoundError, UsageError
 from matterstack.core.run.chain import UNCHAINED, chained
-from matterstack.evidence.confined_reading import opened
+from matterstack.evidence.confined_reading import opened_document, read_document
 from matterstack.evidence.contents import EVENTS
 from matterstack.evidence.survey import SURVEY, parse_survey
 from matterstack.storage.confine import confined
@@ -81,7 +81,7 @@ def search_head(folder: Path, head: str) -> HeadSearch:
     try:
         with (
             confined(folder) as bundle,
-            opened(bundle, EVENTS) as descriptor,
+            opened_document(bundle, EVENTS) as descriptor,
             os.fdopen(descriptor, "rb", closefd=False) as lines,
         ):
             for line in lines:
@@ -111,7 +111,7 @@ def later_in_store(folder: Path, store: Root) -> tuple[LaterEvent, ...]:
         StoreError: the store cannot be read.
     """
     try:
-        survey = parse_survey((folder / SURVEY).read_bytes())
+        survey = parse_survey(read_document(folder, SURVEY))
     except (OSError, ValueError):
         return ()
     later: list[LaterEvent] = []

@@ -21,6 +21,7 @@ from matterstack.core.errors import NotFoundError, RefusedError, StoreError
 from matterstack.core.run.state import AttemptState
 from matterstack.core.shown_text import shown
 from matterstack.evidence.archived_evidence import Contents, not_whole, read_contents
+from matterstack.evidence.confined_reading import read_document
 from matterstack.evidence.contents import EVENTS
 from matterstack.evidence.history import History, fold_events, parse_lines
 from matterstack.evidence.imported import IMPORTED
@@ -99,7 +100,7 @@ def imported_tasks(folder: Path) -> list[dict[str, Any]]:
         NotFoundError, RefusedError: as `look_at_bundle`.
     """
     with _readable(folder):
-        history = fold_events(parse_lines((folder / EVENTS).read_bytes()))
+        history = fold_events(parse_lines(read_document(folder, EVENTS)))
     return [
         {
             "task_id": task.task.id,
@@ -137,7 +138,7 @@ def imported_events(folder: Path, after: int) -> list[bytes]:
         NotFoundError, RefusedError: as `look_at_bundle`.
     """
     with _readable(folder):
-        return [row.line() for row in parse_lines((folder / EVENTS).read_bytes()) if row.seq > after]
+        return [row.line() for row in parse_lines(read_document(folder, EVENTS)) if row.seq > after]
 
 
 def look_at_bundle(folder: Path) -> Imported:
@@ -148,9 +149,9 @@ def look_at_bundle(folder: Path) -> Imported:
         RefusedError: it cannot be read.
     """
     with _readable(folder):
-        history = fold_events(parse_lines((folder / EVENTS).read_bytes()))
-        survey = parse_survey((folder / SURVEY).read_bytes())
-    view = View(history, survey, lambda place: (folder / place).read_bytes())
+        history = fold_events(parse_lines(read_document(folder, EVENTS)))
+        survey = parse_survey(read_document(folder, SURVEY))
+    view = View(history, survey, lambda place: read_document(folder, place))
     summary = attrs.evolve(_summary(history), chained_to=survey.chained_to)
     return Imported(path=folder, summary=summary, is_complete=view.is_complete)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,9 +21,15 @@ from matterstack.core.run.facts import Event
 from matterstack.core.run.history_rules import HistoryChecker
 from matterstack.evidence.against_store import compare_with_store
 from matterstack.evidence.bindings import absences, bound_places, contradictions
-from matterstack.evidence.confined_reading import opened, sha256_of
+from matterstack.evidence.confined_reading import (
+    MOST_DOCUMENT_BYTES,
+    opened,
+    opened_document,
+    sha256_of,
+)
 from matterstack.evidence.contents import (
     EVENTS,
+    OUR_FILES,
     copied_files,
     derived_files,
     other_libraries,
@@ -46,6 +53,9 @@ from matterstack.storage.layout import Root
 
 __all__ = ["Finding", "examine_bundle", "verify_bundle"]
 
+DOCUMENTS: Final = OUR_FILES | {MANIFEST, SEAL}
+UNSUSPICIOUS_BYTES: Final = 64 << 20
+"""Files up to this size are hashed, whatever is said of them."""
 _RULES: Final = frozenset({"fold", "paused", "ended", "live"})
 """Those of `matterstack.core.run.history_rules` that one run's events obey; others need those of all runs."""
 
@@ -103,7 +113,7 @@ class _Check:
     def read(self, path: str) -> bytes:
         """Content of a file; nothing where there is none (which is found by the manifest)."""
         try:
-            with opened(self.bundle, path) as reading:
+            with opened_document(self.bundle, path) as reading:
                 return b"".join(chunks(reading))
         except OSError:
             return b""
@@ -129,12 +139,41 @@ class _Check:
         for top, folders, files in os.walk(self.folder):
             prefix = "" if Path(top) == self.folder else f"{Path(top).relative_to(self.folder)}/"
             for name in (*files, *(f for f in folders if (Path(top) / f).is_symlink())):
-                try:
-                    self.hashes[prefix + name] = sha256_of(self.bundle, prefix + name)
-                except OSError as error:
-                    self.blame(prefix + name, f"cannot be read: {error.strerror or error}")
+                self._hash_file(prefix + name)
             if not files and not folders:
                 self.blame(prefix.rstrip("/") or ".", "is an empty folder, which no bundle holds")
+
+    def _hash_file(self, path: str) -> None:
+        try:
+            with opened(self.bundle, path) as reading:
+                size = os.fstat(reading).st_size
+            problem = self._wrong_size(path, size) if size > UNSUSPICIOUS_BYTES else ""
+            if problem:
+                self.blame(path, problem)
+            else:
+                self.hashes[path] = sha256_of(self.bundle, path)
+        except OSError as error:
+            self.blame(path, f"cannot be read: {error.strerror or error}")
+
+    def _wrong_size(self, path: str, size: int) -> str:
+        """What is wrong with a large file, by its size alone: of one without end nobody makes a hash."""
+        if path in DOCUMENTS and size > MOST_DOCUMENT_BYTES:
+            return f"is larger than {MOST_DOCUMENT_BYTES >> 20} MiB, as none of its kind is"
+        if self._sizes is None or path in UNLISTED or path == CRATE:
+            return ""
+        stated = self._sizes.get(file_id(path))
+        if stated is None:
+            return f"was added: {CRATE} does not know it"
+        return "" if stated == str(size) else f"was changed: it has {size} bytes, and {CRATE} has {stated}"
+
+    @cached_property
+    def _sizes(self) -> Mapping[str, str] | None:
+        """Sizes of files by their names in the crate; None where it cannot be read."""
+        try:
+            entities: Any = json.loads(self.read(CRATE))["@graph"]
+            return {entity["@id"]: entity["contentSize"] for entity in entities if "contentSize" in entity}
+        except (ValueError, LookupError, TypeError, RecursionError):
+            return None
 
     def _check_manifest(self) -> None:
         text = self.read(MANIFEST)
