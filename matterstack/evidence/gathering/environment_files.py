@@ -43,6 +43,7 @@ def _take(gathering: Gathering, history: History, key: AttemptKey, sha256: str) 
     place = f"{ENVIRONMENTS}/{sha256}.json"
     why = gathering.withholding.reason(history.state.tasks[task_id].attempts[n - 1], ENVIRONMENT)
     found = partial(EnvironmentRecord, sha256=sha256)
+    size = 0
     try:
         with (
             confined(gathering.folder.attempt(*key).path) as source,
