@@ -15,7 +15,6 @@ from matterstack.evidence.survey import (
     IN_ORDER,
     SURVEY,
     UNBOUND_FORMAT,
-    FileState,
     LogState,
     ManifestState,
     OutputRecord,
@@ -122,7 +121,7 @@ def _beside_outputs(folder: RunFolder, survey: Survey) -> Iterator[Finding]:
                 SURVEY, f"says that {MANIFEST_NAME} {where} is missing, and it is in the run's folder"
             )
     for source in survey.sources:
-        if source.state is not FileState.COPIED and _sha256(folder.sources, source.path) == source.sha256:
+        if source.state not in IN_ORDER and _sha256(folder.sources, source.path) == source.sha256:
             yield Finding(
                 SURVEY,
                 f"says that {source.path} of the campaign is {source.state}, and it is in the run's folder",
@@ -134,7 +133,7 @@ def _answers(folder: RunFolder, survey: Survey) -> Iterator[Finding]:
         path = operator_folder(folder.attempt(answer.task_id, answer.n).path)
         is_there = any(_sha256(path, name) == answer.sha256 for name in answer_names(answer.n))
         where = f"the answer to attempt {answer.n} of {answer.task_id}"
-        if is_there is not (answer.state is FileState.COPIED):
+        if is_there is not (answer.state in IN_ORDER):
             found = "as it was" if is_there else "not as it was"
             yield Finding(SURVEY, f"says that {where} is {answer.state}; in the run's folder it is {found}")
 

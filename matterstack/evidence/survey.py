@@ -378,6 +378,9 @@ def withheld_files(survey: Survey) -> Iterator[tuple[str, str, str]]:
     for used in survey.used:
         if used.withheld:
             yield f"{shown(used.name)}, which jobs were given", used.sha256, used.withheld
+    for environment in survey.environments:
+        if environment.state is FileState.WITHHELD:
+            yield "what jobs found of their software", environment.sha256, environment.detail
 
 
 _CONVERTER: Final = Converter(forbid_extra_keys=True, detailed_validation=False)

@@ -45,7 +45,7 @@ def tampered_run(folder: Path) -> tuple[Root, Path]:
     """A root with the run, and its bundle."""
     root = new_root(folder)
     with stage(root) as made:
-        _tell(made)
+        tell(made)
         (made.folder.attempt(TaskId("relax"), 1).path / "stdout.log").write_bytes(b"sorted\nand more\n")
         (made.folder.attempt(TaskId("large"), 1).path / "lost.csv").unlink()
     bundle = export(root, copy_below_bytes=COPY_BELOW).path
@@ -53,7 +53,7 @@ def tampered_run(folder: Path) -> tuple[Root, Path]:
     return root, export(root, copy_below_bytes=COPY_BELOW).path
 
 
-def _tell(made: Stage) -> None:
+def tell(made: Stage) -> None:
     made.tell(m.Start())
     made.plan(*TASKS, name="round one")
     made.prepare()
