@@ -192,7 +192,7 @@ PLANTED: Final = (
         [
             Edit(
                 _RUN,
-                "jobs=[live_job(self._state, folder, a) for a in mine if a.job_id is not None]",
+                "jobs=[live_job(self._state, folder, a, vault) for a in mine if a.job_id is not None]",
                 "jobs=[]",
             )
         ],

@@ -317,7 +317,10 @@ def make_world(what: Scenario, root: Root, world_type: type[World] = World) -> W
     )
     cluster = SimulatedCluster(random, runtime.clock, nodes=what.nodes, faults=what.faults)
     planner = Planner({f"run{n}": workflows for n, workflows in enumerate(what.campaigns)})
-    return world_type(what, root, random, cluster, planner, runtime, open_database(root.database))
+    connection = open_database(root.database)
+    # Drawn by the database itself, and the history has hashes of what is made from it.
+    connection.execute("UPDATE root_key SET key = ?", (f"{what.seed:064x}",))
+    return world_type(what, root, random, cluster, planner, runtime, connection)
 
 
 def _outcome(world: World, crashes: Iterable[Crash]) -> Outcome:
