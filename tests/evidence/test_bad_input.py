@@ -168,7 +168,9 @@ def test_large_outputs_are_named_by_their_hash_and_hashed_once(
     assert "too large to be copied" in (first.path / "ro-crate-metadata.json").read_text()
     before, hashed = content(first.path), len(read)
     assert content(export(root, copy_below_bytes=0).path) == before
-    assert len(read) - hashed == 1 + len(SOURCES), "only script and sources are read again, to be copied"
+    assert len(read) - hashed == 2 + len(SOURCES), (
+        "script, sources and what a job ran in are read again, to be copied"
+    )
 
     found = (run_folder / OUTPUT).stat()
     (run_folder / OUTPUT).write_bytes(b"forged\n")

@@ -143,6 +143,7 @@ def test_the_provenance_of_an_output_is_its_command_inputs_host_job_and_times(
 
 def test_resources_are_added_up_over_all_attempts(bundle_of: BundleOf) -> None:
     text = (bundle_of("COMPLETED") / "report.md").read_text()
+    text = text[text.index("## Caps and resources") : text.index("## Timeline and graph")]
     rows = dict(re.findall(r"^\| ([a-zA-Z][^|]*) \| ([^|]*) \|$", text, flags=re.MULTILINE))
     assert rows["attempts"] == "6"
     assert rows["cap: jobs of this run at the same time"] == "10"
