@@ -63,11 +63,10 @@ class Target:
 @contextmanager
 def targets(folder: Path) -> Iterator[list[Target]]:
     """All that can be given damaged documents; ``folder`` is for what is whole."""
-    logging.getLogger("matterstack").setLevel(logging.ERROR)
     root = told(folder / "root", "COMPLETED")
     bundle = export(root, copy_below_bytes=20).path
     archive = made(root, folder / "run.zip", copy_below_bytes=20).path
-    with _drawn_once():
+    with _drawn_once(), _quiet():
         yield [
             Target("bundle", 5, _Bundle(bundle).try_one),
             Target("archive", 5, _Archive(archive).try_one),
@@ -75,6 +74,17 @@ def targets(folder: Path) -> Iterator[list[Target]]:
             Target("answer", 30, _answer),
             Target("config", 30, _config),
         ]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    logger = logging.getLogger("matterstack")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 @contextmanager
