@@ -128,7 +128,7 @@ class _Bundle:
         shutil.copytree(self.whole, bundle)
         before = content(bundle)
         for _ in range(random.choice((1, 1, 2))):
-            files = [path for path in sorted(bundle.rglob("*")) if path.is_file() and not path.is_symlink()]
+            files = [path for path in sorted(bundle.rglob("*")) if _is_ordinary(path)]
             damage_file(random, random.choice(files))
         if random.randrange(2):
             _reseal(bundle)
@@ -145,6 +145,11 @@ class _Bundle:
                 sentence(error)
 
 
+def _is_ordinary(path: Path) -> bool:
+    """Whether it is a file that a bundle may hold: none of those that were put in their place."""
+    return path.is_file() and not path.is_symlink() and path.stat().st_size < 1 << 30
+
+
 def _content(folder: Path) -> dict[str, bytes] | None:
     """All of a bundle; None where that is more, or something else, than any bundle holds."""
     if any(path.is_file() and path.stat().st_size > 1 << 30 for path in folder.rglob("*")):
@@ -158,7 +163,7 @@ def _reseal(bundle: Path) -> None:
         small = {
             str(path.relative_to(bundle)): path.read_bytes()
             for path in bundle.rglob("*")
-            if path.is_file() and not path.is_symlink() and path.stat().st_size < 1 << 30
+            if _is_ordinary(path)
         }
         hashes = {path: sha256(data) for path, data in small.items() if path not in UNLISTED}
         text = manifest_bytes(hashes)
