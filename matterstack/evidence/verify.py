@@ -159,8 +159,11 @@ class _Check:
         """What is wrong with a large file, by its size alone: of one without end nobody makes a hash."""
         if path in DOCUMENTS and size > MOST_DOCUMENT_BYTES:
             return f"is larger than {MOST_DOCUMENT_BYTES >> 20} MiB, as none of its kind is"
-        if self._sizes is None or path in UNLISTED or path == CRATE:
+        if path in UNLISTED or path == CRATE:
             return ""
+        if self._sizes is None:
+            too_large = size > MOST_DOCUMENT_BYTES
+            return f"cannot be checked: {CRATE}, which has its size, cannot be read" if too_large else ""
         stated = self._sizes.get(file_id(path))
         if stated is None:
             return f"was added: {CRATE} does not know it"

@@ -349,3 +349,13 @@ def test_what_a_run_without_secrets_withholds_is_found(bundle: Path) -> None:
     problems = {(finding.path, finding.problem) for finding in verify_bundle(bundle)}
 
     assert ("evidence.json", "withholds files for the sake of secrets, and the run has none") in problems
+
+
+def test_a_file_without_end_is_found_by_its_size(bundle: Path) -> None:
+    os.truncate(bundle / "report.md", 8 << 40)
+    assert blamed(bundle) >= {"report.md"}
+    (bundle / "outputs" / "mix.1" / "endless").touch()
+    os.truncate(bundle / "outputs" / "mix.1" / "endless", 8 << 40)
+    assert blamed(bundle) >= {"report.md", "outputs/mix.1/endless"}
+    (bundle / "ro-crate-metadata.json").write_text("{")
+    assert blamed(bundle) >= {"report.md", "outputs/mix.1/endless", "ro-crate-metadata.json"}
