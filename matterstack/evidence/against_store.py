@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -43,10 +44,10 @@ def compare_with_store(store: Root, history: History, events: bytes, survey: Sur
             is_whole = has_been_head(connection, history.run_id, history.head)
     except NotFoundError:
         return [Finding(EVENTS, f"the store has no run {history.run_id}")]
-    mine, theirs = events.splitlines(), stored.splitlines()
     findings = []
-    if theirs != mine:
-        same = next((n for n, pair in enumerate(zip(mine, theirs, strict=False)) if pair[0] != pair[1]), None)
+    if events != stored:
+        lines = zip(io.BytesIO(events), io.BytesIO(stored), strict=False)
+        same = next((n for n, (mine, theirs) in enumerate(lines) if mine != theirs), None)
         where = "at its end" if same is None else f"from line {same + 1} on"
         problem = f"is not what the store has up to event {history.seq}: it differs {where}"
         findings.append(Finding(EVENTS, problem))

@@ -6,6 +6,7 @@ them can be made again, and compared, without the store.
 
 from __future__ import annotations
 
+import io
 import json
 import sqlite3
 import sys
@@ -163,7 +164,7 @@ def parse_lines(text: bytes) -> Iterator[EventRow]:
     Raises:
         LineError: naming the first line that is not as `EventRow.line` makes it.
     """
-    for number, line in enumerate(text.splitlines(keepends=True), start=1):
+    for number, line in enumerate(io.BytesIO(text), start=1):
         try:
             yield _parse_line(line)
         except (ValueError, TypeError, RecursionError) as error:

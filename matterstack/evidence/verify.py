@@ -98,7 +98,6 @@ class _Check:
         self.bundle = bundle
         self.findings: list[Finding] = []
         self.hashes: dict[str, str] = {}
-        self.events = b""
         self.history: History | None = None
         self.survey: Survey | None = None
         self.checks: dict[str, Strength] = {}
@@ -230,10 +229,12 @@ class _Check:
     # ---- what they say ----
 
     def _read_events(self) -> None:
-        self.events = self.read(EVENTS)
+        events = self.read(EVENTS)
         try:
-            self.history = fold_events(parse_lines(self.events))
-            for problem in _broken_rules(self.events):
+            # The rules first: what they hold of a long run is let go before its history is made.
+            broken = list(_broken_rules(events))
+            self.history = fold_events(parse_lines(events))
+            for problem in broken:
                 self.blame(EVENTS, problem)
         except LineError as error:
             self.blame(EVENTS, str(error))
@@ -260,7 +261,7 @@ class _Check:
             if place in self.checks:
                 self.checks[place] = Strength.BOUND
         self.checks[EVENTS] = Strength.RULES
-        payload = {**copies, EVENTS: payload_file(self.events)}
+        payload = {**copies, EVENTS: payload_file(self.read(EVENTS))}
         self._compare_derived(
             View(history, survey, self.read), payload, is_spoilt=bool(self.blamed & copies.keys())
         )
@@ -297,7 +298,7 @@ class _Check:
     def against(self, store: Root) -> None:
         """Compare with a store in which the run is (perhaps further on)."""
         if self.history is not None:
-            self.findings += compare_with_store(store, self.history, self.events, self.survey)
+            self.findings += compare_with_store(store, self.history, self.read(EVENTS), self.survey)
 
     def verification(self) -> Verification:
         """All that was found, and how it was checked."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -52,8 +53,9 @@ def _quoted(text: str, *, safe: str) -> str:
     return quote(text.encode("utf-8", "surrogateescape"), safe=safe)
 
 
+@lru_cache(maxsize=4096)
 def ref(identifier: str) -> Ref:
-    """Point at an entity by its identifier."""
+    """Point at an entity by its identifier; nobody changes what is returned, of which crates hold very many."""
     return {"@id": identifier}
 
 
