@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -226,7 +227,8 @@ class _Archive:
             }
             files[prefix + MANIFEST] = text = manifest_bytes(hashes)
             files[prefix + SEAL] = seal_bytes(text)
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        with warnings.catch_warnings(), zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            warnings.simplefilter("ignore", UserWarning)  # a name that stands there twice is meant to
             for path, data in files.items():
                 archive.writestr(path, data)
 
