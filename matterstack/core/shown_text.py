@@ -25,6 +25,7 @@ _COLOUR: Final = re.compile(rf"\x1b\[{_ONE}(?:;{_ONE})*m")
 """Select graphic rendition, ECMA-48: colours, bold, italic and the like; nothing that hides or blinks."""
 _ERASED: Final = re.compile(r"\x1b\[[0-2]?K")
 """What compilers and grep send behind each colour: where nothing moves, it erases nothing."""
+MOST_OF_AN_ERROR: Final = 300
 MOST_UNFINISHED: Final = 64
 _UNFINISHED: Final = re.compile(r"(?:\r{1,60}|\x1b(?:\[[0-9;:]{0,60})?)\Z")
 _RETURNS: Final = re.compile(r"\r+\n|\r")
@@ -42,6 +43,16 @@ def shown(text: str) -> str:
     if text.isprintable():  # as nearly all are, and there are many
         return text
     return "".join(_shown_character(character) for character in text)
+
+
+def brief(error: object) -> str:
+    r"""What a library says of a document, which may quote much of it: its beginning and its end.
+
+    >>> print(brief(ValueError("no\nnumber")), len(brief("x" * 10_000)))
+    no\nnumber 303
+    """
+    text = shown(str(error))
+    return text if len(text) <= MOST_OF_AN_ERROR else f"{text[:220]}\u2026 \u2026{text[-80:]}"
 
 
 def shown_lines(text: str) -> str:

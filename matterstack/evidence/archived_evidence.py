@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from matterstack.core.errors import RefusedError
-from matterstack.core.shown_text import shown
+from matterstack.core.shown_text import brief, shown
 from matterstack.evidence.contents import EVENTS, copied_files, payload_file, seal_bytes
 from matterstack.evidence.crate.document import CRATE
 from matterstack.evidence.crate.graph import file_id
@@ -59,7 +59,7 @@ def _listed(archive: Archived) -> dict[str, str]:
     try:
         listed = parse_manifest(text)
     except ValueError as error:
-        raise not_whole(archive.file, f"{MANIFEST} cannot be read: {error}") from None
+        raise not_whole(archive.file, f"{MANIFEST} cannot be read: {brief(error)}") from None
     if archive.document(f"evidence/{SEAL}") != seal_bytes(text):
         raise not_whole(archive.file, f"{SEAL} does not hold the hash of {MANIFEST}")
     return listed
@@ -71,12 +71,12 @@ def _survey(archive: Archived, listed: Mapping[str, str]) -> Survey:
     try:
         history = fold_events(parse_lines(events))
     except Exception as error:  # noqa: BLE001  whatever becomes of facts that nobody decided
-        raise not_whole(archive.file, f"{EVENTS} cannot be read: {error}") from None
+        raise not_whole(archive.file, f"{EVENTS} cannot be read: {brief(error)}") from None
     found = _checked(archive, listed, SURVEY)
     try:
         survey = parse_survey(found)
     except ValueError as error:
-        raise not_whole(archive.file, f"{SURVEY}: {error}") from None
+        raise not_whole(archive.file, f"{SURVEY}: {brief(error)}") from None
     for path, run_id in ((EVENTS, history.run_id), (SURVEY, survey.run_id)):
         if run_id != archive.run_id:
             raise not_whole(
@@ -98,7 +98,7 @@ def _sizes(archive: Archived, survey: Survey) -> Iterator[tuple[str, int]]:
         entities: Any = json.loads(archive.document(f"evidence/{CRATE}"))["@graph"]
         stated = {entity["@id"]: int(entity["contentSize"]) for entity in entities if "contentSize" in entity}
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise not_whole(archive.file, f"{CRATE} cannot be read: {error}") from None
+        raise not_whole(archive.file, f"{CRATE} cannot be read: {brief(error)}") from None
     for name in archive.entries:
         top, _, path = name.partition("/")
         if top == "evidence" and (size := stated.get(file_id(path))) is not None:

@@ -22,6 +22,7 @@ from matterstack.core.run.apply import Touched, apply, new_run
 from matterstack.core.run.chain import UNCHAINED, chained
 from matterstack.core.run.facts import BoundFile, OutputFile
 from matterstack.core.run.state import AttemptState, RunState
+from matterstack.core.shown_text import brief
 from matterstack.storage.codec import dumps
 from matterstack.storage.fact_codec import decode_fact
 from matterstack.storage.heads import require_head
@@ -168,7 +169,7 @@ def parse_lines(text: bytes) -> Iterator[EventRow]:
         try:
             yield _parse_line(line)
         except (ValueError, TypeError, RecursionError) as error:
-            raise LineError(f"line {number} cannot be read: {error}") from None
+            raise LineError(f"line {number} cannot be read: {brief(error)}") from None
 
 
 def _parse_line(line: bytes) -> EventRow:

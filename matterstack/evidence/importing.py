@@ -19,7 +19,7 @@ import attrs
 
 from matterstack.core.errors import NotFoundError, RefusedError, StoreError
 from matterstack.core.run.state import AttemptState
-from matterstack.core.shown_text import shown
+from matterstack.core.shown_text import brief, shown
 from matterstack.evidence.archived_evidence import Contents, not_whole, read_contents
 from matterstack.evidence.confined_reading import read_document
 from matterstack.evidence.contents import EVENTS
@@ -164,7 +164,7 @@ def _readable(folder: Path) -> Iterator[None]:
         raise NotFoundError(f"no evidence in {folder}") from None
     except Exception as error:  # noqa: BLE001  whatever becomes of a bundle that was spoilt
         hint = f"see: matterstack evidence verify {folder}"
-        raise RefusedError(f"the evidence in {folder} cannot be read: {error}", hint=hint) from None
+        raise RefusedError(f"the evidence in {folder} cannot be read: {brief(error)}", hint=hint) from None
 
 
 def _summary(history: History) -> RunSummary:

@@ -15,6 +15,7 @@ from xml.etree import ElementTree as ET
 
 from matplotlib.figure import Figure
 
+from matterstack.core.shown_text import brief
 from matterstack.evidence.figures import svg
 
 NEAR: Final = 2.0
@@ -43,7 +44,7 @@ def same_picture(found: bytes, expected: bytes) -> bool:
     try:
         mine, theirs = list(_Picture(found).shapes()), list(_Picture(expected).shapes())
     except ET.ParseError as error:
-        raise ValueError(f"it is no picture: {error}") from None
+        raise ValueError(f"it is no picture: {brief(error)}") from None
     return len(mine) == len(theirs) and all(map(_near, mine, theirs))
 
 

@@ -20,6 +20,7 @@ from typing import Final
 import attrs
 
 from matterstack.core.errors import NotFoundError, RefusedError
+from matterstack.core.shown_text import brief
 from matterstack.evidence.confined_reading import opened
 from matterstack.evidence.manifest import MANIFEST, SIGNATURE
 from matterstack.storage.child_environment import child_environment
@@ -260,7 +261,7 @@ def _run(
         hint = "install OpenSSH (on Debian: apt install openssh-client)"
         raise RefusedError("ssh-keygen is not installed, and signatures need it", hint=hint) from None
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise RefusedError(f"ssh-keygen could not be asked: {error}") from None
+        raise RefusedError(f"ssh-keygen could not be asked: {brief(error)}") from None
     if done.returncode != 0 and _TOO_OLD.search(done.stderr.decode(errors="replace")):
         raise RefusedError(
             f"the ssh-keygen of this machine is too old for signatures: {_NEEDS}", hint="see: ssh -V"

@@ -15,7 +15,7 @@ import attrs
 from cattrs import Converter
 
 from matterstack.core.ids import RunId, TaskId, Token
-from matterstack.core.shown_text import shown
+from matterstack.core.shown_text import brief, shown
 
 SURVEY: Final = "evidence.json"
 FORMAT: Final = 2
@@ -431,7 +431,7 @@ def parse_survey(text: bytes) -> Survey:
         document = json.loads(text)
         survey = _CONVERTER.structure(document, Survey)
     except Exception as error:  # noqa: BLE001  whatever becomes of what nobody wrote
-        raise ValueError(f"it is no survey of a bundle: {type(error).__name__}: {error}") from None
+        raise ValueError(f"it is no survey of a bundle: {type(error).__name__}: {brief(error)}") from None
     if survey.format not in FORMATS:
         raise ValueError(
             f"its format is {survey.format}, and this version of MatterStack reads those up to {FORMAT}"

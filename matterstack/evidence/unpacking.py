@@ -22,7 +22,7 @@ import attrs
 from matterstack.core import file_names
 from matterstack.core.errors import RefusedError, UsageError
 from matterstack.core.ids import RUN_ID_PATTERN, RunId
-from matterstack.core.shown_text import shown
+from matterstack.core.shown_text import brief, shown
 from matterstack.storage.confine import Confined
 from matterstack.storage.files import CHUNK_BYTES, write_all
 
@@ -106,7 +106,7 @@ def opened_archive(file: Path) -> Iterator[Archived]:
                 run_id, entries = _checked(packed, file)
                 yield Archived(file, run_id, packed, entries)
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} is no archive that can be read: {error}") from None
+        raise UsageError(f"{file} is no archive that can be read: {brief(error)}") from None
 
 
 def _checked(packed: zipfile.ZipFile, file: Path) -> tuple[RunId, dict[str, zipfile.ZipInfo]]:

@@ -19,6 +19,7 @@ from typing import Any, Final
 from matterstack.core.errors import NotFoundError
 from matterstack.core.run.facts import Event
 from matterstack.core.run.history_rules import HistoryChecker
+from matterstack.core.shown_text import brief
 from matterstack.evidence.against_store import compare_with_store
 from matterstack.evidence.bindings import absences, bound_places, contradictions
 from matterstack.evidence.confined_reading import (
@@ -187,7 +188,7 @@ class _Check:
             listed = parse_manifest(text)
         except ValueError as error:
             listed = {}
-            self.blame(MANIFEST, f"cannot be read: {error}")
+            self.blame(MANIFEST, f"cannot be read: {brief(error)}")
         found = {path: digest for path, digest in self.hashes.items() if path not in UNLISTED}
         trusted: Mapping[str, str] = {}
         if MANIFEST in self.hashes and seal != seal_bytes(text):
@@ -239,7 +240,7 @@ class _Check:
         except LineError as error:
             self.blame(EVENTS, str(error))
         except Exception as error:  # noqa: BLE001  whatever becomes of facts that nobody decided
-            self.blame(EVENTS, f"its events do not follow from each other: {error}")
+            self.blame(EVENTS, f"its events do not follow from each other: {brief(error)}")
 
     def _read_survey(self) -> None:
         try:

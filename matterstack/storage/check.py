@@ -33,6 +33,7 @@ from matterstack.core.run.chain import UNCHAINED, chained
 from matterstack.core.run.facts import FACT_TYPES, Event, OutputFile
 from matterstack.core.run.history_rules import HistoryChecker, Problem
 from matterstack.core.run.state import AttemptState, RunState, TaskState
+from matterstack.core.shown_text import brief
 from matterstack.storage.codec import decode, encode
 from matterstack.storage.fact_codec import decode_fact
 from matterstack.storage.layout import Root, RunFolder, is_folder
@@ -124,7 +125,7 @@ def _table_integrity(connection: sqlite3.Connection, table: str) -> list[Problem
     try:
         return _findings(connection, f"PRAGMA integrity_check('{table}')", f"table {table}: ")
     except sqlite3.DatabaseError as error:
-        return [Problem(None, None, "database", f"table {table}: {error}")]
+        return [Problem(None, None, "database", f"table {table}: {brief(error)}")]
 
 
 def _findings(connection: sqlite3.Connection, pragma: str, where: str) -> list[Problem]:
@@ -199,7 +200,7 @@ class _Chains:
             # From what it carries: so that one change is one problem, and no more than one.
             self._ends[run_id] = (event.seq, chained(previous or UNCHAINED, event.line()))
         except (TypeError, ValueError) as error:
-            yield from self._break(run_id, event.seq, f"it is no event that was stored: {error}")
+            yield from self._break(run_id, event.seq, f"it is no event that was stored: {brief(error)}")
 
     def compare(self, heads: Iterable[tuple[RunId, int, str]]) -> Iterator[Problem]:
         """Compare where the chains end with the heads of the store."""
@@ -222,7 +223,9 @@ class _Chains:
 def _unreadable(kind: object, error: Exception) -> str:
     if kind not in FACT_TYPES:
         return f"this version of MatterStack knows no fact {kind!r}: a newer one may have written it"
-    return f"it is no {kind} as this version of MatterStack writes them: {type(error).__name__}: {error}"
+    return (
+        f"it is no {kind} as this version of MatterStack writes them: {type(error).__name__}: {brief(error)}"
+    )
 
 
 # ---- the snapshot ----

@@ -17,6 +17,7 @@ from matterstack.core.model.patterns import matches
 from matterstack.core.model.size_limits import size_problem
 from matterstack.core.model.workflow_check import RESERVED_NAMES
 from matterstack.core.run.facts import OutputFile
+from matterstack.core.shown_text import brief
 from matterstack.storage.confine import Confined, ConfinementError, confined
 from matterstack.storage.files import FileHash
 from matterstack.storage.known_hashes import KnownHashes
@@ -307,7 +308,7 @@ def read_result(path: Path) -> Any:  # noqa: ANN401  any JSON
     try:
         value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=without_twins)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"result.json: is not valid JSON: {error}") from None
+        raise ValueError(f"result.json: is not valid JSON: {brief(error)}") from None
     # 1e999 parses as infinity, which the store could not write as JSON again.
     if problem := json_problem(value):
         raise ValueError(f"result.json: cannot be kept: {problem}")

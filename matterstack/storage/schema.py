@@ -21,6 +21,7 @@ from matterstack.core.errors import (
     MatterStackError,
     StoreError,
 )
+from matterstack.core.shown_text import brief
 from matterstack.storage.chaining import chain_old_events
 from matterstack.storage.filesystems import file_system_type, is_network
 from matterstack.storage.modes import make_folders, open_shared
@@ -374,7 +375,7 @@ def store_error(path: Path, error: sqlite3.Error) -> StoreError:
     if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
         return corrupt(path, str(error))
     if str(error) == _BROKEN_JSON:
-        return corrupt(path, f"what was asked cannot be read from its rows: {error}")
+        return corrupt(path, f"what was asked cannot be read from its rows: {brief(error)}")
     if name.startswith("SQLITE_FULL") or (name.startswith(_FULL_TOO) and _has_no_room(path)):
         return disk_full(path)
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
@@ -382,8 +383,8 @@ def store_error(path: Path, error: sqlite3.Error) -> StoreError:
             whose_store(path)
             or "the file and its folder must be writable for you, on a disk mounted read-write"
         )
-        return StoreError(f"{path}: cannot be written ({error})", hint=hint)
+        return StoreError(f"{path}: cannot be written ({brief(error)})", hint=hint)
     if name.startswith("SQLITE_BUSY"):
         by, hint = who_locks(path)
         return StoreError(f"{path}: {by} kept it locked for {BUSY_TIMEOUT_S:.0f} s", hint=hint)
-    return StoreError(f"{path}: {error}")
+    return StoreError(f"{path}: {brief(error)}")

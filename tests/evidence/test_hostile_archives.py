@@ -193,6 +193,18 @@ def test_an_entry_that_the_list_calls_otherwise_than_the_file_is_refused(
         import_archive(elsewhere, tmp_path / "bad.zip")
 
 
+def test_what_is_quoted_of_an_archive_is_short(good: Path, tmp_path: Path, elsewhere: Root) -> None:
+    """Where the length of a name is wrong, its name is 20,000 bytes of the archive."""
+    data = bytearray(good.read_bytes())
+    first = data.index(b"PK\3\4")
+    data[first + 26 : first + 28] = struct.pack("<H", 20_000)
+    bad = tmp_path / "bad.zip"
+    bad.write_bytes(data)
+    with pytest.raises(UsageError, match="is no archive that can be read: File name in directory") as raised:
+        import_archive(elsewhere, bad)
+    assert len(str(raised.value)) < 500 + len(str(bad))
+
+
 def test_a_list_of_files_that_would_fill_the_memory_is_not_read(
     good: Path, tmp_path: Path, elsewhere: Root, monkeypatch: pytest.MonkeyPatch
 ) -> None:

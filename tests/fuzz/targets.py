@@ -39,7 +39,7 @@ from tests.support.states import RUN_ID
 from tests.support.stored import new_root
 
 NOW: Final = UtcTime("2026-01-01T00:00:10.000000Z")
-MOST_CHARACTERS: Final = 4000
+MOST_CHARACTERS: Final = 2000
 """Of a message: what quotes a whole document is no sentence."""
 
 

@@ -24,6 +24,7 @@ from pydantic import (
 
 from matterstack.core.documents.model_problems import model_problems
 from matterstack.core.errors import ConfigError
+from matterstack.core.shown_text import brief
 
 MOST_BYTES: Final = 256 << 10
 ORCID: Final = "https://orcid.org/"
@@ -244,7 +245,7 @@ def parse_about(content: bytes, name: str = "about.toml") -> About:
         raise ConfigError(f"{name}: is no UTF-8 text (byte {error.start})") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         hint = 'texts stand in double quotes: title = "..."'
-        raise ConfigError(f"{name}: is no valid TOML: {error}", hint=hint) from None
+        raise ConfigError(f"{name}: is no valid TOML: {brief(error)}", hint=hint) from None
     return _checked(document, name)
 
 

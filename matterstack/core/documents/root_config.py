@@ -11,6 +11,7 @@ import attrs
 
 from matterstack.core.documents.strict_json import DocumentError, TwinKeyError, parse_document
 from matterstack.core.errors import ConfigError
+from matterstack.core.shown_text import brief
 
 
 class Share(enum.Enum):
@@ -50,7 +51,7 @@ def config_object(name: str, text: bytes) -> dict[str, Any]:
     except TwinKeyError as error:
         raise ConfigError(f"{name}: {error}") from None
     except DocumentError as error:
-        raise ConfigError(f"{name}: not valid JSON: {error}") from None
+        raise ConfigError(f"{name}: not valid JSON: {brief(error)}") from None
     if not isinstance(value, dict):
         raise ConfigError(f"{name}: must be a JSON object, not {type(value).__name__}")
     return value

@@ -55,7 +55,7 @@ def _quoted(text: str, *, safe: str) -> str:
 
 @lru_cache(maxsize=4096)
 def ref(identifier: str) -> Ref:
-    """Point at an entity by its identifier; nobody changes what is returned, of which crates hold very many."""
+    """Point at an entity by its identifier; nobody changes it: large crates share it."""
     return {"@id": identifier}
 
 
