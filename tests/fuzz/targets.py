@@ -18,7 +18,7 @@ import attrs
 
 from matterstack.backends import answers
 from matterstack.backends.base import LiveJob, Question
-from matterstack.backends.exit_record import read_claim, read_exit_record
+from matterstack.backends.exit_record import MOST_BYTES, read_claim, read_exit_record
 from matterstack.backends.questions import request_of
 from matterstack.core.documents.manifests import read_manifest
 from matterstack.core.errors import MatterStackError
@@ -249,7 +249,7 @@ def _record(random: Random, folder: Path) -> None:
     record_file.write_text(json.dumps(record))
     damage_file(random, random.choice((record_file, record_file, claim_file)))
     claim = read_claim(folder, expected)
-    if claim is not None and len(claim) > MOST_CHARACTERS + 96:
+    if claim is not None and len(claim) > MOST_BYTES:
         raise UnclearError("a claim that no job script writes was taken")
     found = read_exit_record(folder, job_id, expected)
     if found is None:
