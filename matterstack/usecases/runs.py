@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from matterstack.actors.runtime import Runtime
 from matterstack.actors.secret_warnings import params_that_look_like_secrets, source_looks_like_secrets
-from matterstack.campaign.origins import record_origins
+from matterstack.campaign.origins import Origins, record_origins
 from matterstack.campaign.pickled import PickledCampaign, pickled
 from matterstack.core.errors import ConfigError, MatterStackError, StoreError
 from matterstack.core.ids import SLUG_PATTERN, RunId, new_run_id
@@ -129,47 +129,26 @@ def create_run(
     config = effective_config(root, workspace, overrides, overrides_name).model_dump(mode="json")
     about = about_of_workspace(workspace).as_kept()
     search = _known_secrets(root, config["secrets"])
-    if names := search.names_in_json(config):
-        raise ConfigError(
-            f"the config of the run holds the value of {listed(names)}: nothing that is kept may"
-        )
-    if campaign is not None and (names := search.names_in(campaign.content)):
-        raise ConfigError(f"the campaign object holds the value of {listed(names)}: nothing that is kept may")
+    _require_no_secret_in_config(search, config, campaign)
     if campaign is not None:
         config["campaign_object"] = {"class": campaign.kind, "sha256": campaign.sha256}
     run_id = new_run_id(runtime.clock(), runtime.entropy(4))
     folder = root.run_folder(slug, run_id)
     try:
         # Before the store knows the run: one that cannot have a folder is not made.
-        make_folders(folder.path)
-        write_durable(folder.config_file, json_bytes(config))
-        if campaign is not None:
-            write_durable(folder.campaign_object, campaign.content)
-        origins = record_origins(workspace, folder, "" if campaign is None else campaign.source)
-    except OSError as error:
-        _remove_unborn(folder)
-        raise StoreError(
-            f"{folder.path}: {error.strerror or error}", hint="the workspace must be writable for you"
-        ) from error
-    for path in origins.sources if search else ():
-        if names := search.names_in((folder.sources / path).read_bytes()):
-            _remove_unborn(folder)
-            raise ConfigError(
-                f"{workspace.path / path} holds the value of {listed(names)}, and is kept with each run: "
-                "take it out, and read the variable of that name in the job"
-            )
-    created = RunCreated(
-        workspace=slug,
-        config=config,
-        by=user_name(),
-        software=origins.software,
-        sources=origins.sources,
-        about=about,
-        commit=origins.commit,
-    )
-    at = runtime.now()
-    state = new_run(run_id, created, at)
-    try:
+        origins = _write_folder(folder, workspace, config, campaign)
+        _require_no_secret_in_sources(search, workspace, folder, origins)
+        created = RunCreated(
+            workspace=slug,
+            config=config,
+            by=user_name(),
+            software=origins.software,
+            sources=origins.sources,
+            about=about,
+            commit=origins.commit,
+        )
+        at = runtime.now()
+        state = new_run(run_id, created, at)
         _store_new_run(root, make_append(state, None, [(at, created)], Touched(run=True)))
     except MatterStackError:
         _remove_unborn(folder)
@@ -182,6 +161,44 @@ def _known_secrets(root: Root, names: Sequence[str]) -> Search:
     vault = SecretVault(root)
     vault.look_up(names)
     return vault.search()
+
+
+def _require_no_secret_in_config(
+    search: Search, config: Mapping[str, Any], campaign: PickledCampaign | None
+) -> None:
+    if names := search.names_in_json(config):
+        raise ConfigError(
+            f"the config of the run holds the value of {listed(names)}: nothing that is kept may"
+        )
+    if campaign is not None and (names := search.names_in(campaign.content)):
+        raise ConfigError(f"the campaign object holds the value of {listed(names)}: nothing that is kept may")
+
+
+def _require_no_secret_in_sources(
+    search: Search, workspace: Workspace, folder: RunFolder, origins: Origins
+) -> None:
+    for path in origins.sources if search else ():
+        if names := search.names_in((folder.sources / path).read_bytes()):
+            raise ConfigError(
+                f"{workspace.path / path} holds the value of {listed(names)}, and is kept with each run: "
+                "take it out, and read the variable of that name in the job"
+            )
+
+
+def _write_folder(
+    folder: RunFolder, workspace: Workspace, config: Mapping[str, Any], campaign: PickledCampaign | None
+) -> Origins:
+    """Write what a run keeps from its first moment, durably, and give where it came from."""
+    try:
+        make_folders(folder.path)
+        write_durable(folder.config_file, json_bytes(config))
+        if campaign is not None:
+            write_durable(folder.campaign_object, campaign.content)
+        return record_origins(workspace, folder, "" if campaign is None else campaign.source)
+    except OSError as error:
+        raise StoreError(
+            f"{folder.path}: {error.strerror or error}", hint="the workspace must be writable for you"
+        ) from error
 
 
 def _made_workspace(root: Root, slug: str) -> Workspace:
