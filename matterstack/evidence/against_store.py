@@ -29,6 +29,7 @@ from matterstack.storage.heads import has_been_head, head_of
 from matterstack.storage.layout import Root, RunFolder, operator_folder
 from matterstack.storage.question_files import answer_names
 from matterstack.storage.schema import open_database, translated_errors
+from matterstack.storage.secret_traces import ENVIRONMENT
 
 
 def compare_with_store(store: Root, history: History, events: bytes, survey: Survey | None) -> list[Finding]:
@@ -63,6 +64,7 @@ def compare_with_store(store: Root, history: History, events: bytes, survey: Sur
         findings += _beside_outputs(folder, survey)
         findings += _answers(folder, survey)
         findings += _left_out(folder, history, survey)
+        findings += _environments(folder, history, survey)
     return findings
 
 
@@ -154,3 +156,13 @@ def _left_out(folder: RunFolder, history: History, survey: Survey) -> Iterator[F
             if (record.task_id, record.n, name) not in told:
                 problem = f"does not tell of {name}, which attempt {record.n} of {record.task_id} left behind"
                 yield Finding(SURVEY, problem)
+
+
+def _environments(folder: RunFolder, history: History, survey: Survey) -> Iterator[Finding]:
+    for environment in survey.environments:
+        if environment.state in IN_ORDER:
+            continue
+        keys = [key for key, digest in history.environments.items() if digest == environment.sha256]
+        if any(_sha256(folder.attempt(*key).path, ENVIRONMENT) == environment.sha256 for key in keys):
+            problem = f"says that what jobs ran in ({environment.sha256[:16]}) is {environment.state}"
+            yield Finding(SURVEY, f"{problem}, and it is in the run's folder")

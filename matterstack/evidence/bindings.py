@@ -28,9 +28,9 @@ from matterstack.evidence.survey import (
     Survey,
     UnclaimedRecord,
     portable,
-    withheld_files,
 )
 from matterstack.evidence.unclaimed import RESULT
+from matterstack.evidence.withheld import withheld_contradictions
 from matterstack.storage.bound_files import LOGS, MANIFEST_NAME
 from matterstack.storage.question_files import is_asked_name
 
@@ -45,7 +45,7 @@ def contradictions(history: History, survey: Survey, content: Content) -> Iterat
     Args:
         content: a file that is spoilt itself is no reason to blame the survey.
     """
-    checks = (_whole, _answers, _sources, _outputs, _attempts, _unclaimed, _places)
+    checks = (_whole, _answers, _sources, _outputs, _attempts, _unclaimed, _places, withheld_contradictions)
     for check in checks:
         yield from check(history, survey)
     ends = {(a.task_id, a.n): a for a in history.attempts() if a.ended_at is not None}
@@ -122,8 +122,6 @@ def _whole(history: History, survey: Survey) -> Iterator[str]:
         yield "says that the run's folder is not there, and has files of it"
     if set(history.environments.values()) != {record.sha256 for record in survey.environments}:
         yield f"does not have the environments of jobs that {EVENTS} has"
-    if not history.state.secrets and any(withheld_files(survey)):
-        yield "withholds files for the sake of secrets, and the run has none"
     is_bound = any(end.logs is not None for end in history.ends.values())
     if survey.format == UNBOUND_FORMAT and is_bound:
         yield f"has format {survey.format}, which no version makes that makes these events"

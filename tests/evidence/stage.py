@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +37,8 @@ ODD_NAMES: Final = (
     "raw\udcff.dat",
 )
 SCRIPT: Final = b"print('mixed')\n"
+SCRIPTS: Final = {"fetch.py": b'lattice = {"LiF": 4.03}\n'}
+"""Files of tasks that are not this one."""
 SOURCES: Final = {
     "campaign.py": b"def get_campaign(): ...\n",
     "data/lattice constants.json": b'{"LiF": 4.03}\n',
@@ -127,9 +129,10 @@ class Stage:
     def _write_folder(self, task: Task) -> None:
         folder = self.attempt_folder(task.id)
         folder.path.mkdir(parents=True)
-        files = [{"name": n, "from": str(p), "sha256": sha256(SCRIPT)} for n, p in task.files.items()]
-        for name in task.files:
-            (folder.path / name).write_bytes(SCRIPT)
+        scripts = {name: SCRIPTS.get(name, SCRIPT) for name in task.files}
+        files = [{"name": n, "from": str(p), "sha256": sha256(scripts[n])} for n, p in task.files.items()]
+        for name, script in scripts.items():
+            (folder.path / name).write_bytes(script)
         inputs = []
         for name, source in task.inputs.items():
             maker, _, path = source.partition("/")
@@ -166,10 +169,12 @@ class Stage:
         problem: str | None = None,
         environment: bytes = b"",
         knows: str = "",
+        holding: Sequence[str] | None = None,
     ) -> None:
         """A job ends, and its outputs are collected.
 
         Args:
+            holding: files that hold the values of all secrets; None where nobody has looked.
             environment: what its script found of the software that it ran in.
             knows: hash of what another's script had found.
         """
@@ -196,8 +201,17 @@ class Stage:
                 task_id,
                 m.Observed(token=token, state=state, exit_code=code, host="node1", environment=knows),
             ),
-            m.Collected(token=token, outputs=files, data=data, problem=problem),
+            m.Collected(
+                token=token, outputs=files, data=data, problem=problem, sought=self._sought(task_id, holding)
+            ),
         )
+
+    def _sought(self, task_id: str, holding: Sequence[str] | None) -> f.SecretsSought | None:
+        names = self.stored.run.state.secrets
+        if not names or holding is None:
+            return None
+        token = self.stored.run.token(task_id)
+        return f.SecretsSought(token=token, names=names, found=dict.fromkeys(holding, names))
 
     def bound(self, task_id: str, end: m.Observed, *, is_asked: bool = False) -> m.Observed:
         """The end of a job, bound to what is in its folder, as an engine binds it."""

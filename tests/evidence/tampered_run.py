@@ -13,12 +13,18 @@ from matterstack.core.run import messages as m
 from matterstack.core.states import JobState
 from matterstack.storage.layout import Root, operator_folder
 from tests.evidence.bundles import export
-from tests.evidence.stage import Stage, sha256, stage
+from tests.evidence.stage import ENVIRONMENT, Stage, sha256, stage
 from tests.support.stored import new_root
 
 COPY_BELOW: Final = 4000
+KEY: Final = "LATTICE_KEY"
+VALUE: Final = b'"LiF": 4.03'
+"""It stands in a file of the campaign, in what a job was given, and in what that has left."""
+ELSEWHERE: Final = ENVIRONMENT.replace(b"2.2.0", b"2.1.0")
+"""Another one of those that jobs ran in."""
 ANSWER: Final = b'{"thickness": 12.5}\n'
 LOOK: Final = {"question": "How thick is the film?", "fields": {"thickness": {"type": "number"}}}
+HOLDING: Final = ("fetch.py", "raw.txt", "stdout.log")
 TASKS: Final = (
     Task(
         TaskId("mix"),
@@ -35,6 +41,13 @@ TASKS: Final = (
         inputs={"start.json": "mix/mix.json"},
         outputs=["*.txt"],
     ),
+    Task(
+        TaskId("fetch"),
+        command=["python", "fetch.py"],
+        files={"fetch.py": "/somewhere/workspaces/demo/fetch.py"},
+        outputs=["*.txt"],
+        depends_on=["mix"],
+    ),
     Task(TaskId("large"), command=["grow"], outputs=["large.bin", "lost.csv"]),
     Task(TaskId("bad"), command=["false"], allow_failure=True),
     Task(TaskId("look"), operator="human", params=LOOK),
@@ -44,7 +57,10 @@ TASKS: Final = (
 def tampered_run(folder: Path) -> tuple[Root, Path]:
     """A root with the run, and its bundle."""
     root = new_root(folder)
-    with stage(root) as made:
+    with stage(root, secrets=[KEY]) as made:
+        root.secrets.mkdir(mode=0o700)
+        (root.secrets / KEY).touch(mode=0o600)
+        (root.secrets / KEY).write_bytes(VALUE)
         tell(made)
         (made.folder.attempt(TaskId("relax"), 1).path / "stdout.log").write_bytes(b"sorted\nand more\n")
         (made.folder.attempt(TaskId("large"), 1).path / "lost.csv").unlink()
@@ -58,15 +74,25 @@ def tell(made: Stage) -> None:
     made.plan(*TASKS, name="round one")
     made.prepare()
     made.start("mix", "flaky", "large", "bad")
-    made.end("mix", {"mix.json": b'{"ratio": 2}'}, data={"energy_ev": -1.5}, stdout=b"mixed at 900 K\n")
+    made.end(
+        "mix",
+        {"mix.json": b'{"ratio": 2}'},
+        data={"energy_ev": -1.5},
+        stdout=b"mixed at 900 K\n",
+        environment=ENVIRONMENT,
+        holding=(),
+    )
     left = {"part1.dat": b"half of it\n", "part2.dat": b"nothing\n"}
     made.end("flaky", left, state=JobState.COMPLETED_ERROR, stderr=b"no luck\n")
     made.end("large", {"large.bin": b"\0" * 5000, "lost.csv": b"1,2\n"}, stdout=b"grown\n")
-    made.end("bad", state=JobState.COMPLETED_ERROR, stderr=b"cannot\n")
+    made.end("bad", state=JobState.COMPLETED_ERROR, stderr=b"cannot\n", environment=ELSEWHERE)
     _ask(made)
     made.tell(m.Pause(by="ann", reason="lunch"), m.Resume(by="ann"))
     made.prepare()
-    made.start("flaky", "relax")
+    made.start("flaky", "fetch", "relax")
+    fetched = {"raw.txt": b"{" + VALUE + b"}\n", "clean.txt": b"1 lattice\n"}
+    said = b"sent " + VALUE + b"\n"
+    made.end("fetch", fetched, stdout=said, knows=sha256(ENVIRONMENT), holding=HOLDING)
     made.end("flaky", {"part1.dat": b"all of it\n"})
     made.end("relax", {"out.txt": b"sorted\n", "log.txt": b"2 lines\n" * 300}, stdout=b"sorted\n")
     made.analyze(best="LiF", energy_ev=-1.5)

@@ -78,6 +78,9 @@ several(
         "the manifest": flipped(MANIFEST),
         "the hash of the manifest": flipped(SEAL),
         "the crate": flipped("ro-crate-metadata.json"),
+        "README.md": flipped("README.md"),
+        "CITATION.cff": flipped("CITATION.cff"),
+        "what jobs ran in": lambda f: flipped(next(e.place for e in f.survey.environments if e.place))(f),
         "a file is taken away": lambda f: f.take_out(MIX),
         "a file is added": added,
         "an empty folder is added": lambda f: (f.folder / "more").mkdir(),
@@ -123,6 +126,10 @@ SAID: Final = {
     "timeline.svg: a colour": ("timeline.svg", b"#2f8132", b"#c52707"),
     "graph.svg: a word": ("graph.svg", b"<!-- mix -->", b"<!-- max -->"),
     "the crate: who made the run": ("ro-crate-metadata.json", b'"bea"', b'"eve"'),
+    "README.md: the run": ("README.md", b"20", b"21"),
+    "README.md: a word that is hidden": ("README.md", b"\n\n", b"\n\n<!-- trust me -->\n\n"),
+    "CITATION.cff: an author": ("CITATION.cff", b"Groot", b"Klein"),
+    "CITATION.cff: a comment": ("CITATION.cff", b"type:", b"# trust me\ntype:"),
     "evidence.json: a key twice": ("evidence.json", b"{\n", b'{\n "seq": 1,\n'),
 }
 several(DERIVED, {what: penned(*change) for what, change in SAID.items()})
@@ -354,7 +361,7 @@ def _source_missing(f: Forger) -> None:
 def _manifest_missing(f: Forger) -> None:
     f.take_out(SCRIPT)
     f.take_out(used_place(f))
-    gone = next(place for place, used in enumerate(f.survey.used) if not used.is_input)
+    gone = next(place for place, used in enumerate(f.survey.used) if used.name == "mix.py")
     f.say(
         lambda r: r.get("task_id") == "mix" and "manifest_file" in r,
         manifest=ManifestState.MISSING,
@@ -381,7 +388,7 @@ def _other_user(f: Forger) -> None:
 
 @tampering(SURVEY_ONLY, "where a file that jobs were given came from")
 def _other_origin(f: Forger) -> None:
-    f.say(lambda r: "origin" in r and not r["is_input"], origin="other.py")
+    f.say(lambda r: "origin" in r and r["name"] == "mix.py", origin="other.py")
     f.rebuild()
 
 
@@ -571,7 +578,7 @@ def _given(f: Forger) -> None:
     given = f.end("mix")["given"]
     given[0].update(sha256=sha256(data))
     given[1].update(path="max.py")
-    f.say(lambda r: "origin" in r and not r["is_input"], name="max.py", origin="max.py")
+    f.say(lambda r: "origin" in r and r["name"] == "mix.py", name="max.py", origin="max.py")
     f.rebuild()
 
 

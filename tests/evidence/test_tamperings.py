@@ -20,10 +20,10 @@ from matterstack.evidence.manifest import MANIFEST
 from matterstack.evidence.strength import Strength, Verification
 from matterstack.evidence.verify import examine_bundle
 from matterstack.storage.layout import Root
+from tests.evidence.beside_tamperings import GROUPS, Tampering
 from tests.evidence.bundles import content
 from tests.evidence.forger import Forger
 from tests.evidence.tampered_run import tampered_run
-from tests.evidence.tamperings import GROUPS, Tampering
 
 pytestmark = pytest.mark.usefixtures("drawn_once", "processes")
 
@@ -90,9 +90,10 @@ def row(whole: Whole, tampering: Tampering, folder: Path) -> list[str]:
     later = later_in_store(folder, whole.root) if not with_store.findings else ()
     is_named_with_store = is_named or bool(later)
     others = NAMED if is_named else NOTHING
+    searched = search_head(folder, whole.head)
     return [
         FOUND if is_found else others,
-        FOUND if is_found or not search_head(folder, whole.head).is_found else others,
+        FOUND if is_found or not searched.is_found else (NAMED if searched.later else others),
         FOUND if is_found or not is_signed(whole, folder) else others,
         FOUND if with_store.findings else (NAMED if is_named_with_store else NOTHING),
     ]

@@ -12,8 +12,8 @@ import pytest
 from matterstack.evidence.verify import verify_bundle
 from matterstack.storage.layout import Root
 from tests.evidence.bundles import content, export
-from tests.evidence.stage import completed, stage
-from tests.evidence.tampered_run import tell
+from tests.evidence.stage import SCRIPTS, completed, stage
+from tests.evidence.tampered_run import COPY_BELOW, KEY, tampered_run, tell
 from tests.support.crates import findings, run_tool
 from tests.support.stored import new_root
 
@@ -73,3 +73,18 @@ def test_published_tools_read_a_bundle_from_which_files_are_withheld(tmp_path: P
     for folder in folders:
         done = run_tool("runcrate", "report", folder, cwd=folder)
         assert done.returncode == 0, done.stderr
+
+
+def test_what_a_job_was_given_is_withheld_as_the_events_say_where_the_value_is_not_known_any_more(
+    tmp_path: Path,
+) -> None:
+    root, _ = tampered_run(tmp_path / "root")
+    (root.secrets / KEY).unlink()
+
+    folder = export(root, tmp_path / "later", copy_below_bytes=COPY_BELOW).path
+
+    survey = json.loads((folder / "evidence.json").read_bytes())
+    (given,) = (used for used in survey["used"] if used["name"] == "fetch.py")
+    assert (given["place"], given["withheld"]) == (None, f"it holds the value of the secret {KEY}")
+    assert SCRIPTS["fetch.py"] not in content(folder).values()
+    assert verify_bundle(folder) == []

@@ -27,8 +27,11 @@ def take_environments(gathering: Gathering, history: History) -> Iterator[Enviro
         by_hash.setdefault(sha256, []).append(key)
     for sha256, attempts in sorted(by_hash.items()):
         others = ((attempt.task_id, attempt.n) for attempt in history.attempts())
+        # What one of them was found to hold, the same file of another holds too.
+        reasons = [_reason(gathering, history, key) for key in attempts]
+        why = next(filter(None, reasons), "")
         for key in dict.fromkeys([*attempts, *others]):
-            record = _take(gathering, history, key, sha256)
+            record = _take(gathering, key, sha256, why or _reason(gathering, history, key))
             if record is not None:
                 yield record
                 break
@@ -37,11 +40,15 @@ def take_environments(gathering: Gathering, history: History) -> Iterator[Enviro
             yield EnvironmentRecord(sha256=sha256, state=FileState.MISSING, detail=detail)
 
 
-def _take(gathering: Gathering, history: History, key: AttemptKey, sha256: str) -> EnvironmentRecord | None:
+def _reason(gathering: Gathering, history: History, key: AttemptKey) -> str:
+    task_id, n = key
+    return gathering.withholding.reason(history.state.tasks[task_id].attempts[n - 1], ENVIRONMENT)
+
+
+def _take(gathering: Gathering, key: AttemptKey, sha256: str, why: str) -> EnvironmentRecord | None:
     """Copy the file of one attempt, unless it is withheld; None where it is not there, or another."""
     task_id, n = key
     place = f"{ENVIRONMENTS}/{sha256}.json"
-    why = gathering.withholding.reason(history.state.tasks[task_id].attempts[n - 1], ENVIRONMENT)
     found = partial(EnvironmentRecord, sha256=sha256)
     size = 0
     try:

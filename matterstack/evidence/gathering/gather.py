@@ -79,7 +79,7 @@ def _finish(
             has_folder=_has_files(gathering.folder.path),
             outputs=tuple(output for one in found for output in one.outputs),
             unclaimed=tuple(output for one in found for output in one.unclaimed),
-            used=tuple(copy_used(gathering, used, makers)),
+            used=tuple(copy_used(gathering, history, used, makers)),
             sources=tuple(take_sources(gathering, history.created)),
             campaign_object=take_campaign_object(gathering, history.created),
             answers=tuple(one.answer for one in found if one.answer is not None),

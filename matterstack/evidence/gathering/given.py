@@ -14,7 +14,7 @@ from matterstack.core.run.state import AttemptState
 from matterstack.evidence.confined_reading import opened
 from matterstack.evidence.gathering.copying import Gathering, copy, failure, take_back, write_copy
 from matterstack.evidence.gathering.withholding import HoldsSecretError
-from matterstack.evidence.history import End
+from matterstack.evidence.history import End, History
 from matterstack.evidence.survey import (
     AttemptRecord,
     FileState,
@@ -124,12 +124,18 @@ def index_used(
     return sorted(makers), makers
 
 
-def copy_used(gathering: Gathering, used: Sequence[UsedKey], makers: Makers) -> Iterator[UsedRecord]:
+def copy_used(
+    gathering: Gathering, history: History, used: Sequence[UsedKey], makers: Makers
+) -> Iterator[UsedRecord]:
     """Copy each file that jobs were given once, out of the first attempt's folder that still holds it."""
     copies: dict[str, str] = {}
+    reasons = _reasons(gathering, history, makers)
     for key in used:
         name, origin, digest, is_input = key
         record = UsedRecord(name=name, origin=origin, sha256=digest, is_input=is_input)
+        if not is_input and digest in reasons:
+            yield attrs.evolve(record, withheld=reasons[digest])
+            continue
         if not is_input:
             try:
                 place = copies.get(digest) or _copy_one(gathering, key, makers[key])
@@ -141,6 +147,17 @@ def copy_used(gathering: Gathering, used: Sequence[UsedKey], makers: Makers) -> 
                 size = (gathering.target / place).stat().st_size
                 record = attrs.evolve(record, bytes=size, place=place)
         yield record
+
+
+def _reasons(gathering: Gathering, history: History, makers: Makers) -> Mapping[str, str]:
+    """Why files are not copied, whoever was given them and by what name; by their hashes."""
+    reasons: dict[str, str] = {}
+    for (name, _, digest, is_input), records in makers.items():
+        for record in () if is_input else records:
+            attempt = history.state.tasks[record.task_id].attempts[record.n - 1]
+            if why := gathering.withholding.reason(attempt, name):
+                reasons.setdefault(digest, why)
+    return reasons
 
 
 def _copy_one(gathering: Gathering, key: UsedKey, makers: Sequence[AttemptRecord]) -> str | None:

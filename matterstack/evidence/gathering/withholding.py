@@ -5,7 +5,9 @@ The events say it of all that an engine has looked through; what it has not is l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final
 
 import attrs
 
@@ -16,12 +18,16 @@ from matterstack.evidence.history import AttemptKey, History
 from matterstack.storage.layout import Root
 from matterstack.storage.secret_values import SecretVault
 
+_HOLDS: Final = "it holds the value of {}"
+_UNSEEN: Final = "nobody could look for the value of {} in it, which is not known here"
+_LISTED: Final = re.compile(r"the secrets? (\w+(?:, \w+)*(?: and \w+)?)")
+
 
 class HoldsSecretError(Exception):
     """A file holds the value of a secret: it is not copied.  The text says so of it."""
 
     def __init__(self, names: frozenset[str], digest: str) -> None:
-        super().__init__(_holds(names))
+        super().__init__(holds(names))
         self.digest = digest
 
 
@@ -44,11 +50,9 @@ class Withholding:
             return ""
         found = self._sought.get((attempt.task_id, attempt.n))
         if found is not None:
-            return _holds(found[path]) if path in found else ""
+            return holds(found[path]) if path in found else ""
         if self._unknown:
-            return (
-                f"nobody could look for the value of {listed(self._unknown)} in it, which is not known here"
-            )
+            return _UNSEEN.format(listed(self._unknown))
         return ""
 
 
@@ -62,5 +66,22 @@ def withholding(store: Root, history: History) -> Withholding:
     return Withholding(vault.search(), names, frozenset(found.missing), history.sought)
 
 
-def _holds(names: frozenset[str] | tuple[str, ...]) -> str:
-    return f"it holds the value of {listed(names)}"
+def holds(names: Iterable[str]) -> str:
+    """Why a file is withheld that holds the values of these secrets."""
+    return _HOLDS.format(listed(names))
+
+
+def is_reason(text: str, secrets: Collection[str], *, was_sought: bool = False) -> bool:
+    """Whether a file of a run with these secrets can be withheld for this reason.
+
+    Args:
+        was_sought: an engine has looked through what that job left, so nobody can say that he could not.
+
+    >>> is_reason("it holds the value of the secrets A and B", ["B", "A"]), is_reason("it is dull", ["A"])
+    (True, False)
+    """
+    found = _LISTED.search(text)
+    names = re.split(r", | and ", found[1]) if found is not None else []
+    if not names or not {*names} <= {*secrets}:
+        return False
+    return text == holds(names) or (not was_sought and text == _UNSEEN.format(listed(names)))
