@@ -12,7 +12,7 @@ import asyncclick as click
 from asyncclick.shell_completion import CompletionItem
 
 from matterstack.core.errors import MatterStackError
-from matterstack.core.ids import RUN_ID_PATTERN
+from matterstack.core.ids import LAST_RUN, RUN_ID_PATTERN, RunId
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,20 @@ def propose_runs(context: click.Context, _parameter: click.Parameter, begun: str
     folders = [run for run in _run_folders(context) if run.name.startswith(begun)]
     folders.sort(key=lambda run: run.name, reverse=True)
     given = context.params.get("run_ids") or ()
-    return [CompletionItem(run.name, help=run.parents[1].name) for run in folders if run.name not in given]
+    proposed = [
+        CompletionItem(run.name, help=run.parents[1].name) for run in folders if run.name not in given
+    ]
+    return [*proposed, *([CompletionItem(LAST_RUN)] if begun and LAST_RUN.startswith(begun) else [])]
+
+
+def run_while_completing(context: click.Context, typed: str) -> RunId:
+    """The run that a word means which was typed before, as far as names of folders tell; else the word."""
+    folders = sorted(_run_folders(context), key=lambda run: run.name, reverse=True)
+    if typed != LAST_RUN:
+        folders = [run for run in folders if run.name.startswith(typed)] or [
+            run for run in folders if run.parents[1].name == typed
+        ]
+    return RunId(folders[0].name if folders else typed)
 
 
 def propose_tasks(context: click.Context, _parameter: click.Parameter, begun: str) -> Proposals:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import asyncclick as click
 
 from matterstack.cli.completion import propose_tasks
-from matterstack.cli.shared_options import RUN_ID, current_root, json_option
+from matterstack.cli.shared_options import RUN_ID, RUN_ID_ALONE, current_root, json_option
 from matterstack.core.ids import RunId, TaskId
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 reason_option = click.option("--reason", default="", help="Why; kept in the run's history.")
 run_argument = click.argument("run_id", type=RUN_ID)
+run_alone_argument = click.argument("run_id", type=RUN_ID_ALONE)
 
 
 @click.command()
@@ -44,7 +45,7 @@ async def resume(context: click.Context, run_id: RunId, as_json: bool) -> None:
 
 
 @click.command()
-@run_argument
+@run_alone_argument
 @reason_option
 @json_option
 @click.pass_context

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import asyncclick as click
 from asyncclick.shell_completion import CompletionItem
 
-from matterstack.cli.completion import propose_runs
+from matterstack.cli.completion import propose_runs, run_while_completing
 from matterstack.core.errors import NotFoundError
 from matterstack.core.ids import RunId
 from matterstack.storage.layout import ROOT_VARIABLE, Root, find_root, require_run_id
@@ -24,13 +24,22 @@ def json_option(command: _Command) -> _Command:
 
 
 class RunIdType(click.ParamType[RunId]):
-    """A run id as typed."""
+    """A run as typed: its id, how it begins, ``@last``, or a workspace, which stands for its newest run."""
 
     name = "RUN_ID"
 
-    def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> RunId:  # noqa: ANN401
-        """Check its form; a wrong one is a usage error."""
-        return require_run_id(value)
+    def __init__(self, *, takes_workspace: bool = True) -> None:
+        self.takes_workspace = takes_workspace
+
+    def convert(self, value: Any, _param: click.Parameter | None, ctx: click.Context | None) -> RunId:  # noqa: ANN401
+        """Find the one run that is meant; what is none, or may be several, is a usage error."""
+        if ctx is None:
+            return require_run_id(value)
+        if ctx.resilient_parsing:
+            return run_while_completing(ctx, value)
+        from matterstack.cli.typed_run import typed_run
+
+        return typed_run(ctx, value, takes_workspace=self.takes_workspace)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -40,6 +49,8 @@ class RunIdType(click.ParamType[RunId]):
 
 
 RUN_ID = RunIdType()
+RUN_ID_ALONE = RunIdType(takes_workspace=False)
+"""For what cannot be undone: of a workspace, the newest run may be another one than somebody thinks."""
 
 
 def current_root(context: click.Context) -> Root:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import asyncclick as click
 
-from matterstack.cli.shared_options import RUN_ID, current_root, json_option
+from matterstack.cli.completion import propose_runs
+from matterstack.cli.shared_options import current_root, json_option
 from matterstack.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Watch and steer runs in this terminal.")
-@click.argument("run_id", type=RUN_ID, required=False)
+@click.argument("name", metavar="[RUN_ID]", required=False, shell_complete=propose_runs)
 @click.option(
     "--url", metavar="URL", help="Watch through a monitor that runs elsewhere: the link it printed."
 )
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_context
 async def watch(
-    context: click.Context, run_id: RunId | None, url: str | None, token_file: str | None, as_json: bool
+    context: click.Context, name: str | None, url: str | None, token_file: str | None, as_json: bool
 ) -> None:
     """Watch all runs of this root, or one of them, in this terminal, and steer them with keys.
 
@@ -47,6 +48,7 @@ async def watch(
 
     if token_file is not None and url is None:
         raise UsageError("--token-file: needs a --url")
+    run_id = None if name is None else _run(context, name, url)
     on_screen = is_screen() and not as_json
     async with _site(context, url, token_file, on_screen=on_screen) as site:
         if on_screen:
@@ -55,6 +57,14 @@ async def watch(
         status = await watch_in_lines(site, run_id, click.echo, _complain, as_json=as_json)
     if status is not None and status != "COMPLETED":
         raise click.exceptions.Exit(1)
+
+
+def _run(context: click.Context, name: str, url: str | None) -> RunId:
+    """The run that is meant; what lies elsewhere has to be called by its whole id."""
+    from matterstack.cli.typed_run import typed_run
+    from matterstack.storage.layout import require_run_id
+
+    return typed_run(context, name) if url is None else require_run_id(name)
 
 
 def _complain(text: str) -> None:

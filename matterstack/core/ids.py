@@ -18,6 +18,8 @@ UtcTime = NewType("UtcTime", str)
 """UTC as ``YYYY-MM-DDThh:mm:ss.ffffffZ``: sorts as text, needs no parsing to compare."""
 
 RUN_ID_PATTERN: Final = re.compile(r"\d{8}T\d{6}-[a-z2-7]{6}")
+LAST_RUN: Final = "@last"
+"""What people may say for the run that was made last."""
 TASK_ID_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 SLUG_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 SLUG_RULE: Final = (

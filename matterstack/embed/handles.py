@@ -81,9 +81,12 @@ class Engine:
         While another engine has it, that one goes on serving it, and it can be watched and steered here; when
         that lets go, it is taken up here.  To attach a run again is no error, and changes nothing.
 
+        Args:
+            run_id: its id, how it begins, ``@last``, or a workspace, which stands for its newest run.
+
         Raises:
             NotFoundError: there is no such run.
-            UsageError: that is no run id.
+            UsageError: that is no run id, or how several begin.
         """
         known = await self._calls(self._service.attach, _text("run_id", run_id))
         return Run(self._service, self._calls, known)

@@ -20,7 +20,7 @@ from matterstack.core.ids import RunId, TaskId, utc_text
 from matterstack.core.json_rules import json_problem
 from matterstack.core.run.messages import Command
 from matterstack.core.states import ENDED_RUNS, RunStatus
-from matterstack.storage.layout import Root, require_run_id
+from matterstack.storage.layout import Root
 from matterstack.storage.read.changes import StoreWatcher
 from matterstack.storage.read.events import event_lines, last_seq
 from matterstack.storage.read.reader import Reader
@@ -29,6 +29,7 @@ from matterstack.storage.read.tasks import task_list
 from matterstack.usecases.commands import send_command
 from matterstack.usecases.explain import KeptSights, explain
 from matterstack.usecases.questions import answer_question, list_questions
+from matterstack.usecases.run_names import find_run
 from matterstack.usecases.runs import make_run
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ class Service:
 
     async def attach(self, run_id: str) -> RunId:
         """Serve a run that there is; once more is the same."""
-        summary = await self.summary(require_run_id(run_id))
+        named = await self._reader.read(find_run, self.root, run_id)
+        summary = await self.summary(named.run_id)
         if summary.run_id not in self.heard:
             newest = await self._reader.read(last_seq)
             self._serve(summary.run_id, heard=newest if self._hook_from is None else self._hook_from)

@@ -156,6 +156,35 @@ MIGRATIONS: Final = (
     CREATE TABLE root_key (key TEXT NOT NULL);
     INSERT INTO root_key VALUES (lower(hex(randomblob(32))))
     """,
+    """
+    CREATE INDEX runs_by_created ON runs (created_at);
+    CREATE INDEX runs_by_workspace ON runs (workspace, created_at);
+    CREATE INDEX runs_by_status ON runs (status, created_at);
+    CREATE TABLE labels (
+        label TEXT NOT NULL,
+        run_id TEXT NOT NULL,
+        by TEXT NOT NULL,
+        at TEXT NOT NULL,
+        PRIMARY KEY (run_id, label)
+    ) WITHOUT ROWID;
+    CREATE INDEX labels_by_label ON labels (label, run_id);
+    CREATE TABLE notes (
+        run_id TEXT PRIMARY KEY,
+        note TEXT NOT NULL,
+        by TEXT NOT NULL,
+        at TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE run_keys (
+        key TEXT PRIMARY KEY,
+        run_id TEXT NOT NULL UNIQUE,
+        overrides TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE deletions (
+        run_id TEXT PRIMARY KEY,
+        workspace TEXT NOT NULL,
+        keeps_evidence INTEGER NOT NULL
+    ) WITHOUT ROWID
+    """,
 )
 """One script per version, the first one making version 1.  A released script is never changed."""
 

@@ -413,10 +413,13 @@ async def test_what_makes_no_sense_is_refused_in_words(host: Host, home: Home, t
                 await engine.start(campaign, **options)
         with pytest.raises(UsageError, match="no run id"):
             await engine.run("../x")
-        with pytest.raises(NotFoundError, match="no run"):
-            await engine.run("20260102T030405-aaaaaa")
+        for name in ("20260102T030405-aaaaaa", "1999", "one", "@last"):
+            with pytest.raises(NotFoundError, match=r"no run|there are no runs yet"):
+                await engine.run(name)
         assert await engine.runs() == [], "what is refused leaves no run"
         run = await engine.start("one")
+        for name in (run.id[:-1], "one", "@last"):
+            assert (await engine.run(name)).id == run.id
         with pytest.raises(UsageError, match="after"):
             run.events(after=-1)
         with pytest.raises(UsageError, match="there is no event 99999"):
