@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import attrs
 
-from matterstack.core.ids import BackendName, UtcTime, utc_text
+from matterstack.core.ids import BackendName, UtcTime
 from matterstack.storage.layout import Root
-from matterstack.storage.leases import this_process
-from matterstack.storage.living_reports import ReportFolder, start_time
+from matterstack.storage.living_reports import Report, ReportFolder
 
 
 @attrs.frozen(kw_only=True)
@@ -40,11 +38,10 @@ class CommandStatistics:
 
 
 @attrs.frozen(kw_only=True)
-class BackendReport:
+class BackendReport(Report):
     """One backend, as one engine sees it.
 
     Attributes:
-        host, boot_id, pid, started: the engine's process, as no other one is called.
         definition: tells backends of one name apart, which runs have frozen with different settings: see
             `definition_of`.
         engine: tells engines of one process apart.
@@ -57,13 +54,8 @@ class BackendReport:
     """
 
     backend: BackendName
-    host: str
-    boot_id: str
-    pid: int
-    started: int = 0
     definition: str = ""
     engine: str = ""
-    written_at: UtcTime
     out_since: UtcTime | None = None
     problem: str = ""
     accounting_out_since: UtcTime | None = None
@@ -81,17 +73,7 @@ def definition_of(backend: BackendName, config: Mapping[str, Any]) -> str:
 
 def blank_report(backend: BackendName, definition: str = "", engine: str = "") -> BackendReport:
     """A report of this process, of a backend of which there is nothing to tell yet."""
-    me = this_process()
-    return BackendReport(
-        backend=backend,
-        host=me.host,
-        boot_id=me.boot_id,
-        pid=me.pid,
-        started=start_time(me.pid) or 0,
-        definition=definition,
-        engine=engine,
-        written_at=utc_text(datetime.now(UTC)),
-    )
+    return BackendReport.of_this_process(backend=backend, definition=definition, engine=engine)
 
 
 # Not by the backend alone: runs may have frozen different definitions of one.

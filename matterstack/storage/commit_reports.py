@@ -6,37 +6,28 @@ A file for each living engine; see `matterstack.storage.living_reports`.
 from __future__ import annotations
 
 from bisect import bisect_left
-from datetime import UTC, datetime
 from typing import Final
 
 import attrs
 
-from matterstack.core.ids import UtcTime, utc_text
 from matterstack.storage.layout import Root
-from matterstack.storage.leases import this_process
-from matterstack.storage.living_reports import ReportFolder, start_time
+from matterstack.storage.living_reports import Report, ReportFolder
 
 BOUNDS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the classes in which commits are counted; there is one more, without a bound."""
 
 
 @attrs.frozen(kw_only=True)
-class CommitReport:
+class CommitReport(Report):
     """The commits of one engine since it was opened, each from when it began until it was durable.
 
     Attributes:
-        host, boot_id, pid, started: the engine's process, as no other one is called.
         engine: tells the engines of one process apart.
         counts: of those that took at most so long, for each of `BOUNDS_S` (and more than all bounds before).
         total_s: how long all took together.
     """
 
-    host: str
-    boot_id: str
-    pid: int
-    started: int
     engine: str
-    written_at: UtcTime
     counts: tuple[int, ...] = (0,) * (len(BOUNDS_S) + 1)
     total_s: float = 0.0
 
@@ -49,15 +40,7 @@ class CommitReport:
 
 def no_commits(engine: str) -> CommitReport:
     """The report of an engine of this process that has committed nothing yet."""
-    me = this_process()
-    return CommitReport(
-        host=me.host,
-        boot_id=me.boot_id,
-        pid=me.pid,
-        started=start_time(me.pid) or 0,
-        engine=engine,
-        written_at=utc_text(datetime.now(UTC)),
-    )
+    return CommitReport.of_this_process(engine=engine)
 
 
 _REPORTS: Final = ReportFolder("commits", CommitReport, lambda r: (r.engine,))

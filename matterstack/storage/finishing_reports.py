@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Final
 
 import attrs
 
-from matterstack.core.ids import RunId, TaskId, UtcTime, utc_text
+from matterstack.core.ids import RunId, TaskId
 from matterstack.storage.layout import Root
-from matterstack.storage.leases import this_process
-from matterstack.storage.living_reports import ReportFolder, start_time
+from matterstack.storage.living_reports import Report, ReportFolder
 
 
 @attrs.frozen
@@ -27,19 +25,13 @@ class Finishing:
 
 
 @attrs.frozen(kw_only=True)
-class FinishingReport:
+class FinishingReport(Report):
     """The tasks of one run whose outputs are looked at together.
 
     Attributes:
-        host, boot_id, pid, started: the engine's process, as no other one is called.
         first: tells the group of tasks apart.
     """
 
-    host: str
-    boot_id: str
-    pid: int
-    started: int
-    written_at: UtcTime
     run_id: RunId
     first: str
     tasks: dict[TaskId, Finishing] = attrs.field(factory=dict)
@@ -83,17 +75,7 @@ class FinishingNews:
                 _REPORTS.remove(self.root, self._report({}))
 
     def _report(self, tasks: Mapping[TaskId, Finishing]) -> FinishingReport:
-        me = this_process()
-        return FinishingReport(
-            host=me.host,
-            boot_id=me.boot_id,
-            pid=me.pid,
-            started=start_time(me.pid) or 0,
-            written_at=utc_text(datetime.now(UTC)),
-            run_id=self.run_id,
-            first=self.first,
-            tasks=dict(tasks),
-        )
+        return FinishingReport.of_this_process(run_id=self.run_id, first=self.first, tasks=dict(tasks))
 
 
 def read_finishing(root: Root, run_id: RunId) -> dict[TaskId, Finishing]:

@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 import attrs
 from cattrs import Converter
 
-from matterstack.core.ids import UtcTime, utc_moment
+from matterstack.core.ids import UtcTime, utc_moment, utc_text
 from matterstack.storage.files import replace_derived
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import this_process
@@ -36,19 +36,32 @@ _LEFT_OVER_S: Final = 3600.0
 _PART: Final = ".part"
 
 
-class Report(Protocol):
-    """Which process says it, as no other one is called, and when it did."""
+@attrs.frozen(kw_only=True)
+class Report:
+    """What an engine says of itself.
 
-    @property
-    def host(self) -> str: ...
-    @property
-    def boot_id(self) -> str: ...
-    @property
-    def pid(self) -> int: ...
-    @property
-    def started(self) -> int: ...
-    @property
-    def written_at(self) -> UtcTime: ...
+    Attributes:
+        host, boot_id, pid, started: the engine's process, as no other one is called.
+    """
+
+    host: str
+    boot_id: str
+    pid: int
+    started: int
+    written_at: UtcTime
+
+    @classmethod
+    def of_this_process(cls, **said: Any) -> Self:  # noqa: ANN401  the fields of any report
+        """What this process says at this moment."""
+        me = this_process()
+        return cls(
+            host=me.host,
+            boot_id=me.boot_id,
+            pid=me.pid,
+            started=start_time(me.pid) or 0,
+            written_at=utc_text(datetime.now(UTC)),
+            **said,
+        )
 
 
 _R = TypeVar("_R", bound=Report)
