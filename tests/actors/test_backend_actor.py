@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import pairwise
 
 import pytest
 import trio
 
+from matterstack.core.ids import RunId
 from matterstack.core.run import facts as f
 from matterstack.core.states import RunStatus
 from tests.support.engine import World, flat
@@ -97,6 +100,7 @@ async def test_a_job_submitted_in_a_quiet_time_is_asked_about_after_one_interval
         await trio.sleep(1003)
         second = world.create("short", backend={"poll_interval_s": 10.0})
         await world.until_status(second, RunStatus.COMPLETED, within_s=12)
+        assert world.status(first) is RunStatus.RUNNING, "the quiet time is over by itself"
     world.check()
 
 
@@ -233,9 +237,10 @@ async def test_a_job_under_submission_when_its_actor_crashes_is_not_submitted_tw
     world.check()
 
 
-async def test_attempts_that_are_still_prepared_when_the_actor_crashes_are_submitted_once(
-    world: World,
-) -> None:
+@asynccontextmanager
+async def serving_until_it_crashes_while_it_prepares(world: World) -> AsyncIterator[RunId]:
+    """Serve a run whose backend crashes while the files of its four attempts are written."""
+
     async def slow_files(name: str, _arguments: object) -> None:
         if name == "_stage_each":
             await trio.sleep(10)
@@ -252,6 +257,13 @@ async def test_attempts_that_are_still_prepared_when_the_actor_crashes_are_submi
         await world.until(lambda: len(world.state(run).live) == 4, "prepared attempts")
         await trio.sleep(2)
         world.cluster.faults["poll"] = [RuntimeError("a bug")]
+        yield run
+
+
+async def test_attempts_that_are_still_prepared_when_the_actor_crashes_are_submitted_once(
+    world: World,
+) -> None:
+    async with serving_until_it_crashes_while_it_prepares(world) as run:
         await world.until_ended(run, within_s=500)
     assert world.status(run) is RunStatus.COMPLETED
     world.check()
@@ -260,22 +272,7 @@ async def test_attempts_that_are_still_prepared_when_the_actor_crashes_are_submi
 async def test_a_pause_is_not_acknowledged_while_attempts_are_still_prepared_after_a_crash(
     world: World,
 ) -> None:
-    async def slow_files(name: str, _arguments: object) -> None:
-        if name == "_stage_each":
-            await trio.sleep(10)
-
-    world.campaign("long", flat(1))
-    world.campaign("w", flat(4))
-    other = world.create("long")
-    world.cluster.behave = lambda a: Behaviour(duration_s=1000 if a.run_id == other else 30)
-    async with world.serving():
-        await world.until(world.cluster.live, "a job that is polled")
-    world.before_files(slow_files)
-    run = world.create("w")
-    async with world.serving():
-        await world.until(lambda: len(world.state(run).live) == 4, "prepared attempts")
-        await trio.sleep(2)
-        world.cluster.faults["poll"] = [RuntimeError("a bug")]
+    async with serving_until_it_crashes_while_it_prepares(world) as run:
         await trio.sleep(3)
         await world.pause(run)
         acknowledged = len(world.cluster.jobs)

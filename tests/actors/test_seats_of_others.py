@@ -7,20 +7,26 @@ from functools import partial
 import pytest
 import trio
 
+from matterstack.core.ids import RunId
 from matterstack.core.run import facts as f
 from matterstack.core.states import RunStatus
 from tests.support.engine import World, flat
 from tests.support.fake_backend import Behaviour
 
 
-async def test_jobs_of_a_run_that_nobody_serves_give_their_seats_back_when_they_end(world: World) -> None:
-    world.campaign("left", flat(2))
-    world.campaign("named", flat(2))
+async def one_left_and_one_named(world: World, jobs: int) -> tuple[RunId, RunId]:
+    """Two runs of so many long jobs on two seats; the first one was served until all of its jobs ran."""
+    world.campaign("left", flat(jobs))
+    world.campaign("named", flat(jobs))
     world.cluster.behave = lambda _: Behaviour(duration_s=600)
     left = world.create("left", max_jobs=2)
     async with world.serving():
-        await world.until(lambda: len(world.cluster.live()) == 2, "all seats to be taken")
-    named = world.create("named", max_jobs=2)
+        await world.until(lambda: len(world.cluster.live()) == jobs, "the jobs of the run that is left")
+    return left, world.create("named", max_jobs=2)
+
+
+async def test_jobs_of_a_run_that_nobody_serves_give_their_seats_back_when_they_end(world: World) -> None:
+    left, named = await one_left_and_one_named(world, jobs=2)
 
     await world.serve_until_done(named)
 
@@ -34,13 +40,7 @@ async def test_jobs_of_a_run_that_nobody_serves_give_their_seats_back_when_they_
 
 
 async def test_a_run_that_is_swept_can_be_served_soon_by_another_engine(world: World) -> None:
-    world.campaign("left", flat(1))
-    world.campaign("named", flat(1))
-    world.cluster.behave = lambda _: Behaviour(duration_s=600)
-    left = world.create("left", max_jobs=2)
-    async with world.serving():
-        await world.until(lambda: len(world.cluster.live()) == 1, "a job")
-    named = world.create("named", max_jobs=2)
+    left, named = await one_left_and_one_named(world, jobs=1)
     async with world.engine() as first, trio.open_nursery() as nursery:
         nursery.start_soon(first.serve, [named])
         await world.until(lambda: len(world.cluster.live()) == 2, "a job of the other run")
@@ -66,18 +66,13 @@ async def test_the_seat_of_an_ended_job_is_used_in_the_commit_that_stores_the_en
 
 
 async def test_seats_of_a_swept_run_come_free_when_another_engine_ends_its_jobs(world: World) -> None:
-    world.campaign("left", flat(2))
-    world.campaign("named", flat(2))
-    world.cluster.behave = lambda _: Behaviour(duration_s=600)
-    left = world.create("left", max_jobs=2)
-    async with world.serving():
-        await world.until(lambda: len(world.cluster.live()) == 2, "all seats to be taken")
-    named = world.create("named", max_jobs=2)
+    left, named = await one_left_and_one_named(world, jobs=2)
     async with world.engine() as first, trio.open_nursery() as nursery:
         nursery.start_soon(first.serve, [named])
         await trio.sleep(35)  # it has looked after the jobs that were left, and let go of them
         await world.serve_until_done(left)
         await world.until_status(named, RunStatus.COMPLETED, within_s=700)
+        assert world.status(left) is RunStatus.COMPLETED
         nursery.cancel_scope.cancel()
     world.check()
 

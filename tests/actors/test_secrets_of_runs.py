@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import trio
 
+from matterstack.core.ids import RunId
 from matterstack.core.run import facts as f
 from matterstack.core.states import RunStatus, TaskStatus
 from matterstack.storage.backend_reports import read_reports
@@ -25,6 +26,18 @@ def give(world: World) -> None:
 def take_back(world: World) -> None:
     (world.root.secrets / NAME).unlink()
     world.root.secrets.rmdir()
+
+
+async def run_whose_value_is_taken_back(world: World) -> RunId:
+    """Its two jobs write the value of its secret, which no engine knows any more when they end."""
+    give(world)
+    world.campaign("w", flat(2))
+    world.cluster.behave = lambda _: Behaviour(duration_s=100, data={"said": VALUE})
+    run = world.create("w", secrets=[NAME])
+    async with world.serving():
+        await world.until(lambda: len(world.facts(run, f.JobAccepted)) == 2, "jobs")
+    take_back(world)
+    return run
 
 
 async def test_a_run_whose_secret_has_no_value_submits_nothing_until_it_has_one(world: World) -> None:
@@ -53,14 +66,7 @@ async def test_other_runs_do_not_wait_for_it(world: World) -> None:
 
 
 async def test_what_nobody_can_look_through_is_not_concluded_before_the_value_is_given(world: World) -> None:
-    give(world)
-    world.campaign("w", flat(2))
-    world.cluster.behave = lambda _: Behaviour(duration_s=100, data={"said": VALUE})
-    run = world.create("w", secrets=[NAME])
-    async with world.serving():
-        await world.until(lambda: len(world.facts(run, f.JobAccepted)) == 2, "jobs")
-    take_back(world)
-
+    run = await run_whose_value_is_taken_back(world)
     async with world.serving():
         await world.until(lambda: len(world.facts(run, f.JobEnded)) == 2, "their ends")
         await trio.sleep(3600)
@@ -77,13 +83,7 @@ async def test_what_nobody_can_look_through_is_not_concluded_before_the_value_is
 
 
 async def test_a_run_that_is_cancelled_waits_for_no_value_and_keeps_no_data(world: World) -> None:
-    give(world)
-    world.campaign("w", flat(2))
-    world.cluster.behave = lambda _: Behaviour(duration_s=100, data={"said": VALUE})
-    run = world.create("w", secrets=[NAME])
-    async with world.serving():
-        await world.until(lambda: len(world.facts(run, f.JobAccepted)) == 2, "jobs")
-    take_back(world)
+    run = await run_whose_value_is_taken_back(world)
     async with world.serving():
         await world.until(lambda: len(world.facts(run, f.JobEnded)) == 2, "their ends")
         await world.cancel(run)

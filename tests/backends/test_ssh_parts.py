@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -260,22 +261,27 @@ class _Far:
     def fetcher(self) -> OutputFetcher:
         return OutputFetcher(self.fetch, self.fetch_logs, self.fetch_records)
 
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[OutputFetcher]:
+        home = self.fetcher()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(home.serve)
+            await trio.testing.wait_all_tasks_blocked()
+            yield home
+            nursery.cancel_scope.cancel()
+
 
 @on_virtual_clock
 async def test_a_large_output_keeps_no_other_job_waiting() -> None:
     far = _Far()
     far.takes_s = {A: 3600.0}
-    home = far.fetcher()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(home.serve)
-        await trio.testing.wait_all_tasks_blocked()
+    async with far.serving() as home:
         start = trio.current_time()
         first = await home.pull([A])
         waited_s = trio.current_time() - start
         second = await home.pull([A, B])
         await trio.sleep(3600)
         third = await home.pull([A])
-        nursery.cancel_scope.cancel()
 
     assert [sorted(first), sorted(second), sorted(third)] == [[], [B], [A]]
     assert waited_s == pytest.approx(PATIENCE_S)
@@ -286,10 +292,7 @@ async def test_a_large_output_keeps_no_other_job_waiting() -> None:
 async def test_nobody_waits_for_what_is_large_once_it_is_given_up() -> None:
     far = _Far()
     far.takes_s = {A: 3600.0}
-    home = far.fetcher()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(home.serve)
-        await trio.testing.wait_all_tasks_blocked()
+    async with far.serving() as home:
         assert await home.pull([A, B]) == set()
         start = trio.current_time()
         home.give_up([A])
@@ -299,7 +302,6 @@ async def test_nobody_waits_for_what_is_large_once_it_is_given_up() -> None:
         waited_s = trio.current_time() - start
         far.takes_s = {}
         assert await home.pull([B]) == {B}, "what was to come with it comes all the same"
-        nursery.cancel_scope.cancel()
 
     assert waited_s == pytest.approx(GIVE_UP_S)
     assert far.records == [A]
@@ -310,15 +312,11 @@ async def test_nobody_waits_for_what_is_large_once_it_is_given_up() -> None:
 async def test_what_cannot_be_fetched_is_told_and_fetched_again() -> None:
     far = _Far()
     far.trouble = BackendError("out")
-    home = far.fetcher()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(home.serve)
-        await trio.testing.wait_all_tasks_blocked()
+    async with far.serving() as home:
         with pytest.raises(BackendError, match="out"):
             await home.pull([A])
         far.trouble = None
         assert await home.pull([A]) == {A}
-        nursery.cancel_scope.cancel()
 
     assert far.fetched == [A, A]
 

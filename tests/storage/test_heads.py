@@ -23,7 +23,7 @@ from matterstack.storage.leases import acquire_lease
 from matterstack.storage.read.events import event_rows
 from matterstack.storage.schema import open_database
 from tests.support.states import RUN_ID, task
-from tests.support.stored import StoredRun, dump
+from tests.support.stored import StoredRun, copy_as_of_before, dump
 
 OTHER = RunId("20260101T000001-bbbbbb")
 
@@ -158,15 +158,7 @@ def test_a_last_event_that_was_dropped_without_a_trace_elsewhere_is_named(
 
 def unchained(root: Root, old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Copy a store into one of the version before there were chains."""
-    number = next(n for n, script in enumerate(schema.MIGRATIONS) if "TABLE heads" in script)
-    with monkeypatch.context() as before:
-        before.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:number])
-        before.setattr(schema, "SCHEMA_VERSION", number)
-        with closing(open_database(old)) as connection:
-            connection.execute("ATTACH ? AS newer", (str(root.database),))
-            for table in ("events", "runs", "tasks", "attempts"):
-                columns = ", ".join(row[1] for row in connection.execute(f"PRAGMA table_info({table})"))
-                connection.execute(f"INSERT INTO {table} SELECT {columns} FROM newer.{table}")  # noqa: S608
+    copy_as_of_before("heads", root.database, old, monkeypatch)
 
 
 def test_the_events_of_an_older_store_are_chained_and_that_is_said(

@@ -20,7 +20,7 @@ from matterstack.storage.read.changes import data_version
 from matterstack.storage.read.runs import run_summaries
 from matterstack.storage.schema import SCHEMA_VERSION, open_database
 from tests.support.states import task
-from tests.support.stored import StoredRun, assert_snapshot_is_fold
+from tests.support.stored import StoredRun, assert_snapshot_is_fold, copy_as_of_before
 
 
 def pragma(connection: sqlite3.Connection, name: str) -> object:
@@ -68,15 +68,7 @@ def test_tasks_of_before_changes_were_noted_count_as_changed_by_the_last_event_o
             assert run.lease is not None
             run.lease.release(connection)
     old = tmp_path / "old" / "state.db"
-    number = next(n for n, script in enumerate(schema.MIGRATIONS) if "TABLE changes" in script)
-    with monkeypatch.context() as before:
-        before.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:number])
-        before.setattr(schema, "SCHEMA_VERSION", number)
-        with closing(open_database(old)) as connection:
-            connection.execute("ATTACH ? AS newer", (str(root.database),))
-            for table in ("events", "runs", "tasks", "attempts"):
-                columns = ", ".join(row[1] for row in connection.execute(f"PRAGMA table_info({table})"))
-                connection.execute(f"INSERT INTO {table} SELECT {columns} FROM newer.{table}")  # noqa: S608
+    copy_as_of_before("changes", root.database, old, monkeypatch)
     with closing(open_database(old)) as connection:
         last = dict(connection.execute("SELECT run_id, max(seq) FROM events GROUP BY run_id"))
         assert len(set(last.values())) == 2

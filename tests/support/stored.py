@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import attrs
+import pytest
 
 from matterstack.core.errors import MatterStackError
 from matterstack.core.ids import RunId
@@ -18,6 +19,7 @@ from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
 from matterstack.core.run.apply import Touched, fold
 from matterstack.core.run.state import RunState
+from matterstack.storage import schema
 from matterstack.storage.journal import Append, commit, make_append
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import Lease, acquire_lease
@@ -31,6 +33,19 @@ def new_root(path: Path) -> Root:
     """A root without workspaces."""
     (path / "workspaces").mkdir(parents=True)
     return Root(path)
+
+
+def copy_as_of_before(table: str, newer: Path, old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copy a store into a new one of the version that had no such table yet."""
+    number = next(n for n, script in enumerate(schema.MIGRATIONS) if f"TABLE {table}" in script)
+    with monkeypatch.context() as before:
+        before.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:number])
+        before.setattr(schema, "SCHEMA_VERSION", number)
+        with closing(open_database(old)) as connection:
+            connection.execute("ATTACH ? AS newer", (str(newer),))
+            for name in ("events", "runs", "tasks", "attempts"):
+                columns = ", ".join(row[1] for row in connection.execute(f"PRAGMA table_info({name})"))
+                connection.execute(f"INSERT INTO {name} SELECT {columns} FROM newer.{name}")  # noqa: S608
 
 
 @attrs.define
