@@ -133,8 +133,10 @@ class TrioThread(Generic[_V]):
         return reply.results[0]
 
     async def _wait_end(self) -> None:
-        await _through_cancellations(self._ended.wait)
-        self._thread.join()  # that was the last thing it did
+        try:
+            await _through_cancellations(self._ended.wait)
+        finally:
+            self._thread.join()  # that was the last thing it did
 
     def _require_home(self) -> None:
         try:

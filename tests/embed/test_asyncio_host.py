@@ -17,7 +17,7 @@ from matterstack.core.errors import ClosedError, MonitorError, NotFoundError, St
 from matterstack.core.states import RunStatus
 from matterstack.embed.bridge import TrioThread
 from tests.embed.conftest import Home
-from tests.embed.hosts import ASYNCIO
+from tests.embed.hosts import ASYNCIO, PATIENCE_S
 
 
 def in_asyncio(test: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
@@ -191,19 +191,44 @@ def test_a_thread_that_fails_interrupts_its_host_and_nobody_else_does() -> None:
     in_asyncio(main)
 
 
-def test_a_host_that_is_cancelled_while_it_opens_leaves_no_thread() -> None:
+class EndsLate(threading.Thread):
+    """Ends only when somebody waits for that."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.is_awaited = threading.Event()
+
+    def run(self) -> None:
+        super().run()
+        self.is_awaited.wait(PATIENCE_S)
+
+    def join(self, timeout: float | None = None) -> None:
+        self.is_awaited.set()
+        super().join(timeout)
+
+
+def test_a_host_that_is_cancelled_while_it_opens_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
+        loop = asyncio.get_running_loop()
+        begun, may_open = asyncio.Event(), threading.Event()
+
         @asynccontextmanager
         async def slow(_thread: TrioThread[None]) -> AsyncIterator[None]:
-            await trio.sleep(0.1)
+            loop.call_soon_threadsafe(begun.set)
+            await trio.to_thread.run_sync(may_open.wait)
             yield
 
-        task = asyncio.create_task(TrioThread(slow, "thing").open())
-        await asyncio.sleep(0.02)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading, "Thread", EndsLate)
+            thread = TrioThread(slow, "thing")
+        task = asyncio.create_task(thread.open())
+        await begun.wait()
         task.cancel()
+        loop.call_soon(task.cancel)  # once more, while it waits for the end of the thread
+        loop.call_soon(may_open.set)
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert threads() <= {"matterstack thing"}
+        assert threads() == set()
 
     in_asyncio(main)
 
