@@ -17,7 +17,7 @@ from matterstack.core.ids import RunId
 from matterstack.storage.layout import Root
 
 if TYPE_CHECKING:
-    from matterstack.evidence.export import OnProgress
+    from matterstack.evidence.export import Bundle, OnProgress
     from matterstack.evidence.head_search import LaterEvent
     from matterstack.evidence.importing import Imported
     from matterstack.evidence.strength import Verification
@@ -72,7 +72,7 @@ async def export_evidence(
 
     from matterstack.cli.printing import print_json
     from matterstack.core.errors import UsageError
-    from matterstack.evidence.export import BundleSignature, build_evidence_bundle
+    from matterstack.evidence.export import build_evidence_bundle
     from matterstack.evidence.signing import signing_key
 
     if key is not None and not sign:
@@ -89,35 +89,43 @@ async def export_evidence(
             sign_with=sign_with,
         )
     if as_json:
-        print_json(
-            {
-                "path": str(bundle.path),
-                "is_complete": bundle.is_complete,
-                "status": bundle.status.value,
-                "run_id": bundle.run_id,
-                "seq": bundle.seq,
-                "missing": list(bundle.missing),
-                "foreign": list(bundle.foreign),
-                "signature": bundle.signature.value,
-            }
-        )
-        return
+        print_json(_as_document(bundle))
+    else:
+        _say_what_was_built(bundle, sign_with)
+
+
+def _as_document(bundle: Bundle) -> dict[str, Any]:
+    return {
+        "path": str(bundle.path),
+        "is_complete": bundle.is_complete,
+        "status": bundle.status.value,
+        "run_id": bundle.run_id,
+        "seq": bundle.seq,
+        "missing": list(bundle.missing),
+        "foreign": list(bundle.foreign),
+        "signature": bundle.signature.value,
+    }
+
+
+def _say_what_was_built(bundle: Bundle, signed_with: Path | None) -> None:
+    from matterstack.evidence.export import BundleSignature
+
     click.echo(str(bundle.path))
     click.echo(f"the run is {bundle.status} as of event {bundle.seq}; open report.html there", err=True)
-    if bundle.missing:
-        click.echo("not complete:", err=True)
-    for text in bundle.missing:
-        click.echo(f"  {text}", err=True)
+    _list("not complete:", bundle.missing)
     if bundle.signature is BundleSignature.MADE:
-        click.echo(f"signed with {sign_with}", err=True)
+        click.echo(f"signed with {signed_with}", err=True)
     elif bundle.signature is BundleSignature.DROPPED:
         click.echo(
             "the signature of the old bundle does not fit any more, and is gone: --sign again", err=True
         )
-    if bundle.foreign:
-        click.echo("kept, though no export made them:", err=True)
-    for text in bundle.foreign:
-        click.echo(f"  {text!r}", err=True)
+    _list("kept, though no export made them:", [repr(name) for name in bundle.foreign])
+
+
+def _list(what: str, texts: Sequence[str]) -> None:
+    """Say what each of them is, where there are any."""
+    for line in (what, *(f"  {text}" for text in texts)) if texts else ():
+        click.echo(line, err=True)
 
 
 @click.command(short_help="Put evidence and outputs of a run into one zip file.")

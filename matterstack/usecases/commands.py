@@ -64,38 +64,17 @@ async def send_command(
     connection = await runtime.store(open_database, root.database)
     try:
         stored = await runtime.store(_insert, connection, root, run_id, command, runtime)
+        sent = _SentCommand(root, run_id, runtime, connection, stored)
         patience = trio.current_time() + PATIENCE_S
         version = partial(runtime.store, _version, connection, root)
         # That the engine has died shows in no commit, so it is looked for without such a sign, too.
         async for _ in Changes(version, at_least_every_s=ENGINE_INTERVAL_S):
-            outcome = await runtime.store(_outcome, connection, root, stored)
-            if outcome is not None:
-                _raise_refusal(outcome)
+            if await sent.is_carried_out():
                 return Outcome(by_engine=True)
-            try:
-                is_served, holder = await runtime.store(_server, connection, root, run_id)
-            except StoreError:
-                await runtime.store(_withdraw, connection, root, stored)
-                raise
+            is_served, holder = await sent.server()
             if not is_served:
-                from matterstack.engine import open_engine  # half the time of a command would go into it
-
-                try:
-                    with plain_errors():  # an engine has nurseries, and this is called by other programs
-                        await runtime.store(_require_mine, connection, root, run_id, command)
-                        own = Runtime(clock=runtime.clock)
-                        async with open_engine(root, runtime=own, serves=False) as engine:
-                            carried_out = await engine.carry_out_commands(run_id)
-                except Exception:
-                    # It must not be carried out later by whoever comes, when nobody thinks of it any more.
-                    if await runtime.store(_withdraw, connection, root, stored):
-                        raise
-                    continue
-                if carried_out:
-                    outcome = await runtime.store(_outcome, connection, root, stored)
-                    if outcome is not None:
-                        _raise_refusal(outcome)
-                        return Outcome(by_engine=False)
+                if await sent.carry_out() and await sent.is_carried_out():
+                    return Outcome(by_engine=False)
             elif holder is not None and on_wait is not None and trio.current_time() >= patience:
                 on_wait(holder)
                 on_wait = None
@@ -103,6 +82,51 @@ async def send_command(
     finally:
         with trio.CancelScope(shield=True):
             await runtime.store(connection.close)
+
+
+@attrs.frozen
+class _SentCommand:
+    """A command in the store, as its sender sees it."""
+
+    root: Root
+    run_id: RunId
+    runtime: Runtime
+    connection: sqlite3.Connection
+    stored: StoredCommand
+
+    async def is_carried_out(self) -> bool:
+        outcome = await self.runtime.store(_outcome, self.connection, self.root, self.stored)
+        if outcome is None:
+            return False
+        _raise_refusal(outcome)
+        return True
+
+    async def server(self) -> tuple[bool, Holder | None]:
+        try:
+            return await self.runtime.store(_server, self.connection, self.root, self.run_id)
+        except StoreError:
+            await self._withdraw()
+            raise
+
+    async def carry_out(self) -> bool:
+        """Do it in this process; False when somebody else does it after all."""
+        from matterstack.engine import open_engine  # half the time of a command would go into it
+
+        asked = (self.run_id, self.stored.command)
+        try:
+            with plain_errors():  # an engine has nurseries, and this is called by other programs
+                await self.runtime.store(_require_mine, self.connection, self.root, *asked)
+                own = Runtime(clock=self.runtime.clock)
+                async with open_engine(self.root, runtime=own, serves=False) as engine:
+                    return await engine.carry_out_commands(self.run_id)
+        except Exception:
+            # It must not be carried out later by whoever comes, when nobody thinks of it any more.
+            if await self._withdraw():
+                raise
+            return False
+
+    async def _withdraw(self) -> bool:
+        return await self.runtime.store(_withdraw, self.connection, self.root, self.stored)
 
 
 def _require_storable(command: Command) -> None:
