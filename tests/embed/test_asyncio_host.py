@@ -60,7 +60,7 @@ def test_a_call_that_is_cancelled_is_cancelled_in_the_thread_and_its_end_is_wait
 
     async def main() -> None:
         thread = await TrioThread(_nothing, "thing").open()
-        begun = asyncio.Event()
+        begun, may_end = asyncio.Event(), threading.Event()
         loop = asyncio.get_running_loop()
 
         async def work() -> None:
@@ -70,7 +70,7 @@ def test_a_call_that_is_cancelled_is_cancelled_in_the_thread_and_its_end_is_wait
             except trio.Cancelled:
                 seen.append("cancelled")
                 with trio.CancelScope(shield=True):
-                    await trio.sleep(0.05)
+                    await trio.to_thread.run_sync(may_end.wait)
                 seen.append("cleaned up")
                 raise
 
@@ -79,6 +79,10 @@ def test_a_call_that_is_cancelled_is_cancelled_in_the_thread_and_its_end_is_wait
         task.cancel()
         await asyncio.sleep(0)
         task.cancel()  # once more does not make it leave earlier
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not task.done()
+        may_end.set()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert seen == ["cancelled", "cleaned up"]
@@ -103,20 +107,21 @@ def test_calls_under_way_are_told_when_the_thread_stops() -> None:
 
 def test_a_call_that_comes_while_the_thread_stops_is_refused() -> None:
     async def main() -> None:
-        leaving = asyncio.Event()
+        leaving, may_end = asyncio.Event(), threading.Event()
         loop = asyncio.get_running_loop()
 
         @asynccontextmanager
         async def slow(_thread: TrioThread[None]) -> AsyncIterator[None]:
             yield
             loop.call_soon_threadsafe(leaving.set)
-            await trio.sleep(0.1)
+            await trio.to_thread.run_sync(may_end.wait)
 
         thread = await TrioThread(slow, "thing").open()
         closing = asyncio.create_task(thread.close())
         await leaving.wait()
         with pytest.raises(ClosedError, match="this thing is closed"):
             await thread.call(trio.lowlevel.checkpoint)
+        may_end.set()
         await closing
 
     in_asyncio(main)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from matterstack.actors import journal
 from matterstack.actors.journal import JournalActor
@@ -43,7 +44,8 @@ def note_end(patch: pytest.MonkeyPatch, kind: type[Any], name: str, order: list[
             await serve(self)
         finally:
             with trio.CancelScope(shield=True):
-                await trio.sleep(0.1 if name == "run" else 0)
+                if name == "run":
+                    await wait_all_tasks_blocked()  # until nobody else has anything to do
             order.append(name)
 
     patch.setattr(kind, "serve", served)

@@ -103,6 +103,7 @@ async def test_nobody_asks_the_store_while_nobody_waits_and_no_change_is_slept_t
 
     async def wait() -> None:
         found.append(await watcher.first(look))
+        nursery.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watcher.serve)
@@ -112,10 +113,7 @@ async def test_nobody_asks_the_store_while_nobody_waits_and_no_change_is_slept_t
         while asked < 2:
             await trio.lowlevel.checkpoint()
         version = 2
-        with trio.fail_after(10):
-            while not found:  # noqa: ASYNC110
-                await trio.sleep(0.01)
-        nursery.cancel_scope.cancel()
+        nursery.cancel_scope.deadline = trio.current_time() + 10
     assert found == [2]
 
 
@@ -139,7 +137,7 @@ async def test_a_change_while_somebody_looks_is_not_slept_through() -> None:
         nonlocal version
         seen, version = version, 2
         await asked.wait()  # and by now all who wait were woken
-        await trio.sleep(0.1)
+        await wait_all_tasks_blocked()
         return seen if seen == 2 else None
 
     async with trio.open_nursery() as nursery:
