@@ -7,6 +7,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from matterstack.core.documents.strict_json import DocumentError, parse_document
 from matterstack.core.ids import Token, UtcTime
 from matterstack.core.nonces import is_believed, read_claim_text
 from matterstack.core.run.messages import Observed
@@ -74,8 +75,8 @@ def read_exit_record(folder: Path, job_id: str, nonce_sha256: str | None) -> Exi
     """
     try:
         text = read_small(folder / "exit.json", MOST_BYTES)
-        record = ExitRecord.model_validate_json(text)
-    except (OSError, ValidationError):
+        record = ExitRecord.model_validate(parse_document(text, most_bytes=MOST_BYTES))
+    except (OSError, DocumentError, ValidationError):
         return None
     return record if record.job_id == job_id and is_believed(record.nonce, nonce_sha256) else None
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from matterstack.core.documents.strict_json import without_twins
 from matterstack.core.errors import RefusedError
 from matterstack.core.shown_text import brief, shown
 from matterstack.evidence.contents import EVENTS, copied_files, payload_file, seal_bytes
@@ -95,7 +96,8 @@ def _checked(archive: Archived, listed: Mapping[str, str], path: str) -> bytes:
 def _sizes(archive: Archived, survey: Survey) -> Iterator[tuple[str, int]]:
     """How large the files of the bundle are, by its crate and, where it speaks of them, by its survey."""
     try:
-        entities: Any = json.loads(archive.document(f"evidence/{CRATE}"))["@graph"]
+        crate = archive.document(f"evidence/{CRATE}")
+        entities: Any = json.loads(crate, object_pairs_hook=without_twins)["@graph"]
         stated = {entity["@id"]: int(entity["contentSize"]) for entity in entities if "contentSize" in entity}
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise not_whole(archive.file, f"{CRATE} cannot be read: {brief(error)}") from None

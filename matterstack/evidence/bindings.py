@@ -13,7 +13,7 @@ from matterstack.core.run.state import AttemptState
 from matterstack.evidence.contents import EVENTS, FOREIGN
 from matterstack.evidence.environments import ENVIRONMENTS
 from matterstack.evidence.gathering.answers import answer_place
-from matterstack.evidence.gathering.given import UsedKey, recorded_manifest, used_files
+from matterstack.evidence.gathering.given import UNREADABLE, UsedKey, recorded_manifest, used_files
 from matterstack.evidence.gathering.log_files import bound_logs
 from matterstack.evidence.gathering.sources import campaign_object_sha256
 from matterstack.evidence.history import AttemptKey, End, History
@@ -270,7 +270,7 @@ def _used(history: History, survey: Survey, content: Content) -> Iterator[str]:
             return
         try:
             wanted[key] = used_files(text, history.state.workspace)
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        except UNREADABLE:
             yield f"{MANIFEST_NAME} of attempt {record.n} of {record.task_id} cannot be read"
             continue
         end = history.ends.get(key)

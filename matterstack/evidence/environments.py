@@ -11,6 +11,7 @@ from typing import Annotated, Final
 import attrs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from matterstack.core.documents.strict_json import DocumentError, parse_document
 from matterstack.evidence.history import AttemptKey
 from matterstack.evidence.presentation import View
 
@@ -136,6 +137,6 @@ def _unknown(view: View) -> int:
 
 def _parse(content: bytes) -> FoundSoftware | None:
     try:
-        return FoundSoftware.model_validate_json(content)
-    except ValidationError:
+        return FoundSoftware.model_validate(parse_document(content, most_bytes=MOST_BYTES))
+    except (DocumentError, ValidationError):
         return None

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
 from typing import Any, Final
 
+from matterstack.core.documents.strict_json import without_twins
 from matterstack.evidence.picture_meaning import same_picture
 
 _PLAIN: Final = frozenset(
@@ -116,7 +117,7 @@ def _same_page(found: bytes, expected: bytes) -> bool:
 
 
 def _same_entities(found: bytes, expected: bytes) -> bool:
-    mine, theirs = json.loads(found, object_pairs_hook=_without_twins), json.loads(expected)
+    mine, theirs = json.loads(found, object_pairs_hook=without_twins), json.loads(expected)
     return (
         mine.keys() == theirs.keys()
         and _plain(mine["@context"]) == _plain(theirs["@context"])
@@ -131,7 +132,7 @@ def older_crate_agrees(found: bytes, expected: bytes) -> bool:
     one must be the same: hashes, sizes, exit codes, hosts, commands, names and times, these to a millisecond.
     """
     try:
-        mine, theirs = json.loads(found, object_pairs_hook=_without_twins), json.loads(expected)
+        mine, theirs = json.loads(found, object_pairs_hook=without_twins), json.loads(expected)
         ours, others = _entities(mine["@graph"]), _entities(theirs["@graph"])
         known = {_named(entity) for entity in others.values()}
         is_known = all(
@@ -163,13 +164,6 @@ def _rounded(value: Any) -> Any:  # noqa: ANN401  any JSON
     if isinstance(value, list) and len(value) == 1:
         return value[0]
     return _TIME.sub(r"\1+00:00", value) if isinstance(value, str) else value
-
-
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) != len(pairs):
-        raise ValueError("a key stands there twice")
-    return document
 
 
 def _entities(graph: list[Mapping[str, Any]]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import attrs
 from cattrs import Converter
 
+from matterstack.core.documents.strict_json import without_twins
 from matterstack.core.ids import RunId, TaskId, Token
 from matterstack.core.shown_text import brief, shown
 
@@ -428,7 +429,7 @@ def parse_survey(text: bytes) -> Survey:
         ValueError: it is none.
     """
     try:
-        document = json.loads(text)
+        document = json.loads(text, object_pairs_hook=without_twins)
         survey = _CONVERTER.structure(document, Survey)
     except Exception as error:  # noqa: BLE001  whatever becomes of what nobody wrote
         raise ValueError(f"it is no survey of a bundle: {type(error).__name__}: {brief(error)}") from None

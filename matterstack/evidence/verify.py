@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+from matterstack.core.documents.strict_json import without_twins
 from matterstack.core.errors import NotFoundError
 from matterstack.core.run.facts import Event
 from matterstack.core.run.history_rules import HistoryChecker
@@ -173,7 +174,7 @@ class _Check:
     def _sizes(self) -> Mapping[str, str] | None:
         """Sizes of files by their names in the crate; None where it cannot be read."""
         try:
-            entities: Any = json.loads(self.read(CRATE))["@graph"]
+            entities: Any = json.loads(self.read(CRATE), object_pairs_hook=without_twins)["@graph"]
             return {entity["@id"]: entity["contentSize"] for entity in entities if "contentSize" in entity}
         except (ValueError, LookupError, TypeError, RecursionError):
             return None
@@ -221,7 +222,7 @@ class _Check:
     def _crate_hashes(self) -> dict[str, str]:
         """Hashes of payload files as the crate has them; none where it cannot be read."""
         try:
-            entities: Any = json.loads(self.read(CRATE))["@graph"]
+            entities: Any = json.loads(self.read(CRATE), object_pairs_hook=without_twins)["@graph"]
             by_id = {entity["@id"]: entity.get("sha256") for entity in entities}
         except (ValueError, LookupError, TypeError, AttributeError):
             return {}

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import attrs
 
+from matterstack.core.documents.strict_json import without_twins
 from matterstack.core.run.facts import BoundFile
 from matterstack.storage.confine import Confined, confined
 from matterstack.storage.files import chunks
@@ -97,7 +98,7 @@ def _given(folder: Confined) -> Iterator[BoundFile]:
     yield BoundFile(MANIFEST_NAME, len(text), hashlib.sha256(text).hexdigest())
     with suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
         # A job may have written anything over it: its hash, above, tells.
-        yield from _listed(json.loads(text))
+        yield from _listed(json.loads(text, object_pairs_hook=without_twins))
 
 
 def _listed(manifest: Any) -> tuple[BoundFile, ...]:  # noqa: ANN401  any JSON

@@ -16,7 +16,7 @@ from typing import Final
 import attrs
 
 from matterstack.core.documents.operator_documents import Request
-from matterstack.core.documents.strict_json import MOST_BYTES
+from matterstack.core.documents.strict_json import MOST_BYTES, without_twins
 from matterstack.storage.confine import Confined, ConfinementError
 from matterstack.storage.files import chunks, json_bytes
 
@@ -94,7 +94,7 @@ def asked_attempt(folder: Confined) -> int | None:
 def has_asked(folder: Confined, attempt: int, asked_at: str) -> bool:
     """Whether the question that lies there is this one; one that is older than that is another's."""
     try:
-        request = json.loads(folder.read(REQUEST, _MOST_REQUEST_BYTES))
+        request = json.loads(folder.read(REQUEST, _MOST_REQUEST_BYTES), object_pairs_hook=without_twins)
     except (OSError, ValueError, RecursionError):
         return False
     if not isinstance(request, dict) or isinstance(request.get("attempt"), bool):
@@ -104,7 +104,7 @@ def has_asked(folder: Confined, attempt: int, asked_at: str) -> bool:
 
 def _attempt_of(text: bytes) -> int | None:
     try:
-        request = json.loads(text)
+        request = json.loads(text, object_pairs_hook=without_twins)
     except (ValueError, RecursionError):
         return None
     attempt = request.get("attempt") if isinstance(request, dict) else None

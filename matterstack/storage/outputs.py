@@ -205,7 +205,8 @@ class OutputSearch:
 def _not_fetched(folder: Confined, patterns: Sequence[str]) -> dict[str, str]:
     """Which outputs lie on a cluster still, with the reasons."""
     try:
-        noted: Any = json.loads(folder.read(NOT_FETCHED, _MOST_NOT_FETCHED_BYTES))
+        text = folder.read(NOT_FETCHED, _MOST_NOT_FETCHED_BYTES)
+        noted: Any = json.loads(text, object_pairs_hook=without_twins)
     except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(noted, dict):

@@ -69,6 +69,11 @@ def test_a_forged_record_is_none(tmp_path: Path, field: str, value: object) -> N
     assert read_exit_record(tmp_path, "17", None) is None
 
 
+def test_a_record_that_says_twice_how_it_ended_is_none(tmp_path: Path) -> None:
+    write(tmp_path, json.dumps(WHOLE).replace("{", '{"exit_code": 0, ', 1))
+    assert read_exit_record(tmp_path, "17", None) is None
+
+
 @pytest.mark.parametrize("content", [b"", b"null", b"[]", b"\xff\xfe", b"\0" * 200, b"[" * 3000, b"5"])
 def test_garbage_is_no_record(tmp_path: Path, content: bytes) -> None:
     write(tmp_path, content)

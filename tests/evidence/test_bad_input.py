@@ -13,13 +13,15 @@ import pytest
 import trio
 
 from matterstack.core.errors import DiskFullError, NotFoundError, RefusedError
-from matterstack.core.ids import RunId
+from matterstack.core.ids import RunId, TaskId
+from matterstack.core.model.workflow import Task
+from matterstack.core.run import messages as m
 from matterstack.core.shown_text import shown
 from matterstack.evidence import hashes
 from matterstack.evidence.contents import FOREIGN
 from matterstack.evidence.export import build_evidence_bundle
 from matterstack.evidence.gathering import copying
-from matterstack.evidence.survey import FileState, Survey, parse_survey, portable
+from matterstack.evidence.survey import FileState, ManifestState, Survey, parse_survey, portable
 from matterstack.evidence.verify import verify_bundle
 from matterstack.storage.confine import Confined
 from matterstack.storage.files import chunks
@@ -43,6 +45,10 @@ def root(tmp_path: Path) -> Root:
 @pytest.fixture
 def run_folder(root: Root) -> Path:
     return root.run_folder("demo", RUN_ID).path
+
+
+ABOVE: Final = b'{"files": [{"name": "a", "from": "a", "sha256": "../../../../../a"}]}'
+HALF: Final = b'{"inputs": [{"name": "\\ud800", "from": "a", "sha256": "%s"}]}' % (b"0" * 64)
 
 
 def survey_of(folder: Path) -> Survey:
@@ -312,6 +318,34 @@ def test_an_output_over_the_limit_takes_no_room_and_no_memory_and_is_found_out_w
         file.seek(size - 1)
         file.write(b"1")
     assert state_of(export(root).path, "large.dat") is FileState.CHANGED
+
+
+def test_a_survey_that_says_something_twice_is_none(root: Root) -> None:
+    text = (export(root).path / "evidence.json").read_bytes()
+    assert parse_survey(text).seq != 1
+    with pytest.raises(ValueError, match="'seq' stands there twice"):
+        parse_survey(text.replace(b"{", b'{"seq": 1, ', 1))
+
+
+@pytest.mark.parametrize(
+    "left", [b"no JSON", b"{}", b'{"files": [], "files": []}', b'{"files": [1]}', ABOVE, HALF]
+)
+def test_what_a_job_of_an_adopted_attempt_left_of_the_record_of_what_it_was_given_is_told(
+    left: bytes, tmp_path: Path
+) -> None:
+    root = new_root(tmp_path / "adopted")
+    with stage(root) as made:
+        made.tell(m.Start())
+        made.plan(Task(TaskId("mix"), command=["true"]))
+        made.prepare()
+        made.start_adopted("mix")
+        made.attempt_folder("mix").manifest.write_bytes(left)
+        made.end("mix")
+    folder = export(root).path
+    (attempt,) = survey_of(folder).attempts
+    is_record = left == b"{}"
+    assert attempt.manifest is (ManifestState.IN_ORDER if is_record else ManifestState.UNREADABLE)
+    assert verify_bundle(folder, root) == []
 
 
 def test_hashes_are_those_of_the_files(root: Root) -> None:

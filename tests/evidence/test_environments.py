@@ -83,8 +83,9 @@ def test_what_is_not_there_any_more_as_it_was_is_told(tmp_path: Path, left: byte
         b"", b"\xff", b"null", b"[]", b"{}", b'{"python": 3}', b'{"conda": {"a": null}}', b"[" * 100_000,
         b'{"modules": ["\\u0007\\u202e"], "python": {"version": "<script>"}}',
         b'{"modules": ["\\ud800"]}',
+        b'{"modules": ["a/1"], "modules": ["b/2"]}',
     ],
-    ids=range(10),
+    ids=range(11),
 )  # fmt: skip
 def test_a_job_may_say_anything_of_what_it_ran_in(tmp_path: Path, said: bytes) -> None:
     root = new_root(tmp_path / "root")
@@ -96,3 +97,4 @@ def test_a_job_may_say_anything_of_what_it_ran_in(tmp_path: Path, said: bytes) -
     page = (folder / "report.html").read_text()
     assert "<script>" not in page
     assert "\u202e" not in page
+    assert "b/2" not in page

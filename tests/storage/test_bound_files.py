@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -14,6 +14,8 @@ from matterstack.storage import bound_files
 from matterstack.storage.bound_files import Bound, bind_attempt
 from matterstack.storage.layout import operator_folder
 from tests.support.states import RUN_ID
+
+TWINS: Final = b'{"files": [], "files": [{"name": "a", "sha256": "b"}]}'
 
 
 @pytest.fixture
@@ -75,7 +77,9 @@ def test_logs_of_many_jobs_at_once_are_read_up_to_a_limit(attempt: Path) -> None
     )
 
 
-@pytest.mark.parametrize("text", [b"", b"[", b"[1]", b'{"files": 1}', b'{"files": [{"name": 1}]}', b"\xff"])
+@pytest.mark.parametrize(
+    "text", [b"", b"[", b"[1]", b'{"files": 1}', b'{"files": [{"name": 1}]}', b"\xff", TWINS]
+)
 def test_a_manifest_that_its_job_has_written_over_is_bound_by_its_hash_alone(
     text: bytes, attempt: Path
 ) -> None:

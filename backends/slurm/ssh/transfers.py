@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import attrs
 
+from matterstack.core.documents.strict_json import without_twins
 from matterstack.core.file_names import name_problem
 from matterstack.core.model.size_limits import size_problem
 from matterstack.storage.confine import confined
@@ -53,7 +54,8 @@ def read_contents(folder: Path) -> Contents:
     """Read the manifest; blocking.  Without a whole one nothing was given, and nothing is declared."""
     try:
         with confined(folder) as inside:
-            manifest: dict[str, Any] = json.loads(inside.read(_MANIFEST, _MOST_MANIFEST_BYTES))
+            text = inside.read(_MANIFEST, _MOST_MANIFEST_BYTES)
+        manifest: dict[str, Any] = json.loads(text, object_pairs_hook=without_twins)
         copies = [*manifest["files"], *manifest["inputs"]]
         most = manifest.get("max_output_gib")
         given, outputs = tuple(copy["name"] for copy in copies), tuple(manifest["outputs"])

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
+from matterstack.core.documents.strict_json import without_twins
 from matterstack.core.run.state import AttemptState
 from matterstack.evidence.confined_reading import opened
 from matterstack.evidence.gathering.copying import Gathering, copy, failure, take_back, write_copy
@@ -28,6 +31,9 @@ from matterstack.storage.confine import Confined, confined
 
 UsedKey = tuple[str, str, str, bool]
 """Name, origin, hash, and whether it is an output of another task."""
+UNREADABLE: Final = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What reading a manifest may end with that a job has written over."""
+_DIGEST: Final = re.compile("[0-9a-f]{64}")
 Makers = Mapping[UsedKey, Sequence[AttemptRecord]]
 """The attempts whose folders may still hold a copy."""
 
@@ -82,11 +88,17 @@ def take_manifest(
     if digest != recorded:
         detail = f"its SHA-256 is {digest}, not {recorded}"
         return FoundManifest(state=ManifestState.CHANGED, detail=detail)
+    try:
+        used = used_files(text, gathering.workspace)
+    except UNREADABLE:
+        # Of a job that was taken over the hash is that of what it has left.
+        detail = "it is no record of what a job was given"
+        return FoundManifest(state=ManifestState.UNREADABLE, detail=detail)
     place = f"used/{attempt.task_id}.{attempt.n}/{MANIFEST_NAME}"
     write_copy(gathering, text, place)
     return FoundManifest(
         state=ManifestState.IN_ORDER,
-        used=used_files(text, gathering.workspace),
+        used=used,
         file=ManifestFile(bytes=len(text), sha256=recorded, place=place),
     )
 
@@ -95,16 +107,27 @@ def used_files(manifest: bytes, workspace: str) -> tuple[UsedKey, ...]:
     """What a manifest says that its job was given.
 
     Raises:
-        ValueError, LookupError, TypeError, AttributeError: it is no manifest.
+        any of `UNREADABLE`: it is no manifest.
     """
-    return tuple(_used(json.loads(manifest), workspace))
+    return tuple(_used(json.loads(manifest, object_pairs_hook=without_twins), workspace))
 
 
 def _used(manifest: Mapping[str, Any], workspace: str) -> Iterator[UsedKey]:
     for given in manifest.get("files", ()):
-        yield given["name"], _in_workspace(given["from"], workspace), given["sha256"], False
+        yield _text(given["name"]), _in_workspace(_text(given["from"]), workspace), _digest(given), False
     for given in manifest.get("inputs", ()):
-        yield given["name"], given["from"], given["sha256"], True
+        yield _text(given["name"]), _text(given["from"]), _digest(given), True
+
+
+def _text(value: str) -> str:
+    os.fsencode(value)  # no file has another name
+    return value
+
+
+def _digest(given: Mapping[str, Any]) -> str:
+    if not _DIGEST.fullmatch(given["sha256"]):
+        raise ValueError("its sha256 is none")
+    return str(given["sha256"])
 
 
 def _in_workspace(origin: str, workspace: str) -> str:
