@@ -23,7 +23,8 @@ from matterstack.core.documents.operator_documents import (
     ExperimentAcknowledgement,
     GivenResources,
 )
-from matterstack.core.documents.schemas import CONFIG, SCHEMAS
+from matterstack.core.documents.root_config import ROOT_KEYS, parse_root_config
+from matterstack.core.documents.schemas import CONFIG, CONFIGS, ROOT_CONFIG, SCHEMAS
 from matterstack.core.documents.strict_json import MOST_BYTES, DocumentError, parse_document
 from matterstack.core.model.resources import Growth, Resources
 from matterstack.storage.codec import CONVERTER
@@ -371,7 +372,7 @@ def test_a_job_by_hand_is_handed_back_while_it_runs_or_when_it_is_over() -> None
 # ---- schemas ----
 
 
-@pytest.mark.parametrize("name", [CONFIG, *SCHEMAS])
+@pytest.mark.parametrize("name", [*CONFIGS, *SCHEMAS])
 def test_every_schema_is_strict_and_names_its_fields(name: str) -> None:
     schema = installed_schema(name)
     assert schema["title"] == name
@@ -406,10 +407,21 @@ def test_the_schema_of_a_config_knows_the_keys_of_each_kind_of_backend() -> None
     assert "SshConfig" in schema["$defs"]
 
 
+def test_the_schema_of_a_root_s_config_knows_what_only_that_may_say() -> None:
+    others, root = installed_schema(CONFIG), installed_schema(ROOT_CONFIG)
+    assert root["properties"].keys() - others["properties"].keys() == ROOT_KEYS == {"share"}
+    assert {**root["properties"], **others["properties"]} == root["properties"]
+    offered = root["properties"]["share"]["enum"]
+    for share in offered:
+        found = parse_root_config("config.json", json.dumps({"share": share}).encode()).share
+        assert share == (found and found.value)
+    assert {*offered} == {"group", "nobody", None}
+
+
 def test_schemas_are_printed_and_listed(command_line: CommandLine) -> None:
     assert json.loads(command_line.ok("schema", "GateManifest")) == installed_schema("GateManifest")
-    assert command_line.ok("schema", "--list").split() == [CONFIG, *SCHEMAS]
-    assert command_line.json("schema", "--list") == [CONFIG, *SCHEMAS]
+    assert command_line.ok("schema", "--list").split() == [*CONFIGS, *SCHEMAS]
+    assert command_line.json("schema", "--list") == [*CONFIGS, *SCHEMAS]
     for words, exit_code in (((), 2), (("GateManifest", "--list"), 2), (("Nothing",), 3)):
         assert command_line.run("schema", *words).exit_code == exit_code
 

@@ -14,14 +14,14 @@ from matterstack.cli.shared_options import json_option
 async def schema(name: str | None, lists: bool, as_json: bool) -> None:
     """Print the JSON schema NAME of config.json, of what an operator is given, or of an answer to it."""
     from matterstack.cli.printing import print_json
-    from matterstack.core.documents.schemas import CONFIG, SCHEMAS
+    from matterstack.core.documents.schemas import CONFIGS, SCHEMAS
     from matterstack.core.errors import NotFoundError, UsageError
     from matterstack.usecases.configuration import installed_schema
 
     hint = "list them with: matterstack schema --list"
     if lists == (name is not None):
         raise UsageError("give the name of one schema, or --list", hint=hint)
-    names = [CONFIG, *SCHEMAS]
+    names = [*CONFIGS, *SCHEMAS]
     if name is None:
         if as_json:
             print_json(names)

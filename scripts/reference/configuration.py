@@ -15,7 +15,7 @@ INTRO = """`config.json` beside a `campaign.py` holds what is set for its runs; 
 Each lies over the next, all over the defaults, and `--set KEY=VALUE` of `run init` over all; objects are merged,
 everything else is replaced. A key that stands twice in one object is refused. A run freezes what holds when it is made.
 Names that end in `_s` are in seconds, those in `_mib` in MiB. `matterstack schema Config` prints the JSON schema, with
-the keys of all kinds of backend that are installed."""
+the keys of all kinds of backend that are installed, and `matterstack schema RootConfig` that of the root's own."""
 
 
 def make() -> str:

@@ -24,6 +24,7 @@ from matterstack.core.documents.operator_documents import (
     HandedBackResult,
     Request,
 )
+from matterstack.core.documents.root_config import Share
 from matterstack.core.documents.run_document import RunDocument
 
 SCHEMAS: Final[Mapping[str, type[BaseModel]]] = {
@@ -38,6 +39,9 @@ SCHEMAS: Final[Mapping[str, type[BaseModel]]] = {
 
 CONFIG: Final = "Config"
 """Name of the schema of ``config.json``, which depends on the kinds of backend that are installed."""
+ROOT_CONFIG: Final = "RootConfig"
+"""Name of that of the root's own, which may say more."""
+CONFIGS: Final = (CONFIG, ROOT_CONFIG)
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -47,11 +51,14 @@ def schema_of(name: str, kinds: Kinds) -> dict[str, Any]:
     Raises:
         KeyError: there is none of this name.
     """
-    schema = _config_schema(kinds) if name == CONFIG else SCHEMAS[name].model_json_schema(by_alias=True)
+    if name in CONFIGS:
+        schema = _config_schema(kinds, name)
+    else:
+        schema = SCHEMAS[name].model_json_schema(by_alias=True)
     return {"$schema": _DIALECT, **schema}
 
 
-def _config_schema(kinds: Kinds) -> dict[str, Any]:
+def _config_schema(kinds: Kinds, title: str) -> dict[str, Any]:
     """Of one config file: no key of it is required, since another file below may have it."""
     schema = RunConfig.model_json_schema()
     found: dict[str, Any] = {}
@@ -64,4 +71,11 @@ def _config_schema(kinds: Kinds) -> dict[str, Any]:
             found[model.__name__] = own
     kind_refs = [{"$ref": f"#/$defs/{name}"} for name, own in found.items() if "type" in own["properties"]]
     schema["properties"]["backends"]["additionalProperties"] = {"anyOf": kind_refs}
-    return {**schema, "title": CONFIG, "$defs": found}
+    if title == ROOT_CONFIG:
+        schema["properties"] = {"share": _share(), **schema["properties"]}
+    return {**schema, "title": title, "$defs": found}
+
+
+def _share() -> dict[str, Any]:
+    """Who may use the root, as `parse_root_config` takes it."""
+    return {"default": None, "enum": [*(one.value for one in Share), None], "title": "Share"}
