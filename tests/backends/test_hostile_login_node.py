@@ -243,6 +243,41 @@ async def test_what_others_put_here_is_none_of_what_the_job_left_there(far: Far)
     assert sorted(name.partition("-")[2] for name in kept) == aside
 
 
+@pytest.mark.parametrize(
+    "planted", ["claim", "claim/before", "claim/job_id", "exit.json", "not_fetched.json", "stdout.log"]
+)
+@pytest.mark.parametrize("kind", ["file", "link", "folder"])
+async def test_whatever_is_planted_here_where_records_are_to_lie_gives_way_to_them(
+    far: Far, planted: str, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempt = far.attempt()
+    (attempt / planted).parent.mkdir(exist_ok=True)
+    match kind:
+        case "file":
+            (attempt / planted).write_text("here")
+        case "link":
+            (attempt / planted).symlink_to(far.root.workspaces)
+        case _:
+            (attempt / planted / "within").mkdir(parents=True)
+    (attempt / "result.json").write_text("here")
+    for name in ("claim/job_id", "exit.json", "stdout.log", "out/made"):
+        far.left(attempt, name, "there")
+    far.told(attempt, "out/made", "out/large", size=5 << 50)
+
+    for _ in range(3):
+        await far.site.pull_claims([attempt])
+        await far.site.pull([attempt])
+
+    assert [(attempt / name).read_text() for name in ("claim/job_id", "exit.json", "stdout.log")] == [
+        "there"
+    ] * 3
+    assert not (attempt / "result.json").exists()
+    assert "did not come home" not in caplog.text
+    told = [record for record in caplog.records if f"has put {planted} there" in record.getMessage()]
+    assert len(told) <= 1
+    assert [path.name for path in far.root.workspaces.iterdir()] == ["w"]
+
+
 async def test_what_has_come_home_stays_when_the_folder_there_was_cleaned(far: Far) -> None:
     attempt = far.attempt()
     for name in ("claim/job_id", "exit.json", "result.json", "out/made"):

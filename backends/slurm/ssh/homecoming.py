@@ -18,10 +18,10 @@ from typing import Final
 
 import attrs
 
-from matterstack.backends.slurm.ssh.transfers import ENDED, RECORDS
+from matterstack.backends.slurm.ssh.transfers import ENDED, RECORDS, TRACES
 from matterstack.core.ids import RUN_ID_PATTERN
 from matterstack.storage.confine import confined
-from matterstack.storage.foreign_files import set_foreign_aside
+from matterstack.storage.foreign_files import give_way, set_foreign_aside
 from matterstack.storage.modes import make_folders
 from matterstack.storage.outputs import NOT_FETCHED
 
@@ -66,11 +66,7 @@ class Landing:
         settled = Settled()
         for name in names:
             try:
-                with (
-                    confined(self.place / self._relative(folder)) as landed,
-                    confined(folder, make=True) as target,
-                ):
-                    target.take_in(landed, name, name)
+                self._take_in(folder, name)
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -78,6 +74,17 @@ class Landing:
             else:
                 settled.names.append(name)
         return settled
+
+    def _take_in(self, folder: Path, name: str) -> None:
+        with confined(self.place / self._relative(folder)) as landed, confined(folder, make=True) as target:
+            try:
+                target.take_in(landed, name, name)
+            except FileNotFoundError:
+                raise
+            except OSError:
+                if name not in TRACES or not give_way(folder, name):
+                    raise
+                target.take_in(landed, name, name)
 
     def settle_alone(self, folder: Path, names: Sequence[str], given: Collection[str]) -> Settled:
         """The same, and set aside what lies in the folder and is neither given nor from the cluster.
@@ -149,6 +156,7 @@ def note_not_fetched(folder: Path, reasons: Mapping[str, str]) -> None:
     Raises:
         OSError: that cannot be written.
     """
+    give_way(folder, NOT_FETCHED)
     with confined(folder, make=True) as inside:
         if reasons:
             inside.replace(NOT_FETCHED, json.dumps(dict(sorted(reasons.items())), indent=2).encode())
