@@ -58,3 +58,16 @@ def test_behind_ssh_neither_side_has_anything_that_others_can_open(
     assert private["."] == "700"
     # rsync makes folders in it where things land, as open as they are to be in the run.
     assert [name for name, mode in private.items() if int(mode, 8) & 0o027] == []
+
+
+def test_in_a_root_that_is_shared_what_comes_home_is_the_group_s_too(
+    command_line: CommandLine, sshd: Sshd
+) -> None:
+    (command_line.root / "config.json").write_text('{"share": "group"}')
+    run = _run(command_line, ssh=sshd.config)
+    modes = modes_below(run)
+    attempt = run / "tasks" / "a" / "1"
+    came = [attempt / name for name in ("claim/job_id", "exit.json", "stdout.log", "out/file")]
+    assert [name for name in came if str(name.relative_to(run)) not in modes] == []
+    wrong = {n: m for n, m in modes.items() if m != ("2770" if (run / n).is_dir() else "660")}
+    assert {n: m for n, m in wrong.items() if m != "770"} == {}

@@ -289,11 +289,15 @@ class Confined:
     def share(self, source: Confined, old: str, new: str) -> None:
         """Give a regular file of another folder a second name in it, in the place of another file.
 
-        Where the disk has no second names, or it is another disk, it gets a copy.
+        Where the disk has no second names, or it is another disk, it gets a copy.  It is as open as this folder.
         """
         with source._place(old) as (old_parent, old_last), self._place(new, make=True) as (parent, last):
-            there = os.stat(old_last, dir_fd=old_parent, follow_symlinks=False)
-            _require_kind(there, old)
+            reading = source.open_file(old)
+            try:
+                there = os.fstat(reading)
+                _open_as_its_folder(reading, parent)
+            finally:
+                os.close(reading)
             with suppress(FileNotFoundError):
                 if os.path.samestat(there, os.stat(last, dir_fd=parent, follow_symlinks=False)):
                     return

@@ -23,6 +23,7 @@ from matterstack.core.errors import BackendError
 from matterstack.core.ids import BackendName, RunId, TaskId
 from matterstack.storage.finishing_reports import read_finishing
 from matterstack.storage.layout import Root
+from matterstack.storage.modes import make_folders
 from matterstack.storage.outputs import collect_outputs
 from matterstack.storage.threads import WorkerThreads
 from tests.support.sshd import HOST, Sshd
@@ -241,6 +242,29 @@ async def test_what_others_put_here_is_none_of_what_the_job_left_there(far: Far)
     assert [(attempt / "out" / name).read_text() for name in ("both", "in_the_way")] == ["there", "there"]
     aside = ["deep/planted", "link", "planted", "planted", "result.json"]
     assert sorted(name.partition("-")[2] for name in kept) == aside
+
+
+@pytest.mark.parametrize("gives_up", [False, True])
+async def test_in_a_shared_root_a_log_is_the_group_s_from_the_moment_it_is_shown(
+    far: Far, *, gives_up: bool
+) -> None:
+    (far.root.path / "config.json").write_text('{"share": "group"}')
+    make_folders(far.root.run_folder("w", RUN).path)
+    attempt = far.attempt()
+    attempt.chmod(0o2770)
+    log = far.left(attempt, "stdout.log", "one\n")
+    log.chmod(0o600)
+    await far.site._fetch_logs([attempt])
+    modes = [(attempt / "stdout.log").stat().st_mode & 0o777]
+    with log.open("a") as file:
+        file.write("two\n")
+    await far.site._fetch_logs([attempt])
+    modes.append((attempt / "stdout.log").stat().st_mode & 0o777)
+
+    await (far.site._fetch_records if gives_up else far.site.pull)([attempt])
+
+    modes.append((attempt / "stdout.log").stat().st_mode & 0o777)
+    assert modes == [0o660] * 3
 
 
 @pytest.mark.parametrize(
