@@ -34,6 +34,7 @@ from matterstack.monitor.secret import TokenFile, keep_token, token_file_of
 from matterstack.monitor.session import Session
 from matterstack.monitor.wire import Wire
 from matterstack.storage.layout import Root, require_run_id
+from matterstack.storage.openness import settle
 from matterstack.storage.read.reader import open_reader
 from matterstack.usecases.commands import send_command
 from matterstack.usecases.runs import user_name
@@ -302,7 +303,7 @@ class Served:
 
 @asynccontextmanager
 async def open_monitor(root: Root, address: Address, *, is_private: bool = False) -> AsyncIterator[Served]:
-    """Listen, until the block is left.
+    """Listen, until the block is left.  A root that is open to others is closed first, as by an engine.
 
     Args:
         is_private: only this process is let in: the token is in its memory, and needs no file.
@@ -310,7 +311,11 @@ async def open_monitor(root: Root, address: Address, *, is_private: bool = False
     Raises:
         UsageError: the address or the certificate cannot be used.
         StoreError: the store cannot be read, or the token cannot be kept.
+        RefusedError: it cannot be shared with the group of its folder.
+        ConfigError: the config of the root cannot be used.
     """
+    for sentence in await trio.to_thread.run_sync(settle, root):
+        logger.warning("%s", sentence)
     context = _tls(address)
     listeners = await _listeners(address)
     port = int(listeners[0].socket.getsockname()[1])

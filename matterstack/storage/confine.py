@@ -289,7 +289,8 @@ class Confined:
     def share(self, source: Confined, old: str, new: str) -> None:
         """Give a regular file of another folder a second name in it, in the place of another file.
 
-        Where the disk has no second names, or it is another disk, it gets a copy.  It is as open as this folder.
+        Where the disk has no second names, or it is another disk, it gets a copy.  Either is as open as this
+        folder.
         """
         with source._place(old) as (old_parent, old_last), self._place(new, make=True) as (parent, last):
             reading = source.open_file(old)

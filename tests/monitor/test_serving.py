@@ -71,6 +71,24 @@ async def test_a_monitor_that_is_stopped_says_farewell_to_its_clients(command_li
     assert done.exit_code == 0, done.stderr
 
 
+def test_a_monitor_closes_a_root_of_an_older_version_and_tells_once(command_line: CommandLine) -> None:
+    write_tasks(command_line.root, "trial", [])
+    run_id = command_line.new_run("trial")
+    private, runs = command_line.root / ".matterstack", command_line.root / "workspaces" / "trial" / "runs"
+    for place in (private, runs, runs / run_id):
+        place.chmod(0o755)
+    told = []
+    for _ in range(2):
+        running = command_line.start("monitor", "--port", "0", "--json")
+        wait_until(lambda: running.stdout.endswith("}\n"), PATIENCE_S)  # noqa: B023  it is of this turn
+        running.signal(signal.SIGTERM)
+        told.append(running.wait().stderr.count("was open to others (mode 755)"))
+    assert told == [1, 0]
+    assert [oct(place.stat().st_mode & 0o777) for place in (private, runs, runs / run_id)] == [
+        "0o700", "0o750", "0o750"
+    ]  # fmt: skip
+
+
 def test_a_monitor_says_where_it_is_and_warns_where_others_can_listen(command_line: CommandLine) -> None:
     running = command_line.start("monitor", "--host", "0.0.0.0", "--port", "0", "--json")  # noqa: S104  it is about that
     wait_until(lambda: running.stdout.endswith("}\n"), PATIENCE_S)
