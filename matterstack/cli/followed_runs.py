@@ -6,7 +6,7 @@ from collections.abc import Container, Iterator, Sequence
 
 import attrs
 
-from matterstack.cli.wording import head_line
+from matterstack.cli.wording import HEAD_NOTE, head_line
 from matterstack.core.ids import RunId
 from matterstack.core.states import ENDED_RUNS, RunStatus, TaskStatus
 from matterstack.storage.leases import is_held
@@ -39,7 +39,7 @@ def _waits_for_a_seat(summary: RunSummary) -> bool:
 
 
 def newly_ended(summaries: Sequence[RunSummary], told: set[object]) -> Iterator[str]:
-    """The heads of runs that have ended, a line each; of each end once.
+    """The heads of runs that have ended, a line each, of each end once; after the first what they are for.
 
     Args:
         told: what was told already; is added to.
@@ -48,6 +48,9 @@ def newly_ended(summaries: Sequence[RunSummary], told: set[object]) -> Iterator[
         if summary.status in ENDED_RUNS and summary.head not in told:
             told.add(summary.head)
             yield head_line(summary)
+            if HEAD_NOTE not in told:
+                told.add(HEAD_NOTE)
+                yield HEAD_NOTE
 
 
 def all_ended(summaries: Sequence[RunSummary], run_ids: Sequence[RunId] | None) -> bool:

@@ -54,6 +54,12 @@ def elapsed_s(summary: RunSummary) -> float:
     return (end - utc_moment(summary.created_at)).total_seconds()
 
 
+HEAD_NOTE: Final = (
+    "(note it with your results: with it, matterstack evidence verify DIR --head HEAD finds events that were "
+    "changed later)"
+)
+
+
 def head_line(summary: RunSummary) -> str:
     """What speaks for the whole history of a run, in a line for a paper or a lab book."""
     return f"head of run {summary.run_id} at event {summary.seq}: {summary.head}"
@@ -63,6 +69,7 @@ def head_lines(summary: RunSummary) -> Iterator[str]:
     """The head of a run, and what it cannot speak for."""
     if summary.head:
         yield head_line(summary)
+        yield HEAD_NOTE
     if summary.chained_to:
         yield (
             f"(the events up to {summary.chained_to} are from before there were heads: they were chained as "

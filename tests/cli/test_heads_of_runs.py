@@ -9,6 +9,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from matterstack.cli.wording import HEAD_NOTE
 from matterstack.core.run.chain import chain_of
 from tests.support.campaigns import Diary, write_tasks
 from tests.support.command import PATIENCE_S, CommandLine
@@ -33,13 +34,16 @@ def test_the_head_is_printed_when_a_run_ends_and_stands_wherever_the_run_is_told
     head = command_line.status(run_id)["head"]
     line = f"head of run {run_id} at event {len(command_line.events(run_id))}: {head}"
     assert re.fullmatch("[0-9a-f]{64}", head)
-    assert said.splitlines()[-1] == line
-    assert line in command_line.ok("run", "status", run_id)
+    assert said.splitlines()[-2:] == [line, HEAD_NOTE]
+    assert f"{line}\n{HEAD_NOTE}\n" in command_line.ok("run", "status", run_id)
     assert json.loads((command_line.run_folder("w", run_id) / "run.json").read_text())["head"] == head
     assert [run["head"] for run in command_line.json("run", "list")] == [head]
     started = command_line.ok("run", "start", "w")
     assert [line for line in started.splitlines() if line.startswith("head of run ")] != []
-    assert started.count("head of run ") == 1
+    assert started.count("head of run ") == started.count(HEAD_NOTE) == 1
+    others = [command_line.new_run("w") for _ in range(2)]
+    ended = command_line.ok("run", "loop", "--until-done", *others)
+    assert (ended.count("head of run "), ended.count(HEAD_NOTE)) == (2, 1)
 
 
 def test_a_head_proves_a_bundle_an_archive_and_what_was_imported_from_it(
