@@ -29,9 +29,9 @@ from matterstack.evidence.survey import (
     UnclaimedRecord,
     portable,
 )
-from matterstack.evidence.unclaimed import RESULT
 from matterstack.evidence.withheld import withheld_contradictions
 from matterstack.storage.bound_files import LOGS, MANIFEST_NAME
+from matterstack.storage.outputs import RESULT
 from matterstack.storage.question_files import is_asked_name
 
 Content = Callable[[str], bytes | None]

@@ -20,11 +20,12 @@ from matterstack.core.model.workflow_check import RESERVED_NAMES
 from matterstack.evidence.confined_reading import read_document
 from matterstack.evidence.history import History, read_history
 from matterstack.evidence.survey import SURVEY, parse_survey
-from matterstack.evidence.unclaimed import RESULT, unclaimed_names
+from matterstack.evidence.unclaimed import unclaimed_names
 from matterstack.evidence.verify import verify_bundle
 from matterstack.storage.confine import Confined, confined
 from matterstack.storage.layout import Root, RunFolder
 from matterstack.storage.leases import acquire_lease
+from matterstack.storage.outputs import RESULT
 from matterstack.storage.schema import open_database, translated_errors
 
 KEPT_NAMES: Final = RESERVED_NAMES | {RESULT}

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Final
 
 from matterstack.core.model.workflow import Task
 from matterstack.storage.confine import Confined
-from matterstack.storage.outputs import matching_outputs
-
-RESULT: Final = "result.json"
+from matterstack.storage.outputs import RESULT, matching_outputs
 
 
 def unclaimed_names(folder: Confined, task: Task) -> list[str]:

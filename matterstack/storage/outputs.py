@@ -24,6 +24,8 @@ from matterstack.storage.known_hashes import KnownHashes
 from matterstack.storage.small_files import read_small
 
 MOST_RESULT_BYTES: Final = 1 << 20
+RESULT: Final = "result.json"
+"""What a job hands to ``analyze``."""
 NOT_WAITED_FOR: Final = "was not waited for"
 """Why an output was not fetched: its run is to end."""
 NOT_FETCHED: Final = "not_fetched.json"
@@ -108,10 +110,7 @@ class OutputSearch:
                 while read < most_bytes and self._left:
                     read += max(FILE_COST_BYTES, self._hash_some(inside, self._left[0], most_bytes - read))
         if not self._left:
-            try:
-                self._data = read_result(self.folder / "result.json")
-            except ValueError as error:
-                self._problems.append(str(error))
+            self._read_result()
             self.is_done = True
         return read
 
@@ -125,19 +124,29 @@ class OutputSearch:
             given_up=self._given_up,
         )
 
+    def _read_result(self) -> None:
+        """Unless what the job wrote is not here: then whatever lies in its place is somebody else's."""
+        why = _noted(self.folder).get(RESULT)
+        if why is None:
+            try:
+                self._data = read_result(self.folder / RESULT)
+            except ValueError as error:
+                self._problems.append(str(error))
+        elif not self._given_up:
+            self._given_up = why == NOT_WAITED_FOR
+            self._too_much.append(_left_on_cluster(RESULT, why))
+
     @property
     def _left(self) -> list[str]:
         return self._names or []
 
     def _look(self, inside: Confined) -> None:
         self._names = []
-        left_there = _not_fetched(inside, self.patterns)
+        left_there = _not_fetched(self.folder, self.patterns)
         self._given_up = NOT_WAITED_FOR in left_there.values()
         deep: list[str] = []
         names = sorted(matching_outputs(inside, self.patterns, self.given, deep))
-        self._too_much += [
-            f"output {name!r} {why}; it was left on the cluster" for name, why in left_there.items()
-        ]
+        self._too_much += [_left_on_cluster(name, why) for name, why in left_there.items()]
         self._too_much += [
             f"output {_short(name)!r} lies deeper than {MOST_DEPTH} folders" for name in deep[:1]
         ]
@@ -202,20 +211,29 @@ class OutputSearch:
         return OutputFile(name, hashing.size_bytes, hashing.sha256), read
 
 
-def _not_fetched(folder: Confined, patterns: Sequence[str]) -> dict[str, str]:
-    """Which outputs lie on a cluster still, with the reasons."""
+def _left_on_cluster(name: str, why: str) -> str:
+    return f"output {name!r} {why}; it was left on the cluster"
+
+
+def _noted(folder: Path) -> dict[str, str]:
+    """What lies on a cluster still, with the reasons."""
     try:
-        text = folder.read(NOT_FETCHED, _MOST_NOT_FETCHED_BYTES)
+        with confined(folder) as inside:
+            text = inside.read(NOT_FETCHED, _MOST_NOT_FETCHED_BYTES)
         noted: Any = json.loads(text, object_pairs_hook=without_twins)
     except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(noted, dict):
         return {}
+    return {name: why for name, why in noted.items() if isinstance(why, str)}
+
+
+def _not_fetched(folder: Path, patterns: Sequence[str]) -> dict[str, str]:
+    """The same of declared outputs."""
     return {
         name: why
-        for name, why in noted.items()
-        if isinstance(why, str)
-        and any(name == pattern or matches(name, _normal(pattern)) for pattern in patterns)
+        for name, why in _noted(folder).items()
+        if any(name == pattern or matches(name, _normal(pattern)) for pattern in patterns)
     }
 
 

@@ -452,6 +452,27 @@ async def test_a_run_that_is_to_end_waits_for_no_transfer(far: Far, monkeypatch:
     assert _files(far.landings) == set()
 
 
+@pytest.mark.parametrize("outputs", [(), ("out/x",), ("result.json",)])
+async def test_of_a_run_that_is_to_end_nothing_that_lies_here_is_a_result(
+    far: Far, outputs: Sequence[str]
+) -> None:
+    attempt = far.attempt(outputs=outputs)
+    (attempt / "result.json").write_text('{"energy": "planted"}')
+    far.left(attempt, "exit.json", "{}")
+    far.left(attempt, "result.json", '{"energy": 1}')
+
+    await far.site._fetch_records([attempt])
+
+    found = collect_outputs(attempt, outputs, ())
+    assert (found.given_up, found.data) == (True, None)
+    name = outputs[0] if outputs else "result.json"
+    assert found.problem == f"output '{name}' was not waited for; it was left on the cluster"
+
+    await far.site.pull([attempt])
+    assert (attempt / "result.json").read_text() == '{"energy": 1}'
+    assert collect_outputs(attempt, (), ()).data == {"energy": 1}
+
+
 async def test_what_a_killed_engine_left_and_nobody_wants_is_removed(far: Far) -> None:
     attempt, landing = far.attempt(), Landing(far.root.path, far.landings)
     for name, age_s in (("old", homecoming.KEPT_S + 60), ("young", 0)):

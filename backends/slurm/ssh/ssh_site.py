@@ -45,7 +45,7 @@ from matterstack.storage.files import write_derived
 from matterstack.storage.finishing_reports import TOLD_FROM_BYTES, Finishing, FinishingNews
 from matterstack.storage.layout import Root
 from matterstack.storage.modes import make_folders
-from matterstack.storage.outputs import NOT_WAITED_FOR
+from matterstack.storage.outputs import NOT_WAITED_FOR, RESULT
 from matterstack.storage.threads import RunBlocking
 
 logger: Final = logging.getLogger(__name__)
@@ -374,7 +374,7 @@ class SshSite:
     def _give_up_outputs(self, folder: Path) -> None:
         contents = files.read_contents(folder)
         try:
-            note_not_fetched(folder, dict.fromkeys(contents.outputs, NOT_WAITED_FOR))
+            note_not_fetched(folder, dict.fromkeys((*contents.outputs, RESULT), NOT_WAITED_FOR))
         except OSError as error:
             raise BackendError(f"{folder}: {error.strerror or error}") from error
         self._landing.clear(folder)
