@@ -19,10 +19,13 @@ from matterstack.core.ids import TaskId, Token
 from matterstack.core.model.size_limits import most_output_gib
 from matterstack.core.run.messages import Collected
 from matterstack.core.run.state import RunState, TaskState
+from matterstack.core.secret_words import Search
+from matterstack.core.states import JobState
 from matterstack.storage.finishing_reports import Finishing, FinishingNews
 from matterstack.storage.known_hashes import FOLDER as HASHED
 from matterstack.storage.known_hashes import KnownHashes
 from matterstack.storage.layout import RunFolder
+from matterstack.storage.log_ends import read_last_words
 from matterstack.storage.outputs import FILE_COST_BYTES, OutputSearch
 
 PIECE_BYTES: Final = 64 << 20
@@ -39,6 +42,7 @@ class _Search:
     task_id: TaskId
     token: Token
     search: OutputSearch
+    ended_well: bool
 
 
 async def collect_all(services: Services, state: RunState, tasks: Sequence[TaskState], tell: Tell) -> None:
@@ -49,7 +53,7 @@ async def collect_all(services: Services, state: RunState, tasks: Sequence[TaskS
     progress = _Progress(services, FinishingNews(services.root, state.run_id, tasks[0].task.id))
     try:
         while left:
-            done = await services.runtime.hashing(_collect_each, folder, left)
+            done = await services.runtime.hashing(_collect_each, services.vault.search(), left)
             if done:
                 await tell(done)
             await progress.note(left)
@@ -65,10 +69,10 @@ def _search(state: RunState, folder: RunFolder, task: TaskState, known: KnownHas
     given = {*task.task.files, *task.task.inputs}
     most_gib = most_output_gib(state.config)
     search = OutputSearch(path, task.task.outputs, given, most_gib=most_gib, known=known)
-    return _Search(attempt.task_id, attempt.token, search)
+    return _Search(attempt.task_id, attempt.token, search, attempt.state is JobState.COMPLETED_OK)
 
 
-def _collect_each(_folder: RunFolder, left: deque[_Search]) -> list[Collected]:
+def _collect_each(secrets: Search, left: deque[_Search]) -> list[Collected]:
     """Look at one piece, in turns; returns what is known of those that are done.  Blocking for a moment."""
     done: list[Collected] = []
     read = 0
@@ -83,14 +87,16 @@ def _collect_each(_folder: RunFolder, left: deque[_Search]) -> list[Collected]:
             done.append(Collected(token=one.token, problem=problem))
         else:
             if one.search.is_done:
-                done.append(_collected(one))
+                done.append(_collected(one, secrets))
             else:
                 left.append(one)
     return done
 
 
-def _collected(one: _Search) -> Collected:
+def _collected(one: _Search, secrets: Search) -> Collected:
     found = one.search.found()
+    # Those of a job that did not end well stand in the fact of its end.
+    has_words = found.problem is not None and one.ended_well
     return Collected(
         token=one.token,
         outputs=found.files,
@@ -98,6 +104,7 @@ def _collected(one: _Search) -> Collected:
         problem=found.problem,
         may_get_better=found.may_get_better,
         given_up=found.given_up,
+        last_words=read_last_words(one.search.folder, secrets) if has_words else "",
     )
 
 

@@ -81,6 +81,15 @@ def shown_colours(text: str) -> str:
     return "".join([*parts, shown_lines(text[end:])])
 
 
+def shown_uncoloured(text: str) -> str:
+    r"""The same without colours, for what is kept, and shown on faces that have colours of their own.
+
+    >>> shown_uncoloured("\x1b[1;31mred\x1b[0m \x1b[2J\udce9")
+    'red \\x1b[2J\\xe9'
+    """
+    return shown_lines(_COLOUR.sub("", _ERASED.sub("", text)) if "\x1b" in text else text)
+
+
 def shown_json(text: str) -> str:
     r"""A JSON document that holds the same, and that a terminal may be given.
 

@@ -62,6 +62,7 @@ class FailureKind(StrEnum):
     NODE_FAIL = "node_fail"
     PREEMPTED = "preempted"
     LOST = "lost"
+    ENVIRONMENT = "environment"
 
 
 _R = RunStatus

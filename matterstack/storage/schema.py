@@ -185,6 +185,9 @@ MIGRATIONS: Final = (
         keeps_evidence INTEGER NOT NULL
     ) WITHOUT ROWID
     """,
+    """
+    ALTER TABLE attempts ADD COLUMN last_words TEXT NOT NULL DEFAULT ''
+    """,
 )
 """One script per version, the first one making version 1.  A released script is never changed."""
 

@@ -27,7 +27,7 @@ TASK_CHANGES: Final = ("status", "reason", "tries", "outputs", "data")
 TASK_COLUMNS: Final = (*TASK_KEY, "position", "iteration", "task", *TASK_CHANGES)
 ATTEMPT_CHANGES: Final = (
     "job_id", "state", "raw_state", "reason", "exit_code", "host",
-    "submitted_at", "started_at", "ended_at", "manifest_sha256",
+    "submitted_at", "started_at", "ended_at", "manifest_sha256", "last_words",
 )  # fmt: skip
 ATTEMPT_COLUMNS: Final = (
     "token", "run_id", "task_id", "n", "backend", "resources", "prepared_at", "batch", "batch_index",
@@ -124,6 +124,7 @@ def _attempt_changes(attempt: AttemptState) -> Row:
         attempt.started_at,
         attempt.ended_at,
         attempt.manifest_sha256,
+        attempt.last_words,
     )
 
 

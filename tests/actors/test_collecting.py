@@ -18,6 +18,8 @@ from matterstack.actors.services import Services
 from matterstack.core.ids import RunId, TaskId
 from matterstack.core.run.messages import Collected
 from matterstack.core.run.state import RunState, TaskState
+from matterstack.core.secret_words import Search
+from matterstack.core.states import JobState
 from matterstack.storage.finishing_reports import finishing_words, read_finishing
 from matterstack.storage.layout import Root
 
@@ -36,9 +38,9 @@ def _world(tmp_path: Path, sizes: dict[str, int]) -> tuple[Services, RunState, l
         with (folder / "out").open("wb") as file:
             file.truncate(size)
         task = SimpleNamespace(id=name, outputs=["out"], files={}, inputs={})
-        attempt = SimpleNamespace(task_id=TaskId(name), n=1, token=f"ms-{name}")
+        attempt = SimpleNamespace(task_id=TaskId(name), n=1, token=f"ms-{name}", state=JobState.COMPLETED_OK)
         tasks.append(SimpleNamespace(task=task, last_attempt=attempt))
-    services = SimpleNamespace(root=root, runtime=Runtime())
+    services = SimpleNamespace(root=root, runtime=Runtime(), vault=SimpleNamespace(search=Search))
     state = SimpleNamespace(workspace="w", run_id=RUN, config={})
     return cast("Services", services), cast("RunState", state), cast("list[TaskState]", tasks)
 

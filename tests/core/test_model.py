@@ -47,7 +47,8 @@ WRONG_TASKS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"retry_on": "timeout"}, TypeError, "retry_on must be a list, not 'timeout'"),
     ({"retry_on": None}, TypeError, "retry_on must be a list, not None"),
     ({"retry_on": ["oom"]}, ValueError,
-     "retry_on holds 'oom'; it may hold: error, timeout, out_of_memory, node_fail, preempted, lost"),
+     ("retry_on holds 'oom'; it may hold: error, timeout, out_of_memory, node_fail, preempted, lost, "
+     "environment")),
     ({"priority": "high"}, TypeError, "priority must be a whole number, not 'high'"),
     ({"priority": -(2**40)}, ValueError, "priority must be at least -2147483648, not -1099511627776"),
 ]  # fmt: skip

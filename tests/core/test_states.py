@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from matterstack.core.errors import IllegalTransitionError
+from matterstack.core.model.workflow import Task
 from matterstack.core.states import (
     ENDED_JOBS,
     ENDED_RUNS,
@@ -81,5 +82,12 @@ def test_a_task_that_has_ended_only_goes_back_to_its_beginning() -> None:
 
 def test_failure_kinds_are_the_words_of_retry_on() -> None:
     assert [kind.value for kind in FailureKind] == [
+        "error", "timeout", "out_of_memory", "node_fail", "preempted", "lost", "environment",
+    ]  # fmt: skip
+
+
+def test_what_no_retry_mends_is_tried_again_only_where_a_task_says_so() -> None:
+    assert [kind.value for kind in Task("a").retry_on] == [
         "error", "timeout", "out_of_memory", "node_fail", "preempted", "lost",
     ]  # fmt: skip
+    assert Task("a", retry_on=["environment"]).retry_on == (FailureKind.ENVIRONMENT,)

@@ -21,6 +21,10 @@ from matterstack.core.model.validation import (
 from matterstack.core.states import FailureKind, TaskStatus
 
 ALL_FAILURES: tuple[FailureKind, ...] = tuple(FailureKind)
+RETRIED_FAILURES: tuple[FailureKind, ...] = tuple(
+    kind for kind in FailureKind if kind is not FailureKind.ENVIRONMENT
+)
+"""What ``retry_on`` is where a task says nothing: a prologue that failed fails again until it is mended."""
 
 
 def _texts(value: object) -> object:
@@ -76,7 +80,8 @@ class Task:
         params: any JSON; the job finds it as ``params`` in ``manifest.json``.
         allow_failure: when this task fails, its dependents go on and the run does not fail.
         retries: how often a failed attempt is tried again, for the reasons in ``retry_on``.
-        retry_on: kinds of failure that are worth another attempt.
+        retry_on: kinds of failure that are worth another attempt; ``"environment"``, a prologue that failed,
+            only where it is named.
         priority: ready tasks with a higher one go first.
     """
 
@@ -98,7 +103,7 @@ class Task:
     allow_failure: bool = attrs.field(default=False, kw_only=True, validator=is_flag)
     retries: int = attrs.field(default=0, kw_only=True, validator=at_least(0))
     retry_on: Sequence[FailureKind] = attrs.field(
-        default=ALL_FAILURES, kw_only=True, converter=_failure_kinds
+        default=RETRIED_FAILURES, kw_only=True, converter=_failure_kinds
     )
     priority: int = attrs.field(default=0, kw_only=True, validator=at_least(-(2**31)))
 

@@ -270,16 +270,25 @@ def _task_succeeded(state: RunState, fact: f.TaskSucceeded, _at: UtcTime, touche
 def _task_failed(state: RunState, fact: f.TaskFailed, _at: UtcTime, touched: Touched) -> None:
     task = _task(state, fact.task_id)
     task.reason, task.outputs, task.data = fact.reason, fact.outputs, fact.data
+    _note_last_words(task, fact.last_words, touched)
     _set_task(state, task, TaskStatus.FAILED, touched)
 
 
 def _task_retried(state: RunState, fact: f.TaskRetried, _at: UtcTime, touched: Touched) -> None:
     task = _task(state, fact.task_id)
     task.reason = f"tried again after {fact.kind}: {fact.reason}"
+    _note_last_words(task, fact.last_words, touched)
     _set_task(state, task, TaskStatus.READY, touched)
     if task.unmet:
         # A person reopened a task that it depends on while it was ACTIVE.
         _set_task(state, task, TaskStatus.WAITING, touched)
+
+
+def _note_last_words(task: TaskState, words: str, touched: Touched) -> None:
+    attempt = task.last_attempt
+    if words and attempt is not None:
+        attempt.last_words = words
+        touched.attempts[attempt.token] = attempt
 
 
 def _task_cancelled(state: RunState, fact: f.TaskCancelled, _at: UtcTime, touched: Touched) -> None:
@@ -379,6 +388,7 @@ def _job_ended(state: RunState, fact: f.JobEnded, at: UtcTime, touched: Touched)
     attempt = _live(state, fact.token, touched)
     _end(state, attempt, fact.state, fact.reason, fact.ended_at or at)
     attempt.raw_state, attempt.exit_code, attempt.host = fact.raw_state, fact.exit_code, fact.host
+    attempt.last_words = fact.last_words
     attempt.started_at = fact.started_at or attempt.started_at
     state.collecting[attempt.task_id] = None
 

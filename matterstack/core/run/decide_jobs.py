@@ -135,6 +135,7 @@ def decide_observed(state: RunState, message: m.Observed) -> list[f.Fact]:
         environment=message.environment,
         logs=message.logs,
         given=message.given,
+        last_words=message.last_words,
     )
     return [ended, *_after_job(state, attempt, message)]
 
@@ -206,7 +207,14 @@ def _conclude(state: RunState, task: TaskState, attempt: AttemptState, found: m.
     if found.problem is None:
         return [f.TaskSucceeded(task_id=task.task.id, outputs=found.outputs, data=found.data)]
     if state.ending is None and found.may_get_better and may_retry(state, task, FailureKind.ERROR):
-        return [f.TaskRetried(task_id=task.task.id, kind=FailureKind.ERROR, reason=found.problem)]
+        return [
+            f.TaskRetried(
+                task_id=task.task.id,
+                kind=FailureKind.ERROR,
+                reason=found.problem,
+                last_words=found.last_words,
+            )
+        ]
     return fail_task(state, task, found.problem, found)
 
 
@@ -219,6 +227,7 @@ def fail_task(
         reason=reason,
         outputs=found.outputs if found else (),
         data=found.data if found else None,
+        last_words=found.last_words if found else "",
     )
     return (
         [failed]

@@ -273,6 +273,8 @@ class JobEnded:
     Attributes:
         logs: what was printed, or asked; files without content are left out.  None: nobody could look.
         given: ``manifest.json``, and what it lists, with the hashes that it has.  None: nobody could look.
+        last_words: of a job that did not end well, the last lines that it printed, at most 4 kB; without
+            secrets and without what would control a terminal.
     """
 
     token: Token
@@ -288,6 +290,7 @@ class JobEnded:
     environment: str = ""
     logs: tuple[BoundFile, ...] | None = None
     given: tuple[BoundFile, ...] | None = None
+    last_words: str = ""
 
 
 @attrs.frozen
@@ -324,21 +327,29 @@ class TaskSucceeded:
 
 @attrs.frozen(kw_only=True)
 class TaskFailed:
-    """No attempt is left to try."""
+    """No attempt is left to try.
+
+    ``last_words``: where its job ended well, and what that left behind is not what the task needs.
+    """
 
     task_id: TaskId
     reason: str
     outputs: tuple[OutputFile, ...] = ()
     data: Any = None
+    last_words: str = ""
 
 
 @attrs.frozen(kw_only=True)
 class TaskRetried:
-    """The last attempt failed for a reason that the task wants tried again."""
+    """The last attempt failed for a reason that the task wants tried again.
+
+    ``last_words``: as in `TaskFailed`.
+    """
 
     task_id: TaskId
     kind: FailureKind
     reason: str
+    last_words: str = ""
 
 
 @attrs.frozen(kw_only=True)

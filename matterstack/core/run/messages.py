@@ -164,8 +164,12 @@ class Observed:
     """The backend saw the job in this state.
 
     ``by`` and ``sha256``: of the file that says so, where somebody outside wrote it.  ``environment``: as in
-    `matterstack.core.run.facts.JobEnded`.  ``logs`` and ``given``: of a job that is over, as there; no
-    backend says them.
+    `matterstack.core.run.facts.JobEnded`.  ``logs``, ``given`` and ``last_words``: of a job that is over, as
+    there; no backend says them.
+
+    Attributes:
+        said_from: of a job whose reason is told by what it printed to its standard error, from which byte
+            of that on.
     """
 
     token: Token
@@ -181,6 +185,8 @@ class Observed:
     environment: str = ""
     logs: tuple[BoundFile, ...] | None = None
     given: tuple[BoundFile, ...] | None = None
+    last_words: str = ""
+    said_from: int | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -193,6 +199,7 @@ class Collected:
         may_get_better: whether another try of the job may leave something else.
         given_up: they were not all looked at, since the run is to end.
         sought: of a job with secrets, what was found of them.
+        last_words: of a job that ended well, where there is a problem all the same.
     """
 
     token: Token
@@ -202,6 +209,7 @@ class Collected:
     may_get_better: bool = True
     given_up: bool = False
     sought: SecretsSought | None = None
+    last_words: str = ""
 
 
 @attrs.frozen(kw_only=True)

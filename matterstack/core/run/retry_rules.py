@@ -10,6 +10,9 @@ from matterstack.core.model.resources import Resources
 from matterstack.core.run.state import RunState, TaskState
 from matterstack.core.states import FailureKind, JobState, TaskStatus
 
+PROLOGUE_FAILED: Final = "PROLOGUE_FAILED"
+"""The raw state of a job whose command never began, since a line of its prologue failed."""
+
 _KINDS: Final[Mapping[str, FailureKind]] = {
     "TIMEOUT": FailureKind.TIMEOUT,
     "DEADLINE": FailureKind.TIMEOUT,
@@ -17,6 +20,7 @@ _KINDS: Final[Mapping[str, FailureKind]] = {
     "NODE_FAIL": FailureKind.NODE_FAIL,
     "BOOT_FAIL": FailureKind.NODE_FAIL,
     "PREEMPTED": FailureKind.PREEMPTED,
+    PROLOGUE_FAILED: FailureKind.ENVIRONMENT,
 }
 
 _IN_VAIN: Final = frozenset({TaskStatus.FAILED, TaskStatus.SKIPPED, TaskStatus.CANCELLED})

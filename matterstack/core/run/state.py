@@ -24,7 +24,10 @@ from matterstack.core.states import ENDED_RUNS, JobState, Phase, RunStatus, Task
 
 @attrs.define(kw_only=True)
 class AttemptState:
-    """One try of a task.  It is live, and holds its seat, until ``ended_at`` is set."""
+    """One try of a task.  It is live, and holds its seat, until ``ended_at`` is set.
+
+    ``last_words``: of a try that failed, the last lines that its job printed.
+    """
 
     task_id: TaskId
     n: int
@@ -45,6 +48,7 @@ class AttemptState:
     started_at: UtcTime | None = None
     ended_at: UtcTime | None = None
     manifest_sha256: str | None = None
+    last_words: str = ""
 
 
 @attrs.define(kw_only=True)
