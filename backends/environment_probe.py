@@ -200,7 +200,7 @@ if [ {now} = {base} ]; then
 fi 2>/dev/null"""
 
 _NOTED: Final = """\
-[ -n "$noted" ] || read -r noted < claim/environment
+[ -n "$noted" ] || { read -r noted < claim/environment; } 2>/dev/null
 case $noted in *[!0-9a-f]*) noted=;; esac
 [ ${#noted} = 64 ] && bears="$bears, \\"environment\\": \\"$noted\\"\""""
 

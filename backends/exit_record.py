@@ -11,12 +11,38 @@ from matterstack.core.documents.strict_json import DocumentError, parse_document
 from matterstack.core.ids import Token, UtcTime
 from matterstack.core.nonces import is_believed, read_claim_text
 from matterstack.core.run.messages import Observed
+from matterstack.core.run.retry_rules import PROLOGUE_FAILED
 from matterstack.core.states import JobState
 from matterstack.storage.small_files import read_small
 
 MOST_BYTES: Final = 4096
 """No record or claim that a job script writes is longer."""
+_OF_ITSELF: Final = ("", "FAILED", "COMPLETED")
+"""Words of a scheduler that say no more than the record does."""
 _TIME: Final = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$"
+
+
+class PrologueFailure(BaseModel):
+    """An entry of its prologue that ended a job before its command began.
+
+    Attributes:
+        line: which one; the first is 1.
+        exit_code: what it failed with; 0 where it left the shell.
+        entry: how it begins.
+        said_from: from where on in ``stderr.log`` stands what it printed; None where nobody could tell.
+    """
+
+    model_config = ConfigDict(defer_build=True, frozen=True)
+    line: int = Field(ge=1)
+    exit_code: int = Field(ge=0, le=255)
+    entry: str
+    said_from: int | None = Field(default=None, ge=0)
+
+    def in_words(self) -> str:
+        """The reason, without what it printed."""
+        if self.exit_code:
+            return f"prologue line {self.line} failed with {self.exit_code}: {self.entry}"
+        return f"prologue line {self.line} ended the job before its command began: {self.entry}"
 
 
 class ExitRecord(BaseModel):
@@ -25,6 +51,7 @@ class ExitRecord(BaseModel):
     Attributes:
         nonce: of its attempt, from its script; empty where that has none.
         set_aside: how many things it found in its folder, before it began, that it had not been given.
+        prologue: why its command never began; None where it did.
     """
 
     model_config = ConfigDict(defer_build=True, frozen=True)
@@ -37,9 +64,12 @@ class ExitRecord(BaseModel):
     set_aside: int = Field(default=0, ge=0)
     timed_out: bool = False
     environment: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    prologue: PrologueFailure | None = None
 
     def observed(self, token: Token, raw_state: str = "", reason: str = "") -> Observed:
         """As an observation; ``raw_state`` is the scheduler's word, where it has one."""
+        if self.prologue is not None and raw_state in _OF_ITSELF:
+            raw_state, reason = PROLOGUE_FAILED, self.prologue.in_words()
         if self.timed_out:
             raw_state = raw_state or "TIMEOUT"
             reason = reason or "its job reached its walltime and was ended"
@@ -55,6 +85,9 @@ class ExitRecord(BaseModel):
             started_at=UtcTime(self.started_at),
             ended_at=UtcTime(self.ended_at),
             environment=self.environment,
+            said_from=None
+            if raw_state != PROLOGUE_FAILED or self.prologue is None
+            else self.prologue.said_from,
         )
 
     def _found_before(self) -> str:

@@ -31,6 +31,7 @@ from matterstack.backends.processes import (
     signal_session,
     start_time,
 )
+from matterstack.backends.prologue import Prologue
 from matterstack.backends.script import LOCK_DESCRIPTOR, JobScript, LocalClock, render
 from matterstack.backends.secrets_file import give_secrets, secrets_text, take_secrets_away
 from matterstack.backends.submit_lock import SubmitLock
@@ -69,7 +70,7 @@ class LocalBackend:
         self.name = name
         self._job_umask = job_umask
         self.poll_interval_s = config.poll_interval_s
-        self._prologue = tuple(config.prologue)
+        self._prologue = Prologue(entries=config.prologue, may_fail=config.prologue_may_fail)
         self._lock = SubmitLock(lock_file)
         self._boot = boot_id()[:BOOT_LENGTH]
         self._threads = trio.CapacityLimiter(2)

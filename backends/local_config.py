@@ -14,8 +14,11 @@ class LocalBackendConfig(BackendConfig):
 
     Attributes:
         type: its kind.
-        prologue: lines of shell that run in front of each command, such as ``module load``.
+        prologue: lines of shell that run in front of each command, such as ``module load``; the first
+            one that fails ends the job.
+        prologue_may_fail: lines of it that fail are passed over.
     """
 
     type: Literal["local"]
     prologue: list[str] = Field(default=[])
+    prologue_may_fail: bool = False

@@ -15,11 +15,11 @@ from typing import Final
 import attrs
 
 from matterstack.backends import environment_probe
+from matterstack.backends.prologue import BASH, Prologue
 from matterstack.backends.secrets_file import ASKED_FOR, AWAITED_S
 from matterstack.core.model.workflow_check import SECRETS_FILE
 from matterstack.storage.modes import JOB_UMASK
 
-BASH: Final = "/bin/bash"
 SH: Final = "/bin/sh"
 """Where this is dash(1), a job costs two thirds of what it costs with bash."""
 LOCK_DESCRIPTOR: Final = 9
@@ -49,7 +49,7 @@ class JobScript:
         folder: the attempt's folder, absolute.
         find_job_id: shell lines that set ``MATTERSTACK_JOB_ID``.
         walltime_s: the script itself ends the command after so long; None where a scheduler does that.
-        prologue: shell lines that prepare the environment, such as ``module load``.
+        prologue: what prepares the environment, such as ``module load``.
         path: folder put in front of ``PATH``, or None.
         local_clock: of a job that runs on this machine, in a folder where ``claim`` is made before it starts,
             and whose exit record is read only after its end: a plain sh(1) is enough for it, and the record
@@ -66,7 +66,7 @@ class JobScript:
     find_job_id: Sequence[str]
     env: Mapping[str, str]
     walltime_s: int | None = None
-    prologue: Sequence[str] = ()
+    prologue: Prologue = attrs.field(factory=Prologue)
     path: str | None = None
     local_clock: LocalClock | None = None
     nonce: str = attrs.field(default="", repr=False)
@@ -275,11 +275,12 @@ def render(script: JobScript, directives: Sequence[str] = ()) -> str:
         "timed_out= bears= SECONDS=0",
         *([_BEARS] if script.nonce else []),
         environment_probe.foreseen(script, surroundings, quoted),
+        *script.prologue.before(),
         *([_AWAIT_SECRETS] if script.has_secrets else []),
         "(",
         *([_READ_SECRETS] if script.has_secrets else []),
         *([f"export PATH={quoted(script.path)}:$PATH"] if script.path else []),
-        *script.prologue,
+        *script.prologue.lines(),
         *(f"export {quoted(f'{name}={value}')}" for name, value in script.env.items()),
         environment_probe.probe(script, quoted),
         # exec runs programs only: a command called "exit" or "now" is none of the shell's own words.
@@ -288,6 +289,7 @@ def render(script: JobScript, directives: Sequence[str] = ()) -> str:
         "code=$?",
         "now ended",
         *late,
+        *script.prologue.after(),
         environment_probe.noted(),
         record,
     ]

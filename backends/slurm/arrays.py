@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from matterstack.backends.base import PreparedAttempt
-from matterstack.backends.script import BASH, quoted
+from matterstack.backends.prologue import BASH
+from matterstack.backends.script import quoted
 
 MOST_AT_ONCE: Final = 1000
 """Most elements of one array."""

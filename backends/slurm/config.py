@@ -56,7 +56,9 @@ class SlurmBackendConfig(BackendConfig):
         constraint: the same, features that their nodes must have.
         reservation: the same, a reservation of the site.
         extra: further options of sbatch by their long name; an empty value is a bare flag.
-        prologue: lines of shell that run in front of each command, such as ``module load``.
+        prologue: lines of shell that run in front of each command, such as ``module load``; the first
+            one that fails ends the job.
+        prologue_may_fail: lines of it that fail are passed over.
         ssh: how the cluster is reached; None: its commands are on this machine.
     """
 
@@ -73,6 +75,7 @@ class SlurmBackendConfig(BackendConfig):
     reservation: str | None = None
     extra: dict[str, str] = Field(default={})
     prologue: list[str] = Field(default=[])
+    prologue_may_fail: bool = False
     ssh: SshConfig | None = None
 
     @field_validator("extra")

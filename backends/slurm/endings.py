@@ -19,6 +19,7 @@ from matterstack.backends.slurm.owners import may_stand_in
 from matterstack.backends.slurm.states import job_state, state_word
 from matterstack.core.ids import JobId, Token
 from matterstack.core.run.messages import Observed
+from matterstack.core.run.retry_rules import PROLOGUE_FAILED
 from matterstack.core.states import ENDED_JOBS, JobState
 
 
@@ -124,7 +125,7 @@ def observed_end(
     record = traces.record
     if record is not None:
         observed = record.observed(job.token, raw_state=ending.raw_state if ending else "")
-        if ending is None or record.exit_code == 0:
+        if ending is None or record.exit_code == 0 or observed.raw_state == PROLOGUE_FAILED:
             return observed
         return attrs.evolve(observed, state=_failed(ending.state), reason=_words(ending))
     if ending is None and told_to_end:

@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from matterstack.backends.base import PreparedAttempt, SubmitReport
+from matterstack.backends.prologue import Prologue
 from matterstack.backends.script import JobScript, quoted, render
 from matterstack.backends.slurm.arrays import array_script, index_list, submissions
 from matterstack.backends.slurm.config import SlurmBackendConfig
@@ -54,7 +55,7 @@ class Submission:
                 command=attempt.command,
                 find_job_id=_FIND_JOB_ID,
                 env=attempt.env,
-                prologue=tuple(self._config.prologue),
+                prologue=Prologue(entries=self._config.prologue, may_fail=self._config.prologue_may_fail),
                 path=self._site.job_path,
                 nonce=attempt.nonce,
                 given=attempt.given,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from matterstack.core.secret_words import Search
@@ -12,6 +13,8 @@ MOST_BYTES: Final = 4096
 MOST_REASON: Final = 400
 """Characters of them in the reason of a failure."""
 _CUT_OFF: Final = "…"
+_OF_THE_SCRIPT: Final = re.compile(r"^.*/(?:job\.sh|slurm_script): line \d+: ")
+"""What bash puts in front of its own complaints: lines of a script that nobody wrote."""
 
 
 def last_lines(raw: bytes, search: Search, *, is_whole: bool) -> str:
@@ -43,7 +46,8 @@ def said(raw: bytes, search: Search) -> str:
     Of a long one its beginning and its last line.
     """
     text = search.scrubbed(raw.decode("utf-8", "surrogateescape"))
-    lines = [" ".join(line.split()) for line in shown_uncoloured(text).splitlines()]
+    lines = [_OF_THE_SCRIPT.sub("", line) for line in shown_uncoloured(text).splitlines()]
+    lines = [" ".join(line.split()) for line in lines]
     lines = [line for line in lines if line]
     whole = " ".join(lines)
     if len(whole) <= MOST_REASON:

@@ -120,7 +120,9 @@ def by_label(usable: Mapping[str, RunConfig], type_: str) -> dict[str, BackendCo
             if backend.type != type_:
                 continue
             # How many jobs it may have, and how often it is asked, makes no difference here.
-            meaning = backend.model_dump_json(exclude={"max_jobs", "poll_interval_s", "prologue"})
+            meaning = backend.model_dump_json(
+                exclude={"max_jobs", "poll_interval_s", "prologue", "prologue_may_fail"}
+            )
             by_name.setdefault(name, {}).setdefault(meaning, (slug, backend))
     return {
         name if len(meanings) == 1 else f"{name} of {slug or 'the site'}": backend

@@ -63,9 +63,29 @@ def effective_config(
             f"secrets: a backend of type {config.backends[unable[0]].type!r} hands none to its jobs: take "
             f"{unable[0]} out of backends, or secrets out of the config"
         )
+    _require_whole_prologues(config, layers)
     # Whoever reads this may start something: the campaign, for its first plan, or ssh.
     hide_from_children(config.secrets)
     return config
+
+
+def _require_whole_prologues(config: RunConfig, layers: Mapping[str, str]) -> None:
+    from matterstack.backends.prologue import first_line, parsing_problem
+    from matterstack.core.documents.config import holder
+
+    for name, backend in config.backends.items():
+        entries = getattr(backend, "prologue", ())  # not every kind has one
+        found = parsing_problem(entries)
+        if found is None:
+            continue
+        index, problem, whole = found
+        place = ("backends", name, "prologue", index)
+        where = f"{holder(layers, place)}: {'.'.join(map(str, place))}"
+        raise ConfigError(
+            f"{where}: {first_line(entries[index])!r} cannot stand alone: {problem}",
+            hint="each entry is run by itself; what belongs together is one entry, with \\n between its lines"
+            + (f": {dumps(whole)}" if whole else ""),
+        )
 
 
 def _text_of(path: Path) -> str | None:

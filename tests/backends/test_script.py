@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from matterstack.backends.exit_record import ExitRecord, read_exit_record
 from matterstack.backends.local import local_clock
+from matterstack.backends.prologue import Prologue
 from matterstack.backends.script import JobScript, LocalClock, render
 from matterstack.backends.secrets_file import secrets_text
 from matterstack.core.ids import utc_moment
@@ -268,13 +269,15 @@ def test_nothing_is_typed_into_the_command(job: Job) -> None:
 
 
 def test_the_prologue_prepares_the_environment_of_the_command(job: Job) -> None:
-    job.run("bash", "-c", 'echo "$A $B"', prologue=["export A=1", "# a remark", "export B=$A$A"])
+    job.run(
+        "bash", "-c", 'echo "$A $B"', prologue=Prologue(entries=["export A=1", "# a remark", "export B=$A$A"])
+    )
 
     assert job.stdout == "1 11\n"
 
 
 def test_a_tasks_own_variable_wins_over_the_prologue(job: Job) -> None:
-    job.run("bash", "-c", "echo $A", prologue=["export A=site"], env={"A": "task"})
+    job.run("bash", "-c", "echo $A", prologue=Prologue(entries=["export A=site"]), env={"A": "task"})
 
     assert job.stdout == "task\n"
 
@@ -287,12 +290,12 @@ def test_a_tasks_own_variable_wins_over_the_prologue(job: Job) -> None:
         (["set -u", "echo $NOT_SET"], 1),
         (["set -euo pipefail -C"], 3),
         (["code=8; started=; now() { :; }; exec 2>&1"], 3),
-        (["no-such-command"], 3),
+        (["no-such-command"], 127),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
 )
 def test_however_the_prologue_ends_it_is_recorded(job: Job, prologue: Sequence[str], exit_code: int) -> None:
-    job.run("bash", "-c", "exit 3", prologue=prologue)
+    job.run("bash", "-c", "exit 3", prologue=Prologue(entries=prologue))
 
     assert job.record.exit_code == exit_code
     assert job.record.started_at <= job.record.ended_at

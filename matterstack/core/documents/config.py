@@ -226,8 +226,11 @@ def _location(item: Mapping[str, Any]) -> list[str | int]:
 
 
 def _blame(layers: Mapping[str, str], error: ValidationError) -> str:
-    """Name the topmost file that holds the first wrong field; else the topmost file."""
-    location = _location(dict(error.errors()[0]))
+    return holder(layers, _location(dict(error.errors()[0])))
+
+
+def holder(layers: Mapping[str, str], location: Sequence[str | int]) -> str:
+    """Name the topmost file that holds a field; else the topmost file."""
     names = list(layers)
     held = {name: _keys_held(_json_object(name, layers[name]), location) for name in reversed(names)}
     # A field that is missing stands in no file: then it is the one that holds what is around it.
