@@ -111,7 +111,7 @@ async def follow_with_bars(reader: Reader, run_ids: Sequence[RunId] | None, *, t
             for summary in bars.summaries:
                 _show(bars, shown, summary)
             if not transient:
-                for line in newly_ended(bars.summaries, told):
+                for line in await newly_ended(reader, bars.summaries, told):
                     console.print(Text(shown_lines(line)), soft_wrap=True)
             bars.refresh()
             if all_ended(bars.summaries, run_ids):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import asyncclick as click
 
+from matterstack.cli.failure_lines import quoted_words
 from matterstack.cli.shared_options import RUN_ID, current_root, json_option
 from matterstack.core.ids import RunId
 
@@ -60,6 +61,7 @@ def text_of(situation: Situation, frontier: Frontier, width: int | None = None) 
     for number, cause in enumerate(frontier.causes, start=1):
         yield ""
         yield from _wrapped(f"{number}. {cause.message}", INDENT, width)
+        yield from quoted_words(cause.last_words, INDENT)
         if facts := _facts(cause, situation):
             yield from _wrapped(INDENT + facts, INDENT, width)
         # Never wrapped: a command must be there to be copied.

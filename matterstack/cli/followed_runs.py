@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Sequence
 
 import attrs
 
+from matterstack.cli.failure_lines import failure_lines
 from matterstack.cli.wording import HEAD_NOTE, head_line
 from matterstack.core.ids import RunId
 from matterstack.core.states import ENDED_RUNS, RunStatus, TaskStatus
 from matterstack.storage.leases import is_held
+from matterstack.storage.read.failures import failures
 from matterstack.storage.read.reader import Reader
 from matterstack.storage.read.runs import RunSummary, run_summaries, runs_with_jobs
 
@@ -38,19 +40,25 @@ def _waits_for_a_seat(summary: RunSummary) -> bool:
     return waits and summary.status is RunStatus.RUNNING and not summary.status_reason
 
 
-def newly_ended(summaries: Sequence[RunSummary], told: set[object]) -> Iterator[str]:
-    """The heads of runs that have ended, a line each, of each end once; after the first what they are for.
+async def newly_ended(reader: Reader, summaries: Sequence[RunSummary], told: set[object]) -> list[str]:
+    """How tasks of runs that have ended have failed, and the heads of these runs; of each end once.
+
+    After the first head a line says what heads are for.
 
     Args:
         told: what was told already; is added to.
     """
+    lines: list[str] = []
     for summary in summaries:
         if summary.status in ENDED_RUNS and summary.head not in told:
             told.add(summary.head)
-            yield head_line(summary)
+            if summary.count(TaskStatus.FAILED):
+                lines += failure_lines(await reader.read(failures, summary.run_id))
+            lines.append(head_line(summary))
             if HEAD_NOTE not in told:
                 told.add(HEAD_NOTE)
-                yield HEAD_NOTE
+                lines.append(HEAD_NOTE)
+    return lines
 
 
 def all_ended(summaries: Sequence[RunSummary], run_ids: Sequence[RunId] | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -30,16 +30,22 @@ def json_line(value: Any) -> str:  # noqa: ANN401  any JSON
     return shown_json(json.dumps(value, ensure_ascii=False)) + "\n"
 
 
-def print_json_with_text(fields: Mapping[str, Any], name: str, pieces: Iterable[bytes]) -> None:
-    """Print an object like `print_json` whose last field is a text of any length, piece by piece."""
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    waiting = iter(pieces)
-    first = next(waiting, b"")  # where it cannot be read, nothing is printed
-    head = shown_json(json.dumps(dict(fields), indent=2, ensure_ascii=False)).removesuffix("\n}")
-    click.echo(f'{head},\n  {json.dumps(name)}: "', nl=False)
-    for piece in chain([first], waiting):
-        click.echo(_inner_json(decoder.decode(piece)), nl=False)
-    click.echo(f'{_inner_json(decoder.decode(b"", final=True))}"\n}}')
+def print_json_with_texts(fields: Mapping[str, Any], texts: Mapping[str, Iterable[bytes]]) -> None:
+    """Print an object like `print_json` whose last fields are texts of any length, piece by piece."""
+    begun: dict[str, Iterator[bytes]] = {}
+    for name, pieces in texts.items():
+        waiting = iter(pieces)
+        begun[name] = chain([next(waiting, b"")], waiting)  # where one cannot be read, nothing is printed
+    click.echo(
+        shown_json(json.dumps(dict(fields), indent=2, ensure_ascii=False)).removesuffix("\n}"), nl=False
+    )
+    for name, waiting in begun.items():
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        click.echo(f',\n  {json.dumps(name)}: "', nl=False)
+        for piece in waiting:
+            click.echo(_inner_json(decoder.decode(piece)), nl=False)
+        click.echo(f'{_inner_json(decoder.decode(b"", final=True))}"', nl=False)
+    click.echo("\n}")
 
 
 def _inner_json(text: str) -> str:

@@ -48,7 +48,7 @@ async def _follow_with_lines(reader: Reader, run_ids: Sequence[RunId] | None, *,
                 continue
             last[summary.run_id], said_at[summary.run_id] = key, now
             click.echo(plain_line(summary))
-        for line in () if transient else newly_ended(summaries, told):
+        for line in () if transient else await newly_ended(reader, summaries, told):
             click.echo(line)
         if all_ended(summaries, run_ids):
             return

@@ -176,9 +176,11 @@ async def run_start(
     What can never run is refused, as by `run init`.
     """
     from matterstack.cli.bars import print_summary
+    from matterstack.cli.failure_lines import failure_lines
     from matterstack.cli.printing import print_json, print_state
     from matterstack.core.states import ENDED_RUNS
     from matterstack.storage.openness import require_owner
+    from matterstack.storage.read.failures import failures
     from matterstack.storage.read.reader import open_reader
     from matterstack.storage.read.runs import campaign_state, require_run
     from matterstack.storage.read.tasks import newest_outputs
@@ -192,11 +194,14 @@ async def run_start(
         summary = await reader.read(require_run, run_id)
         outputs = await reader.read(newest_outputs, run_id, 12)
         state = await reader.read(campaign_state, run_id)
+        failed = await reader.read(failures, run_id)
     if as_json:
         print_json(summary.as_json())
         _exit_by([summary])
         return
     print_summary(summary)
+    for line in failure_lines(failed):
+        click.echo(line)
     print_state(state)
     folder = root.run_folder(slug, run_id)
     if summary.status not in ENDED_RUNS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -75,6 +75,7 @@ async def status(context: click.Context, run_id: RunId, follow: bool, as_json: b
     from matterstack.core.states import ENDED_RUNS
     from matterstack.storage.backend_reports import by_backend, read_reports, troubles
     from matterstack.storage.finishing_reports import finishing_words, read_finishing
+    from matterstack.storage.read.failures import failures
     from matterstack.storage.read.reader import open_reader
     from matterstack.storage.read.runs import require_run
 
@@ -89,6 +90,7 @@ async def status(context: click.Context, run_id: RunId, follow: bool, as_json: b
         if follow:
             await follow_runs(reader, [run_id], transient=True)
             summary = await reader.read(require_run, run_id)
+        failed = await reader.read(failures, run_id)
     reports = read_reports(root)
     finishing = read_finishing(root, run_id)
     if as_json:
@@ -98,8 +100,11 @@ async def status(context: click.Context, run_id: RunId, follow: bool, as_json: b
         print_json({**summary.as_json(), **told})
         return
     from matterstack.cli.bars import print_summary
+    from matterstack.cli.failure_lines import failure_lines
 
     print_summary(summary)
+    for line in failure_lines(failed):
+        click.echo(line)
     for line in () if summary.status in ENDED_RUNS else troubles(reports):
         click.echo(line)
     if finishing:
@@ -112,7 +117,9 @@ async def status(context: click.Context, run_id: RunId, follow: bool, as_json: b
 @click.pass_context
 async def tasks(context: click.Context, run_id: RunId, as_json: bool) -> None:
     """List the tasks of a run with their last attempt (--json: with all attempts)."""
+    from matterstack.cli.failure_lines import said_in_cell
     from matterstack.cli.printing import print_json, print_table
+    from matterstack.core.states import TaskStatus
     from matterstack.storage.read.reader import open_reader
     from matterstack.storage.read.runs import require_run
     from matterstack.storage.read.tasks import task_list
@@ -130,7 +137,7 @@ async def tasks(context: click.Context, run_id: RunId, as_json: bool) -> None:
     if as_json:
         print_json(listed)
         return
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for task in listed:
         last = task["attempts"][-1] if task["attempts"] else {}
         rows.append(
@@ -144,17 +151,23 @@ async def tasks(context: click.Context, run_id: RunId, as_json: bool) -> None:
                 last.get("state"),
                 last.get("exit_code"),
                 task["reason"] or last.get("reason"),
+                said_in_cell(last.get("last_words", "")) if task["status"] == TaskStatus.FAILED else "",
             )
         )
     columns = ("task", "iteration", "status", "attempt", "backend", "job", "job state", "exit", "reason")
-    print_table(columns, rows)
+    if any(row[-1] for row in rows):
+        print_table((*columns, "last words"), rows)
+    else:
+        print_table(columns, [row[:-1] for row in rows])
 
 
 @click.command(short_help="Print what a task's command printed.")
 @run_argument
 @click.argument("task_id", metavar="TASK", shell_complete=propose_tasks)
 @click.option("--attempt", type=click.IntRange(min=1), help="Which attempt (default: the last one).")
+@click.option("--stdout", is_flag=True, help="Its output alone, also of one that failed.")
 @click.option("--stderr", is_flag=True, help="The command's standard error instead of its output.")
+@click.option("--tail", type=click.IntRange(min=0), metavar="N", help="Only the last N lines.")
 @click.option("--follow", "-f", is_flag=True, help="Go on until the attempt has ended.")
 @click.option("--raw", is_flag=True, help="Every byte as it is; a terminal obeys what stands there.")
 @json_option
@@ -164,21 +177,26 @@ async def logs(
     run_id: RunId,
     task_id: str,
     attempt: int | None,
+    stdout: bool,
     stderr: bool,
+    tail: int | None,
     follow: bool,
     raw: bool,
     as_json: bool,
 ) -> None:
-    r"""Print what a task's command printed, with colours at most.
+    r"""Print what a task's command printed, with colours at most; of one that failed, both streams.
 
     What else would control a terminal is shown, such as \x1b; what was written over, as bars of progress are,
     stands on lines of its own.  --raw leaves every byte as it is.
     """
-    from matterstack.cli.printing import print_json_with_text
+    from matterstack.cli.printing import print_json_with_texts
     from matterstack.storage.read.reader import open_reader
     from matterstack.storage.read.runs import require_run
-    from matterstack.storage.read.tasks import last_attempt_number
-    from matterstack.usecases.task_logs import added_to
+    from matterstack.storage.read.tasks import attempt_has_failed, last_attempt_number
+    from matterstack.usecases.task_logs import added_to, start_of_last
+
+    if stdout and stderr:
+        raise click.UsageError("--stdout and --stderr exclude each other")
 
     root = current_root(context)
     async with open_reader(root) as reader:
@@ -189,15 +207,35 @@ async def logs(
             raise NotFoundError(f"task {task_id} has no attempt {number or 1} (it has {last})")
         folder = root.run_folder(summary.workspace, run_id).attempt(TaskId(task_id), number)
         path = folder.stderr if stderr else folder.stdout
+        failed = await reader.read(attempt_has_failed, run_id, TaskId(task_id), number)
+        both = failed and not (stdout or stderr or follow)
+        begin = 0 if tail is None else start_of_last(path, tail)
+        also = start_of_last(folder.stderr, tail) if both and tail is not None else 0
         if as_json:
             named = {"run_id": run_id, "task_id": task_id, "attempt": number, "path": str(path)}
-            print_json_with_text(named, "text", added_to(path, 0))
+            texts = {"text": added_to(path, begin)}
+            print_json_with_texts(named, texts | ({"stderr": added_to(folder.stderr, also)} if both else {}))
         elif follow:
             with _log_printer(raw=raw) as take:
-                await _follow_log(context, run_id, TaskId(task_id), number, path, take)
+                await _follow_log(context, run_id, TaskId(task_id), number, path, take, begin)
         else:
-            with _log_printer(raw=raw) as take:
-                _print_from(path, 0, take)
+            _print_streams({path: begin, folder.stderr: also} if both else {path: begin}, raw=raw)
+
+
+def _print_streams(streams: Mapping[Path, int], *, raw: bool) -> None:
+    """Print logs from where each is to begin; where several hold something, with their names between."""
+    said = {path: begin for path, begin in streams.items() if _holds_more(path, begin)}
+    for path, begin in said.items():
+        if len(said) > 1:
+            click.echo(f"==> {path.name} <==")
+        with _log_printer(raw=raw) as take:
+            _print_from(path, begin, take)
+
+
+def _holds_more(path: Path, position: int) -> bool:
+    from matterstack.usecases.task_logs import added_to
+
+    return next(iter(added_to(path, position)), b"") != b""
 
 
 @contextmanager
@@ -225,11 +263,11 @@ async def _follow_log(
     number: int,
     path: Path,
     take: Callable[[bytes], object],
+    position: int,
 ) -> None:
     from matterstack.storage.read.reader import open_reader
     from matterstack.storage.read.tasks import attempt_has_ended
 
-    position = 0
     async with open_reader(current_root(context)) as reader:
         async for _ in reader.changes(at_least_every_s=0.2):
             ended = await reader.read(attempt_has_ended, run_id, task_id, number)

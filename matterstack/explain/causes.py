@@ -80,6 +80,7 @@ class Cause:
         action: commands for a person, one a line, as a shell takes them; what else is to be done stands in
             comments (``#``) between them.  Empty when there is nothing to do.
         tasks: some of those that wait for it directly.
+        last_words: the last lines that a job printed which failed of it.
     """
 
     kind: Kind
@@ -89,6 +90,7 @@ class Cause:
     message: str
     action: str
     tasks: tuple[TaskId, ...] = ()
+    last_words: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The object that ``run explain --json`` prints."""
@@ -100,4 +102,5 @@ class Cause:
             "action": self.action,
             "needs_person": self.need is Need.PERSON,
             "tasks": list(self.tasks[:MOST_TASKS_NAMED]),
+            "last_words": self.last_words,
         }

@@ -31,6 +31,7 @@ class AttemptView:
     started_at: UtcTime | None = None
     ended_at: UtcTime | None = None
     walltime_s: int | None = None
+    last_words: str = ""
 
     @property
     def is_live(self) -> bool:

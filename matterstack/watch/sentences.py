@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from matterstack.core.last_words import closing
 from matterstack.core.operators import ASKED
 
 MOST_LENGTH: Final = 300
@@ -33,7 +34,7 @@ _TASK: Final = {
     "SubmissionRefused": "its job was not taken",
     "SubmissionWithdrawn": "its job was given up before it was submitted",
 }
-_TOLD: Final = frozenset({"task_id", "token", "by", "reason"})
+_TOLD: Final = frozenset({"task_id", "token", "by", "reason", "last_words"})
 
 
 def sentence(event: Mapping[str, Any], task_id: str | None) -> str:
@@ -62,6 +63,8 @@ def sentence(event: Mapping[str, Any], task_id: str | None) -> str:
         words += f" by {data['by']}"
     if data.get("reason"):
         words += f": {data['reason']}"
+    if said := closing(data.get("last_words") or "", 1):
+        words += f" | {said[0]}"
     return words if len(words) <= MOST_LENGTH else words[: MOST_LENGTH - 1] + "…"
 
 

@@ -43,6 +43,7 @@ class WatchedAttempt:
     submitted_at: UtcTime | None = None
     started_at: UtcTime | None = None
     ended_at: UtcTime | None = None
+    last_words: str = ""
 
     @classmethod
     def of(cls, row: Json) -> WatchedAttempt:

@@ -8,6 +8,8 @@ from typing import Any, Final
 from rich.text import Text
 
 from matterstack.core.ids import UtcTime, utc_text
+from matterstack.core.last_words import closing
+from matterstack.core.states import TaskStatus
 from matterstack.explain.words import count, duration, seconds_between
 from matterstack.watch.colours import style_of
 from matterstack.watch.known import log_path, run_path
@@ -28,6 +30,8 @@ from matterstack.watch.text import clean, fit, log_lines, rule, split, wrapped
 from matterstack.watch.view import PRINTING, selected_run
 
 MOST_ATTEMPTS: Final = 4
+MOST_SAID: Final = 4
+"""Lines of last words above the output, of which they are the end."""
 MOST_DEPENDENCIES: Final = 12
 LABEL_WIDTH: Final = 11
 
@@ -65,6 +69,9 @@ def _facts(scene: Scene, task: WatchedTask) -> list[Text]:
     facts: list[tuple[str, str, str]] = []
     if task.reason:
         facts.append(("reason", task.reason, ""))
+    if task.status is TaskStatus.FAILED and task.last is not None:
+        said = closing(task.last.last_words, MOST_SAID)
+        facts += [("last words" if number == 0 else "", line, PROBLEM) for number, line in enumerate(said)]
     if task.depends_on:
         named = ", ".join(task.depends_on[:MOST_DEPENDENCIES])
         more = len(task.depends_on) - MOST_DEPENDENCIES
@@ -174,6 +181,8 @@ def _explanation(scene: Scene, run_id: str) -> list[Text]:
         style = "bold magenta" if cause.get("needs_person") else HEAD
         message = wrapped(f"{number}. {clean(cause['message'])}", max(NARROWEST, width), "   ")
         rows += [fit(line, width, style) for line in message]
+        for line in closing(cause.get("last_words") or "", MOST_SAID):
+            rows.append(fit(f"   | {clean(line)}", width, PROBLEM))
         if facts := _cause_facts(scene, cause, now):
             rows += [fit(line, width, FAINT) for line in wrapped(f"   {facts}", max(NARROWEST, width), "   ")]
         # A command must be there to be copied: it is broken only where it does not fit.

@@ -89,6 +89,7 @@ class Failure:
     what: str
     reason: str
     last_lines: str
+    printed: str
 
 
 def task_row(view: View, task: TaskState) -> TaskRow:
@@ -127,7 +128,7 @@ def failures(view: View) -> Iterator[Failure]:
         last = task.last_attempt
         text = ""
         if last is not None and left and task.status is TaskStatus.FAILED:
-            text = _end_of_stderr(view, last)
+            text = last.last_words or _end_of_stderr(view, last)
             left -= 1
         allowed = " (allowed to fail)" if task.status is TaskStatus.FAILED and task.task.allow_failure else ""
         reason = task.reason or (view.outcome(last) if last is not None else "")
@@ -137,11 +138,12 @@ def failures(view: View) -> Iterator[Failure]:
             what=task.status.value + allowed,
             reason=shown(reason or "no reason was given"),
             last_lines=text,
+            printed=_where(last),
         )
     for attempt in view.history.attempts():
         task = view.history.state.tasks[attempt.task_id]
         if attempt is not task.last_attempt and (outcome := view.outcome(attempt)):
-            text = _end_of_stderr(view, attempt) if left else ""
+            text = (attempt.last_words or _end_of_stderr(view, attempt)) if left else ""
             left -= bool(text)
             yield Failure(
                 task_id=attempt.task_id,
@@ -149,7 +151,13 @@ def failures(view: View) -> Iterator[Failure]:
                 what=f"attempt {attempt.n} was followed by another",
                 reason=shown(outcome),
                 last_lines=text,
+                printed=_where(attempt),
             )
+
+
+def _where(attempt: AttemptState | None) -> str:
+    """Where its last lines stood; histories from before there were last words have those of stderr."""
+    return "printed" if attempt is not None and attempt.last_words else "wrote to stderr"
 
 
 def _end_of_stderr(view: View, attempt: AttemptState) -> str:

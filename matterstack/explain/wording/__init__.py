@@ -22,6 +22,7 @@ def worded(group: Group, situation: Situation, blocks: int) -> Cause:
         message=told.message,
         action=told.action,
         tasks=tuple(task.task_id for task in group.tasks),
+        last_words=told.last_words,
     )
 
 

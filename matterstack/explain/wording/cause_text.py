@@ -34,6 +34,7 @@ class CauseText:
     since: UtcTime | None
     message: str
     action: str = ""
+    last_words: str = ""
 
 
 CauseWriter: TypeAlias = Callable[[Group, Situation], CauseText]

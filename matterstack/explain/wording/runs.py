@@ -179,8 +179,9 @@ def _task_failed(group: Group, situation: Situation) -> CauseText:
     ran = any(task.attempt is not None and task.attempt.started_at is not None for task in tasks)
     alike = {task.reason for task in tasks}
     reason = tasks[0].reason if len(alike) == 1 else f"for {len(alike)} different reasons"
+    said = next((t.attempt.last_words for t in tasks if t.attempt is not None and t.attempt.last_words), "")
     return CauseText(
-        Need.PERSON, since, f"{named(names)} failed: {reason}", f"{log}\n{retry}" if ran else retry
+        Need.PERSON, since, f"{named(names)} failed: {reason}", f"{log}\n{retry}" if ran else retry, said
     )
 
 

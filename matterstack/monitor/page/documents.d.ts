@@ -19,6 +19,7 @@ export interface Attempt {
   submitted_at?: string;
   started_at?: string;
   ended_at?: string;
+  last_words?: string;
 }
 
 export interface TaskRow {
@@ -127,6 +128,7 @@ export interface Cause {
   since: string | null;
   blocks: number;
   needs_person: boolean;
+  last_words: string;
 }
 
 export interface Field {

@@ -72,6 +72,7 @@ function causeElement(cause, asOf) {
     "li",
     { class: cause.needs_person ? "needs-person" : "" },
     h("p", {}, cause.needs_person ? h("strong", {}, "Needs you: ") : null, cause.message),
+    cause.last_words ? h("pre", { class: "last-words" }, cause.last_words) : null,
     facts.length ? h("p", { class: "small" }, facts.flatMap((fact, index) => (index ? ["; ", ...fact] : fact))) : null,
     cause.action ? h("pre", { class: "action", tabindex: 0, role: "region", "aria-label": "What can be done" }, cause.action) : null,
   );

@@ -76,6 +76,7 @@ export class TaskPanel {
     /** @type {Fact[]} */
     const facts = [
       ["Reason", task.reason],
+      ["Last words", task.status === "FAILED" && attempt?.last_words ? h("pre", { class: "last-words" }, attempt.last_words) : ""],
       ["Depends on", task.depends_on.length ? this.#links(task.depends_on) : ""],
       ["Iteration", String(task.iteration)],
       ...(attempt ? attemptFacts(attempt) : [told("Operator", task.operator)]),

@@ -11,16 +11,18 @@ from matterstack.core.errors import NotFoundError
 from matterstack.core.ids import RunId, TaskId
 from matterstack.core.operators import ASKED
 from matterstack.core.run.allowed import RETRIABLE_TASKS
-from matterstack.core.states import TaskStatus
+from matterstack.core.states import JobState, TaskStatus
 from matterstack.storage.read.transactions import one_moment
 
 Json = dict[str, Any]
 
 _SHOWN_KEYS: Final = (
     "n", "token", "backend", "job_id", "state", "raw_state", "reason", "exit_code", "host",
-    "prepared_at", "submitted_at", "started_at", "ended_at",
+    "prepared_at", "submitted_at", "started_at", "ended_at", "last_words",
 )  # fmt: skip
-SHOWN_ATTEMPT: Final = f"run_id, task_id, {', '.join(_SHOWN_KEYS)}"
+MOST_WORDS: Final = 1000
+"""Characters of last words that are shown of each attempt; all of them stand in its end."""
+SHOWN_ATTEMPT: Final = f"run_id, task_id, {', '.join(_SHOWN_KEYS[:-1])}, substr(last_words, -{MOST_WORDS})"
 """Columns of what is shown of an attempt."""
 SHOWN_TASK: Final = (
     "run_id, task_id, position, iteration, status, reason, json_extract(task, '$.depends_on'), "
@@ -35,7 +37,7 @@ def task_list(connection: sqlite3.Connection, run_id: RunId) -> list[dict[str, A
         attempts: dict[str, list[dict[str, Any]]] = {}
         keys = (
             "n", "token", "backend", "job_id", "state", "raw_state", "reason", "exit_code", "host",
-            "submitted_at", "started_at", "ended_at", "resources",
+            "submitted_at", "started_at", "ended_at", "resources", "last_words",
         )  # fmt: skip
         for task_id, *values in connection.execute(
             f"SELECT task_id, {', '.join(keys)} FROM attempts WHERE run_id = ? ORDER BY task_id, n",  # noqa: S608
@@ -84,6 +86,17 @@ def attempt_has_ended(connection: sqlite3.Connection, run_id: RunId, task_id: Ta
         "SELECT ended_at FROM attempts WHERE run_id = ? AND task_id = ? AND n = ?", (run_id, task_id, n)
     ).fetchone()
     return row is not None and row[0] is not None
+
+
+def attempt_has_failed(connection: sqlite3.Connection, run_id: RunId, task_id: TaskId, n: int) -> bool:
+    """Whether an attempt is over and was not enough: its job failed, or its task with it."""
+    row = connection.execute(
+        "SELECT a.state, t.status = 'FAILED' AND a.n = (SELECT max(n) FROM attempts m WHERE "
+        "m.run_id = a.run_id AND m.task_id = a.task_id) FROM attempts a JOIN tasks t USING (run_id, task_id) "
+        "WHERE a.run_id = ? AND a.task_id = ? AND a.n = ? AND a.ended_at IS NOT NULL",
+        (run_id, task_id, n),
+    ).fetchone()
+    return row is not None and (bool(row[1]) or row[0] != JobState.COMPLETED_OK.value)
 
 
 def newest_outputs(connection: sqlite3.Connection, run_id: RunId, most: int) -> list[tuple[TaskId, int, str]]:
