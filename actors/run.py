@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from typing import Any, Final
@@ -41,7 +41,7 @@ from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
 from matterstack.core.run.apply import Touched, apply
 from matterstack.core.run.decide import decide
-from matterstack.core.run.decide_jobs import room_of, wanted_seats
+from matterstack.core.run.decide_jobs import is_to_end, room_of, wanted_seats
 from matterstack.core.run.scrubbing import scrubbed
 from matterstack.core.run.state import RunState
 from matterstack.storage.claims import claimed_backends
@@ -97,6 +97,7 @@ class RunActor:
     _claimed: set[BackendName] = attrs.field(factory=set)
     _collecting: set[TaskId] = attrs.field(factory=set)
     _giving_up: set[trio.CancelScope] = attrs.field(factory=set)
+    _given_up: set[TaskId] = attrs.field(factory=set)
     _pauses: list[StoredCommand] = attrs.field(factory=list)
     _answered: set[str] = attrs.field(factory=set)
     _consultation: Consultation = attrs.field(init=False)
@@ -171,7 +172,7 @@ class RunActor:
             return self._state.has_ended
         if self.role is Role.SWEEP:
             return not self._state.live
-        return len(self.mailbox) == 0 and not self._pauses
+        return len(self.mailbox) == 0 and not self._pauses and not self._state.being_cancelled
 
     @property
     def _drives(self) -> bool:
@@ -184,7 +185,8 @@ class RunActor:
             await self._secrets.look()
             self._nursery.start_soon(self._secrets.serve)
         is_unclear = any(attempt.job_id is None for attempt in self._state.live.values())
-        if self.role is not Role.COMMANDS or self._state.ending is not None or is_unclear:
+        is_to_end = self._state.ending is not None or self._state.being_cancelled
+        if self.role is not Role.COMMANDS or is_to_end or is_unclear:
             await self._attend_all()
         await self._commit([(m.Start(), None)] if self._drives else [])
 
@@ -288,10 +290,19 @@ class RunActor:
             yield m.Accepted(
                 token=token, job_id=job_id, manifest_sha256=sha256, adopted=True, set_aside=set_aside
             )
-        if self._state.ending is not None:
-            yield from (m.Withdrawn(token=token, reason=self._state.ending_reason) for token in absent)
-        else:
-            self._submissions.held_back.update(token for token in absent if token in self._state.live)
+        live = [token for token in absent if token in self._state.live]
+        ended = [token for token in live if self._is_to_end(token)]
+        yield from (m.Withdrawn(token=token, reason=self._why_ended(token)) for token in ended)
+        self._submissions.held_back.update(set(live).difference(ended))
+
+    def _is_to_end(self, token: Token) -> bool:
+        """Whether an attempt is to come to its end: its task was cancelled, or its run is ending."""
+        attempt = self._state.live.get(token)
+        return attempt is not None and is_to_end(self._state, self._state.tasks[attempt.task_id])
+
+    def _why_ended(self, token: Token) -> str:
+        why = self._state.tasks[self._state.live[token].task_id].cancellation
+        return self._state.ending_reason if why is None else str(why)
 
     def _after_planning(self, message: p.PlanAnswered) -> Iterable[m.Message]:
         crash_point("after_plan_answered")
@@ -425,8 +436,8 @@ class RunActor:
             self._submissions.ended(released)
             for handle in self._handles.values():
                 await handle.mailbox.put(p.Release(self.run_id, released))
-        if self._state.ending is not None:
-            await self._end_everything()
+        if self._state.ending is not None or self._state.being_cancelled:
+            await self._end_attempts([token for token in self._state.live if self._is_to_end(token)])
         await self._submit_held_back()
         self._collect()
         await self._update_wants()
@@ -434,13 +445,13 @@ class RunActor:
             self._consultation.begin(self._state, self._nursery)
         self.services.changed(self._state)
 
-    async def _end_everything(self) -> None:
+    async def _end_attempts(self, tokens: Collection[Token]) -> None:
         """End the jobs; attempts without one are withdrawn as soon as that is sure."""
         self._hasten()
         await self._attend_all()
-        held_back = self._submissions.take_absent()
+        held_back = self._submissions.take_absent(tokens)
         for backend, handle in self._handles.items():
-            mine = [a for a in self._state.live.values() if a.backend == backend]
+            mine = [a for t in tokens if (a := self._state.live[t]).backend == backend]
             with_job = [a.token for a in mine if a.job_id is not None]
             if with_job:
                 await handle.mailbox.put(p.EndJobs(self.run_id, with_job))
@@ -495,9 +506,13 @@ class RunActor:
             return
         crash_point("after_staging")
         self._submissions.staged(staged.ready)
-        ready = [attempt for attempt in attempts if attempt.token in staged.ready]
+        # What a person cancelled meanwhile gets no job; where the whole run ends, that was seen to above.
+        given_up = [t for t in staged.ready if self._state.ending is None and self._is_to_end(t)]
+        ready = [a for a in attempts if a.token in staged.ready and a.token not in given_up]
         await handle.mailbox.put(p.Submit(self.run_id, ready, granted, denied))
         self._submissions.handed_over(tokens)
+        if given_up:
+            await self._tell_absent(handle, given_up)
         if staged.failures:
             await self.mailbox.put(p.StagingFailed(staged.failures))
 
@@ -507,6 +522,9 @@ class RunActor:
         """Their folders were not written before the run was to end: they surely have no job."""
         await handle.mailbox.put(p.Submit(self.run_id, (), granted, denied))
         self._submissions.handed_over(tokens)
+        await self._tell_absent(handle, tokens)
+
+    async def _tell_absent(self, handle: BackendHandle, tokens: Sequence[Token]) -> None:
         self._submissions.stop(tokens)
         self._submissions.unresolved.update(tokens)
         await self.mailbox.put(p.Resolved(handle.backend.name, {}, tokens))
@@ -533,9 +551,27 @@ class RunActor:
         self._collecting.intersection_update(self._state.collecting)
         # What cannot be looked through for a secret is not concluded, unless the run is to end.
         waits = self._secrets is not None and self._secrets.missing and self._state.ending is None
-        if new and not waits and (self._drives or self._state.ending is not None):
+        if self._state.ending is None:
+            self._give_up_cancelled()
+        if not self._drives and self._state.ending is None:
+            new = [task_id for task_id in new if task_id in self._state.being_cancelled]
+        if new and not waits:
             self._collecting.update(new)
             self._nursery.start_soon(self._collect_outputs, new)
+
+    def _give_up_cancelled(self) -> None:
+        """Wait only for a moment for what a task left that a person cancelled when its job was over."""
+        for task_id in self._state.being_cancelled:
+            if task_id in self._state.collecting and task_id not in self._given_up:
+                last = self._state.tasks[task_id].last_attempt
+                if last is not None:
+                    self._given_up.add(task_id)
+                    self._nursery.start_soon(self._give_up, last.token)
+        self._given_up.intersection_update(self._state.being_cancelled)
+
+    async def _give_up(self, token: Token) -> None:
+        await trio.sleep(GIVE_UP_S)
+        await self.mailbox.put(p.OutputsCollected([m.Collected(token=token, given_up=True)]))
 
     async def _collect_outputs(self, task_ids: Sequence[TaskId]) -> None:
         tasks = [self._state.tasks[task_id] for task_id in task_ids]

@@ -70,10 +70,12 @@ class Submissions:
         self.unresolved.update(tokens)
         self._under_way.update(tokens)
 
-    def take_absent(self) -> set[Token]:
-        """All that surely have no job; they are not submitted any more."""
-        absent = self.held_back | self.deferred.keys()
-        self.held_back, self.deferred = set(), {}
+    def take_absent(self, tokens: Iterable[Token]) -> set[Token]:
+        """Those of them that surely have no job; they are not submitted any more."""
+        absent = (self.held_back | self.deferred.keys()).intersection(tokens)
+        self.held_back -= absent
+        for token in absent:
+            self.deferred.pop(token, None)
         return absent
 
     def stop(self, tokens: Iterable[Token]) -> None:

@@ -101,6 +101,7 @@ JOB_TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = {
 
 ENDED_RUNS: Final = frozenset({_R.COMPLETED, _R.FAILED, _R.CANCELLED})
 ENDED_TASKS: Final = frozenset({_T.SUCCEEDED, _T.FAILED, _T.CANCELLED, _T.SKIPPED})
+OPEN_TASKS: Final = frozenset(TaskStatus) - ENDED_TASKS
 ENDED_JOBS: Final = frozenset(s for s, onward in JOB_TRANSITIONS.items() if not onward)
 
 _State = TypeVar("_State", RunStatus, TaskStatus, JobState)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import attrs
 
 from matterstack.core.ids import RunId, UtcTime
-from matterstack.core.run.messages import AmendAbout, Cancel, Command, Pause, Rerun, Resume, Retry
+from matterstack.core.run.messages import AmendAbout, Cancel, CancelTasks, Command, Pause, Rerun, Resume, Retry
 from matterstack.storage.codec import dumps
 
 _TYPES: Final[Mapping[str, type[Command]]] = {
@@ -21,6 +21,7 @@ _TYPES: Final[Mapping[str, type[Command]]] = {
     "retry": Retry,
     "rerun": Rerun,
     "amend_about": AmendAbout,
+    "cancel_tasks": CancelTasks,
 }
 _NAMES: Final = {kind: name for name, kind in _TYPES.items()}
 

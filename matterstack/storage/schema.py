@@ -188,6 +188,9 @@ MIGRATIONS: Final = (
     """
     ALTER TABLE attempts ADD COLUMN last_words TEXT NOT NULL DEFAULT ''
     """,
+    """
+    ALTER TABLE tasks ADD COLUMN cancellation TEXT NOT NULL DEFAULT 'null'
+    """,
 )
 """One script per version, the first one making version 1.  A released script is never changed."""
 

@@ -11,7 +11,7 @@ from matterstack.core.model.resources import Resources
 from matterstack.core.model.workflow import Task
 from matterstack.core.run.apply import index_task, insert_live, insert_task
 from matterstack.core.run.facts import OutputFile
-from matterstack.core.run.state import AttemptState, RunState, TaskState
+from matterstack.core.run.state import AttemptState, Cancellation, RunState, TaskState
 from matterstack.core.states import JobState, Phase, RunStatus, TaskStatus
 from matterstack.storage.codec import decode, dumps, encode
 from matterstack.storage.schema import readable_rows
@@ -23,7 +23,7 @@ RUN_COLUMNS: Final = (
     "campaign_state", "base_state", "ending", "ending_reason", "created_at",
 )  # fmt: skip
 TASK_KEY: Final = ("run_id", "task_id")
-TASK_CHANGES: Final = ("status", "reason", "tries", "outputs", "data")
+TASK_CHANGES: Final = ("status", "reason", "tries", "outputs", "data", "cancellation")
 TASK_COLUMNS: Final = (*TASK_KEY, "position", "iteration", "task", *TASK_CHANGES)
 ATTEMPT_CHANGES: Final = (
     "job_id", "state", "raw_state", "reason", "exit_code", "host",
@@ -87,7 +87,8 @@ def task_change(run_id: RunId, task: TaskState) -> Row:
 
 def _task_changes(task: TaskState) -> Row:
     outputs = encode(task.outputs) if task.outputs else "[]"
-    return (task.status.value, task.reason, task.tries, outputs, dumps(task.data))
+    why = "null" if task.cancellation is None else encode(task.cancellation)
+    return (task.status.value, task.reason, task.tries, outputs, dumps(task.data), why)
 
 
 def attempt_row(run_id: RunId, attempt: AttemptState) -> Row:
@@ -203,6 +204,7 @@ def _task_state(row: Row) -> TaskState:
         tries=t["tries"],
         outputs=decode(t["outputs"], tuple[OutputFile, ...]),
         data=json.loads(t["data"]),
+        cancellation=None if t["cancellation"] == "null" else decode(t["cancellation"], Cancellation),
     )
 
 

@@ -27,6 +27,7 @@ class Standing:
         ending: CANCELLED or FAILED while jobs are still to be ended.
         has_retriable: whether a task has FAILED, or was CANCELLED.
         has_ended_tasks: whether any task has ended.
+        has_open_tasks: whether any has not.
         asks: whether a question waits for an answer.
         is_imported: it is evidence of a run that another root has.
     """
@@ -37,6 +38,7 @@ class Standing:
     ending: RunStatus | None
     has_retriable: bool
     has_ended_tasks: bool
+    has_open_tasks: bool
     asks: bool
     is_imported: bool = False
 
@@ -50,6 +52,7 @@ class Standing:
             ending=state.ending,
             has_retriable=any(state.counts[status] for status in RETRIABLE_TASKS),
             has_ended_tasks=any(state.counts[status] for status in ENDED_TASKS),
+            has_open_tasks=state.open_count > 0,
             asks=state.asking > 0,
         )
 
@@ -71,7 +74,7 @@ def allowed(run: Standing) -> Allowed:
     """Tell for each command whether there is a form of it that would change something, and else why not.
 
     >>> run = Standing(run_id=RunId("x"), status=RunStatus.PAUSED, status_reason="paused by ann", ending=None,
-    ...                has_retriable=False, has_ended_tasks=True, asks=False)
+    ...                has_retriable=False, has_ended_tasks=True, has_open_tasks=True, asks=False)
     >>> allowed(run)["resume"], allowed(run)["pause"]
     (True, 'PAUSED: only a RUNNING run can be paused')
     """
@@ -129,6 +132,15 @@ def _cancel(run: Standing) -> Refusal | None:
     return Refusal(run.status_reason) if run.ending is RunStatus.CANCELLED else None
 
 
+def _cancel_tasks(run: Standing) -> Refusal | None:
+    if run.status in ENDED_RUNS:
+        hint = "it has ended: none of its jobs is left"
+        return _illegal(run, RunStatus.CANCELLED, hint, f"{run.status} already")
+    if run.ending is not None:
+        return Refusal(run.status_reason, RefusedError(f"run {run.run_id} is {run.status_reason}: all of its tasks end"))
+    return None if run.has_open_tasks else Refusal(f"{run.status}, and all of its tasks have ended")
+
+
 def _retry(run: Standing) -> Refusal | None:
     if run.status is RunStatus.FAILED:
         return None
@@ -157,6 +169,7 @@ _REFUSALS: Final[Mapping[str, Callable[[Standing], Refusal | None]]] = {
     "pause": _pause,
     "resume": _resume,
     "cancel": _cancel,
+    "cancel_tasks": _cancel_tasks,
     "retry": _retry,
     "rerun": _rerun,
     "respond": _respond,

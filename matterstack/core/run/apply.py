@@ -16,7 +16,7 @@ from matterstack.core.errors import InvariantError
 from matterstack.core.ids import RunId, TaskId, Token, UtcTime
 from matterstack.core.operators import ASKED
 from matterstack.core.run import facts as f
-from matterstack.core.run.state import AttemptState, ReadyKey, RunState, TaskState
+from matterstack.core.run.state import AttemptState, Cancellation, ReadyKey, RunState, TaskState
 from matterstack.core.states import (
     JOB_TRANSITIONS,
     RUN_TRANSITIONS,
@@ -216,6 +216,8 @@ def index_task(state: RunState, task: TaskState) -> None:
         state.ready.setdefault(state.backend_of(task.task), SortedSet()).add(ready_key(task))
     elif task.is_hard_failure:
         state.hard_failures[task.task.id] = None
+    elif task.status is TaskStatus.ACTIVE and task.cancellation is not None:
+        state.being_cancelled[task.task.id] = None
 
 
 def _set_task(state: RunState, task: TaskState, status: TaskStatus, touched: Touched) -> None:
@@ -226,6 +228,7 @@ def _set_task(state: RunState, task: TaskState, status: TaskStatus, touched: Tou
         state.ready[state.backend_of(task.task)].discard(ready_key(task))
     state.hard_failures.pop(task_id, None)
     state.collecting.pop(task_id, None)
+    state.being_cancelled.pop(task_id, None)
     state.counts[task.status] -= 1
     task.status = status
     state.counts[status] += 1
@@ -251,6 +254,7 @@ def _tell_dependents(state: RunState, task: TaskState, touched: Touched) -> None
 def _task_reopened(state: RunState, fact: f.TaskReopened, _at: UtcTime, touched: Touched) -> None:
     task = _task(state, fact.task_id)
     task.reason, task.outputs, task.data, task.tries = fact.reason, (), None, 0
+    task.cancellation = None
     if state.phase is Phase.PLANNING:
         # Its result may change: the last iteration is analyzed once more, from what it was planned from.
         state.phase = Phase.EXECUTING
@@ -264,6 +268,7 @@ def _task_reopened(state: RunState, fact: f.TaskReopened, _at: UtcTime, touched:
 def _task_succeeded(state: RunState, fact: f.TaskSucceeded, _at: UtcTime, touched: Touched) -> None:
     task = _task(state, fact.task_id)
     task.reason, task.outputs, task.data = "", fact.outputs, fact.data
+    task.cancellation = None  # it had ended well before its end could be asked for
     _set_task(state, task, TaskStatus.SUCCEEDED, touched)
 
 
@@ -294,7 +299,20 @@ def _note_last_words(task: TaskState, words: str, touched: Touched) -> None:
 def _task_cancelled(state: RunState, fact: f.TaskCancelled, _at: UtcTime, touched: Touched) -> None:
     task = _task(state, fact.task_id)
     task.reason = fact.reason
+    if fact.by:
+        task.cancellation = Cancellation(by=fact.by, reason=fact.reason, because=fact.because)
+        task.reason = str(task.cancellation)
     _set_task(state, task, TaskStatus.CANCELLED, touched)
+
+
+def _task_cancel_requested(
+    state: RunState, fact: f.TaskCancelRequested, _at: UtcTime, touched: Touched
+) -> None:
+    task = _task(state, fact.task_id)
+    task.cancellation = Cancellation(by=fact.by, reason=fact.reason, because=fact.because)
+    task.reason = f"its job is being ended: {task.cancellation}"
+    index_task(state, task)
+    touched.tasks[fact.task_id] = None
 
 
 def _task_skipped(state: RunState, fact: f.TaskSkipped, _at: UtcTime, touched: Touched) -> None:
@@ -416,6 +434,7 @@ _HANDLERS: Final[Mapping[type[f.Fact], Callable[[RunState, Any, UtcTime, Touched
     f.TaskRetried: _task_retried,
     f.TaskCancelled: _task_cancelled,
     f.TaskSkipped: _task_skipped,
+    f.TaskCancelRequested: _task_cancel_requested,
     f.AttemptPrepared: _prepared,
     f.SubmissionRefused: _refused,
     f.SubmissionWithdrawn: _withdrawn,

@@ -15,6 +15,7 @@ from matterstack.core.run.decide_control import (
     decide_amend_about,
     decide_behind,
     decide_cancel,
+    decide_cancel_tasks,
     decide_fail,
     decide_pause,
     decide_rerun,
@@ -29,6 +30,7 @@ from matterstack.core.run.decide_jobs import (
     decide_prepare,
     decide_refused,
     decide_withdrawn,
+    end_cancelled,
 )
 from matterstack.core.run.decide_planning import decide_analyzed, decide_planned, decide_planning_failed
 from matterstack.core.run.state import RunState
@@ -60,8 +62,8 @@ def decide_settle(state: RunState, _message: m.Settle) -> list[f.Fact]:
 
 def _end_now(state: RunState) -> list[f.Fact]:
     ended: list[f.Fact] = [
-        f.TaskCancelled(task_id=task_id, reason=state.ending_reason)
-        for task_id, task in state.tasks.items()
+        end_cancelled(state, task)
+        for task in state.tasks.values()
         if task.status in {TaskStatus.WAITING, TaskStatus.READY, TaskStatus.ACTIVE}
     ]
     if state.ending is RunStatus.CANCELLED:
@@ -85,6 +87,7 @@ _DECISIONS: Final[Mapping[type[m.Message], Callable[[RunState, Any], list[f.Fact
     m.Pause: decide_pause,
     m.Resume: decide_resume,
     m.Cancel: decide_cancel,
+    m.CancelTasks: decide_cancel_tasks,
     m.Retry: decide_retry,
     m.Rerun: decide_rerun,
     m.AmendAbout: decide_amend_about,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import attrs
 
 from matterstack.core.errors import IllegalTransitionError, NotFoundError, RefusedError
 from matterstack.core.ids import TaskId
@@ -11,10 +13,10 @@ from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
 from matterstack.core.run.allowed import RETRIABLE_TASKS, Standing, require_allowed
 from matterstack.core.run.retry_rules import failed_dependency
-from matterstack.core.run.state import RunState
-from matterstack.core.states import ENDED_TASKS, RunStatus, TaskStatus
+from matterstack.core.run.selection import Selectable, Selection, require_fitting, select
+from matterstack.core.run.state import Cancellation, RunState, TaskState
+from matterstack.core.states import ENDED_TASKS, OPEN_TASKS, RunStatus, TaskStatus
 
-_SKIPPED = frozenset({TaskStatus.SKIPPED})
 
 
 def decide_start(state: RunState, _message: m.Start) -> list[f.Fact]:
@@ -47,6 +49,57 @@ def decide_cancel(state: RunState, message: m.Cancel) -> list[f.Fact]:
     return [f.RunCancelRequested(by=message.by, reason=message.reason)]
 
 
+def decide_cancel_tasks(state: RunState, message: m.CancelTasks) -> list[f.Fact]:
+    """End tasks and all that wait for them: at once what has no job, and else when that is over.
+
+    What a person cancelled before is left as it is, and of several tasks what has ended meanwhile.
+    """
+    require_allowed(Standing.of(state), "cancel_tasks")
+    return [_cancelled(task, why) for task, why in cancellations(state, message)]
+
+
+def cancellations(state: RunState, message: m.CancelTasks) -> list[tuple[TaskState, Cancellation]]:
+    """Which tasks a command to cancel some would end, each with why: those meant, then their dependents.
+
+    Raises:
+        NotFoundError: a name is none of the run's, or a pattern fits none.
+        RefusedError: all that are meant have ended.
+    """
+    if not message.tasks:
+        raise RefusedError(
+            "name the tasks to cancel", hint=f"the whole run: matterstack run cancel {state.run_id}"
+        )
+    known = [Selectable.of(task) for task in state.tasks.values()]
+    selected = select(state.run_id, known, Selection(names=tuple(message.tasks)))
+    meant = [task.task_id for task in require_fitting(selected, Selection(), why_not_cancelled)]
+    why = Cancellation(by=message.by, reason=message.reason)
+    found = {task_id: why for task_id in meant if state.tasks[task_id].status in OPEN_TASKS}
+    queue = deque((task_id, task_id) for task_id in found)
+    while queue:
+        source, named = queue.popleft()
+        for dependent in state.dependents.get(source, ()):
+            # What has ended needs nothing of it any more, nor does what waits for that alone.
+            if dependent not in found and state.tasks[dependent].status in OPEN_TASKS:
+                found[dependent] = attrs.evolve(why, because=named)
+                queue.append((dependent, named))
+    # What is being cancelled already keeps who asked for that, and why.
+    return [(state.tasks[t], why) for t, why in found.items() if state.tasks[t].cancellation is None]
+
+
+def why_not_cancelled(task: Selectable) -> str | None:
+    """Why a task cannot be cancelled, to be read after "task t1"; None: it can, or it was."""
+    if task.status in OPEN_TASKS or task.status is TaskStatus.CANCELLED:
+        return None
+    return f"is {task.status} already: only what has not ended can be cancelled"
+
+
+def _cancelled(task: TaskState, why: Cancellation) -> f.Fact:
+    task_id = task.task.id
+    if task.status is TaskStatus.ACTIVE:
+        return f.TaskCancelRequested(task_id=task_id, by=why.by, reason=why.reason, because=why.because)
+    return f.TaskCancelled(task_id=task_id, reason=why.reason, by=why.by, because=why.because)
+
+
 def decide_amend_about(_state: RunState, message: m.AmendAbout) -> list[f.Fact]:
     """What people say of a run they may say in every state, also after its end."""
     return [f.AboutChanged(by=message.by, about=message.about, reason=message.reason)]
@@ -60,9 +113,10 @@ def decide_fail(state: RunState, message: m.Fail) -> list[f.Fact]:
 
 
 def decide_retry(state: RunState, message: m.Retry) -> list[f.Fact]:
-    """Reopen failed tasks, tasks that were skipped because of them, and all that the run's end cancelled.
+    """Reopen failed tasks, what ended because of them, and all that the run's end cancelled.
 
-    The cancelled ones did not fail: they go on with the run, whichever failed tasks are named.
+    The last ones did not fail: they go on with the run, whichever failed tasks are named.  What a person
+    cancelled stays so until it is named.
     """
     require_allowed(Standing.of(state), "retry")
     reopens = state.status is RunStatus.FAILED
@@ -70,12 +124,12 @@ def decide_retry(state: RunState, message: m.Retry) -> list[f.Fact]:
     if not reopens and not chosen:
         raise RefusedError(f"run {state.run_id} is {state.status} and has no failed task to retry")
     run_fact: list[f.Fact] = [f.RunReopened(by=message.by)] if reopens else []
-    tasks = _that_can_run(state, message.tasks, [*chosen, *_behind(state, chosen, _SKIPPED)])
+    tasks = _that_can_run(state, message.tasks, [*chosen, *_behind(state, chosen, _ended_with_another)])
     return [*run_fact, *(f.TaskReopened(task_id=task_id, by=message.by) for task_id in tasks)]
 
 
 def _chosen(state: RunState, message: m.Retry) -> list[TaskId]:
-    cancelled = (t for t, task in state.tasks.items() if task.status is TaskStatus.CANCELLED)
+    cancelled = _cancelled_with_the_run(state)
     if not message.tasks:
         return [*state.hard_failures, *cancelled]
     for task_id in message.tasks:
@@ -98,11 +152,29 @@ def decide_rerun(state: RunState, message: m.Rerun) -> list[f.Fact]:
     chosen = _ended(state, message.tasks)
     if message.recursive:
         _refuse_active_behind(state, chosen)
-    behind = _behind(state, chosen, ENDED_TASKS if message.recursive else _SKIPPED)
-    cancelled = [t for t, task in state.tasks.items() if task.status is TaskStatus.CANCELLED]
+    behind = _behind(state, chosen, _may_follow if message.recursive else _ended_with_another)
+    cancelled = _cancelled_with_the_run(state)
     tasks = _that_can_run(state, chosen, [*chosen, *behind, *cancelled])
     run_fact: list[f.Fact] = [f.RunReopened(by=message.by)] if state.has_ended else []
     return [*run_fact, *(f.TaskReopened(task_id=task_id, by=message.by) for task_id in tasks)]
+
+
+def _cancelled_with_the_run(state: RunState) -> list[TaskId]:
+    cancelled = ((t, task) for t, task in state.tasks.items() if task.status is TaskStatus.CANCELLED)
+    return [task_id for task_id, task in cancelled if task.cancellation is None]
+
+
+def _ended_with_another(task: TaskState) -> bool:
+    """Whether a task ended only because one that it depends on did."""
+    is_cancelled_so = task.cancellation is not None and task.cancellation.because is not None
+    return task.status is TaskStatus.SKIPPED or (task.status is TaskStatus.CANCELLED and is_cancelled_so)
+
+
+def _may_follow(task: TaskState) -> bool:
+    """Whether an ended task is done again with one that it depends on: not if a person cancelled it by name."""
+    if task.status is TaskStatus.CANCELLED:
+        return task.cancellation is None or _ended_with_another(task)
+    return task.status in ENDED_TASKS
 
 
 def _ended(state: RunState, task_ids: Sequence[TaskId]) -> list[TaskId]:
@@ -123,7 +195,7 @@ def _ended(state: RunState, task_ids: Sequence[TaskId]) -> list[TaskId]:
 
 
 def _refuse_active_behind(state: RunState, task_ids: Sequence[TaskId]) -> None:
-    for task_id in _behind(state, task_ids, frozenset({TaskStatus.ACTIVE})):
+    for task_id in _behind(state, task_ids, lambda task: task.status is TaskStatus.ACTIVE):
         raise IllegalTransitionError(
             f"task {task_id}, which depends on what is to be rerun,",
             TaskStatus.ACTIVE,
@@ -132,8 +204,10 @@ def _refuse_active_behind(state: RunState, task_ids: Sequence[TaskId]) -> None:
         )
 
 
-def _behind(state: RunState, sources: Sequence[TaskId], wanted: frozenset[TaskStatus]) -> list[TaskId]:
-    """Tasks in a wanted status that depend on these, directly or not, the nearest ones first."""
+def _behind(
+    state: RunState, sources: Sequence[TaskId], is_wanted: Callable[[TaskState], bool]
+) -> list[TaskId]:
+    """Wanted tasks that depend on these, directly or not, the nearest ones first."""
     seen = set(sources)
     queue = deque(sources)
     found: list[TaskId] = []
@@ -142,7 +216,7 @@ def _behind(state: RunState, sources: Sequence[TaskId], wanted: frozenset[TaskSt
             if dependent not in seen:
                 seen.add(dependent)
                 queue.append(dependent)
-                if state.tasks[dependent].status in wanted:
+                if is_wanted(state.tasks[dependent]):
                     found.append(dependent)
     return found
 

@@ -90,16 +90,35 @@ def decide_refused(state: RunState, message: m.Refused) -> list[f.Fact]:
     if attempt is None or attempt.job_id is not None:
         return []
     refused = f.SubmissionRefused(token=message.token, reason=message.reason)
-    return [refused, *fail_task(state, state.tasks[attempt.task_id], message.reason)]
+    task = state.tasks[attempt.task_id]
+    if task.cancellation is not None:
+        return [refused, end_cancelled(state, task)]
+    return [refused, *fail_task(state, task, message.reason)]
 
 
 def decide_withdrawn(state: RunState, message: m.Withdrawn) -> list[f.Fact]:
-    """Only an ending run gives up attempts; its tasks end with it."""
+    """Only what a person had ended gives up attempts: the run, or the task."""
     attempt = state.live.get(message.token)
-    if attempt is None or attempt.job_id is not None or state.ending is None:
+    if attempt is None or attempt.job_id is not None:
+        return []
+    task = state.tasks[attempt.task_id]
+    if not is_to_end(state, task):
         return []
     withdrawn = f.SubmissionWithdrawn(token=message.token, reason=message.reason)
-    return [withdrawn, f.TaskCancelled(task_id=attempt.task_id, reason=message.reason)]
+    return [withdrawn, end_cancelled(state, task)]
+
+
+def is_to_end(state: RunState, task: TaskState) -> bool:
+    """Whether nothing more is to be done for a task: it was cancelled, or its run is ending."""
+    return state.ending is not None or task.cancellation is not None
+
+
+def end_cancelled(state: RunState, task: TaskState) -> f.TaskCancelled:
+    """The end of a task that was cancelled, or whose run is ending."""
+    why = task.cancellation
+    if why is None:
+        return f.TaskCancelled(task_id=task.task.id, reason=state.ending_reason)
+    return f.TaskCancelled(task_id=task.task.id, reason=why.reason, by=why.by, because=why.because)
 
 
 def decide_observed(state: RunState, message: m.Observed) -> list[f.Fact]:
@@ -145,8 +164,8 @@ def _after_job(state: RunState, attempt: AttemptState, end: m.Observed) -> list[
     task = state.tasks[attempt.task_id]
     if end.state is JobState.COMPLETED_OK:
         return []
-    if state.ending is not None:
-        return [f.TaskCancelled(task_id=attempt.task_id, reason=state.ending_reason)]
+    if is_to_end(state, task):
+        return [end_cancelled(state, task)]
     if end.raw_state == SENT_BACK and attempt.backend == ASKED:
         return _send_back(state, task, end)
     if end.state is JobState.CANCELLED:
@@ -200,10 +219,13 @@ def decide_collected(state: RunState, message: m.Collected) -> list[f.Fact]:
 
 
 def _conclude(state: RunState, task: TaskState, attempt: AttemptState, found: m.Collected) -> list[f.Fact]:
+    is_well = attempt.state is JobState.COMPLETED_OK and found.problem is None
+    if task.cancellation is not None and (found.given_up or not is_well):
+        return [end_cancelled(state, task)]
     if attempt.state is not JobState.COMPLETED_OK:
         return fail_task(state, task, job_failure(attempt), found)
     if found.given_up and state.ending is not None:
-        return [f.TaskCancelled(task_id=task.task.id, reason=state.ending_reason)]
+        return [end_cancelled(state, task)]
     if found.problem is None:
         return [f.TaskSucceeded(task_id=task.task.id, outputs=found.outputs, data=found.data)]
     if state.ending is None and found.may_get_better and may_retry(state, task, FailureKind.ERROR):

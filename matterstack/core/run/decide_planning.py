@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from matterstack.core.model.workflow import Task
 from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
 from matterstack.core.run.state import RunState
 from matterstack.core.states import Phase, RunStatus, TaskStatus
+
+_IN_VAIN: Final = frozenset({TaskStatus.FAILED, TaskStatus.SKIPPED, TaskStatus.CANCELLED})
 
 
 def wants_plan(state: RunState) -> bool:
@@ -53,7 +56,7 @@ def _skipped_from_the_start(state: RunState, tasks: Sequence[Task]) -> list[f.Fa
     never = {
         task_id
         for task_id, task in state.tasks.items()
-        if task.status in {TaskStatus.FAILED, TaskStatus.SKIPPED} and not task.satisfies_dependents
+        if task.status in _IN_VAIN and not task.satisfies_dependents
     }
     skipped: list[f.Fact] = []
     more = bool(never)

@@ -354,10 +354,17 @@ class TaskRetried:
 
 @attrs.frozen(kw_only=True)
 class TaskCancelled:
-    """The run is ending, so the task does too."""
+    """The run is ending, so the task does too; or a person had this task ended.
+
+    Attributes:
+        by: who had it ended, and not the whole run; ``reason`` is in their words then.
+        because: the task that they named, where this one depends on that.
+    """
 
     task_id: TaskId
     reason: str = ""
+    by: str = ""
+    because: TaskId | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -371,6 +378,20 @@ class TaskSkipped:
     task_id: TaskId
     because: TaskId
     reason: str
+
+
+@attrs.frozen(kw_only=True)
+class TaskCancelRequested:
+    """A person had the task ended; it is CANCELLED as soon as its job is over.
+
+    Attributes:
+        because: the task that they named, where this one depends on that.
+    """
+
+    task_id: TaskId
+    by: str
+    reason: str = ""
+    because: TaskId | None = None
 
 
 Fact: TypeAlias = (
@@ -403,6 +424,7 @@ Fact: TypeAlias = (
     | TaskRetried
     | TaskCancelled
     | TaskSkipped
+    | TaskCancelRequested
 )
 
 FACT_TYPES: Final[Mapping[str, type[Fact]]] = {kind.__name__: kind for kind in Fact.__args__}

@@ -9,6 +9,7 @@ each rule the first fact of each run that breaks it.  The rules are those that p
     paused   nothing is prepared, and no job is started, between a pause and the resume
     ended    nothing happens to a run after its end, unless a person reopens it; CANCELLED is for ever (what
              the run is about may be said anew at any time)
+    cancel   what a person cancelled is CANCELLED, or was done in time; it gets no other end, and no other try
     live     a task or a run that has ended has left no attempt live
 """
 
@@ -25,7 +26,7 @@ from matterstack.core.operators import ASKED
 from matterstack.core.run import facts as f
 from matterstack.core.run.apply import Touched, apply, new_run
 from matterstack.core.run.state import AttemptState, RunState
-from matterstack.core.states import ENDED_JOBS, ENDED_RUNS, Phase, RunStatus
+from matterstack.core.states import ENDED_JOBS, ENDED_RUNS, Phase, RunStatus, TaskStatus
 
 _FOREIGN = (MatterStackError, LookupError, ValueError, TypeError, AttributeError)
 """What comes of facts that no decision ever made."""
@@ -163,6 +164,8 @@ def _check_before(state: RunState, event: f.Event) -> Iterator[Problem]:
         yield Problem(state.run_id, event.seq, "paused", f"{_name(event)} came while the run was paused")
     if state.ending is not None and isinstance(fact, f.AttemptPrepared):
         yield Problem(state.run_id, event.seq, "ended", f"{_name(event)} came while the run was being ended")
+    if isinstance(fact, f.TaskFailed | f.TaskRetried) and fact.task_id in state.being_cancelled:
+        yield Problem(state.run_id, event.seq, "cancel", f"{_name(event)} came while it was being cancelled")
     left = _left_live(state, fact)
     if left is not None:
         yield Problem(state.run_id, event.seq, "live", f"{_name(event)} came while attempt {left} was live")
@@ -181,7 +184,10 @@ def _left_live(state: RunState, fact: f.Fact) -> Token | None:
 def _contradiction(state: RunState, fact: f.Fact) -> str | None:
     """What a fact says that the tables of transitions do not rule out, and no decision ever says."""
     return (
-        _run_contradiction(state, fact) or _plan_contradiction(state, fact) or _job_contradiction(state, fact)
+        _run_contradiction(state, fact)
+        or _plan_contradiction(state, fact)
+        or _task_contradiction(state, fact)
+        or _job_contradiction(state, fact)
     )
 
 
@@ -219,6 +225,19 @@ def _plan_contradiction(state: RunState, fact: f.Fact) -> str | None:
             return "no iteration was being planned"
         case f.TaskPlanned(position=place) if place != len(state.tasks):
             return f"it is task {place}, after {len(state.tasks)} tasks"
+    return None
+
+
+def _task_contradiction(state: RunState, fact: f.Fact) -> str | None:
+    match fact:
+        case f.TaskCancelRequested(task_id=task_id) if task_id in state.tasks:
+            status = state.tasks[task_id].status
+            if status is not TaskStatus.ACTIVE:
+                return f"the task was {status}: it had no job to be ended"
+            if task_id in state.being_cancelled:
+                return "the task was being cancelled already"
+        case f.TaskCancelled(by="") if state.ending is None:
+            return "nobody had cancelled it, and the run was not being ended"
     return None
 
 

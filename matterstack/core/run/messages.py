@@ -56,6 +56,15 @@ class Rerun:
 
 
 @attrs.frozen(kw_only=True)
+class CancelTasks:
+    """End tasks (named, or by patterns of names), and all that depend on them; the run goes on."""
+
+    by: str
+    tasks: Sequence[str]
+    reason: str = ""
+
+
+@attrs.frozen(kw_only=True)
 class AmendAbout:
     """Say anew what the run is about: ``about`` is all of it."""
 
@@ -64,7 +73,7 @@ class AmendAbout:
     reason: str = ""
 
 
-Command: TypeAlias = Pause | Resume | Cancel | Retry | Rerun | AmendAbout
+Command: TypeAlias = Pause | Resume | Cancel | Retry | Rerun | AmendAbout | CancelTasks
 
 # ---- what the runtime reports ----
 

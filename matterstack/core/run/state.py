@@ -51,6 +51,28 @@ class AttemptState:
     last_words: str = ""
 
 
+@attrs.frozen(kw_only=True)
+class Cancellation:
+    """That a person had a task ended, and not the whole run.
+
+    Attributes:
+        because: the task that they named, where this one depends on that.
+    """
+
+    by: str
+    reason: str = ""
+    because: TaskId | None = None
+
+    def __str__(self) -> str:
+        """What is said of the task.
+
+        >>> str(Cancellation(by="ann", reason="too hot", because=TaskId("relax")))
+        'task relax, which it depends on, was cancelled by ann: too hot'
+        """
+        what = f"cancelled by {self.by}" + (f": {self.reason}" if self.reason else "")
+        return what if self.because is None else f"task {self.because}, which it depends on, was {what}"
+
+
 @attrs.define(kw_only=True)
 class TaskState:
     """A task with all its attempts.
@@ -59,6 +81,7 @@ class TaskState:
         position: order in which the campaign planned it, over all iterations.
         unmet: number of dependencies that have not been satisfied.
         tries: attempts since it was planned, or reopened by a person.
+        cancellation: of a task that a person had ended: while its job is being ended, and when it is over.
     """
 
     task: Task
@@ -71,6 +94,7 @@ class TaskState:
     attempts: list[AttemptState] = attrs.field(factory=list)
     outputs: tuple[OutputFile, ...] = ()
     data: Any = None
+    cancellation: Cancellation | None = None
 
     @property
     def satisfies_dependents(self) -> bool:
@@ -105,6 +129,7 @@ class RunState:
         live: attempts that hold a seat, and those of operators that wait for an answer.
         asking: how many of them wait for an answer; no cap counts these.
         collecting: ACTIVE tasks whose last job has ended, and whose outputs are to be collected.
+        being_cancelled: ACTIVE tasks that a person had ended, while the rest of the run goes on.
     """
 
     run_id: RunId
@@ -127,6 +152,7 @@ class RunState:
     live: dict[Token, AttemptState] = attrs.field(factory=dict)
     asking: int = 0
     collecting: dict[TaskId, None] = attrs.field(factory=dict)
+    being_cancelled: dict[TaskId, None] = attrs.field(factory=dict)
     hard_failures: dict[TaskId, None] = attrs.field(factory=dict)
     counts: Counter[TaskStatus] = attrs.field(factory=Counter)
 

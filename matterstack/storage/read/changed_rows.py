@@ -10,7 +10,7 @@ import attrs
 
 from matterstack.core.ids import RunId
 from matterstack.core.run.allowed import RETRIABLE_TASKS, Standing, allowed
-from matterstack.core.states import ENDED_TASKS, RunStatus, TaskStatus
+from matterstack.core.states import ENDED_TASKS, OPEN_TASKS, RunStatus, TaskStatus
 from matterstack.storage.read.runs import ASKS
 from matterstack.storage.read.tasks import SHOWN_ATTEMPT, SHOWN_TASK, shown_attempt, shown_task
 
@@ -25,7 +25,8 @@ def _any_task(statuses: Iterable[TaskStatus]) -> str:
 _RUN: Final = f"""
     SELECT r.run_id, r.workspace, r.status, r.status_reason, r.ending, r.iteration, r.created_at,
            (SELECT at FROM events e WHERE e.run_id = r.run_id ORDER BY seq DESC LIMIT 1),
-           {_any_task(RETRIABLE_TASKS)}, {_any_task(ENDED_TASKS)}, {ASKS}, h.head
+           {_any_task(RETRIABLE_TASKS)}, {_any_task(ENDED_TASKS)},
+           {_any_task(OPEN_TASKS)}, {ASKS}, h.head
     FROM runs r LEFT JOIN heads h ON h.run_id = r.run_id WHERE r.run_id IN
 """  # noqa: S608
 
@@ -95,6 +96,7 @@ def _run(
     updated_at: str | None,
     has_retriable: int,
     has_ended_tasks: int,
+    has_open_tasks: int,
     asks: int,
     head: str | None,
 ) -> Json:
@@ -105,6 +107,7 @@ def _run(
         ending=RunStatus(ending) if ending else None,
         has_retriable=bool(has_retriable),
         has_ended_tasks=bool(has_ended_tasks),
+        has_open_tasks=bool(has_open_tasks),
         asks=bool(asks),
     )
     return {

@@ -13,7 +13,7 @@ from matterstack.core.errors import NotFoundError
 from matterstack.core.ids import BackendName, RunId, UtcTime
 from matterstack.core.operators import ASKED
 from matterstack.core.run.allowed import RETRIABLE_TASKS, Allowed, Standing, allowed
-from matterstack.core.states import ENDED_TASKS, RunStatus, TaskStatus
+from matterstack.core.states import ENDED_TASKS, OPEN_TASKS, RunStatus, TaskStatus
 from matterstack.storage.read.transactions import one_moment
 
 ASKS: Final = (
@@ -78,6 +78,7 @@ class RunSummary:
             ending=self.ending,
             has_retriable=any(self.count(status) for status in RETRIABLE_TASKS),
             has_ended_tasks=any(self.count(status) for status in ENDED_TASKS),
+            has_open_tasks=any(self.count(status) for status in OPEN_TASKS),
             asks=self.asks,
             is_imported=self.is_imported,
         )
