@@ -104,9 +104,32 @@ def planned_twice() -> ToldRun:
     return run
 
 
+def tasks_cancelled() -> ToldRun:
+    run = ToldRun.running(task("a", retries=3), task("b", "a"), task("c"))
+    run.activate("a", "c")
+    run.tell(m.CancelTasks(by="ann", tasks=["a"]))
+    run.end("a", JobState.COMPLETED_ERROR)
+    run.succeed("c")
+    run.tell(m.Analyzed(iteration=1, state={}), m.Planned(iteration=2, workflow=None))
+    run.tell(m.Rerun(by="ann", tasks=[A]))
+    return run
+
+
+def tasks_cancelled_before_their_run() -> ToldRun:
+    run = ToldRun.running(task("a"), task("b"))
+    run.activate("a", "b")
+    run.tell(m.CancelTasks(by="ann", tasks=["a", "b"]))
+    run.end("a")
+    run.collect("a", problem="out.xyz is not there")
+    run.tell(m.Cancel(by="ann"))
+    run.end("b", JobState.CANCELLED)
+    run.tell(m.Settle())
+    return run
+
+
 RIGHT: tuple[Callable[[], ToldRun], ...] = (
     completed, failed_and_retried, rerun, cancelled_while_paused, withdrawn_and_refused, adopted_while_paused,
-    lost_and_requeued, planned_twice,
+    lost_and_requeued, planned_twice, tasks_cancelled, tasks_cancelled_before_their_run,
 )  # fmt: skip
 
 
@@ -213,6 +236,12 @@ def cancelled() -> ToldRun:
     return run
 
 
+def cancelling_a_task() -> ToldRun:
+    run = with_a_job()
+    run.tell(m.CancelTasks(by="ann", tasks=["a"]))
+    return run
+
+
 FOLD: dict[str, tuple[Callable[[], ToldRun], f.Fact, str]] = {
     "created twice": (with_two_tasks, f.RunCreated(workspace="w", config={}), "was created twice"),
     "started twice": (paused, f.RunStarted(), "the run was PAUSED"),
@@ -224,6 +253,18 @@ FOLD: dict[str, tuple[Callable[[], ToldRun], f.Fact, str]] = {
         with_two_tasks,
         f.IterationPlanned(iteration=3, task_count=0),
         "iteration 3 was planned after iteration 1",
+    ),
+    "a task without a job, of which that is to be ended": (
+        with_a_job, f.TaskCancelRequested(task_id=TaskId("b"), by="x"), "it had no job to be ended",
+    ),
+    "a task cancelled twice": (
+        cancelling_a_task, f.TaskCancelRequested(task_id=A, by="x"), "was being cancelled already",
+    ),
+    "a task cancelled by nobody": (
+        with_two_tasks, f.TaskCancelled(task_id=A), "nobody had cancelled it",
+    ),
+    "a task with a job cancelled at once": (
+        with_a_job, f.TaskCancelled(task_id=A, by="x"), "nobody had asked for the end of its job",
     ),
     "a task planned twice": (with_two_tasks, f.TaskPlanned(position=2, task=task("a")), "has this task"),
     "an attempt left out": (with_two_tasks, prepared("a", n=2), "attempt 2 was prepared after 0 attempts"),
@@ -416,11 +457,16 @@ def test_a_run_that_ends_with_a_live_attempt_is_named(end: f.Fact) -> None:
         f.TaskSucceeded(task_id=A),
         f.TaskFailed(task_id=A, reason="x"),
         f.TaskRetried(task_id=A, kind=FailureKind.ERROR, reason="x"),
-        f.TaskCancelled(task_id=A),
     ],
 )
 def test_a_task_that_ends_before_its_attempt_is_named(end: f.Fact) -> None:
     assert one(after(with_a_job, end))[:2] == ("live", 1)
+
+
+@pytest.mark.parametrize("make", [cancelling, cancelling_a_task])
+def test_a_task_that_is_cancelled_before_its_attempt_has_ended_is_named(make: Callable[[], ToldRun]) -> None:
+    by = "ann" if make is cancelling_a_task else ""
+    assert one(after(make, f.TaskCancelled(task_id=A, by=by)))[:2] == ("live", 1)
 
 
 def test_facts_that_no_decision_ever_made_break_the_run_and_not_the_checker() -> None:
@@ -449,3 +495,11 @@ def test_an_event_that_cannot_be_read_leaves_its_run_out() -> None:
     assert list(checker.cannot_read(seq + 1, RUN_ID, "no such fact")) == []
     assert list(checker.check(f.Event(seq=seq + 2, run_id=RUN_ID, at=NOW, fact=f.RunPaused(by="x")))) == []
     assert (checker.states, checker.broken) == ({}, {RUN_ID})
+
+
+@pytest.mark.parametrize(
+    "end", [f.TaskFailed(task_id=A, reason="x"), f.TaskRetried(task_id=A, kind=FailureKind.ERROR, reason="x")]
+)
+def test_a_task_that_fails_or_is_tried_again_while_a_person_has_it_ended_is_named(end: f.Fact) -> None:
+    job_ended = f.JobEnded(token=job_a(), state=JobState.COMPLETED_ERROR)
+    assert one(after(cancelling_a_task, job_ended, end))[:2] == ("cancel", 2)

@@ -98,8 +98,9 @@ def test_a_run_that_has_ended_has_left_nothing_open(program: Program) -> None:
             assert run.state.open_count == 0
         if run.state.status is RunStatus.COMPLETED:
             assert not run.state.hard_failures
-            assert not run.state.counts[TaskStatus.CANCELLED]
-            assert not run.state.counts[TaskStatus.SKIPPED]
+            ended = [t for t in run.state.tasks.values() if t.status is TaskStatus.CANCELLED]
+            assert all(task.cancellation is not None for task in ended), "but for what a person cancelled"
+            assert ended or not run.state.counts[TaskStatus.SKIPPED]
 
 
 @MANY
@@ -142,3 +143,37 @@ def test_between_a_pause_and_what_ends_it_nothing_is_prepared(program: Program) 
     for name in kinds([fact for _, fact in run.facts]):
         paused = (paused or name == "RunPaused") and name not in {"RunResumed", "RunReopened"}
         assert not (paused and name == "AttemptPrepared")
+
+
+@MANY
+@given(PROGRAMS)
+def test_what_a_person_cancelled_stays_so_until_it_is_named(program: Program) -> None:
+    run = ToldRun.new(max_hpc_jobs_per_run=3)
+    cancelled: set[str] = set()
+    for told in steps(run, program):
+        named = set(getattr(told.message, "tasks", ()))
+        for fact in told.facts:
+            match fact:
+                case f.TaskCancelled(by=by, because=None) | f.TaskCancelRequested(by=by, because=None) if by:
+                    cancelled.add(fact.task_id)
+                case f.TaskReopened():
+                    assert fact.task_id not in cancelled - named, told.message
+                    cancelled.discard(fact.task_id)
+                case f.TaskSucceeded():
+                    cancelled.discard(fact.task_id)
+                case _:
+                    pass
+
+
+@MANY
+@given(PROGRAMS)
+def test_a_task_that_is_being_cancelled_ends_cancelled_or_was_done_in_time(program: Program) -> None:
+    run = ToldRun.new(max_hpc_jobs_per_run=3)
+    asked: set[str] = set()
+    for told in steps(run, program):
+        for fact in told.facts:
+            if isinstance(fact, f.TaskCancelRequested):
+                asked.add(fact.task_id)
+            elif getattr(fact, "task_id", None) in asked:
+                assert isinstance(fact, f.TaskCancelled | f.TaskSucceeded), told.message
+                asked.discard(fact.task_id)

@@ -150,6 +150,7 @@ def _other_facts() -> list[f.Fact]:
         f.SubmissionRefused(token=t, reason="r"), f.SubmissionWithdrawn(token=t, reason="r"),
         f.TaskSucceeded(task_id=a, outputs=(f.OutputFile("p", 1, "00"),), data={"e": 1}),
         f.JobEnded(token=t, state=JobState.LOST, ended_at=UtcTime("2026-01-01T00:00:00.000000Z")),
-        f.TaskFailed(task_id=a, reason="r"), f.TaskCancelled(task_id=a),
+        f.TaskFailed(task_id=a, reason="r"), f.TaskCancelled(task_id=a, by="ann", because=a),
+        f.TaskCancelRequested(task_id=a, by="ann", reason="é", because=a),
         f.TaskSkipped(task_id=a, because=a, reason="r"), f.RunPaused(by="a"), f.RunResumed(by="a"),
     ]  # fmt: skip

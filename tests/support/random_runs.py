@@ -89,6 +89,12 @@ def _retry_likely(state: RunState, random: Random) -> m.Message:
     return m.Retry(by="bob", tasks=random.sample(ended, min(len(ended), 1)))
 
 
+def _cancel_tasks(state: RunState, random: Random) -> m.Message:
+    tasks = [*state.tasks, TaskId("i1*")]
+    chosen = random.sample(tasks, min(len(tasks), random.choice([1, 1, 2])))
+    return m.CancelTasks(by="eva", tasks=chosen, reason=random.choice(["", "too hot"]))
+
+
 def _token(state: RunState, random: Random) -> Token:
     live = list(state.live)
     late = [attempt.token for attempt in state.attempts()]
@@ -128,6 +134,7 @@ def _collected(state: RunState, random: Random) -> m.Message:
         outputs=random.choice([(), OUTPUTS]),
         data=random.choice(JSON),
         problem=random.choice([None, None, "no file matches"]),
+        given_up=random.random() < 0.1,
         sought=random.choice([None, f.SecretsSought(token=token, names=("API_TOKEN",), found=found)]),
     )
 
@@ -141,6 +148,7 @@ _MAKERS: Final[Mapping[str, Callable[[RunState, Random], m.Message]]] = {
     "pause": _always(m.Pause(by="ann", reason="lunch")),
     "resume": _always(m.Resume(by="ann")),
     "cancel": _always(m.Cancel(by="ann", reason="no")),
+    "cancel tasks": _cancel_tasks,
     "fail": _always(m.Fail(reason="its actor crashed")),
     "planning failed": _always(m.PlanningFailed(reason="plan raised")),
     "planned": _planned,
@@ -159,7 +167,7 @@ _MAKERS: Final[Mapping[str, Callable[[RunState, Random], m.Message]]] = {
 _WEIGHTS: Final[Mapping[str, int]] = {
     "planned": 14, "analyzed": 14, "prepare": 20, "accepted": 10, "observed": 12, "job ended well": 20,
     "collected": 25, "resume": 6, "retry": 4, "retry one that failed": 8, "pause": 2, "refused": 2,
-    "withdrawn": 2,
+    "withdrawn": 2, "cancel tasks": 3,
 }  # fmt: skip
 _KINDS: Final = [kind for kind in _MAKERS for _ in range(_WEIGHTS.get(kind, 1))]
 PROGRAMS: Final = st.lists(

@@ -182,6 +182,7 @@ def derived(state: RunState) -> dict[str, Any]:
         "live": set(state.live),
         "collecting": set(state.collecting),
         "hard_failures": set(state.hard_failures),
+        "being_cancelled": set(state.being_cancelled),
     }
 
 
@@ -212,6 +213,11 @@ def recomputed(state: RunState) -> dict[str, Any]:
         },
         "hard_failures": {
             t for t, one in tasks.items() if one.status is TaskStatus.FAILED and not one.task.allow_failure
+        },
+        "being_cancelled": {
+            t
+            for t, one in tasks.items()
+            if one.status is TaskStatus.ACTIVE and one.cancellation is not None
         },
     }
 

@@ -238,6 +238,9 @@ def _task_contradiction(state: RunState, fact: f.Fact) -> str | None:
                 return "the task was being cancelled already"
         case f.TaskCancelled(by="") if state.ending is None:
             return "nobody had cancelled it, and the run was not being ended"
+        case f.TaskCancelled(task_id=task_id) if fact.by and task_id in state.tasks:
+            if state.tasks[task_id].status is TaskStatus.ACTIVE and task_id not in state.being_cancelled:
+                return "nobody had asked for the end of its job"
     return None
 
 
