@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import signal
-import subprocess
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -20,9 +18,10 @@ from matterstack.storage.backend_reports import definition_of, read_reports
 from matterstack.storage.layout import Root
 from matterstack.storage.schema import open_database
 from tests.support.campaigns import Diary, write_tasks, write_workspace
-from tests.support.command import COMMAND, PATIENCE_S, CommandLine, Running, command_line_in
+from tests.support.command import PATIENCE_S, CommandLine, Running, command_line_in
 from tests.support.disks import small_disk
 from tests.support.explanations import await_cause, explained
+from tests.support.on_terminal import on_terminal
 from tests.support.polling import wait_until
 
 
@@ -372,21 +371,9 @@ def _words(lines: Iterable[str]) -> list[str]:
 
 
 def _on_terminal(command_line: CommandLine, columns: int, *arguments: str) -> list[str]:
-    controller, terminal = pty.openpty()
-    environment = {**command_line.environment, "COLUMNS": str(columns)}
-    with subprocess.Popen(
-        [COMMAND, *arguments], cwd=command_line.root, env=environment, stdin=terminal, stdout=terminal
-    ) as process:
-        os.close(terminal)
-        text = b""
-        try:
-            while part := os.read(controller, 1 << 16):
-                text += part
-        except OSError:  # Linux says so when the last one who had it open has closed it
-            pass
-    os.close(controller)
-    assert process.returncode == 0
-    return text.decode().splitlines()
+    done = on_terminal(command_line, *arguments, COLUMNS=str(columns))
+    assert done.exit_code == 0, done.stdout
+    return done.stdout.splitlines()
 
 
 def test_a_run_that_is_not_there_is_an_error(command_line: CommandLine) -> None:

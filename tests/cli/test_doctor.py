@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import pty
 import sqlite3
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,8 @@ import pytest
 from tests.backends.conftest import Shims
 from tests.cli.test_show_script import CLUSTER
 from tests.support.campaigns import write_tasks, write_workspace
-from tests.support.command import COMMAND, CommandLine
+from tests.support.command import CommandLine
+from tests.support.on_terminal import on_terminal
 from tests.support.slurm_cluster import SlurmCluster
 from tests.support.sshd import Sshd
 
@@ -366,22 +364,8 @@ def test_people_get_a_table_that_fits_and_a_line_for_each_problem(
 
 def on_a_terminal(command_line: CommandLine, *words: str) -> str:
     """What a command prints on a terminal of 100 columns, without colours."""
-    ours, theirs = pty.openpty()
-    environment = {**command_line.environment, "NO_COLOR": "1", "TERM": "dumb"}
-    with subprocess.Popen(
-        [COMMAND, *words], cwd=command_line.root, env=environment, stdin=theirs, stdout=theirs, stderr=theirs
-    ) as process:
-        os.close(theirs)
-        text = b""
-        try:
-            while chunk := os.read(ours, 1 << 16):
-                text += chunk
-        except OSError:
-            pass  # the other side of a terminal that was closed: pty(7)
-        finally:
-            os.close(ours)
-        process.wait()
-    return text.decode().replace("\r\n", "\n")
+    done = on_terminal(command_line, *words, NO_COLOR="1", TERM="dumb")
+    return done.stdout.replace("\r\n", "\n")
 
 
 # ---- self-test ----

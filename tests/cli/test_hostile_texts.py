@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import subprocess
 import unicodedata
@@ -16,6 +15,7 @@ from tests.backends.conftest import Shims
 from tests.support.campaigns import write_tasks, write_workspace
 from tests.support.command import COMMAND, PATIENCE_S, CommandLine
 from tests.support.documentation import PROJECT
+from tests.support.on_terminal import on_terminal
 from tests.support.polling import wait_until
 
 EVIL: Final = "e\x1b]52;c;cm0gLXJm\x07\x1b[2J\x1b[8mv\x9b1A\u202ei\x1b]8;;http://x\x1b\\l\x08"
@@ -57,31 +57,14 @@ def orders(text: str) -> list[str]:
     return [c for c in text if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Co"} and c not in "\n\t"]
 
 
-def on_terminal(command_line: CommandLine, *arguments: str, typed: str | None = None) -> str:
+def said_in_colours(command_line: CommandLine, *arguments: str, typed: str | None = None) -> str:
     """All that a command sends to a terminal, on which this is typed."""
-    ours, theirs = pty.openpty()
-    environment = {**command_line.environment, "TERM": "xterm-256color"}
-    typing = subprocess.DEVNULL if typed is None else theirs
-    process = subprocess.Popen(
-        [COMMAND, *arguments],
-        cwd=command_line.root, env=environment, stdin=typing, stdout=theirs, stderr=theirs,
-    )  # fmt: skip
-    os.close(theirs)
-    os.write(ours, (typed or "").encode())
-    said = b""
-    try:
-        while chunk := os.read(ours, 4096):
-            said += chunk
-    except OSError:  # the other side is closed: pty(7)
-        pass
-    os.close(ours)
-    process.wait(PATIENCE_S)
-    return said.decode()
+    return on_terminal(command_line, *arguments, typed=typed, TERM="xterm-256color").stdout
 
 
 def on_every_face(command_line: CommandLine, *arguments: str) -> str:
     """What a command prints into a pipe; on a terminal it is as harmless."""
-    assert orders(on_terminal(command_line, *arguments)) == []
+    assert orders(said_in_colours(command_line, *arguments)) == []
     done = command_line.run(*arguments)
     assert orders(done.stdout + done.stderr) == []
     return done.stdout + done.stderr
@@ -97,7 +80,7 @@ def run_id(command_line: CommandLine) -> str:
         config={"backends": {"local": {"type": "local"}}},
         files={"evil.json": json.dumps(EVIL)},
     )
-    said = on_terminal(command_line, "run", "start", "hostile")
+    said = said_in_colours(command_line, "run", "start", "hostile")
     assert orders(re.sub(r"\x1b\[(\?25[lh]|2K|1A)|\r", "", said)) == [], "bars move, and nothing else"
     (run_id,) = [run["run_id"] for run in command_line.json("run", "list")]
     return str(run_id)
@@ -170,7 +153,7 @@ def test_questions_and_reasons_are_shown_and_not_obeyed(command_line: CommandLin
     engine = command_line.start("run", "loop", run_id)
     wait_until(lambda: "JobAccepted" in command_line.event_types(run_id), PATIENCE_S, "the question")
     assert SHOWN in on_every_face(command_line, "respond", run_id, "ask")
-    typed = on_terminal(command_line, "respond", run_id, "ask", typed="wide\n\x04")
+    typed = said_in_colours(command_line, "respond", run_id, "ask", typed="wide\n\x04")
     assert "size (a number in nm" in typed
     assert orders(typed.replace("\x1b[?2004h", "").replace("\x1b[?2004l\r", "").replace("\r", "")) == []
     on_every_face(command_line, "respond", run_id, "ask", "--set", f"size={EVIL}")

@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import os
-import pty
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ import pytest
 from matterstack.cli.app import main
 from matterstack.cli.errors import report
 from tests.support.campaigns import Diary, write_tasks
-from tests.support.command import COMMAND, PATIENCE_S, CommandLine
+from tests.support.command import PATIENCE_S, CommandLine
+from tests.support.on_terminal import on_terminal
 from tests.support.polling import wait_until
 
 HUMAN: dict[str, Any] = {
@@ -202,30 +202,16 @@ def test_what_cannot_be_used_is_refused_in_words_and_nothing_is_written(
     assert {p.name for p in folder.rglob("*") if p.is_file()} == {"request.json"}
 
 
-def on_terminal(command_line: CommandLine, typed: str, *arguments: str) -> str:
+def said_to(command_line: CommandLine, typed: str, *arguments: str) -> str:
     """What a command says in a terminal in which this is typed, until its end, which must be a good one."""
-    ours, theirs = pty.openpty()
-    environment = {**command_line.environment, "TERM": "dumb"}
-    process = subprocess.Popen(
-        [COMMAND, *arguments],
-        cwd=command_line.root, env=environment, stdin=theirs, stdout=theirs, stderr=theirs,
-    )  # fmt: skip
-    os.close(theirs)
-    os.write(ours, typed.encode())
-    said = b""
-    try:
-        while chunk := os.read(ours, 4096):
-            said += chunk
-    except OSError:  # the other side is closed: pty(7)
-        pass
-    os.close(ours)
-    assert process.wait(PATIENCE_S) == 0, said.decode()
-    return said.decode().replace("\r\n", "\n")
+    done = on_terminal(command_line, *arguments, typed=typed, TERM="dumb")
+    assert done.exit_code == 0, done.stdout
+    return done.stdout.replace("\r\n", "\n")
 
 
 def test_a_terminal_asks_for_each_field_until_it_is_right(command_line: CommandLine, run_id: str) -> None:
     folder = asked(command_line, run_id)
-    text = on_terminal(command_line, "hollow\ntop\n5\n-1.5\nperhaps\ny\n", "respond", run_id, "choose")
+    text = said_to(command_line, "hollow\ntop\n5\n-1.5\nperhaps\ny\n", "respond", run_id, "choose")
     for words in (
         HUMAN["question"],
         "energy: a number in eV, at most 0\n",
@@ -238,7 +224,7 @@ def test_a_terminal_asks_for_each_field_until_it_is_right(command_line: CommandL
         assert words in text, text
     answer = {"site": "top", "energy": -1.5, "sure": True}
     assert json.loads((folder / "choose" / "response.json").read_text()) == answer
-    text = on_terminal(command_line, "; rm -rf\nover\nx\nover\n3\n", "respond", run_id, "by-hand")
+    text = said_to(command_line, "; rm -rf\nover\nx\nover\n3\n", "respond", run_id, "by-hand")
     assert "job_id: must be the id of a job, such as 4711 or 4711_3" in text
     assert "exit_code: 'x' is no whole number" in text
     assert json.loads((folder / "by-hand" / "response.json").read_text()) == {"exit_code": 3}
@@ -257,7 +243,7 @@ def test_a_gate_shows_what_it_approves_and_what_is_sent_back_says_why(
     gates = command_line.run_folder("w", run_id) / "operators" / "gate"
     wait_until((gates / "request.json").exists, PATIENCE_S, "the gate")
 
-    text = on_terminal(command_line, "send_back\n\n  \nfiner grid\n", "respond", run_id, "gate")
+    text = said_to(command_line, "send_back\n\n  \nfiner grid\n", "respond", run_id, "gate")
 
     folder = command_line.run_folder("w", run_id) / "tasks" / "relax" / "1"
     assert 'relax SUCCEEDED\n        data: {"energy": -1.5}\n' in text
