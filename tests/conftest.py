@@ -16,6 +16,7 @@ pytest_plugins = [
     "tests.sshd_fixtures",
     "tests.command_fixtures",
     "tests.trial_fixtures",
+    "tests.world_fixtures",
 ]
 
 

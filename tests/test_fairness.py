@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from zlib import crc32
 
 import pytest
@@ -13,20 +12,17 @@ import trio
 from matterstack.core.ids import RunId
 from matterstack.core.states import RunStatus
 from matterstack.engine import Engine
-from tests.support.engine import World, flat, make_world, on_virtual_clock
+from tests.support.engine import World, flat, on_virtual_clock
 from tests.support.fake_backend import Behaviour, FakeJob
 
 DURATIONS_S = (7.0, 11.0, 13.0, 17.0)
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """A root with a fake cluster whose jobs take differently long."""
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    made = make_world(tmp_path / "root")
-    made.cluster.behave = lambda a: Behaviour(duration_s=DURATIONS_S[crc32(a.token.encode()) % 4])
-    yield made
-    made.connection.close()
+def world(world: World) -> World:
+    """Its jobs take differently long."""
+    world.cluster.behave = lambda a: Behaviour(duration_s=DURATIONS_S[crc32(a.token.encode()) % 4])
+    return world
 
 
 def jain(shares: Sequence[float]) -> float:

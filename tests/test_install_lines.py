@@ -21,7 +21,7 @@ import attrs
 import pytest
 
 import matterstack
-from tests.test_repository import PROJECT, pins, tracked_texts
+from tests.test_repository import PROJECT, pins, tracked_names, tracked_texts
 
 INSTALLS: Final = re.compile(
     r"\b(?:pip[\d.]*|pipx|uv|uvx|conda|mamba|poetry|hatch|pdm)\s+(?:\w+\s+)?(?:install|add)\b|\buvx\s"
@@ -218,17 +218,7 @@ def bench(made: Bench) -> Bench:
 
 def _clone(folder: Path) -> Path:
     """Make a repository with one commit, of the files that a commit of this checkout would have now."""
-    command = [
-        "git",
-        "-c",
-        "safe.directory=*",
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ]
-    for name in filter(None, _done(command, PROJECT, os.environ).split("\0")):
+    for name in tracked_names():
         if os.path.lexists(PROJECT / name):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(PROJECT / name, folder / name, follow_symlinks=False)

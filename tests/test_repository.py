@@ -21,8 +21,8 @@ HOSTS += [".".join(labels) for labels in (("deb", "debian", "org"), ("anaconda",
 MACHINE_PATH = re.compile(r"(?<![\w.~}-])/(?:home|Users|root|work)/[\w.-]+")
 
 
-def tracked_texts() -> dict[str, str]:
-    """Every text file that is, or would be, committed."""
+def tracked_names() -> list[str]:
+    """Every file that is, or would be, committed."""
     command = [
         "git",
         "-c",
@@ -34,8 +34,13 @@ def tracked_texts() -> dict[str, str]:
         "--exclude-standard",
     ]
     listed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    return listed.rstrip("\0").split("\0")
+
+
+def tracked_texts() -> dict[str, str]:
+    """Those of them that are texts."""
     texts = {}
-    for name in filter(None, listed.split("\0")):
+    for name in tracked_names():
         path = PROJECT / name
         if path.is_file() and not path.is_symlink() and b"\0" not in (content := path.read_bytes()):
             texts[name] = content.decode()

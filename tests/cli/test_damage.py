@@ -105,14 +105,20 @@ def claimed_before_the_job_was_submitted(command_line: CommandLine, diary: Diary
     return run_id, claim / "job_id"
 
 
-@pytest.mark.parametrize("left", [20, -2])
-def test_half_a_record_of_an_end_is_none(command_line: CommandLine, diary: Diary, left: int) -> None:
+def ended_without_an_engine(command_line: CommandLine, diary: Diary) -> tuple[str, Path]:
+    """A run, and the record of its job's end, which no engine has read."""
     run_id = new_run(command_line, diary.task("a", diary.gate(), retries=1))
     engine = start_and_wait_for_the_job(command_line, diary, run_id)
     engine.kill()
     record = command_line.run_folder("w", run_id) / "tasks" / "a" / "1" / "exit.json"
     diary.open()
     wait_until(lambda: not command_line.processes(), PATIENCE_S)
+    return run_id, record
+
+
+@pytest.mark.parametrize("left", [20, -2])
+def test_half_a_record_of_an_end_is_none(command_line: CommandLine, diary: Diary, left: int) -> None:
+    run_id, record = ended_without_an_engine(command_line, diary)
     whole = record.read_bytes()
     record.write_bytes(whole[:left] if left >= 0 else whole.rstrip()[:left])
 
@@ -124,12 +130,7 @@ def test_half_a_record_of_an_end_is_none(command_line: CommandLine, diary: Diary
 def test_an_end_that_no_shell_could_have_had_does_not_reach_the_store(
     command_line: CommandLine, diary: Diary
 ) -> None:
-    run_id = new_run(command_line, diary.task("a", diary.gate(), retries=1))
-    engine = start_and_wait_for_the_job(command_line, diary, run_id)
-    engine.kill()
-    record = command_line.run_folder("w", run_id) / "tasks" / "a" / "1" / "exit.json"
-    diary.open()
-    wait_until(lambda: not command_line.processes(), PATIENCE_S)
+    run_id, record = ended_without_an_engine(command_line, diary)
     record.write_text(record.read_text().replace('"exit_code": 0', f'"exit_code": {10**30}'))
 
     command_line.ok("run", "loop", "--until-done", run_id)

@@ -35,7 +35,6 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def site(command_line: CommandLine) -> Iterator[Site]:
-    command_line.check_at_end = False  # runs that are written by hand have no folders
     with site_on(command_line) as site:
         yield site
 
@@ -43,11 +42,9 @@ def site(command_line: CommandLine) -> Iterator[Site]:
 @pytest.fixture(scope="module")
 def any_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A monitor that runs already."""
-    with command_line_in(tmp_path_factory.mktemp("site")) as command_line:
-        command_line.check_at_end = False
-        with site_on(command_line) as site:
-            site.start()
-            yield site
+    with command_line_in(tmp_path_factory.mktemp("site")) as command_line, site_on(command_line) as site:
+        site.start()
+        yield site
 
 
 @pytest.fixture

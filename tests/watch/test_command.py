@@ -29,7 +29,6 @@ def terminal() -> Iterator[Window]:
 
 @pytest.fixture
 def site(command_line: CommandLine) -> Iterator[Site]:
-    command_line.check_at_end = False  # runs that are written by hand have no folders
     with site_on(command_line) as site:
         yield site
 
