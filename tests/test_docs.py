@@ -93,7 +93,7 @@ def reader(command_line: CommandLine) -> Reader:
     return Reader(command_line, desk, command_line.home / "variables")
 
 
-def _do(name: str, reader: Reader) -> None:
+def _assert_can_be_done(name: str, reader: Reader) -> None:
     found = needs(name)
     if found:
         reader.types("matterstack init my-project && cd my-project")
@@ -104,9 +104,10 @@ def _do(name: str, reader: Reader) -> None:
         reader.writes(
             "workspaces/sleeper/config.json", json.dumps({"default_backend": "local", "backends": LOCAL})
         )
-    for block in marked(name):
-        if block.is_done:
-            reader.does(block)
+    blocks = [block for block in marked(name) if block.is_done]
+    assert blocks, "there is nothing to do on this page"
+    for block in blocks:
+        reader.does(block)
 
 
 def _pages(*kinds: str) -> list[str]:
@@ -118,7 +119,7 @@ def _pages(*kinds: str) -> list[str]:
 
 @pytest.mark.parametrize("name", [name for name in _pages("") if name != "tutorial.md"])
 def test_what_a_page_says_can_be_done(name: str, reader: Reader) -> None:
-    _do(name, reader)
+    _assert_can_be_done(name, reader)
 
 
 @pytest.mark.parametrize("name", _pages("port"))
@@ -126,7 +127,7 @@ def test_what_a_page_says_of_the_monitor_can_be_done(name: str, reader: Reader, 
     port = reserve_ports(tmp_path, lambda _other: True)
     reader.words = {"8765": str(port)}
     try:
-        _do(name, reader)
+        _assert_can_be_done(name, reader)
     finally:
         release_ports(tmp_path, port)
 
@@ -135,7 +136,7 @@ def test_what_a_page_says_of_the_monitor_can_be_done(name: str, reader: Reader, 
 @pytest.mark.parametrize("name", _pages("slurm"))
 def test_what_a_page_says_of_clusters_can_be_done(name: str, reader: Reader) -> None:
     reader.words = {'"poll_interval_s": 10': '"poll_interval_s": 1'}
-    _do(name, reader)
+    _assert_can_be_done(name, reader)
 
 
 @pytest.mark.parametrize("name", _pages("ssh"))
@@ -151,12 +152,12 @@ def test_what_a_page_says_of_ssh_can_be_done(name: str, reader: Reader, sshd: Ss
         "module load python": f"PATH={Path(sys.executable).parent}:$PATH",
         '"type": "slurm",': '"type": "slurm", "poll_interval_s": 1,',
     }
-    _do(name, reader)
+    _assert_can_be_done(name, reader)
 
 
 def test_the_tutorial_does_what_it_says(reader: Reader) -> None:
     """From ``matterstack init`` to the evidence of a campaign with a person in it."""
-    _do("tutorial.md", reader)
+    _assert_can_be_done("tutorial.md", reader)
     look = (
         reader.command_line.run_folder("closer_look", reader.run_id) / "tasks" / "look" / "1" / "result.json"
     )
@@ -240,10 +241,13 @@ def test_there_is_an_example_of_everything_that_operators_take_and_give_back() -
 def test_configs_can_be_used(name: str) -> None:
     for block in marked(name):
         if block.kind == "config":
-            RunConfig.model_validate_json(block.text, context=KINDS)
-        if block.kind == "backend":
+            config = json.loads(block.text)
+        elif block.kind == "backend":
             config = {"default_backend": "it", "backends": {"it": json.loads(block.text)}}
-            RunConfig.model_validate(config, context=KINDS)
+        else:
+            continue
+        model = RunConfig.model_validate_json(json.dumps(config), context=KINDS)
+        assert model.model_fields_set == set(config), "nothing of it is passed over"
 
 
 # ---- tables

@@ -178,10 +178,10 @@ def test_what_lies_in_the_folder_is_told_in_words_and_the_others_are_listed(
     desk: Desk, face: str, case: Case
 ) -> None:
     case.do(desk.folder)
-    check(desk, desk.told(face), case)
+    assert_told(desk, desk.told(face), case)
 
 
-def check(desk: Desk, told: Told, case: Case) -> None:
+def assert_told(desk: Desk, told: Told, case: Case) -> None:
     operators = f"{desk.folder.parent}/"
     assert told.problems["ask"].startswith(operators + case.problem if case.problem else "")
     assert bool(told.problems["ask"]) == bool(case.problem)
@@ -260,13 +260,13 @@ def test_rights_that_are_missing_are_told_and_named(desk: Desk, face: str) -> No
         return in_a_process(wrapper, face, desk.root, desk.stored.run_id, ["ask", "other"])
 
     desk.folder.chmod(0o500)
-    check(desk, told(), Case(os.stat, closed, ("store", "request.json: Permission denied")))
+    assert_told(desk, told(), Case(os.stat, closed, ("store", "request.json: Permission denied")))
     desk.folder.chmod(0)
-    check(
+    assert_told(
         desk, told(), Case(os.stat, "ask: Permission denied (it must be", ("store", "ask: Permission denied"))
     )
     desk.folder.chmod(0o700)
-    check(desk, told(), Case(os.stat, closed))
+    assert_told(desk, told(), Case(os.stat, closed))
 
 
 @pytest.mark.usefixtures("processes")
@@ -282,5 +282,5 @@ def test_a_full_disk_is_told_and_leaves_no_part_of_an_answer(desk: Desk, face: s
         disk.fill()
         told = in_a_process(disk.wrapper, face, desk.root, desk.stored.run_id, ["ask", "other"])
         left: list[Any] = sorted(path.name for path in (disk.path / "ask").iterdir())
-    check(desk, told, Case(os.stat, "", ("disk_full", "response.json: the disk is full")))
+    assert_told(desk, told, Case(os.stat, "", ("disk_full", "response.json: the disk is full")))
     assert left == [REQUEST]

@@ -5,10 +5,8 @@ That they share fairly is in `tests.test_fairness`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-import pytest
 import trio
 
 from matterstack.actors.supervisor import RestartPolicy
@@ -16,17 +14,8 @@ from matterstack.backends.base import PreparedAttempt
 from matterstack.core.run import facts as f
 from matterstack.core.run.messages import Cancel, Pause
 from matterstack.core.states import RunStatus
-from tests.support.engine import World, flat, make_world, on_virtual_clock
+from tests.support.engine import World, flat, on_virtual_clock
 from tests.support.fake_backend import Behaviour
-
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """A root with a fake cluster; the settings of whoever runs the tests are out of sight."""
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    made = make_world(tmp_path / "root")
-    yield made
-    made.connection.close()
 
 
 def bugs(count: int) -> list[Exception]:
@@ -52,10 +41,10 @@ async def test_a_run_whose_plan_raises_fails_with_that_message_and_the_other_com
 async def test_a_run_whose_plan_hangs_does_not_delay_the_others(world: World) -> None:
     world.campaign("hangs", flat(1), plan_s=1e6)
     world.campaign("good", flat(5))
-    world.create("hangs")
-    good = world.create("good")
+    hangs, good = world.create("hangs"), world.create("good")
     async with world.serving():
         await world.until_status(good, RunStatus.COMPLETED, within_s=10)
+        assert (world.status(hangs), world.state(hangs).iteration) == (RunStatus.RUNNING, 0), "it hangs still"
     world.check()
 
 

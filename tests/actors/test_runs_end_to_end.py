@@ -229,6 +229,7 @@ async def test_a_run_made_while_the_engine_serves_is_taken_up_within_half_a_seco
         run = world.create("w")
         await world.until_status(run, RunStatus.RUNNING, within_s=0.5)
         await world.until_ended(run)
+    assert world.status(run) is RunStatus.COMPLETED
     world.check()
 
 

@@ -87,6 +87,7 @@ async def test_a_seat_that_another_engine_leaves_is_used_without_waiting_for_the
         await world.cancel(first_run)
         await world.until_status(first_run, RunStatus.CANCELLED, within_s=30)
         await world.until(lambda: world.state(second_run).live, "the seat to be taken again", within_s=1)
+        assert not world.state(first_run).live
         nursery.cancel_scope.cancel()
     world.check()
 

@@ -43,7 +43,9 @@ async def test_a_folder_that_is_not_there_keeps_no_other_from_being_watched(tmp_
         with trio.fail_after(LONG_S):
             await watch.wait_change()
             (tmp_path / "a" / "response.json").write_text("{}")
+        with trio.move_on_after(LONG_S) as waited:
             await watch.wait_change()
+        assert not waited.cancelled_caught, "the answer was not seen"
         nursery.cancel_scope.cancel()
 
 

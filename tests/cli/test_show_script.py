@@ -244,7 +244,7 @@ def test_the_engine_refuses_the_same_in_later_iterations(command_line: CommandLi
 # ---- what cannot be known yet ----
 
 
-def made_with_warning(command_line: CommandLine, words: str) -> None:
+def assert_made_with_warning(command_line: CommandLine, words: str) -> None:
     done = command_line.run("run", "init", "w")
     assert done.exit_code == 0
     assert command_line.status(done.stdout.strip())["status"] == "PENDING"
@@ -258,7 +258,7 @@ def test_a_controller_that_is_down_keeps_no_run_from_being_made(
 ) -> None:
     write_slurm_tasks(command_line.root, task("a", resources={"cpus": 99}))
     slurm_env.kill_controller()
-    made_with_warning(command_line, "Unable to contact slurm controller")
+    assert_made_with_warning(command_line, "Unable to contact slurm controller")
 
 
 def test_without_slurm_the_run_is_made_all_the_same(
@@ -266,7 +266,7 @@ def test_without_slurm_the_run_is_made_all_the_same(
 ) -> None:
     write_slurm_tasks(command_line.root, task("a"))
     monkeypatch.setenv("PATH", "/nowhere")
-    made_with_warning(
+    assert_made_with_warning(
         command_line, "backend cluster could not be checked: scontrol: no such command on this machine"
     )
 
@@ -275,7 +275,7 @@ def test_without_slurm_the_run_is_made_all_the_same(
 def test_a_campaign_that_cannot_plan_yet_is_made_all_the_same(command_line: CommandLine) -> None:
     write_slurm_tasks(command_line.root)
     (command_line.root / "workspaces" / "w" / "tasks.json").unlink()
-    made_with_warning(command_line, "tasks.json")
+    assert_made_with_warning(command_line, "tasks.json")
 
 
 def test_where_all_jobs_run_here_the_campaign_is_not_asked_before_its_time(command_line: CommandLine) -> None:
