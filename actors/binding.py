@@ -40,12 +40,21 @@ async def bind_ends(
     }
     if not ended:
         return list(observed)
-    search = services.vault.search()
+    search = search_of_words(services, state)
     return await services.runtime.files(_bind_each, folder, ended, observed, search)
 
 
+def search_of_words(services: Services, state: RunState) -> Search | None:
+    """What last words are looked through for; None where a secret of the run might stand in them unseen."""
+    search = services.vault.search()
+    return search if all(name in search.values for name in state.secrets) else None
+
+
 def _bind_each(
-    folder: RunFolder, ended: Mapping[Token, AttemptState], observed: Iterable[Observed], search: Search
+    folder: RunFolder,
+    ended: Mapping[Token, AttemptState],
+    observed: Iterable[Observed],
+    search: Search | None,
 ) -> list[Observed]:
     left = MOST_AT_ONCE_BYTES
     found = []
@@ -58,7 +67,9 @@ def _bind_each(
         bound = bind_attempt(path, attempt.n, is_asked=attempt.backend == ASKED, most_bytes=left)
         left -= sum(log.size_bytes for log in bound.logs or () if log.sha256)
         told = attrs.evolve(seen, logs=bound.logs, given=bound.given)
-        found.append(told if seen.state is JobState.COMPLETED_OK else _with_words(told, path, search))
+        if seen.state is not JobState.COMPLETED_OK and search is not None:
+            told = _with_words(told, path, search)
+        found.append(told)
     return found
 
 

@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 import attrs
 import trio
 
+from matterstack.actors.binding import search_of_words
 from matterstack.actors.services import Services
 from matterstack.core.errors import InvariantError
 from matterstack.core.ids import TaskId, Token
@@ -53,7 +54,8 @@ async def collect_all(services: Services, state: RunState, tasks: Sequence[TaskS
     progress = _Progress(services, FinishingNews(services.root, state.run_id, tasks[0].task.id))
     try:
         while left:
-            done = await services.runtime.hashing(_collect_each, services.vault.search(), left)
+            secrets = search_of_words(services, state)
+            done = await services.runtime.hashing(_collect_each, secrets, left)
             if done:
                 await tell(done)
             await progress.note(left)
@@ -72,7 +74,7 @@ def _search(state: RunState, folder: RunFolder, task: TaskState, known: KnownHas
     return _Search(attempt.task_id, attempt.token, search, attempt.state is JobState.COMPLETED_OK)
 
 
-def _collect_each(secrets: Search, left: deque[_Search]) -> list[Collected]:
+def _collect_each(secrets: Search | None, left: deque[_Search]) -> list[Collected]:
     """Look at one piece, in turns; returns what is known of those that are done.  Blocking for a moment."""
     done: list[Collected] = []
     read = 0
@@ -93,10 +95,11 @@ def _collect_each(secrets: Search, left: deque[_Search]) -> list[Collected]:
     return done
 
 
-def _collected(one: _Search, secrets: Search) -> Collected:
+def _collected(one: _Search, secrets: Search | None) -> Collected:
     found = one.search.found()
     # Those of a job that did not end well stand in the fact of its end.
     has_words = found.problem is not None and one.ended_well
+    words = read_last_words(one.search.folder, secrets) if has_words and secrets is not None else ""
     return Collected(
         token=one.token,
         outputs=found.files,
@@ -104,7 +107,7 @@ def _collected(one: _Search, secrets: Search) -> Collected:
         problem=found.problem,
         may_get_better=found.may_get_better,
         given_up=found.given_up,
-        last_words=read_last_words(one.search.folder, secrets) if has_words else "",
+        last_words=words,
     )
 
 

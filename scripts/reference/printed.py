@@ -32,6 +32,7 @@ _ATTEMPT: Final = {
     "job_id": "id that the backend gave; null before that",
     "state": "QUEUED, RUNNING, COMPLETED_OK, COMPLETED_ERROR, CANCELLED or LOST; null before there is a job",
     "raw_state": "the backend's own word",
+    "last_words": "of a job that failed, the last lines that it printed",
     "reason": "why it is in that state, in words",
     "exit_code": "of the command; null while there is none",
     "host": "where it ran",
@@ -77,7 +78,8 @@ PRINTED: Final[Mapping[str, Mapping[str, str]]] = {
         "task_id": "id of the task",
         "attempt": "number of the attempt",
         "path": "where the log lies",
-        "text": "all of it",
+        "text": "all of it, or with `--tail` its last lines",
+        "stderr": "of an attempt that failed, its standard error likewise",
     },
     "run events": {
         "seq": "number of the event, without gaps over all runs of a root",
@@ -96,6 +98,7 @@ PRINTED: Final[Mapping[str, Mapping[str, str]]] = {
         "causes.message": "what is so, in words",
         "causes.tasks": "ids of the tasks that it holds up, some of them",
         "causes.needs_person": "whether nothing happens before a person does something",
+        "causes.last_words": "of tasks that failed, the last lines that one of them printed",
         "causes.action": "what a person can do, as a command where there is one; may be empty",
     },
     "run export-evidence": {

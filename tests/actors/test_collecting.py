@@ -41,7 +41,7 @@ def _world(tmp_path: Path, sizes: dict[str, int]) -> tuple[Services, RunState, l
         attempt = SimpleNamespace(task_id=TaskId(name), n=1, token=f"ms-{name}", state=JobState.COMPLETED_OK)
         tasks.append(SimpleNamespace(task=task, last_attempt=attempt))
     services = SimpleNamespace(root=root, runtime=Runtime(), vault=SimpleNamespace(search=Search))
-    state = SimpleNamespace(workspace="w", run_id=RUN, config={})
+    state = SimpleNamespace(workspace="w", run_id=RUN, config={}, secrets=())
     return cast("Services", services), cast("RunState", state), cast("list[TaskState]", tasks)
 
 

@@ -6,7 +6,7 @@ from matterstack.backends.base import PreparedAttempt
 from matterstack.core.ids import TaskId
 from matterstack.core.run import facts as f
 from matterstack.core.states import RunStatus
-from tests.actors.test_secrets_of_runs import NAME, VALUE, give
+from tests.actors.test_secrets_of_runs import NAME, VALUE, give, take_back
 from tests.support.engine import World, flat
 from tests.support.fake_backend import Behaviour
 
@@ -53,4 +53,23 @@ async def test_a_job_that_ended_well_and_left_too_little_says_its_last_words_wit
         "did not converge, try 1",
         "did not converge, try 2",
     ]
+    world.check()
+
+
+async def test_what_nobody_can_look_through_for_a_secret_has_no_last_words(world: World) -> None:
+    def behave(attempt: PreparedAttempt) -> Behaviour:
+        (attempt.folder / "stderr.log").write_text(f"key {VALUE}\n")
+        return Behaviour(duration_s=100, exit_code=3)
+
+    give(world)
+    world.campaign("w", flat(1))
+    world.cluster.behave = behave
+    run = world.create("w", secrets=[NAME])
+    async with world.serving():
+        await world.until(lambda: len(world.facts(run, f.JobAccepted)) == 1, "a job")
+    take_back(world)
+    async with world.serving():
+        await world.until(lambda: len(world.facts(run, f.JobEnded)) == 1, "its end")
+    assert [fact.last_words for fact in world.facts(run, f.JobEnded)] == [""]
+    assert VALUE not in repr(world.events())
     world.check()

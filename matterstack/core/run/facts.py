@@ -329,7 +329,8 @@ class TaskSucceeded:
 class TaskFailed:
     """No attempt is left to try.
 
-    ``last_words``: where its job ended well, and what that left behind is not what the task needs.
+    Attributes:
+        last_words: where its job ended well, and what that left behind is not what the task needs.
     """
 
     task_id: TaskId
@@ -343,7 +344,8 @@ class TaskFailed:
 class TaskRetried:
     """The last attempt failed for a reason that the task wants tried again.
 
-    ``last_words``: as in `TaskFailed`.
+    Attributes:
+        last_words: as in `TaskFailed`.
     """
 
     task_id: TaskId

@@ -20,8 +20,8 @@ _SHOWN_KEYS: Final = (
     "n", "token", "backend", "job_id", "state", "raw_state", "reason", "exit_code", "host",
     "prepared_at", "submitted_at", "started_at", "ended_at", "last_words",
 )  # fmt: skip
-MOST_WORDS: Final = 1000
-"""Characters of last words that are shown of each attempt; all of them stand in its end."""
+MOST_WORDS: Final = 240
+"""Characters of last words in a row: hundreds of rows go into one frame.  All of them stand in its end."""
 SHOWN_ATTEMPT: Final = f"run_id, task_id, {', '.join(_SHOWN_KEYS[:-1])}, substr(last_words, -{MOST_WORDS})"
 """Columns of what is shown of an attempt."""
 SHOWN_TASK: Final = (
@@ -163,8 +163,14 @@ def _dependencies(depends_on: Sequence[str], inputs: Mapping[str, str]) -> list[
 
 def shown_attempt(columns: Sequence[Any]) -> Json:
     """What is shown of an attempt, from the columns of `SHOWN_ATTEMPT` after its run and task."""
-    pairs = zip(_SHOWN_KEYS, columns, strict=True)
-    return {name: value for name, value in pairs if value is not None and value != ""}
+    shown = {
+        name: value
+        for name, value in zip(_SHOWN_KEYS, columns, strict=True)
+        if value is not None and value != ""
+    }
+    if len(words := shown.get("last_words", "")) >= MOST_WORDS:  # they were cut, maybe within a line
+        shown["last_words"] = words.partition("\n")[2] or words
+    return shown
 
 
 def asking_tasks(connection: sqlite3.Connection, run_id: RunId) -> list[TaskId]:
