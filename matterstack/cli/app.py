@@ -14,7 +14,8 @@ from matterstack.cli.init_command import init
 from matterstack.cli.monitor_command import monitor
 from matterstack.cli.respond_command import respond
 from matterstack.cli.run_amend import amend
-from matterstack.cli.run_control import cancel, pause, rerun, resume, retry
+from matterstack.cli.run_cancel import cancel
+from matterstack.cli.run_control import pause, rerun, resume, retry
 from matterstack.cli.run_serve import run_init, run_loop, run_start
 from matterstack.cli.run_show import events, list_runs, logs, status, tasks
 from matterstack.cli.schema_command import schema

@@ -1,4 +1,4 @@
-"""``run pause | resume | cancel | retry``: what a person can ask of a run."""
+"""``run pause | resume | retry | rerun``: what a person can ask of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from matterstack.cli.shared_options import RUN_ID, RUN_ID_ALONE, current_root, j
 from matterstack.core.ids import RunId, TaskId
 
 if TYPE_CHECKING:
+    from matterstack.core.run.messages import Command
+    from matterstack.storage.layout import Root
     from matterstack.storage.leases import Holder
+    from matterstack.storage.read.runs import RunSummary
+    from matterstack.usecases.commands import Outcome
 
 reason_option = click.option("--reason", default="", help="Why; kept in the run's history.")
 run_argument = click.argument("run_id", type=RUN_ID)
@@ -42,19 +46,6 @@ async def resume(context: click.Context, run_id: RunId, as_json: bool) -> None:
     from matterstack.usecases.runs import user_name
 
     await send(context, run_id, Resume(by=user_name()), as_json)
-
-
-@click.command()
-@run_alone_argument
-@reason_option
-@json_option
-@click.pass_context
-async def cancel(context: click.Context, run_id: RunId, reason: str, as_json: bool) -> None:
-    """End the run's jobs, then the run, for ever.  Returns when none of its jobs is left."""
-    from matterstack.core.run.messages import Cancel
-    from matterstack.usecases.runs import user_name
-
-    await send(context, run_id, Cancel(by=user_name(), reason=reason), as_json)
 
 
 @click.command(short_help="Give failed tasks new attempts.")
@@ -95,12 +86,11 @@ async def send(context: click.Context, run_id: RunId, command: object, as_json: 
     from matterstack.core.run.messages import AmendAbout, Cancel, Pause, Rerun, Resume, Retry
     from matterstack.storage.read.reader import open_reader
     from matterstack.storage.read.runs import require_run
-    from matterstack.usecases.commands import send_command
 
     if not isinstance(command, Pause | Resume | Cancel | Retry | Rerun | AmendAbout):
         raise TypeError(type(command).__name__)
     root = current_root(context)
-    outcome = await send_command(root, run_id, command, on_wait=partial(_say_whom_it_waits_for, run_id))
+    outcome = await have_done(root, run_id, command)
     async with open_reader(root) as reader:
         if isinstance(command, Cancel):
             await wait_until_cancelled(reader, run_id)
@@ -108,12 +98,23 @@ async def send(context: click.Context, run_id: RunId, command: object, as_json: 
     if as_json:
         print_json(summary.as_json())
         return
-    click.echo(
-        f"run {run_id} is {summary.status}" + (f": {summary.status_reason}" if summary.status_reason else "")
-    )
+    print_standing(summary)
     if not outcome.by_engine and isinstance(command, Resume | Retry | Rerun):
         click.echo("a `matterstack run loop` that serves all runs takes it up by itself; if there is none:")
         click.echo(f"  matterstack run loop {run_id}")
+
+
+async def have_done(root: Root, run_id: RunId, command: Command) -> Outcome:
+    """Have a command carried out, and say whom that waits for if it takes long."""
+    from matterstack.usecases.commands import send_command
+
+    return await send_command(root, run_id, command, on_wait=partial(_say_whom_it_waits_for, run_id))
+
+
+def print_standing(summary: RunSummary) -> None:
+    """Say in a line how a run stands."""
+    reason = f": {summary.status_reason}" if summary.status_reason else ""
+    click.echo(f"run {summary.run_id} is {summary.status}{reason}")
 
 
 def _say_whom_it_waits_for(run_id: RunId, holder: Holder) -> None:

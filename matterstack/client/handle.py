@@ -103,6 +103,10 @@ class Client:
         """End a run's jobs, then the run.  Returns when that was taken up."""
         await self._send_command("cancel", run_id, reason=reason)
 
+    async def cancel_tasks(self, run_id: str, tasks: Sequence[str], *, reason: str = "") -> None:
+        """End tasks of a run, by name or pattern, and those that depend on them.  Returns when taken up."""
+        await self._send_command("cancel_tasks", run_id, tasks=list(tasks), reason=reason)
+
     async def retry(self, run_id: str, tasks: Sequence[str] = ()) -> None:
         """Give failed tasks new attempts: those named, or all."""
         await self._send_command("retry", run_id, tasks=list(tasks))

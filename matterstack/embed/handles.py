@@ -15,7 +15,7 @@ import attrs
 from matterstack.core.errors import UsageError
 from matterstack.core.ids import RunId, TaskId
 from matterstack.core.model.workflow import Campaign
-from matterstack.core.run.messages import Cancel, Command, Pause, Rerun, Resume, Retry
+from matterstack.core.run.messages import Cancel, CancelTasks, Command, Pause, Rerun, Resume, Retry
 from matterstack.embed.calls import Calls
 from matterstack.embed.service import Event, Json, Service
 from matterstack.storage.read.runs import RunSummary
@@ -147,6 +147,13 @@ class Run:
     async def cancel(self, *, reason: str = "") -> None:
         """End the jobs, then the run, for ever.  Returns when that was taken up; `wait` waits for the end."""
         await self._ask(Cancel(by=user_name(), reason=reason))
+
+    async def cancel_tasks(self, tasks: Sequence[str], *, reason: str = "") -> None:
+        """End tasks, by name or pattern (``relax-*``), and those that depend on them; the run goes on.
+
+        Returns when that was taken up: a task is CANCELLED when its job is over.
+        """
+        await self._ask(CancelTasks(by=user_name(), tasks=_task_ids(tasks), reason=reason))
 
     async def retry(self, tasks: Sequence[str] = ()) -> None:
         """Give failed tasks new attempts: those named, or all.  A run that FAILED goes on."""

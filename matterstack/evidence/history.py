@@ -257,6 +257,10 @@ def _remember(history: History, fact: f.Fact, at: UtcTime) -> None:
         case f.TaskReopened():
             what = f"asked for more attempts of {fact.task_id}"
             history.notes.append(Note(at=at, what=what, by=fact.by, reason=fact.reason))
+        case f.TaskCancelled() | f.TaskCancelRequested() if fact.by and not _is_told(history, fact):
+            behind = f" with {fact.because}, which it depends on" if fact.because else ""
+            what = f"cancelled {fact.task_id}{behind}"
+            history.notes.append(Note(at=at, what=what, by=fact.by, reason=fact.reason))
         case f.RunReopened():
             history.ended_at = None
             history.notes.append(Note(at=at, what="reopened", by=fact.by))
@@ -269,6 +273,11 @@ def _remember(history: History, fact: f.Fact, at: UtcTime) -> None:
             history.notes.append(Note(at=at, what=_NOTED[type(fact)], reason=getattr(fact, "reason", "")))
         case _:
             pass
+
+
+def _is_told(history: History, fact: f.TaskCancelled | f.TaskCancelRequested) -> bool:
+    """Whether the end of a task is only what a person had asked for before."""
+    return fact.task_id in history.state.being_cancelled
 
 
 def _remember_job(history: History, fact: f.JobEnded, at: UtcTime) -> None:

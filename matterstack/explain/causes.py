@@ -47,6 +47,8 @@ class Kind(StrEnum):
     WAITS_FOR_INSTRUMENT = "waits_for_instrument"
     JOB_PENDING = "job_pending"
     ENDING = "ending"
+    TASK_ENDING = "task_ending"
+    """A person cancelled the task; its job is being ended."""
     PLANNING = "planning"
     ANALYSIS = "analysis"
     SUBMITTING = "submitting"

@@ -216,6 +216,7 @@ def _task(row: Mapping[str, Any], default_backend: BackendName, attempt: dict[st
         tries=row["tries"],
         retries=task["retries"],
         allow_failure=task["allow_failure"],
+        is_cancelled=row["cancellation"] != "null",
         attempt=_attempt(attempt) if attempt is not None else None,
     )
 

@@ -145,7 +145,16 @@ class TaskRules:
 
     def causes(self, task: TaskView) -> Iterator[Key]:
         """Causes of one task; the same for each that waits for the same."""
+        if task.status is TaskStatus.ACTIVE and task.is_cancelled:
+            yield from self._being_cancelled(task)
+            return
         yield from _OPERATORS.get(task.operator, TaskRules.compute)(self, task)
+
+    def _being_cancelled(self, task: TaskView) -> Iterator[Key]:
+        attempt = task.attempt
+        if attempt is not None and attempt.is_live and self._health(attempt.backend).out_since is not None:
+            yield self._out(attempt.backend)
+        yield Key(Kind.TASK_ENDING, None, task.reason)
 
     def compute(self, task: TaskView) -> Iterator[Key]:
         """A job on a backend."""

@@ -45,6 +45,7 @@ class TaskView:
 
     Attributes:
         needs: tasks that it depends on; those that are not among the tasks of the situation have succeeded.
+        is_cancelled: a person had this task ended; its job may be left.
         tries: attempts since it was planned or reopened, of ``retries + 1`` at the most.
     """
 
@@ -57,6 +58,7 @@ class TaskView:
     tries: int = 0
     retries: int = 0
     allow_failure: bool = False
+    is_cancelled: bool = False
     attempt: AttemptView | None = None
 
 

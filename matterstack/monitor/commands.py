@@ -11,7 +11,7 @@ from matterstack.core.documents.config import describe
 from matterstack.core.documents.strict_json import without_twins
 from matterstack.core.errors import UsageError
 from matterstack.core.ids import RunId, TaskId
-from matterstack.core.run.messages import Cancel, Command, Pause, Rerun, Resume, Retry
+from matterstack.core.run.messages import Cancel, CancelTasks, Command, Pause, Rerun, Resume, Retry
 from matterstack.storage.layout import require_run_id
 
 MOST_BYTES: Final = 64 * 1024
@@ -64,6 +64,18 @@ class SentCancel(_SentCommand):
         return Cancel(by=by, reason=self.reason)
 
 
+class SentCancelTasks(_SentCommand):
+    """End tasks, and those that depend on them; the run goes on."""
+
+    command: Literal["cancel_tasks"]
+    tasks: _Tasks = Field(min_length=1, strict=False)
+    reason: _Reason = ""
+
+    def as_command(self, by: str) -> Command:
+        """As the run's actor takes it."""
+        return CancelTasks(by=by, tasks=self.tasks, reason=self.reason)
+
+
 class SentRetry(_SentCommand):
     """Give failed tasks new attempts."""
 
@@ -101,9 +113,9 @@ class SentRespond(_SentCommand):
     answer: dict[str, Any]
 
 
-SentRunCommand = SentPause | SentResume | SentCancel | SentRetry | SentRerun
+SentRunCommand = SentPause | SentResume | SentCancel | SentCancelTasks | SentRetry | SentRerun
 SentCommand = SentRunCommand | SentRespond
-COMMANDS: Final = ("pause", "resume", "cancel", "retry", "rerun", "respond")
+COMMANDS: Final = ("pause", "resume", "cancel", "cancel_tasks", "retry", "rerun", "respond")
 _COMMAND: Final[TypeAdapter[SentCommand]] = TypeAdapter(
     Annotated[SentCommand, Field(discriminator="command")]
 )

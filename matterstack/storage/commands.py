@@ -11,7 +11,16 @@ from typing import Any, Final
 import attrs
 
 from matterstack.core.ids import RunId, UtcTime
-from matterstack.core.run.messages import AmendAbout, Cancel, CancelTasks, Command, Pause, Rerun, Resume, Retry
+from matterstack.core.run.messages import (
+    AmendAbout,
+    Cancel,
+    CancelTasks,
+    Command,
+    Pause,
+    Rerun,
+    Resume,
+    Retry,
+)
 from matterstack.storage.codec import dumps
 
 _TYPES: Final[Mapping[str, type[Command]]] = {

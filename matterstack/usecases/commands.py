@@ -15,7 +15,7 @@ from matterstack.actors.runtime import Runtime
 from matterstack.core.errors import InvariantError, RefusedError, StoreError, UsageError, error_of
 from matterstack.core.ids import RunId
 from matterstack.core.json_rules import json_problem
-from matterstack.core.run.messages import Cancel, Command
+from matterstack.core.run.messages import Cancel, CancelTasks, Command
 from matterstack.storage.commands import StoredCommand, command_outcome, insert_command, withdraw_command
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import Holder, intruders, is_held, lease_holder, this_process
@@ -47,7 +47,7 @@ async def send_command(
     """Make a command durable, and wait until it is carried out.
 
     The engine that holds the run does it.  If there is none, this process takes the run's lease for as
-    long as it takes; for a cancel, that is until none of its jobs is left.
+    long as it takes; for a cancel, that is until none of its jobs is left, or of the tasks that are meant.
 
     Args:
         on_wait: told once, after a few seconds, whom this waits for.  A process of another machine may have
@@ -181,8 +181,9 @@ def _require_mine(connection: sqlite3.Connection, root: Root, run_id: RunId, com
     if state is None or not state.live:
         return
     if (
-        isinstance(command, Cancel)
+        isinstance(command, Cancel | CancelTasks)
         or state.ending is not None
+        or state.being_cancelled
         or any(attempt.job_id is None for attempt in state.live.values())
     ):
         owner = owner_of(root)

@@ -31,9 +31,11 @@ _TASK: Final = {
     "TaskRetried": "is tried again",
     "TaskCancelled": "CANCELLED",
     "TaskSkipped": "SKIPPED",
+    "TaskCancelRequested": "is being cancelled",
     "SubmissionRefused": "its job was not taken",
     "SubmissionWithdrawn": "its job was given up before it was submitted",
 }
+_WITH_ANOTHER: Final = frozenset({"TaskCancelled", "TaskCancelRequested"})
 _TOLD: Final = frozenset({"task_id", "token", "by", "reason", "last_words"})
 
 
@@ -85,6 +87,8 @@ def _of_task(kind: str, data: Mapping[str, Any]) -> str:
     if kind == "SecretsSought":
         files = ", ".join(data.get("found", ()))
         return f"left a secret's value in {files}" if files else "left no secret's value behind"
+    if kind in _WITH_ANOTHER and data.get("because"):
+        return f"{_TASK[kind]} with {data['because']}, which it depends on,"
     if kind in _TASK:
         return _TASK[kind]
     # A word of a newer version: what it says is shown as it is.

@@ -86,7 +86,9 @@ def test_what_a_job_had_done_in_time_is_kept() -> None:
 
 
 @pytest.mark.parametrize("found", [{"problem": "out.xyz is not there"}, {"given_up": True}])
-def test_what_a_job_left_that_is_not_enough_is_no_failure_of_a_cancelled_task(found: dict[str, object]) -> None:
+def test_what_a_job_left_that_is_not_enough_is_no_failure_of_a_cancelled_task(
+    found: dict[str, object],
+) -> None:
     run = ToldRun.running(task("a", retries=1))
     run.activate("a")
     run.end("a")

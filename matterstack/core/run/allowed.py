@@ -137,7 +137,9 @@ def _cancel_tasks(run: Standing) -> Refusal | None:
         hint = "it has ended: none of its jobs is left"
         return _illegal(run, RunStatus.CANCELLED, hint, f"{run.status} already")
     if run.ending is not None:
-        return Refusal(run.status_reason, RefusedError(f"run {run.run_id} is {run.status_reason}: all of its tasks end"))
+        return Refusal(
+            run.status_reason, RefusedError(f"run {run.run_id} is {run.status_reason}: all of its tasks end")
+        )
     return None if run.has_open_tasks else Refusal(f"{run.status}, and all of its tasks have ended")
 
 

@@ -18,7 +18,6 @@ from matterstack.core.run.state import Cancellation, RunState, TaskState
 from matterstack.core.states import ENDED_TASKS, OPEN_TASKS, RunStatus, TaskStatus
 
 
-
 def decide_start(state: RunState, _message: m.Start) -> list[f.Fact]:
     """A PENDING run starts; any other goes on as it is."""
     return [f.RunStarted()] if state.status is RunStatus.PENDING and state.ending is None else []

@@ -139,6 +139,15 @@ def _ending(_group: Group, situation: Situation) -> CauseText:
     return CauseText(Need.NOTHING, run.since, f"the run is {why}; {left}")
 
 
+def _task_ending(group: Group, situation: Situation) -> CauseText:
+    names = [task.task_id for task in group.tasks]
+    reason = group.tasks[0].reason.partition(": ")[2]
+    ends = "its job is" if len(names) == 1 else "their jobs are"
+    return CauseText(
+        Need.NOTHING, None, f"{named(names)} {are(len(names))} to end, {ends} being ended: {reason}"
+    )
+
+
 def _planning(_group: Group, situation: Situation) -> CauseText:
     run = situation.run
     message = f"{_planner(run)} is planning iteration {run.iteration + 1}; {_patience(situation)}"
@@ -159,6 +168,8 @@ def _patience(situation: Situation) -> str:
 def _completed(_group: Group, situation: Situation) -> CauseText:
     run = situation.run
     message = f"the run COMPLETED after {count(run.iteration, 'iteration')}: the campaign's goal is met"
+    if cancelled := [task.task_id for task in situation.tasks if task.is_cancelled]:
+        message += f", without {named(cancelled)}, cancelled by a person"
     return CauseText(Need.NOTHING, run.since or run.updated_at, message)
 
 
@@ -203,6 +214,7 @@ TELLERS: Final[Mapping[Kind, CauseWriter]] = {
     Kind.RUN_FAILED: _run_failed,
     Kind.WAITS_IN_VAIN: _waits_in_vain,
     Kind.ENDING: _ending,
+    Kind.TASK_ENDING: _task_ending,
     Kind.PLANNING: _planning,
     Kind.ANALYSIS: _analysis,
     Kind.COMPLETED: _completed,

@@ -61,6 +61,18 @@ def task_list(connection: sqlite3.Connection, run_id: RunId) -> list[dict[str, A
         ]
 
 
+def task_statuses(
+    connection: sqlite3.Connection, run_id: RunId, task_ids: Sequence[TaskId]
+) -> dict[TaskId, TaskStatus]:
+    """Where these tasks of a run stand."""
+    rows = connection.execute(
+        "SELECT task_id, status FROM tasks "
+        "WHERE run_id = ? AND task_id IN (SELECT value FROM json_each(?)) ORDER BY position",
+        (run_id, json.dumps(list(task_ids))),
+    )
+    return {TaskId(task_id): TaskStatus(status) for task_id, status in rows}
+
+
 def last_attempt_number(connection: sqlite3.Connection, run_id: RunId, task_id: TaskId) -> int:
     """Number of the newest attempt of a task; 0 when there was none.
 

@@ -15,7 +15,7 @@ _RUN_COLUMNS: Final = (
     "workspace", "config", "status", "status_reason", "phase", "iteration", "ending", "ending_reason",
     "created_at", "lease_host", "lease_boot_id", "lease_pid",
 )  # fmt: skip
-_TASK_COLUMNS: Final = ("task_id", "status", "reason", "tries", "task")
+_TASK_COLUMNS: Final = ("task_id", "status", "reason", "tries", "cancellation", "task")
 _ATTEMPT_COLUMNS: Final = (
     "n", "backend", "prepared_at", "job_id", "state", "raw_state", "reason",
     "submitted_at", "started_at", "ended_at", "resources", "last_words",
