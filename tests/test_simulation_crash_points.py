@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import count
 from random import Random
 from typing import Final
 
@@ -21,7 +22,7 @@ from tests.simulated_cluster.cluster import SimulatedCluster
 from tests.simulated_cluster.faults import NO_FAULTS
 from tests.simulated_cluster.programs import SimulatedCommands
 from tests.simulation.mortal import Died, Life, Stir, crashing, living
-from tests.simulation.scenario import DAY_S, Action, Crash, Scenario
+from tests.simulation.scenario import DAY_S, EVERY_TASK, Action, Crash, Scenario
 from tests.simulation.world import BEGINNING, Outcome, World, play
 
 PASSINGS: Final = (1, 3)
@@ -31,6 +32,7 @@ TASKS: Final = (*CHAIN, "loose")
 MAX_JOBS: Final = 3
 
 CANCELLING: Final = ("before_cancel", "after_cancel")
+COMMITTING: Final = ("before_commit", "inside_commit", "after_commit")
 SEARCHING: Final = ("after_search",)
 OTHERS: Final = sorted(CRASH_POINTS.difference(CANCELLING, SEARCHING))
 LEAVES_NO_JOB: Final = "before_submit"
@@ -159,12 +161,30 @@ def test_a_cancelling_command_that_dies_itself_leaves_a_run_that_the_next_engine
     assert outcome.statuses == ("CANCELLED",) * RUNS
 
 
-def _cancel(number: int, at_s: float) -> Action:
-    """Ask for the end of a run; a multiple of 8 would be the end of the one who asks, too."""
-    which = number if number % 8 else RUNS * 8 + number + RUNS
-    assert which % RUNS == number
-    assert which % 8
-    return Action(at_s, "cancel", which, 0.0)
+@pytest.mark.parametrize("point", [*CANCELLING, "after_sighting", *COMMITTING])
+def test_tasks_that_were_being_cancelled_when_the_engine_died_are_cancelled_and_leave_no_job(
+    point: str,
+) -> None:
+    cancels = [_cancel(number, 1800.0 * (number + 1), "cancel_tasks") for number in range(RUNS)]
+    for passing in count(1):
+        outcome = _walk([Crash(point, passing)], work_s=10 * DAY_S, actions=cancels)
+        if any(at >= cancels[0].at_s and "died" in what for at, what in outcome.diary):
+            break  # until there was something to cancel, it was there that often
+
+    assert outcome.crashes_left == ()
+    assert outcome.deaths == 1
+    assert outcome.statuses == ("COMPLETED",) * RUNS
+    ended = [kind for _, _, kind, _ in outcome.history if kind in {"TaskCancelled", "TaskSucceeded"}]
+    assert ended == ["TaskCancelled"] * RUNS * len(TASKS)
+    assert set(outcome.worked.values()) == {1}
+
+
+def _cancel(number: int, at_s: float, kind: str = "cancel") -> Action:
+    """Ask for the end of a run, or of all its tasks; a multiple of 8 would end the one who asks, too."""
+    candidates = (which for which in range(number, 1 << 10, RUNS) if which % 8)
+    if kind == "cancel_tasks":
+        candidates = (which for which in candidates if which % 5 == EVERY_TASK)
+    return Action(at_s, kind, next(candidates), 0.0)
 
 
 def test_each_crash_point_is_walked() -> None:

@@ -12,7 +12,7 @@ from matterstack.core.run.allowed import Standing, require_allowed
 from matterstack.core.run.decide_control import cancellations, why_not_cancelled
 from matterstack.core.run.messages import CancelTasks
 from matterstack.core.run.selection import Selectable, Selection, require_fitting, select
-from matterstack.core.states import OPEN_TASKS, TaskStatus
+from matterstack.core.states import TaskStatus
 from matterstack.storage.snapshot import load_run
 
 

@@ -61,7 +61,7 @@ async def test_its_seat_is_free_only_when_its_job_is_over_and_then_goes_to_anoth
         await cancel(world, run, FIRST)
         await trio.sleep(20)
         assert statuses(world, run) == {"t0000": "ACTIVE", "t0001": "READY"}
-        assert "its job is being ended: cancelled by eva: too hot" == world.state(run).tasks[FIRST].reason
+        assert world.state(run).tasks[FIRST].reason == "its job is being ended: cancelled by eva: too hot"
         await world.until(lambda: is_cancelled(world, run), "the end of the job", within_s=30)
         await world.until(world.cluster.live, "the next job", within_s=30)
     assert statuses(world, run) == {"t0000": "CANCELLED", "t0001": "ACTIVE"}

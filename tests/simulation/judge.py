@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import trio
 
-from matterstack.core.ids import RunId, Token
+from matterstack.core.ids import RunId, TaskId, Token
 from matterstack.core.run import facts as f
 from matterstack.core.run.state import AttemptState
 from matterstack.core.states import ENDED_RUNS, JobState, RunStatus, TaskStatus
@@ -35,6 +35,8 @@ class Judge:
     Attributes:
         diary: what happened outside of the store: virtual time, and what.
         broken: what was promised and did not hold, in words.
+        cancelled: tasks that a person cancelled by name.
+        named: tasks that a person had done again by name.
     """
 
     scenario: Scenario
@@ -43,6 +45,8 @@ class Judge:
     connection: sqlite3.Connection
     diary: list[tuple[float, str]] = attrs.field(factory=list)
     broken: list[str] = attrs.field(factory=list)
+    cancelled: set[tuple[RunId, TaskId]] = attrs.field(factory=set)
+    named: set[tuple[RunId, TaskId]] = attrs.field(factory=set)
 
     def note(self, what: str) -> None:
         """Write into the diary."""
@@ -58,6 +62,7 @@ class Judge:
     def saw_commit(self, append: Append) -> None:
         """Facts have just become durable: is the cluster as they say?"""
         for _, fact in append.facts:
+            self._saw_cancelled(append.run_id, fact)
             match fact:
                 case f.RunCancelled():
                     if left := [job.job_id for job in self.live_jobs(append.run_id)]:
@@ -82,6 +87,18 @@ class Judge:
         """Not a second job of the same attempt, that will find the folder claimed."""
         workers = self.cluster.worked.get(job.folder)
         return not workers or job.job_id in workers
+
+    def _saw_cancelled(self, run_id: RunId, fact: f.Fact) -> None:
+        """What a person cancelled by name stays so until somebody names it."""
+        match fact:
+            case f.TaskCancelled(by=by, because=None) | f.TaskCancelRequested(by=by, because=None) if by:
+                self.cancelled.add((run_id, fact.task_id))
+            case f.TaskSucceeded():
+                self.cancelled.discard((run_id, fact.task_id))
+            case f.TaskReopened() if (run_id, fact.task_id) in self.cancelled - self.named:
+                self.blame(f"{fact.task_id} of {run_id} was cancelled, and reopened, though nobody named it")
+            case _:
+                pass
 
     def saw_submission(self, job: SimulatedJob) -> None:
         """A job came into being."""

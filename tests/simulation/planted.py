@@ -61,6 +61,7 @@ _JOURNAL: Final = "matterstack/storage/journal.py"
 _CLAIMS: Final = "matterstack/storage/claims.py"
 _STATE: Final = "matterstack/core/run/state.py"
 _JOBS: Final = "matterstack/core/run/decide_jobs.py"
+_CONTROL: Final = "matterstack/core/run/decide_control.py"
 
 PLANTED: Final = (
     Planted(
@@ -209,6 +210,44 @@ PLANTED: Final = (
             )
         ],
         first=7,
+    ),
+    Planted(
+        "a retry of all reopens what a person cancelled",
+        "though nobody named it",
+        [
+            Edit(
+                _CONTROL,
+                "return [task_id for task_id, task in cancelled if task.cancellation is None]",
+                "return [task_id for task_id, _task in cancelled]",
+            )
+        ],
+    ),
+    Planted(
+        "a task is CANCELLED before its job has ended",
+        "live at|nobody had asked for the end of its job",
+        [Edit(_CONTROL, "if task.status is TaskStatus.ACTIVE:", "if False:")],
+    ),
+    Planted(
+        "a cancelled task whose job fails is tried again",
+        "cancel at",
+        [
+            Edit(
+                _JOBS,
+                "if is_to_end(state, task):\n        return [end_cancelled(state, task)]\n    if end.raw",
+                "if state.ending is not None:\n        return [end_cancelled(state, task)]\n    if end.raw",
+            )
+        ],
+    ),
+    Planted(
+        "a new engine does not know which tasks were being cancelled",
+        "cancel at",
+        [
+            Edit(
+                "matterstack/storage/snapshot.py",
+                'None if t["cancellation"] == "null" else decode(t["cancellation"], Cancellation)',
+                "None",
+            )
+        ],
     ),
 )
 

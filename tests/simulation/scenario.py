@@ -48,7 +48,9 @@ class Crash:
 DOOMS: Final = ("crash", "stop", "crash_at_commit", "crash_at_call", "crash_in_sbatch", "stop_in_sbatch",
                 "crash_in_squeue", "crash_in_scancel")  # fmt: skip
 AMBUSHES: Final = ("pause_in_sbatch", "cancel_in_sbatch")
-REQUESTS: Final = ("pause", "resume", "cancel", "retry", "rerun")
+REQUESTS: Final = ("pause", "resume", "cancel", "cancel_tasks", "retry", "rerun")
+EVERY_TASK: Final = 3
+"""So many, modulo 5, is the number of a partial cancel that means all tasks that are left."""
 _WEIGHTS: Final = {
     "pause": 4, "resume": 5, "cancel": 0.6, "retry": 3, "rerun": 1,
     "pause_in_sbatch": 3, "cancel_in_sbatch": 0.3,
@@ -92,7 +94,7 @@ def scenario(seed: int) -> Scenario:
         faults=_faults(random, is_hectic=is_hectic),
         campaigns=[_campaign(random) for _ in range(runs)],
         configs=_configs(random, runs),
-        actions=_actions(random, is_hectic=is_hectic),
+        actions=_in_order([*_actions(random, is_hectic=is_hectic), *_partial_cancels(seed)]),
         crashes=_crashes(random),
     )
 
@@ -192,7 +194,7 @@ def _configs(random: Random, runs: int) -> list[dict[str, Any]]:
 def _actions(random: Random, *, is_hectic: bool) -> list[Action]:
     weights = _HECTIC_WEIGHTS if is_hectic else _WEIGHTS
     kinds = random.choices(list(weights), list(weights.values()), k=random.randint(0, 24))
-    actions = [
+    return [
         Action(
             # Much happens at the beginning of a campaign, when most of its jobs are submitted.
             at_s=random.choice([1800.0, 1800.0 if is_hectic else BUSY_S, BUSY_S, DAY_S]) * random.random(),
@@ -202,6 +204,22 @@ def _actions(random: Random, *, is_hectic: bool) -> list[Action]:
         )
         for kind in kinds
     ]
+
+
+def _partial_cancels(seed: int) -> list[Action]:
+    """Single tasks are cancelled in some scenarios.
+
+    Drawn apart, so that whatever else a seed decides does not depend on it.
+    """
+    random = Random(f"partial cancels of {seed}")  # noqa: S311
+    count = random.choice([0, 0, 1, 2, 4])
+    return [
+        Action(BUSY_S * random.random(), "cancel_tasks", random.randrange(1 << 16), 0.08 * random.random())
+        for _ in range(count)
+    ]
+
+
+def _in_order(actions: Sequence[Action]) -> list[Action]:
     return sorted(actions, key=lambda action: action.at_s)
 
 

@@ -23,8 +23,8 @@ from matterstack.actors.runtime import Runtime
 from matterstack.core.ids import RunId, TaskId
 from matterstack.core.model.workflow import Workflow
 from matterstack.core.model.workflow_check import check_workflow
-from matterstack.core.run.messages import Cancel, Command, Pause, Rerun, Resume, Retry
-from matterstack.core.states import ENDED_RUNS, RunStatus, TaskStatus
+from matterstack.core.run.messages import Cancel, CancelTasks, Command, Pause, Rerun, Resume, Retry
+from matterstack.core.states import ENDED_RUNS, OPEN_TASKS, RunStatus, TaskStatus
 from matterstack.engine import Engine, open_engine
 from matterstack.storage.codec import CONVERTER
 from matterstack.storage.commands import command_outcome, insert_command
@@ -37,7 +37,7 @@ from tests.simulated_cluster.cluster import SimulatedCluster
 from tests.simulated_cluster.programs import SimulatedCommands
 from tests.simulation.judge import BrokenPromiseError, Judge
 from tests.simulation.mortal import Died, Doom, Life, Stir, crashing, living, mortal_engine, mortal_runtime
-from tests.simulation.scenario import AMBUSHES, DAY_S, DOOMS, Action, Crash, Scenario, scenario
+from tests.simulation.scenario import AMBUSHES, DAY_S, DOOMS, EVERY_TASK, Action, Crash, Scenario, scenario
 
 BEGINNING: Final = datetime(2026, 1, 1, tzinfo=UTC)
 PATIENCE_S: Final = 5 * DAY_S
@@ -207,26 +207,33 @@ class World:
                 return Resume(by="sim")
             case "cancel":
                 return Cancel(by="sim")
+            case "cancel_tasks":
+                left = self._tasks(run_id, *OPEN_TASKS)
+                if not left:
+                    return None
+                one = left[action.which % len(left)]
+                return CancelTasks(by="sim", tasks=("*",) if action.which % 5 == EVERY_TASK else (one,))
             case "retry":
                 return Retry(by="sim")
             case _:
-                ended = self._ended_tasks(run_id)
+                ended = self._tasks(run_id, TaskStatus.SUCCEEDED, TaskStatus.FAILED)
                 if not ended:
                     return None
                 task_id = ended[action.which % len(ended)]
                 return Rerun(by="sim", tasks=(task_id,), recursive=action.which % 2 == 0)
 
-    def _ended_tasks(self, run_id: RunId) -> list[TaskId]:
+    def _tasks(self, run_id: RunId, *statuses: TaskStatus) -> list[TaskId]:
         rows = self.connection.execute(
-            "SELECT task_id FROM tasks WHERE run_id = ? AND status IN (?, ?) ORDER BY position",
-            (run_id, TaskStatus.SUCCEEDED, TaskStatus.FAILED),
+            "SELECT task_id, status FROM tasks WHERE run_id = ? ORDER BY position", (run_id,)
         )
-        return [TaskId(task_id) for (task_id,) in rows]
+        return [TaskId(task_id) for task_id, status in rows if status in statuses]
 
     def ask(self, run_id: RunId, request: Command, *, is_doomed: bool = False) -> str:
         """Ask a run for something, as a person does from another process; returns the command's id."""
         command_id = f"c{self.random.getrandbits(64):x}"
         self.judge.note(f"{type(request).__name__} {run_id}")
+        if isinstance(request, Rerun):
+            self.judge.named.update((run_id, task_id) for task_id in request.tasks)
         insert_command(self.connection, run_id, request, self.runtime.now(), command_id)
         self.stir.tell()
         self._asking += 1

@@ -170,7 +170,7 @@ def _ended_with_another(task: TaskState) -> bool:
 
 
 def _may_follow(task: TaskState) -> bool:
-    """Whether an ended task is done again with one that it depends on: not if a person cancelled it by name."""
+    """Whether an ended task is done again with one that it depends on; not if it was cancelled by name."""
     if task.status is TaskStatus.CANCELLED:
         return task.cancellation is None or _ended_with_another(task)
     return task.status in ENDED_TASKS

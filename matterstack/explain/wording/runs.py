@@ -139,7 +139,7 @@ def _ending(_group: Group, situation: Situation) -> CauseText:
     return CauseText(Need.NOTHING, run.since, f"the run is {why}; {left}")
 
 
-def _task_ending(group: Group, situation: Situation) -> CauseText:
+def _task_ending(group: Group, _situation: Situation) -> CauseText:
     names = [task.task_id for task in group.tasks]
     reason = group.tasks[0].reason.partition(": ")[2]
     ends = "its job is" if len(names) == 1 else "their jobs are"
