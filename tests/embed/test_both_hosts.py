@@ -117,6 +117,26 @@ async def test_a_kept_object_that_was_changed_is_not_loaded(host: Host, home: Ho
 
 
 @on_both
+async def test_tasks_of_a_run_are_cancelled_and_the_run_completes(host: Host, home: Home) -> None:
+    gate = home.diary.gate()
+    slow = [home.diary.task(name, gate) for name in ("a", "b")]
+    home.write("slow", *slow, home.diary.task("c", depends_on=["a"]))
+    async with host.open_engine(home.root) as engine:
+        run = await engine.start("slow")
+        await until(host, home.diary.started)
+        await run.cancel_tasks(["a*"], reason="too hot")
+        with pytest.raises(NotFoundError, match="no task 'd'"):
+            await run.cancel_tasks(["d"])
+        home.diary.open()
+        assert (await run.wait()).status is RunStatus.COMPLETED
+        tasks = {task["task_id"]: task for task in await run.tasks()}
+    assert {name: task["status"] for name, task in tasks.items()} == {
+        "a": "CANCELLED", "b": "SUCCEEDED", "c": "CANCELLED",
+    }  # fmt: skip
+    assert tasks["a"]["reason"].endswith("too hot")
+
+
+@on_both
 async def test_a_run_is_paused_resumed_and_cancelled(host: Host, home: Home) -> None:
     home.write("slow", home.diary.task("a", home.diary.gate()))
     async with host.open_engine(home.root) as engine:

@@ -212,6 +212,22 @@ def test_a_run_that_is_being_ended_counts_its_jobs() -> None:
     assert (found[0].since, found[0].blocks) == (at("11:55"), 2)
 
 
+def test_a_task_that_a_person_cancelled_is_ended_and_the_others_go_on() -> None:
+    reason = "its job is being ended: cancelled by ann: too hot"
+    tasks = [
+        task("a", attempt=running("1"), is_cancelled=True, reason=reason),
+        task("b", attempt=running("2")),
+    ]
+
+    found = causes(*tasks)
+    unreachable = causes(*tasks, **ill(out_since=at("11:50")))
+
+    assert kinds(found) == ["task_ending", "job_running"]
+    assert found[0].message == "task a is to end, its job is being ended: cancelled by ann: too hot"
+    assert (found[0].need, found[0].blocks) == (Need.NOTHING, 1)
+    assert unreachable[0].kind == "backend_out"
+
+
 # ---- failures ----
 
 

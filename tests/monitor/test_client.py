@@ -94,6 +94,8 @@ async def test_commands_are_carried_out_and_refusals_come_as_the_errors_that_the
     async with place.serving(), connect(f"http://127.0.0.1:{place.port}", place.token) as client:
         await client.pause(place.run.run_id, reason="tea")
         await client.resume(place.run.run_id)
+        with pytest.raises(NotFoundError, match="no task that fits"):
+            await client.cancel_tasks(place.run.run_id, ["*"], reason="tea")
         with pytest.raises(NotFoundError, match="no run"):
             await client.cancel("20260102T030405-aaaaaa")
         with pytest.raises(UsageError, match="no run id"):

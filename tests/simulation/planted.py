@@ -223,11 +223,6 @@ PLANTED: Final = (
         ],
     ),
     Planted(
-        "a task is CANCELLED before its job has ended",
-        "live at|nobody had asked for the end of its job",
-        [Edit(_CONTROL, "if task.status is TaskStatus.ACTIVE:", "if False:")],
-    ),
-    Planted(
         "a cancelled task whose job fails is tried again",
         "cancel at",
         [
