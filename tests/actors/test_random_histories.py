@@ -19,7 +19,8 @@ from matterstack.backends.base import PreparedAttempt
 from matterstack.core.ids import RunId
 from matterstack.core.model.workflow import Workflow
 from matterstack.core.run import facts as f
-from matterstack.core.run.messages import Cancel, Pause, Resume
+from matterstack.core.run.messages import Cancel, CancelTasks, Pause, Resume
+from matterstack.core.run.state import TaskState
 from matterstack.core.states import ENDED_RUNS, RunStatus
 from tests.support.engine import World, flat, task
 from tests.support.fake_backend import Behaviour
@@ -36,6 +37,7 @@ class Mischief:
     runs: list[RunId]
     random: random.Random
     cancelled: set[RunId] = attrs.field(factory=set)
+    ended: set[tuple[RunId, str]] = attrs.field(factory=set)
     first_submissions: set[str] = attrs.field(factory=set)
 
     def behave(self, attempt: PreparedAttempt) -> Behaviour:
@@ -93,15 +95,29 @@ class Mischief:
             self.world.command(run, Cancel(by="eva"))
         await trio.lowlevel.checkpoint()
 
+    async def cancel_tasks(self) -> None:
+        """End some tasks of a run, which goes on."""
+        run = self.random.choice(self.runs)
+        names = [f"t{self.random.randrange(12):04}", f"c{self.random.randrange(4)}"]
+        names = names[: self.random.randint(1, 2)]
+        self.ended.update((run, name) for name in names)
+        self.world.command(run, CancelTasks(by="eva", tasks=tuple(names)))
+        await trio.lowlevel.checkpoint()
+
     async def go_on(self) -> None:
         """Do something every few seconds until cancelled."""
         deeds: list[Callable[[], Awaitable[None]]] = [
             *[self.crash_backend] * 3, *[self.crash_run] * 2, self.outage, self.slow_down,
-            *[self.pause_for_a_while] * 2, self.cancel_one,
+            *[self.pause_for_a_while] * 2, self.cancel_one, self.cancel_tasks,
         ]  # fmt: skip
         while True:
             await trio.sleep(self.random.uniform(0, 4))
             await self.random.choice(deeds)()
+
+
+def _was_named(task: TaskState) -> bool:
+    """Whether a person cancelled the task, and not only what it depends on."""
+    return task.cancellation is not None and task.cancellation.because is None
 
 
 def submissions_while_paused(world: World, run: RunId) -> list[float]:
@@ -151,6 +167,8 @@ async def test_whatever_happens_the_rules_hold_and_every_run_ends(world: World, 
         )
         assert world.status(run) in expected
         assert submissions_while_paused(world, run) == []
+        by_name = {t for t, task in world.state(run).tasks.items() if _was_named(task)}
+        assert by_name <= {name for other, name in mischief.ended if other == run}
     assert world.cluster.live() == []
     assert world.cluster.most_live <= CAP
     world.check()

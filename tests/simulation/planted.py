@@ -243,6 +243,7 @@ PLANTED: Final = (
                 "None",
             )
         ],
+        first=8,
     ),
 )
 
