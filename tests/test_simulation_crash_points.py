@@ -166,10 +166,7 @@ def test_tasks_that_were_being_cancelled_when_the_engine_died_are_cancelled_and_
     point: str,
 ) -> None:
     cancels = [_cancel(number, 1800.0 * (number + 1), "cancel_tasks") for number in range(RUNS)]
-    for passing in count(1):
-        outcome = _walk([Crash(point, passing)], work_s=10 * DAY_S, actions=cancels)
-        if any(at >= cancels[0].at_s and "died" in what for at, what in outcome.diary):
-            break  # until there was something to cancel, it was there that often
+    outcome = _die_while_tasks_are_cancelled(point, cancels)
 
     assert outcome.crashes_left == ()
     assert outcome.deaths == 1
@@ -177,6 +174,15 @@ def test_tasks_that_were_being_cancelled_when_the_engine_died_are_cancelled_and_
     ended = [kind for _, _, kind, _ in outcome.history if kind in {"TaskCancelled", "TaskSucceeded"}]
     assert ended == ["TaskCancelled"] * RUNS * len(TASKS)
     assert set(outcome.worked.values()) == {1}
+
+
+def _die_while_tasks_are_cancelled(point: str, cancels: Sequence[Action]) -> Outcome:
+    """Let the engine die at the first passing that comes after the first of these commands."""
+    for passing in count(1):
+        outcome = _walk([Crash(point, passing)], work_s=10 * DAY_S, actions=cancels)
+        if any(at >= cancels[0].at_s and "died" in what for at, what in outcome.diary):
+            return outcome
+    raise AssertionError("there is always one more passing")
 
 
 def _cancel(number: int, at_s: float, kind: str = "cancel") -> Action:

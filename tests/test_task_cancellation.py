@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_respond import on_terminal
 from tests.support.campaigns import Diary, write_tasks
 from tests.support.command import PATIENCE_S, CommandLine
+from tests.support.on_terminal import on_terminal
 from tests.support.polling import wait_until
 from tests.support.trials import Trial
 
@@ -119,7 +119,8 @@ def test_on_a_terminal_it_shows_what_would_end_and_asks_for_more_than_one_job(
 ) -> None:
     run = run_with_jobs(command_line, diary)
 
-    said = on_terminal(command_line, typed, "run", "cancel", run, "t*")
+    said = on_terminal(command_line, "run", "cancel", run, "t*", typed=typed).stdout
+    said = said.replace("\r\n", "\n")
 
     assert "these tasks end:\n  t0 (its job is ended)\n  t1 (its job is ended)\n  t2\n" in said
     assert "  last (depends on t0)\n" in said
@@ -131,8 +132,8 @@ def test_on_a_terminal_it_shows_what_would_end_and_asks_for_more_than_one_job(
 
 def test_one_job_or_a_person_who_is_sure_is_not_asked(command_line: CommandLine, diary: Diary) -> None:
     run = run_with_jobs(command_line, diary)
-    assert "[y/N]" not in on_terminal(command_line, "", "run", "cancel", run, "t0")
-    assert "[y/N]" not in on_terminal(command_line, "", "run", "cancel", run, "t*", "--yes")
+    assert "[y/N]" not in on_terminal(command_line, "run", "cancel", run, "t0").stdout
+    assert "[y/N]" not in on_terminal(command_line, "run", "cancel", run, "t*", "--yes").stdout
     assert set(statuses(command_line, run).values()) == {"CANCELLED"}
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import asyncclick as click
 
 from matterstack.cli.completion import propose_tasks
-from matterstack.cli.run_control import have_done, print_standing, reason_option, run_argument, send
+from matterstack.cli.run_control import have_done, print_standing, reason_option, run_alone_argument, send
 from matterstack.cli.shared_options import current_root, json_option
 from matterstack.core.ids import RunId, TaskId
 
