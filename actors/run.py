@@ -351,7 +351,9 @@ class RunActor:
         outcomes: dict[str, Mapping[str, Any]] = {}
         touched = Touched()
         search = self.services.vault.search()
-        for message, command_id in (*inputs, (m.Settle(), None), *self._preparations(grants)):
+        # As for a pause that a person asks for: what is being submitted must land first.
+        settle = m.Settle(may_pause=not self._submissions.may_land)
+        for message, command_id in (*inputs, (settle, None), *self._preparations(grants)):
             try:
                 new = decide(self._state, scrubbed(message, search))
             except (RefusedError, NotFoundError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -154,6 +155,7 @@ async def run_loop(
     if as_json:
         print_json([summary.as_json() for summary in summaries])
     if until_done:
+        await _tell_of_held(root, served, err=as_json)
         _exit_by(summaries)
 
 
@@ -197,12 +199,14 @@ async def run_start(
         failed = await reader.read(failures, run_id)
     if as_json:
         print_json(summary.as_json())
+        await _tell_of_held(root, [run_id], err=True)
         _exit_by([summary])
         return
     print_summary(summary)
     for line in failure_lines(failed):
         click.echo(line)
     print_state(state)
+    await _tell_of_held(root, [run_id], err=False)
     folder = root.run_folder(slug, run_id)
     if summary.status not in ENDED_RUNS:
         click.echo(f"The run is not finished.  Go on with: matterstack run loop {run_id}")
@@ -211,6 +215,31 @@ async def run_start(
     for task_id, n, path in outputs:
         click.echo(f"  {shown(str(folder.attempt(task_id, n).path / path))}")
     _exit_by([summary])
+
+
+async def _tell_of_held(root: Root, run_ids: Sequence[RunId], *, err: bool) -> None:
+    """Explain runs that the engine holds, and exit with 1; where there are none, do nothing.
+
+    Args:
+        err: on standard error, since standard output is one document.
+    """
+    from datetime import UTC, datetime
+
+    from matterstack.cli.explain_command import text_of
+    from matterstack.core.ids import utc_text
+    from matterstack.storage.read.reader import open_reader
+    from matterstack.storage.read.runs import held_runs
+    from matterstack.usecases.explain import explain
+
+    async with open_reader(root) as reader:
+        held = await reader.read(held_runs, run_ids)
+        for run_id in held:
+            why = await explain(reader, root, run_id, utc_text(datetime.now(UTC)))
+            click.echo(err=err)
+            for line in text_of(why.situation, why.frontier):
+                click.echo(line, err=err)
+    if held:
+        raise click.exceptions.Exit(1)
 
 
 def _exit_by(summaries: Sequence[RunSummary]) -> None:
@@ -236,6 +265,7 @@ async def _serve(
     from matterstack.cli.logs import log_to_file
     from matterstack.cli.progress import follow_runs
     from matterstack.cli.signals import STOP_WITHIN_S, stop_on_signals
+    from matterstack.cli.waiting import stop_when_held
     from matterstack.engine import open_engine
     from matterstack.storage.read.changes import USUAL
     from matterstack.storage.read.reader import open_reader
@@ -248,6 +278,8 @@ async def _serve(
                 trio.open_nursery() as nursery,
             ):
                 outside.start_soon(partial(stop_on_signals, engine.stop, within_s=STOP_WITHIN_S))
+                if until_done and not sys.stdout.isatty():
+                    nursery.start_soon(stop_when_held, reader, run_ids, engine.stop)
                 if show:
                     nursery.start_soon(partial(follow_runs, reader, run_ids, transient=transient))
                 await engine.serve(run_ids, until_done=until_done)

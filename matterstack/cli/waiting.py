@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from matterstack.core.ids import RunId, TaskId
 from matterstack.core.states import ENDED_RUNS, OPEN_TASKS, TaskStatus
 from matterstack.storage.read.reader import Reader
-from matterstack.storage.read.runs import require_run
+from matterstack.storage.read.runs import held_runs, require_run, runs_to_serve
 from matterstack.storage.read.tasks import task_statuses
 
 
@@ -29,3 +29,18 @@ async def wait_until_ended(
         if not OPEN_TASKS.intersection(statuses.values()):
             break
     return statuses
+
+
+async def stop_when_held(reader: Reader, run_ids: Sequence[RunId] | None, stop: Callable[[], None]) -> None:
+    """Stop the engine when it holds all of its runs that have not ended: nobody is there to let them go on.
+
+    Args:
+        run_ids: which runs it serves; None: all of the root.
+    """
+    async for _ in reader.changes():
+        left = await reader.read(runs_to_serve)
+        if run_ids is not None:
+            left = [run_id for run_id in left if run_id in run_ids]
+        if left and await reader.read(held_runs, left) == left:
+            stop()
+            return

@@ -58,7 +58,7 @@ __all__ = ["Finding", "examine_bundle", "verify_bundle"]
 DOCUMENTS: Final = OUR_FILES | {MANIFEST, SEAL}
 UNSUSPICIOUS_BYTES: Final = 64 << 20
 """Files up to this size are hashed, whatever is said of them."""
-_RULES: Final = frozenset({"fold", "paused", "ended", "live"})
+_RULES: Final = frozenset({"fold", "paused", "held", "ended", "live"})
 """Those of `matterstack.core.run.history_rules` that one run's events obey; others need those of all runs."""
 
 

@@ -18,6 +18,8 @@ class Kind(StrEnum):
 
     DISK_FULL = "disk_full"
     PAUSED = "paused"
+    HELD = "held"
+    """By its engine: too many of its tasks failed alike."""
     NO_ENGINE = "no_engine"
     LEASE_HELD = "lease_held"
     """By an engine that does nothing, or of which nobody can tell from here."""

@@ -14,6 +14,7 @@ import attrs
 
 from matterstack.core.errors import DiskFullError
 from matterstack.core.ids import BackendName, RunId, TaskId, UtcTime
+from matterstack.core.run.facts import AlikeFailures
 from matterstack.core.scheduler_words import PLAIN, SchedulerWords
 from matterstack.core.states import JobState, Phase, RunStatus, TaskStatus
 from matterstack.explain.situation import (
@@ -34,7 +35,7 @@ from matterstack.storage.backend_reports import BackendReport, definition_of, re
 from matterstack.storage.finishing_reports import read_finishing
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import Holder, intruders, is_held, this_process
-from matterstack.storage.read.events import last_event_of
+from matterstack.storage.read.events import last_event_of, last_pause
 from matterstack.storage.read.transactions import one_moment
 from matterstack.storage.read.unfinished import (
     newest_attempts,
@@ -187,7 +188,13 @@ def _run(connection: sqlite3.Connection, root: Root, run_id: RunId, r: Mapping[s
         planning_timeout_s=config["planning_timeout_s"],
         planning_log=str(root.run_folder(r["workspace"], run_id).planning_log),
         campaign_class=config.get("campaign_object", {}).get("class", ""),
+        held=_held(connection, run_id) if status is RunStatus.PAUSED else None,
     )
+
+
+def _held(connection: sqlite3.Connection, run_id: RunId) -> AlikeFailures | None:
+    paused = last_pause(connection, run_id)
+    return None if paused is None else paused.alike
 
 
 def _was_given_up(connection: sqlite3.Connection, run_id: RunId) -> bool:

@@ -94,7 +94,7 @@ def _of_status(situation: Situation) -> Iterator[tuple[Key, Blocks]]:
     if run.ending is not None:
         yield Key(Kind.ENDING), _everything
     elif run.status is RunStatus.PAUSED:
-        yield Key(Kind.PAUSED), _to_be_submitted
+        yield Key(Kind.PAUSED if run.held is None else Kind.HELD), _to_be_submitted
     elif situation.context.engine.condition.serves and _is_settled(situation):
         yield Key(Kind.PLANNING if run.phase is Phase.PLANNING else Kind.ANALYSIS), _nothing
 

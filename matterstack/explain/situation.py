@@ -9,6 +9,7 @@ from typing import Any, Final
 import attrs
 
 from matterstack.core.ids import BackendName, JobId, RunId, TaskId, UtcTime
+from matterstack.core.run.facts import AlikeFailures
 from matterstack.core.scheduler_words import PLAIN, JobSight, SchedulerWords
 from matterstack.core.states import JobState, Phase, RunStatus, TaskStatus
 from matterstack.storage.finishing_reports import Finishing
@@ -71,6 +72,7 @@ class RunView:
         was_given_up: it FAILED because its engine could not serve it, not by its own tasks or planning.
         tasks: how many it has in all.
         done: how many of them have ended.
+        held: the failures for whose sake its engine holds it.
         campaign_class: of the object that a host program started it with; empty: it has a ``campaign.py``.
     """
 
@@ -92,6 +94,7 @@ class RunView:
     planning_timeout_s: float = 3600.0
     planning_log: str = "planning.log"
     campaign_class: str = ""
+    held: AlikeFailures | None = None
 
 
 class Condition(Enum):

@@ -191,6 +191,9 @@ MIGRATIONS: Final = (
     """
     ALTER TABLE tasks ADD COLUMN cancellation TEXT NOT NULL DEFAULT 'null'
     """,
+    """
+    ALTER TABLE runs ADD COLUMN holding TEXT NOT NULL DEFAULT '{}'
+    """,
 )
 """One script per version, the first one making version 1.  A released script is never changed."""
 

@@ -9,8 +9,9 @@ from typing import Any, Final
 from matterstack.core.ids import RunId
 from matterstack.core.model.resources import Resources
 from matterstack.core.model.workflow import Task
-from matterstack.core.run.apply import index_task, insert_live, insert_task
+from matterstack.core.run.apply import index_task, insert_live, insert_task, note_node
 from matterstack.core.run.facts import OutputFile
+from matterstack.core.run.holding import Holding
 from matterstack.core.run.state import AttemptState, Cancellation, RunState, TaskState
 from matterstack.core.states import JobState, Phase, RunStatus, TaskStatus
 from matterstack.storage.codec import decode, dumps, encode
@@ -20,7 +21,7 @@ Row = tuple[Any, ...]
 
 RUN_COLUMNS: Final = (
     "run_id", "workspace", "config", "status", "status_reason", "phase", "iteration", "stage_names",
-    "campaign_state", "base_state", "ending", "ending_reason", "created_at",
+    "campaign_state", "base_state", "ending", "ending_reason", "created_at", "holding",
 )  # fmt: skip
 TASK_KEY: Final = ("run_id", "task_id")
 TASK_CHANGES: Final = ("status", "reason", "tries", "outputs", "data", "cancellation")
@@ -71,6 +72,7 @@ def run_row(state: RunState) -> Row:
         state.ending.value if state.ending else None,
         state.ending_reason,
         state.created_at,
+        encode(state.holding) if state.holding != Holding() else "{}",
     )
 
 
@@ -150,12 +152,13 @@ def _load(connection: sqlite3.Connection, run_id: RunId) -> RunState | None:
     updated = connection.execute(
         "SELECT at FROM events WHERE run_id = ? ORDER BY seq DESC LIMIT 1", (run_id,)
     ).fetchone()
-    state = _run_state(row, updated[0] if updated else row[-1])
+    state = _run_state(row, updated[0] if updated else row[RUN_COLUMNS.index("created_at")])
     for task_row_ in _select(connection, "tasks", TASK_COLUMNS, run_id, "position"):
         insert_task(state, _task_state(task_row_))
     for attempt_row_ in _select(connection, "attempts", ATTEMPT_COLUMNS, run_id, "task_id, n"):
         attempt = _attempt_state(attempt_row_)
         state.tasks[attempt.task_id].attempts.append(attempt)
+        note_node(state, attempt)
         if attempt.ended_at is None:
             insert_live(state, attempt)
     for task in state.tasks.values():
@@ -189,6 +192,7 @@ def _run_state(row: Row, updated_at: str) -> RunState:
         ending=RunStatus(r["ending"]) if r["ending"] else None,
         ending_reason=r["ending_reason"],
         created_at=r["created_at"],
+        holding=decode(r["holding"], Holding),
         updated_at=updated_at,  # type: ignore[arg-type]
     )
 

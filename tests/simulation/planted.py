@@ -245,6 +245,25 @@ PLANTED: Final = (
         ],
         first=8,
     ),
+    Planted(
+        "a run is never held, whatever fails alike",
+        "held at .*had failed alike",
+        [
+            Edit(_STATE, " and not self.to_be_held_for", ""),
+            Edit(
+                "matterstack/core/run/decide.py",
+                "return decide_hold(state) if message.may_pause else []",
+                "return []",
+            ),
+        ],
+        first=14,
+    ),
+    Planted(
+        "a run is held while jobs are being submitted",
+        "was submitted while .* was PAUSED|paused at",
+        [Edit(_RUN, "m.Settle(may_pause=not self._submissions.may_land)", "m.Settle()")],
+        first=14,
+    ),
 )
 
 

@@ -19,6 +19,9 @@ DAY_S: Final = 86400.0
 BUSY_S: Final = 6 * 3600.0
 """When most of the work is done; people and fate act until the end of the day."""
 
+BROKEN_EVERY: Final = 5
+"""One seed of so many has a program that is broken."""
+
 
 @attrs.frozen
 class Action:
@@ -87,7 +90,7 @@ def scenario(seed: int) -> Scenario:
     runs = random.choice([1, 1, 2, 3, 4])
     # What is hardest to get right: a submission goes on when its engine is dead, and the next one looks.
     is_hectic = random.random() < 0.3
-    return Scenario(
+    usual = Scenario(
         seed=seed,
         engines=random.choice([1, 1, 1, 2]),
         nodes=random.randint(1, 4),
@@ -96,6 +99,41 @@ def scenario(seed: int) -> Scenario:
         configs=_configs(random, runs),
         actions=_in_order([*_actions(random, is_hectic=is_hectic), *_partial_cancels(seed)]),
         crashes=_crashes(random),
+    )
+    return _with_broken_program(usual) if seed % BROKEN_EVERY == BROKEN_EVERY - 1 else usual
+
+
+def _with_broken_program(usual: Scenario) -> Scenario:
+    """Most tasks of the first run fail alike as soon as they begin, and few of those hold it."""
+    random = Random(f"broken {usual.seed}")  # noqa: S311
+    names = [TaskId(f"b{n}") for n in range(random.randint(6, 20))]
+    program = Workflow([_broken_task(random, name) for name in names])
+    # Some of them fail while others are still being submitted, and sbatch has time to say that it took them.
+    patient = {"poll_interval_s": 15.0, "command_timeout_s": 300.0}
+    configs = [{**c, "backends": {"cluster": {**c["backends"]["cluster"], **patient}}} for c in usual.configs]
+    configs[0].update(hold_after_alike=random.randint(1, 4), max_hpc_jobs_per_run=6)
+    return attrs.evolve(
+        usual,
+        campaigns=[[program, *usual.campaigns[0]], *usual.campaigns[1:]],
+        configs=configs,
+        faults=attrs.evolve(usual.faults, sbatch_is_slow=0.5),
+    )
+
+
+def _broken_task(random: Random, name: TaskId) -> Task:
+    is_broken = random.random() < 0.8
+    simulate = {
+        "duration_s": random.choice([1, 5, 20]) if is_broken else random.expovariate(1 / 600),
+        "exit_code": 9 if is_broken else 0,
+        "memory_mib": 100,
+        "result": {},
+    }
+    return Task(
+        name,
+        command=["simulate"],
+        params={"simulate": simulate},
+        retries=random.choice([0, 0, 1]),
+        resources=Resources(cpus=random.choice([1, 2, 3])),  # what is alike goes to sbatch at once
     )
 
 

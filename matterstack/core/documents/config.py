@@ -90,6 +90,8 @@ class RunConfig(BaseModel):
         planning_timeout_s: how long one call of ``plan`` or ``analyze`` may take.
         max_output_gib: how large one output of a task may be, by the size that ``ls`` shows: a task that
             leaves a larger one fails, with the reason, and the file stays where it is.
+        hold_after_alike: how many tasks that fail alike within seconds of their start (the same exit code or
+            reason, no success in between) hold the run; 0: it never is held.
         params: what ``get_campaign`` is given, if it takes an argument; any JSON.
         secrets: names of environment variables of all its jobs whose values are written down nowhere.
         backends: where jobs may run, by name; the keys of each kind stand below.
@@ -101,6 +103,7 @@ class RunConfig(BaseModel):
     priority: int = Field(default=1, ge=1)
     planning_timeout_s: float = Field(default=3600.0, gt=0)
     max_output_gib: float = Field(default=MOST_OUTPUT_GIB, gt=0)
+    hold_after_alike: int = Field(default=10, ge=0)
     params: dict[str, Any] = {}
     secrets: list[str] = []
     backends: dict[str, Annotated[SerializeAsAny[BackendConfig], BeforeValidator(_of_its_kind)]] = {}

@@ -16,6 +16,7 @@ from matterstack.core.errors import InvariantError
 from matterstack.core.ids import RunId, TaskId, Token, UtcTime
 from matterstack.core.operators import ASKED
 from matterstack.core.run import facts as f
+from matterstack.core.run.holding import WITHIN_S, Holding, common_of, seconds_taken
 from matterstack.core.run.state import AttemptState, Cancellation, ReadyKey, RunState, TaskState
 from matterstack.core.states import (
     JOB_TRANSITIONS,
@@ -104,10 +105,13 @@ def _started(state: RunState, _fact: f.RunStarted, _at: UtcTime, touched: Touche
 def _paused(state: RunState, fact: f.RunPaused, _at: UtcTime, touched: Touched) -> None:
     reason = f"paused by {fact.by}" + (f": {fact.reason}" if fact.reason else "")
     _become(state, RunStatus.PAUSED, reason, touched)
+    if fact.alike is not None:
+        state.holding.held = fact.alike.common
 
 
 def _resumed(state: RunState, _fact: f.RunResumed, _at: UtcTime, touched: Touched) -> None:
     _become(state, RunStatus.RUNNING, "", touched)
+    state.holding = Holding()
 
 
 def _cancel_requested(state: RunState, fact: f.RunCancelRequested, _at: UtcTime, touched: Touched) -> None:
@@ -140,6 +144,7 @@ def _completed(state: RunState, _fact: f.RunCompleted, _at: UtcTime, touched: To
 
 def _reopened(state: RunState, _fact: f.RunReopened, _at: UtcTime, touched: Touched) -> None:
     _become(state, RunStatus.RUNNING, "", touched)
+    state.holding = Holding()
 
 
 def _events_lost(_state: RunState, _fact: f.EventsLost, _at: UtcTime, _touched: Touched) -> None:
@@ -255,6 +260,7 @@ def _task_reopened(state: RunState, fact: f.TaskReopened, _at: UtcTime, touched:
     task = _task(state, fact.task_id)
     task.reason, task.outputs, task.data, task.tries = fact.reason, (), None, 0
     task.cancellation = None
+    _count_anew(state, touched)
     if state.phase is Phase.PLANNING:
         # Its result may change: the last iteration is analyzed once more, from what it was planned from.
         state.phase = Phase.EXECUTING
@@ -269,6 +275,8 @@ def _task_succeeded(state: RunState, fact: f.TaskSucceeded, _at: UtcTime, touche
     task = _task(state, fact.task_id)
     task.reason, task.outputs, task.data = "", fact.outputs, fact.data
     task.cancellation = None  # it had ended well before its end could be asked for
+    if state.backend_of(task.task) != ASKED:  # an answer tells nothing of jobs
+        _count_anew(state, touched)
     _set_task(state, task, TaskStatus.SUCCEEDED, touched)
 
 
@@ -277,10 +285,53 @@ def _task_failed(state: RunState, fact: f.TaskFailed, _at: UtcTime, touched: Tou
     task.reason, task.outputs, task.data = fact.reason, fact.outputs, fact.data
     _note_last_words(task, fact.last_words, touched)
     _set_task(state, task, TaskStatus.FAILED, touched)
+    if not _fails_with_its_job(task.last_attempt):
+        _count_failure(state, task, touched)
+
+
+def _count_anew(state: RunState, touched: Touched) -> None:
+    """What failed before tells nothing of what comes next."""
+    if state.holding.alike:
+        state.holding.alike = {}
+        touched.run = True
+
+
+def _count_failure(state: RunState, task: TaskState, touched: Touched, *, back: bool = False) -> None:
+    """Count a task that failed as soon as it had begun, and is not expected to; or take that ``back``."""
+    attempt = task.last_attempt
+    counts = state.status is RunStatus.RUNNING and state.ending is None and state.hold_after_alike
+    is_expected = task.task.allow_failure or task.cancellation is not None
+    if attempt is None or attempt.backend == ASKED or is_expected or not counts:
+        return
+    took_s = _seconds_at_work(attempt)
+    if took_s is None or took_s > WITHIN_S or attempt.state is JobState.LOST:
+        return
+    names = {attempt.token: "the attempt", task.task.id: "the task"}
+    reason = task.reason or attempt.reason or "its job failed"
+    common = common_of(reason, attempt.exit_code, attempt.raw_state, names)
+    where = attempt.backend, attempt.host or ""
+    if back:
+        state.holding.take_back(common, task.task.id, *where)
+    else:
+        state.holding.note(common, task.task.id, *where, took_s)
+    touched.run = True
+
+
+def _seconds_at_work(attempt: AttemptState) -> float | None:
+    if attempt.job_id is None:
+        return 0.0  # nobody would have it
+    return seconds_taken(attempt.started_at or attempt.submitted_at, attempt.ended_at)
+
+
+def _fails_with_its_job(attempt: AttemptState | None) -> bool:
+    """Whether there is nothing that its outputs could still change."""
+    return attempt is not None and attempt.job_id is not None and attempt.state is JobState.COMPLETED_ERROR
 
 
 def _task_retried(state: RunState, fact: f.TaskRetried, _at: UtcTime, touched: Touched) -> None:
     task = _task(state, fact.task_id)
+    if _fails_with_its_job(task.last_attempt):
+        _count_failure(state, task, touched, back=True)
     task.reason = f"tried again after {fact.kind}: {fact.reason}"
     _note_last_words(task, fact.last_words, touched)
     _set_task(state, task, TaskStatus.READY, touched)
@@ -356,6 +407,12 @@ def insert_live(state: RunState, attempt: AttemptState) -> None:
     state.asking += attempt.backend == ASKED
 
 
+def note_node(state: RunState, attempt: AttemptState) -> None:
+    """Enter where an attempt was."""
+    if attempt.host:
+        state.nodes.setdefault(attempt.backend, set()).add(attempt.host)
+
+
 def _live(state: RunState, token: Token, touched: Touched) -> AttemptState:
     try:
         attempt = state.live[token]
@@ -408,6 +465,9 @@ def _job_ended(state: RunState, fact: f.JobEnded, at: UtcTime, touched: Touched)
     attempt.raw_state, attempt.exit_code, attempt.host = fact.raw_state, fact.exit_code, fact.host
     attempt.last_words = fact.last_words
     attempt.started_at = fact.started_at or attempt.started_at
+    note_node(state, attempt)
+    if _fails_with_its_job(attempt):
+        _count_failure(state, state.tasks[attempt.task_id], touched)
     state.collecting[attempt.task_id] = None
 
 

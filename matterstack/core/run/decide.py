@@ -23,6 +23,7 @@ from matterstack.core.run.decide_control import (
     decide_retry,
     decide_start,
 )
+from matterstack.core.run.decide_holding import decide_hold
 from matterstack.core.run.decide_jobs import (
     decide_accepted,
     decide_collected,
@@ -49,15 +50,15 @@ def decide(state: RunState, message: m.Message) -> list[f.Fact]:
     return _DECISIONS[type(message)](state, message)
 
 
-def decide_settle(state: RunState, _message: m.Settle) -> list[f.Fact]:
-    """Conclude the end of the run, when nothing is left that could advance it."""
+def decide_settle(state: RunState, message: m.Settle) -> list[f.Fact]:
+    """Conclude the end of the run, when nothing is left that could advance it; or hold it."""
     if state.has_ended:
         return []
     if state.ending is not None:
         return _end_now(state) if not state.live and not state.collecting else []
     if state.status is RunStatus.RUNNING and state.open_count == 0 and state.hard_failures:
         return [f.RunFailed(reason=_failure_summary(state))]
-    return []
+    return decide_hold(state) if message.may_pause else []
 
 
 def _end_now(state: RunState) -> list[f.Fact]:

@@ -64,11 +64,34 @@ class RunStarted:
 
 
 @attrs.frozen(kw_only=True)
+class AlikeFailures:
+    """Tasks that failed alike within seconds of their start, without a success in between.
+
+    Attributes:
+        common: their exit code, or their reason.
+        tasks: the first of them.
+        count: how many there are.
+        nodes: where they failed.
+        last_words: the last lines of standard error that they share.
+    """
+
+    common: str
+    tasks: tuple[TaskId, ...]
+    count: int
+    nodes: tuple[str, ...] = ()
+    last_words: str = ""
+
+
+@attrs.frozen(kw_only=True)
 class RunPaused:
-    """No new job is submitted from here on; running jobs are followed."""
+    """No new job is submitted from here on; running jobs are followed.
+
+    ``alike``: for whose sake the engine holds the run; None: a person paused it.
+    """
 
     by: str
     reason: str = ""
+    alike: AlikeFailures | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -7,6 +7,7 @@ each rule the first fact of each run that breaks it.  The rules are those that p
     fold     every fact follows from those before it: legal transitions, one job and one end per attempt
     cap      an attempt is prepared only while its run and its backend have a free seat
     paused   nothing is prepared, and no job is started, between a pause and the resume
+    held     nothing is prepared once so many tasks have failed alike that the run is to be held
     ended    nothing happens to a run after its end, unless a person reopens it; CANCELLED is for ever (what
              the run is about may be said anew at any time)
     cancel   what a person cancelled is CANCELLED, or was done in time; it gets no other end, and no other try
@@ -162,6 +163,11 @@ def _check_before(state: RunState, event: f.Event) -> Iterator[Problem]:
     starts = isinstance(fact, f.AttemptPrepared) or (isinstance(fact, f.JobAccepted) and not fact.adopted)
     if state.status is RunStatus.PAUSED and starts:
         yield Problem(state.run_id, event.seq, "paused", f"{_name(event)} came while the run was paused")
+    if isinstance(fact, f.AttemptPrepared) and (common := state.to_be_held_for):
+        text = (
+            f"{_name(event)} came after {state.holding.alike[common].total} tasks had failed alike: {common}"
+        )
+        yield Problem(state.run_id, event.seq, "held", text)
     if state.ending is not None and isinstance(fact, f.AttemptPrepared):
         yield Problem(state.run_id, event.seq, "ended", f"{_name(event)} came while the run was being ended")
     if isinstance(fact, f.TaskFailed | f.TaskRetried) and fact.task_id in state.being_cancelled:
@@ -196,6 +202,8 @@ def _run_contradiction(state: RunState, fact: f.Fact) -> str | None:
     match fact:
         case f.RunStarted() if status is not RunStatus.PENDING:
             return f"the run was {status}"
+        case f.RunPaused(alike=alike) if alike is not None and alike.common != state.to_be_held_for:
+            return f"no {alike.count} tasks had failed alike with {alike.common}"
         case f.RunResumed() if status is not RunStatus.PAUSED:
             return f"the run was {status}"
         case f.RunReopened() if status not in ENDED_RUNS:

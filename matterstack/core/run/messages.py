@@ -223,7 +223,13 @@ class Collected:
 
 @attrs.frozen(kw_only=True)
 class Settle:
-    """Conclude what follows by itself from the state, such as the end of the run."""
+    """Conclude what follows by itself from the state, such as the end of the run.
+
+    Attributes:
+        may_pause: no submission is under way that would land in a run that is paused.
+    """
+
+    may_pause: bool = True
 
 
 Message: TypeAlias = (

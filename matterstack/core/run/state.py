@@ -19,6 +19,7 @@ from matterstack.core.model.resources import Resources
 from matterstack.core.model.workflow import Task
 from matterstack.core.operators import ASKED, COMPUTE, NO_CAP
 from matterstack.core.run.facts import OutputFile
+from matterstack.core.run.holding import ONE_MACHINE, AlikeEnds, Holding, seconds_taken
 from matterstack.core.states import ENDED_RUNS, JobState, Phase, RunStatus, TaskStatus
 
 
@@ -130,6 +131,8 @@ class RunState:
         asking: how many of them wait for an answer; no cap counts these.
         collecting: ACTIVE tasks whose last job has ended, and whose outputs are to be collected.
         being_cancelled: ACTIVE tasks that a person had ended, while the rest of the run goes on.
+        holding: which failures are alike, and whether the engine holds the run for their sake.
+        nodes: where its jobs were seen, by backend.
     """
 
     run_id: RunId
@@ -155,6 +158,8 @@ class RunState:
     being_cancelled: dict[TaskId, None] = attrs.field(factory=dict)
     hard_failures: dict[TaskId, None] = attrs.field(factory=dict)
     counts: Counter[TaskStatus] = attrs.field(factory=Counter)
+    holding: Holding = attrs.field(factory=Holding)
+    nodes: dict[BackendName, set[str]] = attrs.field(factory=dict)
 
     @property
     def has_ended(self) -> bool:
@@ -164,7 +169,30 @@ class RunState:
     @property
     def may_submit(self) -> bool:
         """Whether new jobs may be submitted at all."""
-        return self.status is RunStatus.RUNNING and self.ending is None
+        return self.status is RunStatus.RUNNING and self.ending is None and not self.to_be_held_for
+
+    @property
+    def to_be_held_for(self) -> str:
+        """What too many failures have in common, while there is a task left to keep from the same."""
+        waiting = self.counts[TaskStatus.WAITING] + self.counts[TaskStatus.READY]
+        if not self.holding.alike or not waiting or self.ending or self.status is not RunStatus.RUNNING:
+            return ""
+        return self.holding.reached(self.hold_after_alike, self._has_other_nodes) or ""
+
+    @property
+    def hold_after_alike(self) -> int:
+        """How many tasks that fail alike hold the run; 0: it never is.  Runs of 0.2.0 never are."""
+        return int(self.config.get("hold_after_alike", 0))
+
+    def _has_other_nodes(self, backend: BackendName, ends: AlikeEnds) -> bool:
+        if self.backend_config(backend)["type"] in ONE_MACHINE:
+            return False
+        if self.nodes.get(backend, set()) - ends.nodes[backend].keys():
+            return True
+        # A job does not say where it is before it has ended; one that outlasts these is no such failure.
+        lasting = (a for a in self.live.values() if a.backend == backend and a.state is JobState.RUNNING)
+        least_s = max(1.0, 2 * ends.longest_s)
+        return any((seconds_taken(a.started_at, self.updated_at) or 0.0) > least_s for a in lasting)
 
     @property
     def open_count(self) -> int:

@@ -56,6 +56,30 @@ def _paused(_group: Group, situation: Situation) -> CauseText:
     return CauseText(Need.PERSON, run.since, message, f"matterstack run resume {run.run_id}")
 
 
+def _held(_group: Group, situation: Situation) -> CauseText:
+    run, alike = situation.run, situation.run.held
+    if alike is None:
+        return _paused(_group, situation)
+    live = situation.live_jobs
+    followed = f"; {count(live, 'job')} of it {are(live)} followed meanwhile" if live else ""
+    on_nodes = f" on {named(alike.nodes, 'node')}" if alike.nodes else ""
+    shared = f"; the last lines that they share: {alike.last_words}" if alike.last_words else ""
+    message = (
+        f"the engine holds the run, since {count(alike.count, 'task')} ({named(alike.tasks)}) failed "
+        f"alike{on_nodes} within seconds of their start, and none succeeded in between: "
+        f"{alike.common}{shared}{followed}"
+    )
+    action = (
+        f"matterstack run logs {run.run_id} {alike.tasks[0]} --stderr\n"
+        "# mend what they share; what stands in the tasks themselves, for all that failed:\n"
+        f"# matterstack run amend {run.run_id} --failed --set PATH=VALUE\n"
+        "# then do those that failed again, and let the run go on:\n"
+        f"matterstack run retry {run.run_id}\n"
+        f"matterstack run resume {run.run_id}"
+    )
+    return CauseText(Need.PERSON, run.since, message, action)
+
+
 def _no_engine(_group: Group, situation: Situation) -> CauseText:
     run, engine = situation.run, situation.context.engine
     was = "; it has not begun" if run.status is RunStatus.PENDING else ""
@@ -206,6 +230,7 @@ TELLERS: Final[Mapping[Kind, CauseWriter]] = {
     Kind.DISK_FULL: _full_disk,
     Kind.SECRET_MISSING: _secret_missing,
     Kind.PAUSED: _paused,
+    Kind.HELD: _held,
     Kind.NO_ENGINE: _no_engine,
     Kind.LEASE_HELD: _lease_held,
     Kind.COMMAND_WAITING: _command_waiting,

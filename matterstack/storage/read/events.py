@@ -11,7 +11,7 @@ import attrs
 
 from matterstack.core.errors import NotFoundError
 from matterstack.core.ids import RunId, UtcTime
-from matterstack.core.run.facts import Event
+from matterstack.core.run.facts import Event, RunPaused
 from matterstack.storage.codec import dumps
 from matterstack.storage.fact_codec import decode_fact
 
@@ -133,3 +133,13 @@ def last_event_of(
         (run_id, *types),
     ).fetchone()
     return (UtcTime(row[0]), row[1]) if row is not None else (None, "")
+
+
+def last_pause(connection: sqlite3.Connection, run_id: RunId) -> RunPaused | None:
+    """The last pause of a run; None when there was none."""
+    row = connection.execute(
+        "SELECT type, data FROM events WHERE run_id = ? AND type = 'RunPaused' ORDER BY seq DESC LIMIT 1",
+        (run_id,),
+    ).fetchone()
+    fact = decode_fact(*row) if row is not None else None
+    return fact if isinstance(fact, RunPaused) else None

@@ -29,6 +29,18 @@ _SUMMARY: Final = f"""
     FROM runs r LEFT JOIN heads h ON h.run_id = r.run_id
 """  # noqa: S608
 
+_HELD: Final = """
+    SELECT r.run_id FROM runs r
+    WHERE r.run_id IN ({marks}) AND r.status = 'PAUSED' AND r.ending IS NULL
+      AND coalesce(json_extract(r.holding, '$.held'), '') != ''
+      AND NOT EXISTS (
+          SELECT 1 FROM tasks t JOIN attempts a ON a.run_id = t.run_id AND a.task_id = t.task_id
+          WHERE t.run_id = r.run_id AND t.status = 'ACTIVE' AND a.backend != ? AND a.job_id IS NOT NULL
+            AND a.n = (SELECT max(n) FROM attempts WHERE run_id = t.run_id AND task_id = t.task_id))
+    ORDER BY r.run_id
+"""
+"""What was not submitted before the run was held is not submitted any more; answers are not waited for."""
+
 
 @attrs.frozen
 class Stage:
@@ -168,6 +180,13 @@ def runs_to_serve(connection: sqlite3.Connection) -> list[RunId]:
     rows = connection.execute(
         "SELECT run_id FROM runs WHERE status IN ('PENDING', 'RUNNING', 'PAUSED') ORDER BY run_id"
     )
+    return [RunId(run_id) for (run_id,) in rows]
+
+
+def held_runs(connection: sqlite3.Connection, run_ids: Sequence[RunId]) -> list[RunId]:
+    """Which of these runs the engine holds, and has nothing more to do for: all their jobs have ended."""
+    marks = ", ".join("?" * len(run_ids))
+    rows = connection.execute(_HELD.format(marks=marks), (*run_ids, ASKED))
     return [RunId(run_id) for (run_id,) in rows]
 
 
