@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from matterstack.core.ids import BackendName, TaskId, utc_text
+from matterstack.core.ids import BackendName, TaskId, Token, utc_text
 from matterstack.core.operators import ASKED
 from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
@@ -346,7 +346,7 @@ def test_a_history_in_which_more_is_prepared_when_the_run_was_to_be_held_is_not(
     fail(run, "t0", "t1", "t2")
     last = run.state.tasks[TaskId("t2")].attempts[-1]
     more = f.AttemptPrepared(
-        task_id=TaskId("t8"), n=1, token=f.Token("ms-x"), backend=LOCAL, resources=last.resources
+        task_id=TaskId("t8"), n=1, token=Token("ms-x"), backend=LOCAL, resources=last.resources
     )
     assert problems(run, more) == ["held"]
 

@@ -122,7 +122,7 @@ def _with_broken_program(usual: Scenario) -> Scenario:
 
 def _broken_task(random: Random, name: TaskId) -> Task:
     is_broken = random.random() < 0.8
-    simulate = {
+    simulate: dict[str, Any] = {
         "duration_s": random.choice([1, 5, 20]) if is_broken else random.expovariate(1 / 600),
         "exit_code": 9 if is_broken else 0,
         "memory_mib": 100,

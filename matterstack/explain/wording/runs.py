@@ -63,11 +63,10 @@ def _held(_group: Group, situation: Situation) -> CauseText:
     live = situation.live_jobs
     followed = f"; {count(live, 'job')} of it {are(live)} followed meanwhile" if live else ""
     on_nodes = f" on {named(alike.nodes, 'node')}" if alike.nodes else ""
-    shared = f"; the last lines that they share: {alike.last_words}" if alike.last_words else ""
     message = (
         f"the engine holds the run, since {count(alike.count, 'task')} ({named(alike.tasks)}) failed "
         f"alike{on_nodes} within seconds of their start, and none succeeded in between: "
-        f"{alike.common}{shared}{followed}"
+        f"{alike.common}{followed}"
     )
     action = (
         f"matterstack run logs {run.run_id} {alike.tasks[0]} --stderr\n"
@@ -77,7 +76,7 @@ def _held(_group: Group, situation: Situation) -> CauseText:
         f"matterstack run retry {run.run_id}\n"
         f"matterstack run resume {run.run_id}"
     )
-    return CauseText(Need.PERSON, run.since, message, action)
+    return CauseText(Need.PERSON, run.since, message, action, last_words=alike.last_words)
 
 
 def _no_engine(_group: Group, situation: Situation) -> CauseText:
