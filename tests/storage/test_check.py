@@ -494,15 +494,22 @@ def test_a_row_that_an_index_does_not_know_is_a_problem_of_the_database(place: P
 def test_a_database_with_overwritten_pages_says_which_tables_are_not_whole(place: Place) -> None:
     data = _closed(place)
     named: set[str] = set()
+    unreadable = 0
     for page in range(1, len(data) // 4096):
         broken = data[:]
         broken[page * 4096 : (page + 1) * 4096] = b"\xff" * 4096
         place.root.database.write_bytes(broken)
-        problems = check_store(place.root)
+        try:
+            problems = check_store(place.root)
+        except DatabaseCorruptError as error:  # the list of the tables itself, which takes more than a page
+            assert "is no intact database" in str(error)
+            unreadable += 1
+            continue
         assert problems, page
         assert {p.rule for p in problems} == {"database"}
         named |= {p.problem.partition(":")[0] for p in problems[1:]}
     assert named >= {"table attempts", "table commands", "table events", "table runs", "table tasks"}
+    assert unreadable <= 3
 
 
 @pytest.mark.parametrize("keep", [0.95, 0.5, 0.1])
