@@ -185,3 +185,36 @@ def test_the_evidence_of_a_run_that_was_held_tells_of_it_and_is_whole(command_li
     assert "tasks failed alike within seconds of their start" in report
     assert command_line.json("evidence", "verify", made["path"])["ok"]
     assert command_line.json("check")["ok"]
+
+
+@pytest.mark.usefixtures("slurm_env")
+def test_on_slurm_a_broken_prologue_holds_the_run_and_names_the_nodes(
+    command_line: CommandLine, tmp_path: Path
+) -> None:
+    modules = program(tmp_path, "echo 'no module vasp/6.5' >&2", "return 1")
+    tasks = [{"id": f"t{n:03}", "command": ["true"], "resources": {"memory_mib": 10}} for n in range(60)]
+    folder = write_tasks(command_line.root, "w", tasks)
+    cluster = {"type": "slurm", "poll_interval_s": 0.3, "max_jobs": 12, "prologue": [f". {modules}"]}
+    config = {
+        "default_backend": "cluster",
+        "max_hpc_jobs_per_run": 12,
+        "hold_after_alike": 10,
+        "backends": {"cluster": cluster},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    run_id = command_line.new_run("w")
+
+    left = command_line.run("run", "loop", "--until-done", run_id)
+
+    assert left.exit_code == 1, left.stdout + left.stderr
+    assert 10 <= red(command_line, run_id) <= 10 + 12
+    assert "no module vasp/6.5" in left.stdout
+    assert "on node" in left.stdout
+
+    (paused,) = (e["data"] for e in command_line.events(run_id) if e["type"] == "RunPaused")
+    assert paused["alike"]["nodes"]
+    program(tmp_path, ":")
+    command_line.ok("run", "retry", run_id)
+    command_line.ok("run", "resume", run_id)
+    command_line.ok("run", "loop", "--until-done", run_id)
+    assert command_line.status(run_id)["tasks"]["SUCCEEDED"] == len(tasks)
