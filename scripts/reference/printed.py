@@ -78,8 +78,7 @@ PRINTED: Final[Mapping[str, Mapping[str, str]]] = {
         "task_id": "id of the task",
         "attempt": "number of the attempt",
         "path": "where the log lies",
-        "text": "all of it, or with `--tail` its last lines",
-        "stderr": "of an attempt that failed, its standard error likewise",
+        "text": "all of it, or with `--tail` its last lines; of a failed attempt, `stderr` is beside it",
     },
     "run events": {
         "seq": "number of the event, without gaps over all runs of a root",
