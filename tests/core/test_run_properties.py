@@ -28,7 +28,7 @@ def facts_of(run: ToldRun, kind: type[_T]) -> Iterable[_T]:
 @MANY
 @given(PROGRAMS)
 def test_what_is_kept_step_by_step_is_what_a_recomputation_gives(program: Program) -> None:
-    run = ToldRun.new(max_hpc_jobs_per_run=3)
+    run = ToldRun.new(max_hpc_jobs_per_run=3, hold_after_alike=2)
     for told in steps(run, program):
         assert derived(run.state) == recomputed(run.state), told.message
 
@@ -36,7 +36,7 @@ def test_what_is_kept_step_by_step_is_what_a_recomputation_gives(program: Progra
 @MANY
 @given(PROGRAMS)
 def test_a_task_is_ready_exactly_when_it_waits_for_nothing(program: Program) -> None:
-    run = ToldRun.new(max_hpc_jobs_per_run=3)
+    run = ToldRun.new(max_hpc_jobs_per_run=3, hold_after_alike=2)
     for _ in steps(run, program):
         unmet = recomputed(run.state)["unmet"]
         for task_id, task in run.state.tasks.items():
@@ -55,7 +55,7 @@ def test_live_attempts_never_exceed_the_cap_of_the_run(program: Program, cap: in
 @MANY
 @given(PROGRAMS)
 def test_attempts_are_prepared_only_while_the_run_is_running(program: Program) -> None:
-    run = ToldRun.new(max_hpc_jobs_per_run=3)
+    run = ToldRun.new(max_hpc_jobs_per_run=3, hold_after_alike=2)
     was_running = True
     for told in steps(run, program):
         if "AttemptPrepared" in kinds(told.facts):
@@ -66,7 +66,7 @@ def test_attempts_are_prepared_only_while_the_run_is_running(program: Program) -
 @MANY
 @given(PROGRAMS)
 def test_all_facts_from_the_start_give_the_same_state(program: Program) -> None:
-    run = ToldRun.new(max_hpc_jobs_per_run=3)
+    run = ToldRun.new(max_hpc_jobs_per_run=3, hold_after_alike=2)
     for _ in steps(run, program):
         pass
     assert comparable(run.refolded()) == comparable(run.state)
@@ -75,7 +75,7 @@ def test_all_facts_from_the_start_give_the_same_state(program: Program) -> None:
 @MANY
 @given(PROGRAMS)
 def test_a_run_that_has_ended_changes_only_by_a_retry_of_a_failed_one(program: Program) -> None:
-    run = ToldRun.new(max_hpc_jobs_per_run=3)
+    run = ToldRun.new(max_hpc_jobs_per_run=3, hold_after_alike=2)
     before, was = copy.deepcopy(comparable(run.state)), run.state.status
     for told in steps(run, program):
         retried = isinstance(told.message, m.Retry) and was is RunStatus.FAILED
@@ -90,7 +90,7 @@ def test_a_run_that_has_ended_changes_only_by_a_retry_of_a_failed_one(program: P
 @MANY
 @given(PROGRAMS)
 def test_a_run_that_has_ended_has_left_nothing_open(program: Program) -> None:
-    run = ToldRun.new(max_hpc_jobs_per_run=3)
+    run = ToldRun.new(max_hpc_jobs_per_run=3, hold_after_alike=2)
     for _ in steps(run, program):
         if run.state.has_ended:
             assert not run.state.live, "a job may still run"
@@ -106,7 +106,7 @@ def test_a_run_that_has_ended_has_left_nothing_open(program: Program) -> None:
 @MANY
 @given(PROGRAMS)
 def test_a_running_run_always_has_something_that_can_advance_it(program: Program) -> None:
-    run = ToldRun.new(max_hpc_jobs_per_run=3)
+    run = ToldRun.new(max_hpc_jobs_per_run=3, hold_after_alike=2)
     for told in steps(run, program):
         state = run.state
         if state.may_submit and not state.live and not state.collecting and not any(state.ready.values()):
@@ -117,7 +117,7 @@ def test_a_running_run_always_has_something_that_can_advance_it(program: Program
 @MANY
 @given(PROGRAMS)
 def test_each_attempt_is_prepared_once_ends_once_and_has_one_job(program: Program) -> None:
-    run = ToldRun.new(max_hpc_jobs_per_run=3)
+    run = ToldRun.new(max_hpc_jobs_per_run=3, hold_after_alike=2)
     for _ in steps(run, program):
         pass
     prepared = [fact.token for fact in facts_of(run, f.AttemptPrepared)]
@@ -136,7 +136,7 @@ def test_each_attempt_is_prepared_once_ends_once_and_has_one_job(program: Progra
 @MANY
 @given(PROGRAMS)
 def test_between_a_pause_and_what_ends_it_nothing_is_prepared(program: Program) -> None:
-    run = ToldRun.new(max_hpc_jobs_per_run=3)
+    run = ToldRun.new(max_hpc_jobs_per_run=3, hold_after_alike=2)
     for _ in steps(run, program):
         pass
     paused = False
@@ -148,7 +148,7 @@ def test_between_a_pause_and_what_ends_it_nothing_is_prepared(program: Program) 
 @MANY
 @given(PROGRAMS)
 def test_what_a_person_cancelled_stays_so_until_it_is_named(program: Program) -> None:
-    run = ToldRun.new(max_hpc_jobs_per_run=3)
+    run = ToldRun.new(max_hpc_jobs_per_run=3, hold_after_alike=2)
     cancelled: set[str] = set()
     for told in steps(run, program):
         named = set(getattr(told.message, "tasks", ()))
@@ -168,7 +168,7 @@ def test_what_a_person_cancelled_stays_so_until_it_is_named(program: Program) ->
 @MANY
 @given(PROGRAMS)
 def test_a_task_that_is_being_cancelled_ends_cancelled_or_was_done_in_time(program: Program) -> None:
-    run = ToldRun.new(max_hpc_jobs_per_run=3)
+    run = ToldRun.new(max_hpc_jobs_per_run=3, hold_after_alike=2)
     asked: set[str] = set()
     for told in steps(run, program):
         for fact in told.facts:

@@ -110,7 +110,7 @@ def passing_run() -> Iterator[StoredRun]:
         root = new_root(Path(folder) / "root")
         with closing(open_database(root.database)) as connection:
             connection.execute("PRAGMA synchronous = OFF")  # power loss is not what this is about
-            stored = StoredRun.create(connection, root, max_hpc_jobs_per_run=3)
+            stored = StoredRun.create(connection, root, max_hpc_jobs_per_run=3, hold_after_alike=2)
             yield stored
             if stored.lease is not None:
                 stored.lease.release(connection)

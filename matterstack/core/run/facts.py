@@ -86,7 +86,8 @@ class AlikeFailures:
 class RunPaused:
     """No new job is submitted from here on; running jobs are followed.
 
-    ``alike``: for whose sake the engine holds the run; None: a person paused it.
+    Attributes:
+        alike: failures for whose sake the engine holds the run; None: a person paused it.
     """
 
     by: str
