@@ -63,7 +63,7 @@ def test_three_hundred_tasks_with_a_broken_program_are_held_and_all_succeed_when
 @pytest.mark.parametrize(
     ("line", "code"),
     [
-        ("python3 -c 'import no_such_module'", 1),
+        ("python3 -c 'import no_such_module' 2>/dev/null", 1),
         ("echo 'write error: No space left on device' >&2; exit 28", 28),
         ("no-such-program", 127),
     ],
