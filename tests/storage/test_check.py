@@ -501,8 +501,7 @@ def test_a_database_with_overwritten_pages_says_which_tables_are_not_whole(place
         place.root.database.write_bytes(broken)
         try:
             problems = check_store(place.root)
-        except DatabaseCorruptError as error:  # the list of the tables itself, which takes more than a page
-            assert "is no intact database" in str(error)
+        except DatabaseCorruptError:  # the list of the tables itself, which takes more than a page
             unreadable += 1
             continue
         assert problems, page
