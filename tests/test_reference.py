@@ -122,6 +122,7 @@ def printed(command_line: CommandLine) -> dict[str, Iterable[str]]:
     engine.wait()
     found["run loop --until-done"] = say("run", "loop", run_id, "--until-done")
     found["run list"] = say("run", "list")
+    found["run label"] = {key: str(value) for key, value in say("run", "label", run_id, "+a").items()}
     found["run tasks"] = say("run", "tasks", run_id)
     found["run logs"] = say("run", "logs", run_id, "a")
     found["run events"] = [json.loads(line) for line in command_line.ok("run", "events", run_id).splitlines()]

@@ -18,6 +18,7 @@ from matterstack.cli.wording import (
     elapsed_s,
     elapsed_text,
     head_lines,
+    said_lines,
     stage_title,
 )
 from matterstack.core.ids import RunId
@@ -57,6 +58,8 @@ def print_summary(summary: RunSummary) -> None:
         bars.add_task(stage_title(stage), total=total, completed=done, counts=counts_text(stage))
     if summary.stages:
         console.print(bars.get_renderable())
+    for line in said_lines(summary):
+        console.print(Text(shown(line)), soft_wrap=True)
     for line in head_lines(summary):
         console.print(Text(line, style="dim"), soft_wrap=True)
 

@@ -223,11 +223,10 @@ async def show_imported(root: Root, run_id: RunId, *, as_json: bool) -> bool:
     return True
 
 
-async def list_imported(root: Root) -> list[RunSummary]:
-    """Runs that were imported into this root; of those that cannot be read it says so on stderr."""
-    from matterstack.evidence.imported import imported_bundle, imported_runs
+async def list_imported(root: Root, run_ids: Sequence[RunId]) -> list[RunSummary]:
+    """These of the imported runs; of those that cannot be read it says so on stderr."""
+    from matterstack.evidence.imported import imported_bundle
 
-    run_ids = imported_runs(root)
     if not run_ids:
         return []
     import trio

@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncclick as click
 import attrs
 
-from matterstack.cli.completion import propose_tasks
+from matterstack.cli.completion import propose_tasks, propose_workspaces
 from matterstack.cli.evidence_command import (
     list_imported,
     print_events_of_imported,
@@ -20,33 +20,82 @@ from matterstack.cli.evidence_command import (
 from matterstack.cli.shared_options import RUN_ID, current_root, json_option
 from matterstack.core.errors import NotFoundError
 from matterstack.core.ids import RunId, TaskId
+from matterstack.core.states import RunStatus
 
 run_argument = click.argument("run_id", type=RUN_ID)
 
 
-@click.command("list", short_help="List all runs, the newest last.")
+@click.command("list", short_help="List runs, the newest last.")
+@click.option(
+    "--status",
+    "statuses",
+    type=click.Choice([status.value for status in RunStatus], case_sensitive=False),
+    multiple=True,
+    help="Only runs that are so (may be repeated: one of these).",
+)
+@click.option(
+    "--workspace",
+    "workspaces",
+    metavar="WORKSPACE",
+    multiple=True,
+    shell_complete=propose_workspaces,
+    help="Only runs of it (may be repeated: of one of these).",
+)
+@click.option("--label", "labels", metavar="LABEL", multiple=True, help="Only runs with it (repeated: all).")
+@click.option(
+    "--since", metavar="TIME", help="Only runs made since a day or time (UTC), or 90m, 36h, 7d, 2w ago."
+)
+@click.option(
+    "--last", metavar="N", type=click.IntRange(min=1), help="Only the N of these that were made last."
+)
 @json_option
 @click.pass_context
-async def list_runs(context: click.Context, as_json: bool) -> None:
-    """List all runs, the newest last; then those that were imported from elsewhere."""
+async def list_runs(
+    context: click.Context,
+    statuses: tuple[str, ...],
+    workspaces: tuple[str, ...],
+    labels: tuple[str, ...],
+    since: str | None,
+    last: int | None,
+    as_json: bool,
+) -> None:
+    """List runs, the newest last: all, or those that fit; then those that were imported from elsewhere."""
+    from datetime import UTC, datetime
+
+    from matterstack.cli.moments import moment
     from matterstack.cli.printing import print_json, print_table
     from matterstack.core.states import TaskStatus
+    from matterstack.storage.read.filtered_runs import RunFilter
     from matterstack.storage.read.reader import open_reader
-    from matterstack.storage.read.runs import run_summaries
+    from matterstack.usecases.run_lists import fitting_imports, fitting_runs, imports_to_read, require_fitting
 
     root = current_root(context)
+    wanted = RunFilter(
+        statuses=[RunStatus(status) for status in statuses],
+        workspaces=workspaces,
+        labels=labels,
+        since=None if since is None else moment(since, datetime.now(UTC)),
+        last=last,
+    )
     async with open_reader(root) as reader:
-        summaries = await reader.read(run_summaries)
-    imported = await list_imported(root)
+        await reader.read(require_fitting, root, wanted)
+        summaries = await reader.read(fitting_runs, wanted)
+    imported = fitting_imports(await list_imported(root, imports_to_read(root, wanted)), wanted)
+    if last is not None:
+        newest = sorted([*summaries, *imported], key=lambda s: (s.created_at, s.run_id))[-last:]
+        summaries, imported = ([s for s in some if s in newest] for some in (summaries, imported))
     if as_json:
         ours = [summary.as_json() for summary in summaries]
         print_json([*ours, *({**summary.as_json(), "imported": True} for summary in imported)])
         return
     if not summaries and not imported:
-        click.echo("no runs yet; start one with: matterstack run start WORKSPACE")
+        if wanted == RunFilter():
+            click.echo("no runs yet; start one with: matterstack run start WORKSPACE")
+        else:
+            click.echo("no run fits")
         return
     print_table(
-        ("run", "workspace", "status", "iteration", "done", "failed", "tasks", "reason"),
+        ("run", "workspace", "status", "iteration", "done", "failed", "tasks", "labels", "reason"),
         (
             (
                 s.run_id,
@@ -56,6 +105,7 @@ async def list_runs(context: click.Context, as_json: bool) -> None:
                 s.count(TaskStatus.SUCCEEDED),
                 s.count(TaskStatus.FAILED),
                 sum(s.count(status) for status in TaskStatus),
+                ", ".join(s.labels),
                 s.status_reason,
             )
             for number, s in enumerate([*summaries, *imported])

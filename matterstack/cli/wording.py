@@ -77,6 +77,14 @@ def head_lines(summary: RunSummary) -> Iterator[str]:
         )
 
 
+def said_lines(summary: RunSummary) -> Iterator[str]:
+    """What people say of a run."""
+    if summary.labels:
+        yield f"labels: {', '.join(summary.labels)}"
+    if summary.note:
+        yield f"note: {summary.note}"
+
+
 def plain_line(summary: RunSummary) -> str:
     """A run in one line of text."""
     parts = [f"{datetime.now(UTC):%H:%M:%S} {summary.run_id} {summary.status}"]

@@ -23,6 +23,8 @@ _RUN: Final = {
     "ending": "what it is about to be, while its last jobs are being ended",
     "allowed": "for each command true, or why it would be refused or change nothing: the run is REASON",
     "head": "hash of its last event: `evidence verify --head` takes it",
+    "labels": "what people call it; not in `run.json`",
+    "note": "what people note of it; may be empty; not in `run.json`",
 }
 _SHOWN_FILE: Final = {"path": "where it lies", "problem": "what is wrong with it"}
 _ATTEMPT: Final = {
@@ -65,6 +67,12 @@ PRINTED: Final[Mapping[str, Mapping[str, str]]] = {
     "run start": _RUN,
     "run loop --until-done": _RUN,
     "run pause": _RUN,
+    "run label": {
+        "run_id": "id of the run",
+        "labels": "its labels, sorted",
+        "label_records": "each of them as `label`, with `by` (who said it first) and `at` (when, UTC)",
+        "note": "null, or the `note`, with `by` and `at`",
+    },
     "run tasks": {
         "task_id": "id of the task",
         "iteration": "round in which it was planned",

@@ -15,7 +15,7 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class RunDocument(BaseModel):
-    """The same object that ``run status --json`` begins with; replaced at each change, at most once a second.
+    """What ``run status --json`` begins with, but for labels and note; replaced at most once a second.
 
     Attributes:
         run_id: id of the run.

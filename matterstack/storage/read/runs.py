@@ -25,7 +25,10 @@ _SUMMARY: Final = f"""
     SELECT r.run_id, r.workspace, r.status, r.status_reason, r.iteration, r.stage_names, r.created_at,
            coalesce(
                (SELECT at FROM events e WHERE e.run_id = r.run_id ORDER BY seq DESC LIMIT 1), r.created_at),
-           r.ending, {ASKS}, coalesce(h.head, ''), coalesce(h.seq, 0), coalesce(h.chained_to, 0)
+           r.ending, {ASKS},
+           (SELECT json_group_array(label) FROM labels l WHERE l.run_id = r.run_id),
+           coalesce((SELECT note FROM notes n WHERE n.run_id = r.run_id), ''),
+           coalesce(h.head, ''), coalesce(h.seq, 0), coalesce(h.chained_to, 0)
     FROM runs r LEFT JOIN heads h ON h.run_id = r.run_id
 """  # noqa: S608
 
@@ -63,6 +66,7 @@ class RunSummary:
         seq: number of that event.
         chained_to: number of the last event that is older than the chain; 0 where none is.
         is_imported: it is evidence of a run that another root has.
+        labels, note: what people say of it, beside its history.
     """
 
     run_id: RunId
@@ -79,6 +83,8 @@ class RunSummary:
     seq: int = 0
     chained_to: int = 0
     is_imported: bool = False
+    labels: tuple[str, ...] = ()
+    note: str = ""
 
     @property
     def allowed(self) -> Allowed:
@@ -114,6 +120,8 @@ class RunSummary:
             "ending": None if self.ending is None else self.ending.value,
             "allowed": self.allowed,
             "head": self.head,
+            "labels": list(self.labels),
+            "note": self.note,
         }
 
 
@@ -140,8 +148,8 @@ def run_summaries(connection: sqlite3.Connection, run_ids: Sequence[RunId] | Non
 
 
 def _summary(connection: sqlite3.Connection, row: tuple[Any, ...]) -> RunSummary:
-    run_id, workspace, status, reason, iteration, names, created_at, updated_at, ending, asks, *chain = row
-    head, seq, chained_to = chain
+    run_id, workspace, status, reason, iteration, names, created_at, updated_at, ending, asks, *more = row
+    labels, note, head, seq, chained_to = more
     counts: dict[int, dict[TaskStatus, int]] = {}
     for number, task_status, count in connection.execute(
         "SELECT iteration, status, count(*) FROM tasks WHERE run_id = ? GROUP BY iteration, status", (run_id,)
@@ -172,6 +180,8 @@ def _summary(connection: sqlite3.Connection, row: tuple[Any, ...]) -> RunSummary
         head=head,
         seq=seq,
         chained_to=chained_to,
+        labels=tuple(sorted(json.loads(labels))),
+        note=note,
     )
 
 
