@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -66,10 +65,18 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     is_flag=True,
     help="Make no run; print the job scripts of its first tasks, and how they would be submitted.",
 )
+@click.option(
+    "--key", metavar="TEXT", help="Make none where a run has this key already: print the id of that one."
+)
 @json_option
 @click.pass_context
 async def run_init(
-    context: click.Context, slug: str, settings: tuple[str, ...], show_script: bool, as_json: bool
+    context: click.Context,
+    slug: str,
+    settings: tuple[str, ...],
+    show_script: bool,
+    key: str | None,
+    as_json: bool,
 ) -> None:
     """Make a new PENDING run of a workspace, and print its id.
 
@@ -79,14 +86,19 @@ async def run_init(
     from matterstack.cli.printing import print_json
 
     root = current_root(context)
+    if show_script and key is not None:
+        raise UsageError("--key: --show-script makes no run", hint="give one of them")
     if show_script:
         await _show_script(root, slug, settings, as_json)
         return
-    run_id = await _make(root, slug, settings)
+    known: list[RunId] = []
+    run_id = await _make(root, slug, settings, key, known.append)
     if as_json:
-        print_json({"run_id": run_id})
+        print_json({"run_id": run_id, "is_new": not known})
     else:
         click.echo(run_id)
+        if known:
+            click.echo("it has this key already: no new run was made", err=True)
 
 
 async def _show_script(root: Root, slug: str, settings: Sequence[str], as_json: bool) -> None:
@@ -103,10 +115,16 @@ async def _show_script(root: Root, slug: str, settings: Sequence[str], as_json: 
         show_script.print_preview(shown)
 
 
-async def _make(root: Root, slug: str, settings: Sequence[str]) -> RunId:
+async def _make(
+    root: Root,
+    slug: str,
+    settings: Sequence[str],
+    key: str | None = None,
+    on_known: Callable[[RunId], None] | None = None,
+) -> RunId:
     from matterstack.usecases.runs import make_run
 
-    return await make_run(root, slug, parse_settings(settings), warn=_warn)
+    return await make_run(root, slug, parse_settings(settings), warn=_warn, key=key, on_known=on_known)
 
 
 def _warn(warning: str) -> None:

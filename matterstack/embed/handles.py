@@ -48,6 +48,7 @@ class Engine:
         *,
         settings: Mapping[str, Any] | None = None,
         workspace: str | None = None,
+        key: str | None = None,
     ) -> Run:
         """Make a new run, and serve it.  Returns when it has begun.
 
@@ -65,14 +66,17 @@ class Engine:
                 ``{"default_backend": "cluster", "params.n": 5}``.
             workspace: of an object: whose config and files are used; made where there is none.  None: one
                 that is named after its class.
+            key: where a run has it already, that one is served and returned, whatever its state, and none is
+                made: a cell of a notebook that is run twice starts one run.
 
         Raises:
             NotFoundError: there is no such workspace.
             CampaignError: it has no ``campaign.py``; or the object cannot be pickled, or not loaded again; or
                 a job of its first plan could never run, as ``run init`` tells it.
             ConfigError: a setting or a config file is wrong.
+            RefusedError: the key is that of a run of another workspace.
         """
-        run_id = await self._calls(self._service.start, campaign, settings or {}, workspace)
+        run_id = await self._calls(self._service.start, campaign, settings or {}, workspace, key)
         return Run(self._service, self._calls, run_id)
 
     async def run(self, run_id: str) -> Run:

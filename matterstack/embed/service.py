@@ -65,8 +65,10 @@ class Service:
 
     # ---- runs ----
 
-    async def start(self, campaign: object, settings: Mapping[str, Any], workspace: str | None) -> RunId:
-        """Make a run, and serve it."""
+    async def start(
+        self, campaign: object, settings: Mapping[str, Any], workspace: str | None, key: str | None = None
+    ) -> RunId:
+        """Make a run, or find the one that has the key, and serve it."""
         overrides = _overrides(settings)
         if isinstance(campaign, str):
             if workspace is not None:
@@ -76,6 +78,7 @@ class Service:
             slug = workspace if workspace is not None else _slug(campaign)
         else:
             raise UsageError(f"workspace: must be text, not {workspace!r}")
+        known: list[RunId] = []
         run_id = await make_run(
             self.root,
             slug,
@@ -84,7 +87,11 @@ class Service:
             warn=partial(logger.warning, "a new run of %s: %s", slug),
             campaign=None if isinstance(campaign, str) else campaign,
             overrides_name=SETTINGS,
+            key=key,
+            on_known=known.append,
         )
+        if known:
+            await self.attach(run_id)
         # Nothing can be cancelled between these two: a run that the store has is served.
         self._serve(run_id, heard=0)
         await self._watcher.first(partial(self._has_begun, run_id))

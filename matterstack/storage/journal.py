@@ -32,6 +32,7 @@ from matterstack.storage.fact_codec import encode_fact
 from matterstack.storage.heads import SET_HEAD
 from matterstack.storage.layout import Root
 from matterstack.storage.read.events import EventRow
+from matterstack.storage.run_keys import RunKey, take_key
 from matterstack.storage.schema import translated_errors
 from matterstack.storage.snapshot import (
     INSERT_ATTEMPT,
@@ -74,6 +75,7 @@ class Append:
         sharers: who shares the seats of each backend out to it.
         may_submit: whether the run submits anything after them.
         outcomes: what to answer to commands that they carry out, by command id.
+        key: of a new run, what no other run may have.
     """
 
     run_id: RunId
@@ -93,6 +95,7 @@ class Append:
     sharers: Mapping[BackendName, str] = attrs.field(factory=dict)
     may_submit: bool = True
     outcomes: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    key: RunKey | None = None
 
     def waiting(self, backend: BackendName, wanted: int) -> Waiting:
         """What the run waits for on a backend."""
@@ -150,7 +153,7 @@ def commit(
 
     Returns:
         For each append the last sequence number in use, or why this one (and no other) was left out:
-        LeaseLostError, CapReachedError.
+        LeaseLostError, CapReachedError, KeyTakenError.
 
     Raises:
         StoreError: nothing of the group was stored.
@@ -178,6 +181,8 @@ def _append(connection: sqlite3.Connection, root: Root, append: Append) -> int |
     end = _end_under_lease(connection, append)
     if isinstance(end, MatterStackError):
         return end
+    if append.key is not None and (taken := take_key(connection, append.key, append.run_id)) is not None:
+        return taken
     at = append.facts[-1][0] if append.facts else NO_TIME
     rooms: dict[BackendName, Room] = {}
     for backend, (more, cap) in append.seats.items():

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
+
+import attrs
 
 from matterstack.actors.runtime import Runtime
 from matterstack.actors.secret_warnings import params_that_look_like_secrets, source_looks_like_secrets
@@ -24,10 +27,12 @@ from matterstack.storage.journal import Append, commit, make_append
 from matterstack.storage.layout import Root, RunFolder, Workspace
 from matterstack.storage.modes import make_folders
 from matterstack.storage.openness import settle, user_called
+from matterstack.storage.run_keys import KeyTakenError, RunKey
 from matterstack.storage.schema import open_database
 from matterstack.storage.secret_values import SecretVault
 from matterstack.usecases.about_file import about_of_workspace
 from matterstack.usecases.configuration import config_of_new_run, effective_config, require_campaign
+from matterstack.usecases.keyed_runs import find_keyed, require_key
 
 logger: Final = logging.getLogger(__name__)
 
@@ -46,6 +51,8 @@ async def make_run(
     warn: Callable[[str], None],
     campaign: object = None,
     overrides_name: str = "--set",
+    key: str | None = None,
+    on_known: Callable[[RunId], None] | None = None,
 ) -> RunId:
     """Make a PENDING run of a workspace, unless its first jobs could never run; every face makes runs so.
 
@@ -57,16 +64,48 @@ async def make_run(
         warn: told, a line each, what could not be checked, and of tasks that would fail.
         campaign: an object with ``plan`` and ``analyze`` that is to plan it, instead of ``campaign.py``.
         overrides_name: as of `create_run`.
+        key: where a run has it, that one is returned, whatever its state, and none is made.
+        on_known: called in that case.
 
     Raises:
+        UsageError, RefusedError: the key is no text, or that of a run of another workspace.
         CampaignError: a job could never run: names task, field, value and limit.  Or as `create_run`; or an
             object cannot be pickled, or not loaded where it is called.
         ConfigError, NotFoundError, StoreError: as `create_run`.
     """
     runtime = runtime or Runtime()
+    if key is None:
+        return await _make_new_run(root, slug, overrides, runtime, warn, campaign, overrides_name, None)
+    require_key(key)
+    run_key = RunKey(key, json.dumps(overrides, sort_keys=True))
+    known = await runtime.files(find_keyed, root, slug, run_key, warn)
+    if known is None:
+        try:
+            return await _make_new_run(
+                root, slug, overrides, runtime, warn, campaign, overrides_name, run_key
+            )
+        except KeyTakenError:  # meanwhile: to plan takes its time
+            known = await runtime.files(find_keyed, root, slug, run_key, warn)
+            if known is None:
+                raise
+    if on_known is not None:
+        on_known(known)
+    return known
+
+
+async def _make_new_run(
+    root: Root,
+    slug: str,
+    overrides: Mapping[str, Any],
+    runtime: Runtime,
+    warn: Callable[[str], None],
+    campaign: object,
+    overrides_name: str,
+    key: RunKey | None,
+) -> RunId:
     pickle = None if campaign is None else pickled(campaign)
     create = partial(
-        create_run, root, slug, overrides, runtime, campaign=pickle, overrides_name=overrides_name
+        create_run, root, slug, overrides, runtime, campaign=pickle, overrides_name=overrides_name, key=key
     )
     config = await runtime.files(
         config_of_new_run, root, slug, overrides, overrides_name, has_object=pickle is not None
@@ -105,6 +144,7 @@ def create_run(
     *,
     campaign: PickledCampaign | None = None,
     overrides_name: str = "--set",
+    key: RunKey | None = None,
 ) -> RunId:
     """Make a PENDING run of a workspace, durably, whatever it plans.  Blocking.
 
@@ -112,8 +152,10 @@ def create_run(
         campaign: an object that is to plan it, instead of ``campaign.py``: the workspace is made where there
             is none of this name.  It is kept in the run's folder before the store knows the run.
         overrides_name: what people know the overrides by.
+        key: what no other run of the root may have.
 
     Raises:
+        KeyTakenError: one has it; nothing of this run is left.
         NotFoundError: there is no such workspace.
         CampaignError: it has no ``campaign.py``.
         ConfigError: its config, or its ``about.toml``, is wrong.
@@ -149,7 +191,8 @@ def create_run(
         )
         at = runtime.now()
         state = new_run(run_id, created, at)
-        _store_new_run(root, make_append(state, None, [(at, created)], Touched(run=True)))
+        append = make_append(state, None, [(at, created)], Touched(run=True))
+        _store_new_run(root, attrs.evolve(append, key=key))
     except MatterStackError:
         _remove_unborn(folder)
         raise

@@ -45,7 +45,10 @@ _ATTEMPT: Final = {
 }
 PRINTED: Final[Mapping[str, Mapping[str, str]]] = {
     "init": {"root": "the new root", "workspace": "name of the workspace in it"},
-    "run init": {"run_id": "id of the new run"},
+    "run init": {
+        "run_id": "id of the new run, or of the one that has the `--key`",
+        "is_new": "whether it was made now",
+    },
     "run init --show-script": {
         "tasks": "a job of the first iteration each",
         "tasks.task_id": "id of the task",

@@ -454,6 +454,27 @@ async def test_what_makes_no_sense_is_refused_in_words(host: Host, home: Home, t
 
 
 @on_both
+async def test_a_cell_that_is_run_twice_starts_one_run(host: Host, home: Home) -> None:
+    home.write("one", home.diary.task("a"))
+    home.write("two", home.diary.task("b"))
+    async with host.open_engine(home.root) as engine:
+        run = await engine.start("one", key="cell 7")
+        again = await engine.start("one", key="cell 7")
+        assert again.id == run.id
+        await again.wait()
+        with pytest.raises(RefusedError, match="is that of run"):
+            await engine.start("two", key="cell 7")
+        with pytest.raises(UsageError, match="key: must be text"):
+            await engine.start("one", key=7)  # type: ignore[arg-type]
+    async with host.open_engine(home.root) as engine:
+        run = await engine.start("one", key="cell 7")
+        assert (await run.wait()).status == "COMPLETED"
+        assert (await engine.start("two", key="cell 8")).id != run.id
+        assert len(await engine.runs()) == 2
+    assert home.diary.ended()[:1] == ["a"]
+
+
+@on_both
 async def test_a_hook_is_told_of_every_event_once_and_in_order(host: Host, home: Home) -> None:
     home.write("one", home.diary.task("a"))
     heard: list[dict[str, Any]] = []
