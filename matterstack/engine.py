@@ -57,6 +57,7 @@ from matterstack.storage.claims import RoomInStore, Waiting, room_in_store
 from matterstack.storage.commands import StoredCommand, open_commands
 from matterstack.storage.commit_reports import no_commits
 from matterstack.storage.crash_points import crash_point
+from matterstack.storage.deletion import finish_all
 from matterstack.storage.filesystems import file_system_type, is_network
 from matterstack.storage.journal import make_append
 from matterstack.storage.layout import Root
@@ -417,6 +418,11 @@ def _asked(root: Root, reader: sqlite3.Connection, query: Callable[[sqlite3.Conn
         return query(reader)
 
 
+def _finished_deletions(root: Root, writer: sqlite3.Connection) -> list[str]:
+    """Finish what a process that died has left of runs that it deleted; returns what could not be."""
+    return list(finish_all(writer, root))
+
+
 @asynccontextmanager
 async def open_engine(
     root: Root,
@@ -443,6 +449,9 @@ async def open_engine(
     reader = await runtime.store(open_database, root.database)
     try:
         await runtime.store(_asked, root, reader, partial(_require_one_host, root))
+        if serves:
+            for problem in await runtime.journal(_finished_deletions, root, writer):
+                logger.warning("%s", problem)
         number = str(next(_NUMBERS))
         vault = SecretVault(root)
         # Before anything is started: jobs of other runs must not find them in their environment either.

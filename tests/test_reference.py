@@ -134,6 +134,7 @@ def printed(command_line: CommandLine) -> dict[str, Iterable[str]]:
     )
     found["run archive"] = say("run", "archive", run_id)
     found["run clean"] = say("run", "clean", run_id)
+    found["run delete"] = say("run", "delete", run_id, "--yes", "--without-evidence")
     found["check"] = say("check")
     found["error"] = json.loads(command_line.run("run", "status", "20260101T000000-aaaaaa", "--json").stderr)
     return {command: sorted(set(paths(document))) for command, document in found.items()}

@@ -22,15 +22,17 @@ async def label(context: click.Context, run_id: RunId, words: tuple[str, ...], a
 
     In any state of the run. They are no part of its history, and no evidence has them.
     """
-    from matterstack.actors.runtime import Runtime
+    from datetime import UTC, datetime
+
     from matterstack.cli.printing import print_json
+    from matterstack.core.ids import utc_text
     from matterstack.storage.read.reader import open_reader
     from matterstack.usecases.labels import label_run, read_change
     from matterstack.usecases.runs import user_name
 
     change = read_change(words)
     async with open_reader(current_root(context)) as reader:
-        said = await reader.read(label_run, run_id, change, user_name(), Runtime().now())
+        said = await reader.read(label_run, run_id, change, user_name(), utc_text(datetime.now(UTC)))
     labels = [{"label": one.text, "by": one.by, "at": one.at} for one in said.labels]
     note = None if said.note is None else {"note": said.note.text, "by": said.note.by, "at": said.note.at}
     if as_json:

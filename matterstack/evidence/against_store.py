@@ -28,6 +28,7 @@ from matterstack.storage.confine import confined
 from matterstack.storage.heads import has_been_head, head_of
 from matterstack.storage.layout import Root, RunFolder, operator_folder
 from matterstack.storage.question_files import answer_names
+from matterstack.storage.read.deleted_runs import deleted_run
 from matterstack.storage.schema import open_database, translated_errors
 from matterstack.storage.secret_traces import ENVIRONMENT
 
@@ -44,7 +45,7 @@ def compare_with_store(store: Root, history: History, events: bytes, survey: Sur
             head = head_of(connection, history.run_id)
             is_whole = has_been_head(connection, history.run_id, history.head)
     except NotFoundError:
-        return [Finding(EVENTS, f"the store has no run {history.run_id}")]
+        return _against_deleted(store, history)
     findings = []
     if events != stored:
         lines = zip(io.BytesIO(events), io.BytesIO(stored), strict=False)
@@ -66,6 +67,17 @@ def compare_with_store(store: Root, history: History, events: bytes, survey: Sur
         findings += _left_out(folder, history, survey)
         findings += _environments(folder, history, survey)
     return findings
+
+
+def _against_deleted(store: Root, history: History) -> list[Finding]:
+    """Of a run that was deleted the store has the head, which speaks for all of its events."""
+    with translated_errors(store.database), closing(open_database(store.database)) as connection:
+        deleted = deleted_run(connection, history.run_id)
+    if deleted is None:
+        return [Finding(EVENTS, f"the store has no run {history.run_id}")]
+    if deleted.fact.head != history.head:
+        return [Finding(EVENTS, f"is not what the store had when the run was deleted, at {deleted.at}")]
+    return []
 
 
 def _outputs(folder: RunFolder, survey: Survey) -> Iterator[Finding]:

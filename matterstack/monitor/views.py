@@ -10,6 +10,7 @@ from matterstack.core.ids import BackendName, RunId, TaskId
 from matterstack.core.operators import ASKED
 from matterstack.monitor.pieces import MOST_BYTES, piece_of
 from matterstack.storage.layout import Root
+from matterstack.storage.read.deleted_runs import no_such_run
 from matterstack.storage.read.events import last_events, last_seq
 from matterstack.storage.read.runs import RunSummary, configs, live_attempts, require_run, run_summaries
 from matterstack.storage.read.tasks import last_attempt_number, task_count, task_graph
@@ -34,7 +35,7 @@ def runs_view(connection: sqlite3.Connection, run_ids: Sequence[RunId] | None = 
     return {
         "seq": seq,
         "jobs": {backend: sum(of_runs.values()) for backend, of_runs in jobs.items()},
-        "runs": [_run(summary, settings[summary.run_id], jobs) for summary in reversed(summaries)],
+        "runs": [_run(summary, settings.get(summary.run_id, {}), jobs) for summary in reversed(summaries)],
     }
 
 
@@ -49,8 +50,10 @@ def run_view(connection: sqlite3.Connection, run_id: RunId) -> Json:
         tasks = task_graph(connection, run_id, MOST_TASKS)
         count = task_count(connection, run_id)
     # Not older than ``seq``: what is told of the run after that changes nothing once more.
-    (run,) = runs_view(connection, [require_run(connection, run_id).run_id])["runs"]
-    return {"seq": seq, "run": run, "tasks": tasks, "left_out": count - len(tasks)}
+    runs = runs_view(connection, [require_run(connection, run_id).run_id])["runs"]
+    if not runs:
+        raise no_such_run(connection, run_id)  # deleted since
+    return {"seq": seq, "run": runs[0], "tasks": tasks, "left_out": count - len(tasks)}
 
 
 def events_view(connection: sqlite3.Connection, run_id: RunId, before: int | None) -> Json:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import sqlite3
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,13 +30,16 @@ from matterstack.core.nonces import is_believed, read_claim_text
 from matterstack.core.operators import ASKED
 from matterstack.core.run.apply import Touched
 from matterstack.core.run.chain import UNCHAINED, chained
-from matterstack.core.run.facts import FACT_TYPES, Event, OutputFile
+from matterstack.core.run.facts import FACT_TYPES, Event, OutputFile, RunDeleted
 from matterstack.core.run.history_rules import HistoryChecker, Problem
+from matterstack.core.run.numbers import Range, read_numbers
 from matterstack.core.run.state import AttemptState, RunState, TaskState
 from matterstack.core.shown_text import brief
 from matterstack.storage.codec import decode, encode
+from matterstack.storage.deletion import unfinished
 from matterstack.storage.fact_codec import decode_fact
 from matterstack.storage.layout import Root, RunFolder, is_folder
+from matterstack.storage.read.deleted_runs import DELETED, all_deleted
 from matterstack.storage.read.events import EventRow
 from matterstack.storage.restored import is_known, known_head, run_folders
 from matterstack.storage.schema import open_database, translated_errors
@@ -147,9 +150,13 @@ def _check_rows(connection: sqlite3.Connection, checker: HistoryChecker, samples
 
 def _check_events(connection: sqlite3.Connection, checker: HistoryChecker, samples: int) -> Iterator[Problem]:
     shadow, chains = _Shadow(), _Chains()
+    gone = (numbers for fact in all_deleted(connection) for numbers in _gone(fact))
+    checker.gone = sorted(gone)
     (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
     step = max(1, last // (samples + 1)) if samples else last + 1
     for seq, run_id, at, kind, data, previous in connection.execute(_EVENTS):
+        if kind == DELETED:
+            chains.resume(run_id, data)
         broken = list(chains.follow(EventRow(seq, run_id, at, kind, data), previous))
         try:
             event = Event(seq=seq, run_id=run_id, at=at, fact=decode_fact(kind, data))
@@ -202,6 +209,15 @@ class _Chains:
         except (TypeError, ValueError) as error:
             yield from self._break(run_id, event.seq, f"it is no event that was stored: {brief(error)}")
 
+    def resume(self, run_id: RunId, data: str) -> None:
+        """Go on where a run was deleted: what is gone of its chain ended with the head that is told."""
+        if run_id in self._ends:
+            return
+        with suppress(Exception):  # what cannot be read is told of as such
+            fact = decode_fact(DELETED, data)
+            if isinstance(fact, RunDeleted):
+                self._ends[run_id] = (0, fact.head)
+
     def compare(self, heads: Iterable[tuple[RunId, int, str]]) -> Iterator[Problem]:
         """Compare where the chains end with the heads of the store."""
         stored = {run_id: (seq, head) for run_id, seq, head in heads}
@@ -218,6 +234,11 @@ class _Chains:
         if run_id not in self._broken:
             self._broken.add(run_id)
             yield Problem(run_id, seq, "chain", text)
+
+
+def _gone(fact: RunDeleted) -> Iterator[Range]:
+    with suppress(ValueError):  # what contradicts itself is told of as such
+        yield from read_numbers(fact.numbers)
 
 
 def _unreadable(kind: object, error: Exception) -> str:
@@ -342,7 +363,10 @@ def _shortened(value: object) -> str:
 
 
 def _check_restored(connection: sqlite3.Connection, root: Root) -> Iterator[Problem]:
+    going = {one.run_id for one in unfinished(connection)}
     for run_id, folder in run_folders(root):
+        if run_id in going:
+            continue
         known = known_head(folder)
         if known is None or is_known(connection, run_id, known.head):
             continue

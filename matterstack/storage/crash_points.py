@@ -33,6 +33,7 @@ CRASH_POINTS: Final = frozenset(
         "before_cancel",  # the run is to be cancelled, its jobs do not know
         "after_cancel",  # the jobs were told to end, nobody has seen them end
         "after_search",  # unconfirmed attempts were looked for, nothing was concluded
+        "before_removal",  # a run is deleted from the store, its folder is still there
         "before_release",  # the run's lease is about to be given back
     }
 )

@@ -32,6 +32,7 @@ from matterstack.storage.fact_codec import encode_fact
 from matterstack.storage.heads import SET_HEAD
 from matterstack.storage.layout import Root
 from matterstack.storage.read.events import EventRow
+from matterstack.storage.removed_rows import remove_run
 from matterstack.storage.run_keys import RunKey, take_key
 from matterstack.storage.schema import translated_errors
 from matterstack.storage.snapshot import (
@@ -76,6 +77,8 @@ class Append:
         may_submit: whether the run submits anything after them.
         outcomes: what to answer to commands that they carry out, by command id.
         key: of a new run, what no other run may have.
+        deletes: whether nothing else of the run is left but these facts, and the note that its folder is to
+            go, but for its evidence where that ``keeps_evidence``.
     """
 
     run_id: RunId
@@ -96,6 +99,8 @@ class Append:
     may_submit: bool = True
     outcomes: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     key: RunKey | None = None
+    deletes: bool = False
+    keeps_evidence: bool = False
 
     def waiting(self, backend: BackendName, wanted: int) -> Waiting:
         """What the run waits for on a backend."""
@@ -195,6 +200,9 @@ def _append(connection: sqlite3.Connection, root: Root, append: Append) -> int |
             ends = append.prepared(backend) - more
             return CapReachedError(backend, live + room.seats, live - ends)
     last = _store_events(connection, append, *end)
+    if append.deletes:
+        remove_run(connection, append.run_id, end[0], keeps_evidence=append.keeps_evidence)
+        return last
     _store_rows(connection, append, last)
     _note_claims(connection, append, rooms, at)
     return last

@@ -8,8 +8,9 @@ from typing import Final
 
 import attrs
 
-from matterstack.core.errors import NotFoundError, RefusedError
+from matterstack.core.errors import RefusedError
 from matterstack.core.ids import RunId, UtcTime
+from matterstack.storage.read.deleted_runs import no_such_run
 
 MOST_LABELS: Final = 50
 """Of one run."""
@@ -62,7 +63,7 @@ def change_labels(
     connection.execute("BEGIN IMMEDIATE")
     try:
         if connection.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone() is None:
-            raise NotFoundError(f"no run {run_id}", hint="list them with: matterstack run list")
+            raise no_such_run(connection, run_id)
         connection.executemany(
             "DELETE FROM labels WHERE run_id = ? AND label = ?", [(run_id, label) for label in removed]
         )

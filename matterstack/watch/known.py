@@ -124,6 +124,9 @@ class Known:
         opened = self.open
         for event in change["events"]:
             self.changed.add(event["run"])
+            if event["type"] == "RunDeleted":
+                self.runs.pop(event["run"], None)
+                self.changed.discard(event["run"])
             if opened is not None and opened.run_id == event["run"]:
                 opened.events.append(event)
         for rows in change["rows"]:

@@ -50,6 +50,9 @@ def sentence(event: Mapping[str, Any], task_id: str | None) -> str:
         words = f"the run was made from {data['workspace']}"
     elif kind == "EventsLost":
         words = f"what happened until {data['until']} is lost: the store was put back from a backup"
+    elif kind == "RunDeleted":
+        word = "forgotten" if data.get("forgotten") else "deleted"
+        words = f"the run was {word} with its {data['events']} events"
     elif kind == "IterationPlanned":
         name = f" ({data['name']})" if data.get("name") else ""
         words = f"round {data['iteration']}{name} was planned: {data['task_count']} tasks"

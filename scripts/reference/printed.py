@@ -70,6 +70,12 @@ PRINTED: Final[Mapping[str, Mapping[str, str]]] = {
     "run start": _RUN,
     "run loop --until-done": _RUN,
     "run pause": _RUN,
+    "run delete": {
+        "run_id": "id of a run that is gone",
+        "events": "how many it had",
+        "head": "of its last event",
+        "evidence": "what is left of it: a bundle or an archive; null where nothing is",
+    },
     "run label": {
         "run_id": "id of the run",
         "labels": "its labels, sorted",

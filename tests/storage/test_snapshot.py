@@ -143,6 +143,7 @@ def _other_facts() -> list[f.Fact]:
         f.AboutChanged(by="ann", about={"title": "é", "keywords": ["x"]}, reason="r"),
         f.PlanWarned(iteration=1, warnings=("task a would fail: é",)),
         f.EventsLost(head="00", until=UtcTime("2026-01-01T00:00:00.000000Z")),
+        f.RunDeleted(workspace="w", head="00", events=3, numbers="1-2,7", by="ann"),
         f.RunCancelRequested(by="ann", reason="r"), f.RunFailureRequested(reason="r"),
         f.RunCancelled(reason="r"), f.RunFailed(reason="r"), f.RunCompleted(), f.RunReopened(by="ann"),
         f.IterationAnalyzed(iteration=1, state={"x": [1.5]}), f.TaskReopened(task_id=a, by="ann"),

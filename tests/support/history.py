@@ -11,7 +11,7 @@ import attrs
 
 from matterstack.core.errors import DatabaseCorruptError, DatabaseVersionError
 from matterstack.core.run.apply import fold
-from matterstack.core.run.facts import Event
+from matterstack.core.run.facts import Event, RunDeleted
 from matterstack.core.run.state import RunState
 from matterstack.storage.check import check_store
 from matterstack.storage.layout import Root
@@ -39,7 +39,8 @@ def assert_history(root: Root) -> None:
     assert not problems, problems
     with closing(open_database(root.database)) as connection:
         events = list(_events(connection))
-        for run_id in {event.run_id for event in events}:
+        deleted = {event.run_id for event in events if isinstance(event.fact, RunDeleted)}
+        for run_id in {event.run_id for event in events} - deleted:
             mine = [event for event in events if event.run_id == run_id]
             for earlier, later in pairwise(mine):
                 assert earlier.at <= later.at, f"event {later.seq} is older than the one before it"

@@ -151,6 +151,10 @@ def _events_lost(_state: RunState, _fact: f.EventsLost, _at: UtcTime, _touched: 
     """The state is what is left: nobody knows what else there was."""
 
 
+def _deleted(state: RunState, _fact: f.RunDeleted, _at: UtcTime, _touched: Touched) -> None:
+    raise InvariantError(f"run {state.run_id} is deleted, and has events")
+
+
 # ---- planning ----
 
 
@@ -484,6 +488,7 @@ _HANDLERS: Final[Mapping[type[f.Fact], Callable[[RunState, Any, UtcTime, Touched
     f.RunCompleted: _completed,
     f.RunReopened: _reopened,
     f.EventsLost: _events_lost,
+    f.RunDeleted: _deleted,
     f.IterationPlanned: _iteration_planned,
     f.PlanWarned: _plan_warned,
     f.TaskPlanned: _task_planned,

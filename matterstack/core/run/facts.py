@@ -157,6 +157,26 @@ class EventsLost:
 
 
 @attrs.frozen(kw_only=True)
+class RunDeleted:
+    """Somebody has deleted the run: this event is all that is left of it in the store.
+
+    Attributes:
+        workspace: whose run it was.
+        head: of its last event.
+        events: how many there were.
+        numbers: which ones, such as ``3-5,9``: they stay unused.
+        forgotten: its folder had gone before.
+    """
+
+    workspace: str
+    head: str
+    events: int
+    numbers: str
+    by: str
+    forgotten: bool = False
+
+
+@attrs.frozen(kw_only=True)
 class IterationPlanned:
     """``plan`` returned a workflow; its tasks follow as `TaskPlanned`."""
 
@@ -433,6 +453,7 @@ Fact: TypeAlias = (
     | RunCompleted
     | RunReopened
     | EventsLost
+    | RunDeleted
     | IterationPlanned
     | PlanWarned
     | TaskPlanned
@@ -458,7 +479,7 @@ FACT_TYPES: Final[Mapping[str, type[Fact]]] = {kind.__name__: kind for kind in F
 
 @attrs.frozen(kw_only=True)
 class Event:
-    """A fact in its place: ``seq`` counts over all runs of a root, without gaps."""
+    """A fact in its place: ``seq`` counts over all runs of a root; who is missing was deleted."""
 
     seq: int
     run_id: RunId

@@ -3,7 +3,7 @@
 Pure: the events go in, in the order of their sequence numbers, and what contradicts a rule comes out: of
 each rule the first fact of each run that breaks it.  The rules are those that people rely on:
 
-    gap      sequence numbers count without gaps
+    gap      sequence numbers count without gaps, but for those of runs that were deleted, as these say
     fold     every fact follows from those before it: legal transitions, one job and one end per attempt
     cap      an attempt is prepared only while its run and its backend have a free seat
     paused   nothing is prepared, and no job is started, between a pause and the resume
@@ -17,7 +17,7 @@ each rule the first fact of each run that breaks it.  The rules are those that p
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import attrs
 
@@ -26,6 +26,7 @@ from matterstack.core.ids import BackendName, RunId, TaskId, Token
 from matterstack.core.operators import ASKED
 from matterstack.core.run import facts as f
 from matterstack.core.run.apply import Touched, apply, new_run
+from matterstack.core.run.numbers import Range, count_numbers, missing_beside, read_numbers
 from matterstack.core.run.state import AttemptState, RunState
 from matterstack.core.states import ENDED_JOBS, ENDED_RUNS, Phase, RunStatus, TaskStatus
 
@@ -58,11 +59,15 @@ class HistoryChecker:
         states: what the facts so far give; a run whose history cannot be folded is left out.
         broken: the runs that are left out.
         touched: what the last event changed.
+        gone: numbers of events of runs that were deleted, ascending, as all deletions of the store name them.
+        deleted: the runs that were deleted.
     """
 
     states: dict[RunId, RunState] = attrs.field(factory=dict)
     broken: set[RunId] = attrs.field(factory=set)
     touched: Touched = attrs.field(factory=Touched)
+    gone: Sequence[Range] = ()
+    deleted: set[RunId] = attrs.field(factory=set)
     _live: Counter[BackendName] = attrs.field(factory=Counter)
     _tokens: set[Token] = attrs.field(factory=set)
     _reported: set[tuple[RunId | None, str]] = attrs.field(factory=set)
@@ -91,13 +96,20 @@ class HistoryChecker:
     def _check_seq(self, seq: int) -> Iterator[Problem]:
         first, last = self._last_seq + 1, seq - 1
         self._last_seq = seq
-        if last >= first:
+        found = missing_beside(first, last, self.gone) if last >= first else None
+        if found is not None:
+            first, last = found
             missing = f"number {first} is" if first == last else f"numbers {first} to {last} are"
             yield Problem(None, seq, "gap", f"the events before this one are incomplete: {missing} missing")
 
     def _check_fact(self, event: f.Event) -> Iterator[Problem]:
         state = self.states.get(event.run_id)
         try:
+            if event.run_id in self.deleted:
+                raise ValueError("the run was deleted before")
+            if isinstance(event.fact, f.RunDeleted):
+                self._delete(event, event.fact)
+                return
             if state is not None:
                 yield from _check_before(state, event)
                 self._refuse_contradiction(state, event.fact)
@@ -108,6 +120,15 @@ class HistoryChecker:
             self._leave_out(event.run_id)
             text = str(error) if isinstance(error, MatterStackError | ValueError) else repr(error)
             yield Problem(event.run_id, event.seq, "fold", f"{_name(event)} cannot be: {text}")
+
+    def _delete(self, event: f.Event, fact: f.RunDeleted) -> None:
+        if event.run_id in self.states:
+            raise ValueError("events of the run are there")
+        ranges = read_numbers(fact.numbers)
+        if count_numbers(ranges) != fact.events or ranges[-1][1] >= event.seq:
+            raise ValueError(f"{fact.events} events before it were not {fact.numbers[:80]}")
+        self.deleted.add(event.run_id)
+        self.touched = Touched()
 
     def _refuse_contradiction(self, state: RunState, fact: f.Fact) -> None:
         what = _contradiction(state, fact)

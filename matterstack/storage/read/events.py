@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import attrs
 
-from matterstack.core.errors import NotFoundError
 from matterstack.core.ids import RunId, UtcTime
 from matterstack.core.run.facts import Event, RunPaused
 from matterstack.storage.codec import dumps
 from matterstack.storage.fact_codec import decode_fact
+from matterstack.storage.read.deleted_runs import DELETED, no_such_run
 
 _AS_JSON: Final = "json_object('seq', seq, 'at', at, 'run', run_id, 'type', type, 'data', json(data))"
 
@@ -78,13 +78,14 @@ def last_seq(connection: sqlite3.Connection) -> int:
 
 
 def require_events(connection: sqlite3.Connection, run_id: RunId) -> None:
-    """Check that there are events of a run.
+    """Check that there are events of a run, and not only the one that tells that it was deleted.
 
     Raises:
         NotFoundError: there are none.
     """
-    if connection.execute("SELECT 1 FROM events WHERE run_id = ?", (run_id,)).fetchone() is None:
-        raise NotFoundError(f"no run {run_id}", hint="list them with: matterstack run list")
+    row = connection.execute("SELECT type FROM events WHERE run_id = ? LIMIT 1", (run_id,)).fetchone()
+    if row is None or row[0] == DELETED:
+        raise no_such_run(connection, run_id)
 
 
 def event_rows(connection: sqlite3.Connection, run_id: RunId, up_to: int | None = None) -> Iterator[EventRow]:

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import attrs
 
-from matterstack.core.errors import NotFoundError
 from matterstack.core.ids import BackendName, RunId, UtcTime
 from matterstack.core.operators import ASKED
 from matterstack.core.run.allowed import RETRIABLE_TASKS, Allowed, Standing, allowed
 from matterstack.core.states import ENDED_TASKS, OPEN_TASKS, RunStatus, TaskStatus
+from matterstack.storage.read.deleted_runs import no_such_run
 from matterstack.storage.read.transactions import one_moment
 
 ASKS: Final = (
@@ -133,7 +133,7 @@ def require_run(connection: sqlite3.Connection, run_id: RunId) -> RunSummary:
     """
     for summary in run_summaries(connection, [run_id]):
         return summary
-    raise NotFoundError(f"no run {run_id}", hint="list them with: matterstack run list")
+    raise no_such_run(connection, run_id)
 
 
 def run_summaries(connection: sqlite3.Connection, run_ids: Sequence[RunId] | None = None) -> list[RunSummary]:

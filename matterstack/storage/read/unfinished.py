@@ -6,8 +6,8 @@ import json
 import sqlite3
 from typing import Any, Final
 
-from matterstack.core.errors import NotFoundError
 from matterstack.core.ids import RunId, TaskId
+from matterstack.storage.read.deleted_runs import no_such_run
 
 Row = dict[str, Any]
 
@@ -36,7 +36,7 @@ def run_row(connection: sqlite3.Connection, run_id: RunId) -> Row:
         (run_id,),
     ).fetchone()
     if row is None:
-        raise NotFoundError(f"no run {run_id}", hint="list them with: matterstack run list")
+        raise no_such_run(connection, run_id)
     run = dict(zip(_RUN_COLUMNS, row, strict=True))
     return {**run, "config": json.loads(run["config"])}
 
