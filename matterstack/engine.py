@@ -418,11 +418,6 @@ def _asked(root: Root, reader: sqlite3.Connection, query: Callable[[sqlite3.Conn
         return query(reader)
 
 
-def _finished_deletions(root: Root, writer: sqlite3.Connection) -> list[str]:
-    """Finish what a process that died has left of runs that it deleted; returns what could not be."""
-    return list(finish_all(writer, root))
-
-
 @asynccontextmanager
 async def open_engine(
     root: Root,
@@ -450,7 +445,7 @@ async def open_engine(
     try:
         await runtime.store(_asked, root, reader, partial(_require_one_host, root))
         if serves:
-            for problem in await runtime.journal(_finished_deletions, root, writer):
+            for problem in await runtime.journal(finish_all, writer, root):
                 logger.warning("%s", problem)
         number = str(next(_NUMBERS))
         vault = SecretVault(root)

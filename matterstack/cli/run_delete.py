@@ -17,6 +17,7 @@ from matterstack.core.shown_text import shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from matterstack.core.run.facts import RunDeleted
     from matterstack.storage.layout import Root
     from matterstack.usecases.deleting_runs import Candidate
 
@@ -116,22 +117,30 @@ def _deleted(root: Root, candidates: Sequence[Candidate], *, as_json: bool) -> l
     from datetime import UTC, datetime
 
     from matterstack.core.ids import utc_text
-    from matterstack.usecases.deleting_runs import delete as delete_one
-    from matterstack.usecases.deleting_runs import opened_store, shrink_store
+    from matterstack.usecases.deleting_runs import AT_ONCE, opened_store, shrink_store
+    from matterstack.usecases.deleting_runs import delete as delete_some
     from matterstack.usecases.runs import user_name
 
     gone: list[dict[str, object]] = []
     with opened_store(root, _warn) as connection:
-        for one in candidates:
-            fact = delete_one(connection, root, one, user_name(), lambda: utc_text(datetime.now(UTC)))
-            left = None if one.proof is None else str(one.proof)
-            gone.append({"run_id": one.run_id, "events": fact.events, "head": fact.head, "evidence": left})
-            if not as_json:
-                kept = f"; what is left of it: {shown(left)}" if left else ""
-                word = "forgotten" if one.forgotten else "deleted"
-                click.echo(f"{one.run_id} ({one.workspace}) is {word}, with {fact.events} events{kept}")
+        for start in range(0, len(candidates), AT_ONCE):
+            some = candidates[start : start + AT_ONCE]
+            facts = delete_some(connection, root, some, user_name(), lambda: utc_text(datetime.now(UTC)))
+            for one, fact in zip(some, facts, strict=True):
+                left = None if one.proof is None else str(one.proof)
+                gone.append(
+                    {"run_id": one.run_id, "events": fact.events, "head": fact.head, "evidence": left}
+                )
+                if not as_json:
+                    click.echo(_told(one, fact))
         shrink_store(connection, root)
     return gone
+
+
+def _told(one: Candidate, fact: RunDeleted) -> str:
+    left = "" if one.proof is None else f"; what is left of it: {shown(str(one.proof))}"
+    word = "forgotten" if one.forgotten else "deleted"
+    return f"{one.run_id} ({one.workspace}) is {word}, with {fact.events} events{left}"
 
 
 def _warn(text: str) -> None:

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import attrs
 
-from matterstack.core.errors import MatterStackError, StoreError
+from matterstack.core.errors import StoreError
 from matterstack.core.ids import RunId, UtcTime
 from matterstack.core.run.facts import RunDeleted
 from matterstack.core.run.numbers import numbers_text
 from matterstack.storage.crash_points import crash_point
 from matterstack.storage.heads import head_of
-from matterstack.storage.journal import Append, commit
+from matterstack.storage.journal import Append
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import Lease
 from matterstack.storage.schema import corrupt, translated_errors
@@ -41,7 +41,18 @@ class Unfinished:
     keeps_evidence: bool
 
 
-def delete_rows(
+@contextmanager
+def relaxed(connection: sqlite3.Connection) -> Iterator[None]:
+    """A block whose commits need not outlive a power cut: hundreds of them then take no time."""
+    (usual,) = connection.execute("PRAGMA synchronous").fetchone()
+    connection.execute("PRAGMA synchronous = NORMAL")
+    try:
+        yield
+    finally:
+        connection.execute(f"PRAGMA synchronous = {usual}")
+
+
+def deletion_of(
     connection: sqlite3.Connection,
     root: Root,
     lease: Lease,
@@ -51,19 +62,17 @@ def delete_rows(
     at: UtcTime,
     keeps_evidence: bool,
     forgotten: bool,
-) -> RunDeleted:
-    """Store that a run is deleted, and nothing else of it any more.
+) -> tuple[RunDeleted, Append]:
+    """What says that a run is deleted, and how that is stored, with nothing else of it left.
 
-    If the process dies in here, all of the run is there, or `unfinished` names it.
+    Where the process dies when that is committed, all of the run is there, or `unfinished` names it.
 
     Raises:
-        LeaseLostError: another process has taken it over.
-        StoreError: the store cannot be written.
+        DatabaseCorruptError: the run has no events.
     """
     run_id = lease.run_id
-    with translated_errors(root.database):
-        head = head_of(connection, run_id)
-        numbers = [seq for (seq,) in connection.execute(_NUMBERS, (run_id,))]
+    head = head_of(connection, run_id)
+    numbers = [seq for (seq,) in connection.execute(_NUMBERS, (run_id,))]
     if head is None or not numbers:
         raise corrupt(root.database, f"run {run_id} has no events")
     fact = RunDeleted(
@@ -82,10 +91,7 @@ def delete_rows(
         deletes=True,
         keeps_evidence=keeps_evidence,
     )
-    for outcome in commit(connection, root.database, [append]):
-        if isinstance(outcome, MatterStackError):
-            raise outcome
-    return fact
+    return fact, append
 
 
 def unfinished(connection: sqlite3.Connection) -> list[Unfinished]:
@@ -94,42 +100,55 @@ def unfinished(connection: sqlite3.Connection) -> list[Unfinished]:
     return [Unfinished(run_id=row[0], workspace=row[1], keeps_evidence=bool(row[2])) for row in rows]
 
 
-def finish(connection: sqlite3.Connection, root: Root, one: Unfinished) -> None:
-    """Remove what is left of a deleted run's folder, and the note that it is to go.  Once more is the same.
+def finish(connection: sqlite3.Connection, root: Root, ones: Sequence[Unfinished]) -> list[StoreError]:
+    """Remove what is left of the folders of deleted runs, and the notes that they are to go.
+
+    Once more is the same.  Returns what cannot be removed, and why: those notes stay.
 
     Raises:
-        StoreError: not all of it can be removed; the note stays.
+        StoreError: the store cannot be written.
     """
-    folder = root.run_folder(one.workspace, one.run_id).path
-    kept = {"evidence", f"{one.run_id}.zip"} if one.keeps_evidence else set()
-    crash_point("before_removal")
-    try:
-        for path in _inside(folder):
-            if path.name not in kept:
-                _remove(path)
-        if not _inside(folder):
-            with suppress(FileNotFoundError):
-                folder.unlink() if folder.is_symlink() else folder.rmdir()
-    except OSError as error:
-        raise StoreError(
-            f"{error.filename or folder}: cannot be removed: {error.strerror or error}",
-            hint=f"run {one.run_id} is deleted; what is left of its folder goes with the next `run delete`",
-        ) from error
-    with suppress(OSError):
-        (root.locks / f"{one.run_id}.lock").unlink()
-    with translated_errors(root.database):
-        connection.execute("DELETE FROM deletions WHERE run_id = ?", (one.run_id,))
+    problems: list[StoreError] = []
+    done: list[tuple[RunId]] = []
+    for one in ones:
+        crash_point("before_removal")
+        folder = root.run_folder(one.workspace, one.run_id).path
+        try:
+            _empty(folder, {"evidence", f"{one.run_id}.zip"} if one.keeps_evidence else set())
+        except OSError as error:
+            problems.append(_not_removed(one, folder, error))
+            continue
+        with suppress(OSError):
+            (root.locks / f"{one.run_id}.lock").unlink()
+        done.append((one.run_id,))
+    with translated_errors(root.database), relaxed(connection):
+        for run in done:
+            connection.execute("DELETE FROM deletions WHERE run_id = ?", run)
+    return problems
 
 
-def finish_all(connection: sqlite3.Connection, root: Root) -> Iterator[str]:
-    """Finish what a crash has left; gives what could not be, in words."""
+def _empty(folder: Path, kept: Collection[str]) -> None:
+    """Remove a folder; or all that is in it, but what is kept."""
+    for path in _inside(folder):
+        if path.name not in kept:
+            _remove(path)
+    if not _inside(folder):
+        with suppress(FileNotFoundError):
+            folder.unlink() if folder.is_symlink() else folder.rmdir()
+
+
+def _not_removed(one: Unfinished, folder: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"{error.filename or folder}: cannot be removed: {error.strerror or error}",
+        hint=f"run {one.run_id} is deleted; what is left of its folder goes with the next `run delete`",
+    )
+
+
+def finish_all(connection: sqlite3.Connection, root: Root) -> list[str]:
+    """Finish what a crash has left; returns what could not be, in words."""
     with translated_errors(root.database):
         left = unfinished(connection)
-    for one in left:
-        try:
-            finish(connection, root, one)
-        except StoreError as error:
-            yield f"{error}; {error.hint}"
+    return [f"{error}; {error.hint}" for error in finish(connection, root, left)]
 
 
 def shrink(connection: sqlite3.Connection, root: Root) -> None:

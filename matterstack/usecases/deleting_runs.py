@@ -1,7 +1,7 @@
 """Delete runs that have ended, or forget those whose folder has gone, from any face.
 
-First it is looked whether all of them can go (`look_at`), so that somebody can be asked; then they go one
-after the other (`delete`): of each the store keeps one event that tells of it.
+First it is looked whether all of them can go (`look_at`), so that somebody can be asked; then they go, one
+hundred after the other (`delete`): of each the store keeps one event that tells of it.
 """
 
 from __future__ import annotations
@@ -14,19 +14,22 @@ from typing import Final
 
 import attrs
 
-from matterstack.core.errors import RefusedError
+from matterstack.core.errors import MatterStackError, RefusedError
 from matterstack.core.ids import RunId, UtcTime
 from matterstack.core.run.facts import RunDeleted
 from matterstack.core.states import ENDED_RUNS, RunStatus
 from matterstack.evidence.proof import kept_beside, require_proof
-from matterstack.storage.deletion import Unfinished, delete_rows, finish, finish_all, shrink
+from matterstack.storage.deletion import Unfinished, deletion_of, finish, finish_all, relaxed, shrink
+from matterstack.storage.journal import Append, commit
 from matterstack.storage.layout import Root, is_folder
-from matterstack.storage.leases import acquire_lease
+from matterstack.storage.leases import Lease, acquire_lease
 from matterstack.storage.openness import require_owner
 from matterstack.storage.read.references import references_to
 from matterstack.storage.read.runs import RunSummary, require_run, runs_with_jobs
 from matterstack.storage.schema import open_database, reading, translated_errors
 
+AT_ONCE: Final = 100
+"""How many go in one transaction: while it lasts nobody else writes."""
 _ANSWER_HINT: Final = "cancel it, or let it come to its end"
 
 
@@ -143,40 +146,73 @@ def _candidate(
 
 
 def delete(
-    connection: sqlite3.Connection, root: Root, candidate: Candidate, by: str, now: Callable[[], UtcTime]
-) -> RunDeleted:
-    """Delete a run that was looked at: first from the store, then its folder.  A crash is made good later.
+    connection: sqlite3.Connection,
+    root: Root,
+    candidates: Sequence[Candidate],
+    by: str,
+    now: Callable[[], UtcTime],
+) -> list[RunDeleted]:
+    """Delete runs that were looked at: first from the store, all or none of them, then their folders.
+
+    What a crash leaves in between is finished later.
 
     Raises:
-        NotFoundError: it has gone meanwhile.
-        RefusedError: an engine serves it, or it went on meanwhile.
+        NotFoundError: one has gone meanwhile.
+        RefusedError: an engine serves one, or it went on meanwhile.
         StoreError: the store cannot be written, or files cannot be removed.
     """
-    run_id = candidate.run_id
+    leases: list[Lease] = []
     with translated_errors(root.database):
-        lease = acquire_lease(connection, root, run_id)
-        if lease is None:
-            raise RefusedError(f"run {run_id} is served by an engine", hint="wait until that has stopped")
         try:
-            # Held, so that nobody reopens it between this look and the end of it.
-            summary = require_run(connection, run_id)
-            if summary.head != candidate.head:
-                raise RefusedError(f"run {run_id} went on meanwhile", hint="look at it, and try again")
-            fact = delete_rows(
-                connection,
-                root,
-                lease,
-                candidate.workspace,
-                by=by,
-                at=max(now(), summary.updated_at),
-                keeps_evidence=candidate.keeps_evidence,
-                forgotten=candidate.forgotten,
-            )
+            with relaxed(connection):
+                for candidate in candidates:
+                    leases.append(_leased(connection, root, candidate))  # noqa: PERF401  kept if the next fails
+            made = [
+                _deletion(connection, root, lease, candidate, by, now())
+                for lease, candidate in zip(leases, candidates, strict=True)
+            ]
+            for outcome in commit(connection, root.database, [append for _, append in made]):
+                if isinstance(outcome, MatterStackError):
+                    raise outcome
         finally:
-            lease.release(connection)
-    left = Unfinished(run_id=run_id, workspace=candidate.workspace, keeps_evidence=candidate.keeps_evidence)
-    finish(connection, root, left)
-    return fact
+            with relaxed(connection):
+                for lease in leases:
+                    lease.release(connection)
+    left = [
+        Unfinished(run_id=one.run_id, workspace=one.workspace, keeps_evidence=one.keeps_evidence)
+        for one in candidates
+    ]
+    for problem in finish(connection, root, left):
+        raise problem
+    return [fact for fact, _ in made]
+
+
+def _leased(connection: sqlite3.Connection, root: Root, candidate: Candidate) -> Lease:
+    lease = acquire_lease(connection, root, candidate.run_id)
+    if lease is None:
+        raise RefusedError(
+            f"run {candidate.run_id} is served by an engine", hint="wait until that has stopped"
+        )
+    return lease
+
+
+def _deletion(
+    connection: sqlite3.Connection, root: Root, lease: Lease, candidate: Candidate, by: str, now: UtcTime
+) -> tuple[RunDeleted, Append]:
+    # Its lease is held, so that nobody reopens it between this look and the end of it.
+    summary = require_run(connection, candidate.run_id)
+    if summary.head != candidate.head:
+        raise RefusedError(f"run {candidate.run_id} went on meanwhile", hint="look at it, and try again")
+    return deletion_of(
+        connection,
+        root,
+        lease,
+        candidate.workspace,
+        by=by,
+        at=max(now, summary.updated_at),
+        keeps_evidence=candidate.keeps_evidence,
+        forgotten=candidate.forgotten,
+    )
 
 
 def shrink_store(connection: sqlite3.Connection, root: Root) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from matterstack.core.errors import StoreError
+from matterstack.core.errors import RefusedError, StoreError
 from matterstack.core.ids import RunId, UtcTime
 from matterstack.core.model.workflow import Workflow
 from matterstack.core.run import messages as m
@@ -17,11 +17,12 @@ from matterstack.storage import deletion
 from matterstack.storage.check import check_store
 from matterstack.storage.deletion import finish_all, unfinished
 from matterstack.storage.layout import Root
+from matterstack.storage.leases import acquire_lease, is_held
 from matterstack.storage.read.events import event_lines, events_after, last_seq
 from matterstack.usecases.deleting_runs import Candidate, delete, look_at
 from matterstack.watch.known import Known
 from tests.support.states import RUN_ID, task
-from tests.support.stored import StoredRun
+from tests.support.stored import StoredRun, dump
 
 OTHER = RunId("20260101T000001-bbbbbb")
 THIRD = RunId("20260101T000002-cccccc")
@@ -45,7 +46,8 @@ def made(connection: sqlite3.Connection, root: Root, *run_ids: RunId) -> list[St
 def gone(connection: sqlite3.Connection, root: Root, run_id: RunId) -> RunDeleted:
     (candidate,) = look_at(connection, root, [run_id], with_evidence=False)
     assert isinstance(candidate, Candidate)
-    return delete(connection, root, candidate, "ann", lambda: UtcTime("2026-01-02T00:00:00.000000Z"))
+    (fact,) = delete(connection, root, [candidate], "ann", lambda: UtcTime("2026-01-02T00:00:00.000000Z"))
+    return fact
 
 
 def test_numbers_that_lie_between_those_of_others_are_named(
@@ -109,7 +111,7 @@ def test_files_that_cannot_be_removed_are_told_and_go_the_next_time(
         assert "goes with the next" in problem
     assert [one.run_id for one in unfinished(connection)] == [RUN_ID]
     assert check_store(root) == []
-    assert list(finish_all(connection, root)) == []
+    assert finish_all(connection, root) == []
     assert not folder.exists()
     assert unfinished(connection) == []
 
@@ -123,3 +125,38 @@ def test_what_a_link_points_to_stays(connection: sqlite3.Connection, root: Root,
     gone(connection, root, RUN_ID)
     assert (tmp_path / "elsewhere" / "kept").read_text() == "x"
     assert not folder.exists()
+
+
+def test_of_runs_that_go_at_once_none_goes_when_one_is_served(
+    connection: sqlite3.Connection, root: Root
+) -> None:
+    made(connection, root, RUN_ID, OTHER)
+    candidates = look_at(connection, root, [RUN_ID, OTHER], with_evidence=False)
+    lease = acquire_lease(connection, root, OTHER)
+    assert lease is not None
+    before = dump(connection)
+    with pytest.raises(RefusedError, match=f"run {OTHER} is served by an engine"):
+        delete(connection, root, candidates, "ann", lambda: UtcTime("2026-01-02T00:00:00.000000Z"))
+    assert [row for row in dump(connection) if row[0] != "runs"] == [
+        row for row in before if row[0] != "runs"
+    ]
+    assert root.run_folder("demo", RUN_ID).path.exists()
+    assert not is_held(root, RUN_ID)
+    lease.release(connection)
+    delete(connection, root, candidates, "ann", lambda: UtcTime("2026-01-02T00:00:00.000000Z"))
+    assert check_store(root) == []
+
+
+def test_a_run_that_goes_on_between_the_question_and_the_answer_stays(
+    connection: sqlite3.Connection, root: Root
+) -> None:
+    (run,) = made(connection, root, RUN_ID)
+    candidates = look_at(connection, root, [RUN_ID], with_evidence=False)
+    run.lease = acquire_lease(connection, root, RUN_ID)
+    run.tell(m.AmendAbout(by="ann", about={"title": "new"}))
+    assert run.lease is not None
+    run.lease.release(connection)
+    with pytest.raises(RefusedError, match="went on meanwhile"):
+        delete(connection, root, candidates, "ann", lambda: UtcTime("2026-01-02T00:00:00.000000Z"))
+    assert root.run_folder("demo", RUN_ID).path.exists()
+    assert check_store(root) == []
