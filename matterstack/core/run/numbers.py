@@ -13,7 +13,7 @@ Range = tuple[int, int]
 
 
 def numbers_text(numbers: Iterable[int]) -> str:
-    """Write down ascending numbers.
+    """Write ascending numbers down, those that follow each other as a range.
 
     >>> numbers_text([3, 4, 5, 9, 12, 13])
     '3-5,9,12-13'
@@ -22,7 +22,7 @@ def numbers_text(numbers: Iterable[int]) -> str:
 
 
 def read_numbers(text: str) -> list[Range]:
-    """Understand what `numbers_text` wrote.
+    """Read the ranges of numbers that `numbers_text` wrote down.
 
     >>> read_numbers("3-5,9")
     [(3, 5), (9, 9)]
