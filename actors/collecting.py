@@ -68,9 +68,10 @@ def _search(state: RunState, folder: RunFolder, task: TaskState, known: KnownHas
     if attempt is None:
         raise InvariantError(f"task {task.task.id} has no attempt to collect from")
     path = folder.attempt(attempt.task_id, attempt.n).path
-    given = {*task.task.files, *task.task.inputs}
+    definition = state.definition_of(attempt)
+    given = {*definition.files, *definition.inputs}
     most_gib = most_output_gib(state.config)
-    search = OutputSearch(path, task.task.outputs, given, most_gib=most_gib, known=known)
+    search = OutputSearch(path, definition.outputs, given, most_gib=most_gib, known=known)
     return _Search(attempt.task_id, attempt.token, search, attempt.state is JobState.COMPLETED_OK)
 
 

@@ -45,7 +45,7 @@ def prepared_attempt(
         nonces: None where nobody is to run its script.
         vault: who knows its secrets; of a question that is no job nobody need.
     """
-    task = state.tasks[attempt.task_id].task
+    task = state.definition_of(attempt)
     return PreparedAttempt(
         run_id=state.run_id,
         task_id=attempt.task_id,
@@ -84,7 +84,7 @@ def _secrets(state: RunState, attempt: AttemptState, vault: SecretVault | None) 
 def _question(state: RunState, attempt: AttemptState) -> Question | None:
     if attempt.backend != ASKED:
         return None
-    task = state.tasks[attempt.task_id].task
+    task = state.definition_of(attempt)
     return Question(
         run_id=state.run_id,
         task_id=attempt.task_id,
@@ -167,7 +167,7 @@ def _stage_each(stagings: dict[Token, Staging]) -> Staged:
 def _staging(
     services: Services, state: RunState, backend: Backend, attempt: PreparedAttempt, stop: _Stop
 ) -> Staging:
-    task = state.tasks[attempt.task_id].task
+    task = state.definition_of(state.live[attempt.token])
     run_folder = services.root.run_folder(state.workspace, state.run_id)
     workspace = Workspace(services.root.workspaces / state.workspace)
     return Staging(

@@ -161,7 +161,8 @@ def _left_out(folder: RunFolder, history: History, survey: Survey) -> Iterator[F
             continue
         try:
             with confined(folder.attempt(record.task_id, record.n).path) as inside:
-                names = unclaimed_names(inside, history.state.tasks[record.task_id].task)
+                attempt = history.state.tasks[record.task_id].attempts[record.n - 1]
+                names = unclaimed_names(inside, history.state.definition_of(attempt))
         except OSError:
             continue
         for name in names:

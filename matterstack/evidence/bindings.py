@@ -191,7 +191,7 @@ def _unclaimed(history: History, survey: Survey) -> Iterator[str]:
         if attempt is None or attempt.ended_at is None or key in history.claimed:
             yield f"{where} is of no attempt that was not enough"
             continue
-        task = history.state.tasks[left.task_id].task
+        task = history.state.definition_of(attempt)
         given = {*task.files, *task.inputs}
         patterns = (*task.outputs, RESULT)
         if not any(matches(left.path, p) and (left.path not in given or left.path == p) for p in patterns):

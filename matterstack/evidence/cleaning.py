@@ -95,10 +95,11 @@ def _leftovers(history: History, folder: RunFolder) -> Iterator[Leftover]:
     for task in history.state.tasks.values():
         for attempt in task.attempts:
             outputs = history.outputs.get((attempt.task_id, attempt.n), ())
-            kept = {*task.task.files, *(output.path for output in outputs)}
+            definition = history.state.definition_of(attempt)
+            kept = {*definition.files, *(output.path for output in outputs)}
             with suppress(OSError), confined(folder.attempt(attempt.task_id, attempt.n).path) as source:
                 if (attempt.task_id, attempt.n) not in history.claimed:
-                    kept.update(unclaimed_names(source, task.task))
+                    kept.update(unclaimed_names(source, definition))
                 yield from _in_folder(source, _prefix(attempt.task_id, attempt.n), kept)
 
 

@@ -129,7 +129,7 @@ def _unknown(view: View) -> int:
     return sum(
         attempt.started_at is not None
         and attempt.ended_at is not None
-        and bool(view.history.state.tasks[attempt.task_id].task.command)
+        and bool(view.history.state.definition_of(attempt).command)
         and (attempt.task_id, attempt.n) not in view.history.environments
         for attempt in view.history.attempts()
     )

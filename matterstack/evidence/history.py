@@ -17,6 +17,7 @@ import attrs
 
 from matterstack.core.errors import InvariantError
 from matterstack.core.ids import RunId, TaskId, UtcTime
+from matterstack.core.model.amending import change_in_words
 from matterstack.core.run import facts as f
 from matterstack.core.run.apply import Touched, apply, new_run
 from matterstack.core.run.chain import UNCHAINED, chained
@@ -260,6 +261,10 @@ def _remember(history: History, fact: f.Fact, at: UtcTime) -> None:
         case f.TaskCancelled() | f.TaskCancelRequested() if fact.by and not _is_told(history, fact):
             behind = f" with {fact.because}, which it depends on" if fact.because else ""
             what = f"cancelled {fact.task_id}{behind}"
+            history.notes.append(Note(at=at, what=what, by=fact.by, reason=fact.reason))
+        case f.TaskAmended():
+            changes = (change_in_words(path, change.old, change.new) for path, change in fact.changes.items())
+            what = f"amended {fact.task_id} ({'; '.join(changes)})"
             history.notes.append(Note(at=at, what=what, by=fact.by, reason=fact.reason))
         case f.RunReopened():
             history.ended_at = None

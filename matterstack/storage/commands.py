@@ -13,6 +13,7 @@ import attrs
 from matterstack.core.ids import RunId, UtcTime
 from matterstack.core.run.messages import (
     AmendAbout,
+    AmendTasks,
     Cancel,
     CancelTasks,
     Command,
@@ -31,6 +32,7 @@ _TYPES: Final[Mapping[str, type[Command]]] = {
     "rerun": Rerun,
     "amend_about": AmendAbout,
     "cancel_tasks": CancelTasks,
+    "amend_tasks": AmendTasks,
 }
 _NAMES: Final = {kind: name for name, kind in _TYPES.items()}
 

@@ -39,6 +39,7 @@ from matterstack.storage.snapshot import (
     INSERT_ATTEMPT,
     INSERT_TASK,
     UPDATE_ATTEMPT,
+    UPDATE_DEFINITION,
     UPDATE_TASK,
     UPSERT_RUN,
     Row,
@@ -46,6 +47,7 @@ from matterstack.storage.snapshot import (
     attempt_row,
     run_row,
     task_change,
+    task_definition,
     task_row,
 )
 
@@ -87,6 +89,7 @@ class Append:
     run: Row | None = None
     new_tasks: Sequence[Row] = ()
     tasks: Sequence[Row] = ()
+    definitions: Sequence[Row] = ()
     new_attempts: Sequence[Row] = ()
     attempts: Sequence[Row] = ()
     changed: Sequence[TaskId] = ()
@@ -137,6 +140,9 @@ def make_append(
         run=run_row(state) if touched.run else None,
         new_tasks=[task_row(state.run_id, state.tasks[t]) for t in touched.tasks if t in touched.planned],
         tasks=[task_change(state.run_id, state.tasks[t]) for t in touched.tasks if t not in touched.planned],
+        definitions=[
+            task_definition(state.run_id, state.tasks[t]) for t in touched.amended - touched.planned
+        ],
         new_attempts=[
             attempt_row(state.run_id, a) for t, a in touched.attempts.items() if t in touched.prepared
         ],
@@ -245,6 +251,7 @@ def _store_rows(connection: sqlite3.Connection, append: Append, last: int) -> No
         connection.execute(UPSERT_RUN, append.run)
     connection.executemany(INSERT_TASK, append.new_tasks)
     connection.executemany(UPDATE_TASK, append.tasks)
+    connection.executemany(UPDATE_DEFINITION, append.definitions)
     connection.executemany(INSERT_ATTEMPT, append.new_attempts)
     connection.executemany(UPDATE_ATTEMPT, append.attempts)
     connection.executemany(_INSERT_CHANGE, [(last, append.run_id, task_id) for task_id in append.changed])

@@ -194,6 +194,11 @@ MIGRATIONS: Final = (
     """
     ALTER TABLE runs ADD COLUMN holding TEXT NOT NULL DEFAULT '{}'
     """,
+    """
+    ALTER TABLE tasks ADD COLUMN version INTEGER NOT NULL DEFAULT 1;
+    ALTER TABLE attempts ADD COLUMN version INTEGER NOT NULL DEFAULT 1;
+    ALTER TABLE attempts ADD COLUMN definition TEXT
+    """,
 )
 """One script per version, the first one making version 1.  A released script is never changed."""
 

@@ -25,14 +25,16 @@ RUN_COLUMNS: Final = (
 )  # fmt: skip
 TASK_KEY: Final = ("run_id", "task_id")
 TASK_CHANGES: Final = ("status", "reason", "tries", "outputs", "data", "cancellation")
-TASK_COLUMNS: Final = (*TASK_KEY, "position", "iteration", "task", *TASK_CHANGES)
+TASK_DEFINITION: Final = ("task", "version")
+TASK_COLUMNS: Final = (*TASK_KEY, "position", "iteration", *TASK_DEFINITION, *TASK_CHANGES)
 ATTEMPT_CHANGES: Final = (
     "job_id", "state", "raw_state", "reason", "exit_code", "host",
     "submitted_at", "started_at", "ended_at", "manifest_sha256", "last_words",
+    "definition",
 )  # fmt: skip
 ATTEMPT_COLUMNS: Final = (
     "token", "run_id", "task_id", "n", "backend", "resources", "prepared_at", "batch", "batch_index",
-    "nonce_sha256",
+    "nonce_sha256", "version",
     *ATTEMPT_CHANGES,
 )  # fmt: skip
 
@@ -52,6 +54,7 @@ _SETS: Final = ", ".join(f"{column} = excluded.{column}" for column in RUN_COLUM
 UPSERT_RUN: Final = f"{_insert('runs', RUN_COLUMNS)} ON CONFLICT (run_id) DO UPDATE SET {_SETS}"
 INSERT_TASK: Final = _insert("tasks", TASK_COLUMNS)
 UPDATE_TASK: Final = _update("tasks", TASK_CHANGES, TASK_KEY)
+UPDATE_DEFINITION: Final = _update("tasks", TASK_DEFINITION, TASK_KEY)
 INSERT_ATTEMPT: Final = _insert("attempts", ATTEMPT_COLUMNS)
 UPDATE_ATTEMPT: Final = _update("attempts", ATTEMPT_CHANGES, ("token",))
 
@@ -79,12 +82,21 @@ def run_row(state: RunState) -> Row:
 def task_row(run_id: RunId, task: TaskState) -> Row:
     """The row of a task, in the order of `TASK_COLUMNS`."""
     key = (run_id, task.task.id)
-    return (*key, task.position, task.iteration, encode(task.task), *_task_changes(task))
+    return (*key, task.position, task.iteration, *_definition(task), *_task_changes(task))
 
 
 def task_change(run_id: RunId, task: TaskState) -> Row:
     """What may have changed of a task that is there already, for `UPDATE_TASK`."""
     return (*_task_changes(task), run_id, task.task.id)
+
+
+def task_definition(run_id: RunId, task: TaskState) -> Row:
+    """What a task is, for `UPDATE_DEFINITION`: it changes seldom, and is large."""
+    return (*_definition(task), run_id, task.task.id)
+
+
+def _definition(task: TaskState) -> Row:
+    return (encode(task.task), task.version)
 
 
 def _task_changes(task: TaskState) -> Row:
@@ -106,6 +118,7 @@ def attempt_row(run_id: RunId, attempt: AttemptState) -> Row:
         attempt.batch,
         attempt.index,
         attempt.nonce_sha256,
+        attempt.version,
         *_attempt_changes(attempt),
     )
 
@@ -128,6 +141,7 @@ def _attempt_changes(attempt: AttemptState) -> Row:
         attempt.ended_at,
         attempt.manifest_sha256,
         attempt.last_words,
+        None if attempt.definition is None else encode(attempt.definition),
     )
 
 
@@ -209,6 +223,7 @@ def _task_state(row: Row) -> TaskState:
         outputs=decode(t["outputs"], tuple[OutputFile, ...]),
         data=json.loads(t["data"]),
         cancellation=None if t["cancellation"] == "null" else decode(t["cancellation"], Cancellation),
+        version=t["version"],
     )
 
 
@@ -217,5 +232,6 @@ def _attempt_state(row: Row) -> AttemptState:
     del a["run_id"]
     a["index"] = a.pop("batch_index")
     a["resources"] = decode(a["resources"], Resources)
+    a["definition"] = decode(a["definition"], Task) if a["definition"] else None
     a["state"] = JobState(a["state"]) if a["state"] else None
     return AttemptState(**a)

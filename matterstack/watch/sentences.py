@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from matterstack.core.last_words import closing
+from matterstack.core.model.amending import change_in_words
 from matterstack.core.operators import ASKED
 
 MOST_LENGTH: Final = 300
@@ -92,6 +93,9 @@ def _of_task(kind: str, data: Mapping[str, Any]) -> str:
         return f"left a secret's value in {files}" if files else "left no secret's value behind"
     if kind in _WITH_ANOTHER and data.get("because"):
         return f"{_TASK[kind]} with {data['because']}, which it depends on,"
+    if kind == "TaskAmended":
+        changes = (change_in_words(path, c["old"], c["new"]) for path, c in data["changes"].items())
+        return f"was amended ({'; '.join(changes)})"
     if kind in _TASK:
         return _TASK[kind]
     # A word of a newer version: what it says is shown as it is.

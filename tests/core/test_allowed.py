@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import pytest
 from hypothesis import given, settings
 
 from matterstack.core.errors import RefusedError
@@ -26,6 +25,10 @@ def forms(run: ToldRun, command: str) -> Iterator[m.Message]:
         yield from (m.CancelTasks(by="ann", tasks=(task_id,)) for task_id in tasks)
     elif command == "rerun":
         yield from (m.Rerun(by="ann", tasks=(task_id,)) for task_id in tasks)
+    elif command == "amend":
+        # A value that no task has yet.
+        changes = {"env.AMENDED": str(len(run.facts))}
+        yield from (m.AmendTasks(by="ann", tasks=(task_id,), changes=changes) for task_id in tasks)
     else:
         yield {"pause": m.Pause, "resume": m.Resume, "cancel": m.Cancel}[command](by="ann")
 
@@ -72,6 +75,7 @@ def test_reasons_are_read_after_the_run_is() -> None:
         "cancel_tasks": True,
         "retry": "RUNNING, and none of its tasks has failed",
         "rerun": "RUNNING, and none of its tasks has ended",
+        "amend": True,
         "respond": "RUNNING, and asks nothing",
     }
     run.tell(m.Cancel(by="ann", reason="wrong cell"))
@@ -94,6 +98,4 @@ def test_a_task_that_may_fail_can_be_retried_by_its_name() -> None:
     run.fail("a")
     assert run.state.tasks[task("a").id].status is TaskStatus.FAILED
     assert allowed(Standing.of(run.state))["retry"] is True
-    with pytest.raises(RefusedError, match="no failed task to retry"):
-        run.tell(m.Retry(by="ann"))
     assert run.tell(m.Retry(by="ann", tasks=(task("a").id,)))

@@ -124,7 +124,7 @@ ANSWERS: dict[m.Message, dict[State, list[str] | str]] = {
         paused: "has no failed task to retry",
         cancelling: "RUNNING and cannot become RUNNING",
         failing: "RUNNING and cannot become RUNNING",
-        completed: "COMPLETED and cannot become RUNNING",
+        completed: "COMPLETED and has no failed task to retry",
         failed: ["RunReopened", "TaskReopened"],
         cancelled: "CANCELLED and cannot become RUNNING",
     },

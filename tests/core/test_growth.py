@@ -73,7 +73,7 @@ def test_what_has_grown_stays_so_after_another_failure() -> None:
     assert asked(run) == [(600, 1000), (1200, 1000), (1200, 1000)]
 
 
-def test_a_person_who_retries_starts_from_what_was_planned() -> None:
+def test_a_persons_retry_grows_like_an_automatic_one_and_a_rerun_starts_from_the_definition() -> None:
     run = run_of(retries=1)
     for _ in range(2):
         end(run, "TIMEOUT")
@@ -83,7 +83,7 @@ def test_a_person_who_retries_starts_from_what_was_planned() -> None:
     run.succeed("a")
     run.tell(m.Rerun(by="ann", tasks=[TaskId("a")]))
     run.prepare()
-    assert [walltime_s for walltime_s, _ in asked(run)] == [600, 1200, 600, 1200, 600]
+    assert [walltime_s for walltime_s, _ in asked(run)] == [600, 1200, 2000, 2000, 600]
 
 
 def test_without_growth_nothing_grows() -> None:

@@ -74,14 +74,17 @@ def test_all_facts_from_the_start_give_the_same_state(program: Program) -> None:
 
 @MANY
 @given(PROGRAMS)
-def test_a_run_that_has_ended_changes_only_by_a_retry_of_a_failed_one(program: Program) -> None:
+def test_a_run_that_has_ended_changes_only_by_a_retry_or_an_amendment(program: Program) -> None:
     run = ToldRun.new(max_hpc_jobs_per_run=3, hold_after_alike=2)
     before, was = copy.deepcopy(comparable(run.state)), run.state.status
     for told in steps(run, program):
-        retried = isinstance(told.message, m.Retry) and was is RunStatus.FAILED
-        if was in {RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED} and not retried:
+        may_change = isinstance(told.message, m.Retry | m.AmendTasks) and was is not RunStatus.CANCELLED
+        if was in {RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED} and not may_change:
             assert told.facts == []
             assert comparable(run.state) == before
+        elif isinstance(told.message, m.AmendTasks):
+            assert run.state.status is was
+            assert {type(fact) for fact in told.facts} <= {f.TaskAmended} or not run.state.has_ended
         was = run.state.status
         if run.state.has_ended:
             before = copy.deepcopy(comparable(run.state))

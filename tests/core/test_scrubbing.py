@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from matterstack.core.documents.config import parse_config
-from matterstack.core.errors import ConfigError
+from matterstack.core.errors import ConfigError, RefusedError
 from matterstack.core.ids import TaskId, Token
 from matterstack.core.model.workflow import Task, Workflow
 from matterstack.core.run import messages as m
@@ -49,6 +49,19 @@ def test_a_value_is_found_as_it_is_and_as_programs_write_it(text: str) -> None:
 def test_one_line_of_a_key_is_found_and_its_frame_is_not() -> None:
     assert SEARCH.names_in(b"line: MIIEvQIBADANBgkqhkiG9w0 ...") == {"KEY"}
     assert SEARCH.names_in(b"-----BEGIN PRIVATE KEY-----") == frozenset()
+
+
+def test_a_definition_is_amended_to_no_value_of_a_secret() -> None:
+    for changes in ({"params.x": {"deep": [TEXT]}}, {"env.X": TEXT}, {"command": ["sh", TEXT]}):
+        for message in (
+            m.AmendTasks(by="ann", tasks=[TaskId("a")], changes=changes),
+            m.Retry(by="ann", changes=changes),
+        ):
+            with pytest.raises(RefusedError, match="the amendment holds the value of the secret TOKEN"):
+                scrubbed(message, SEARCH)
+    told = scrubbed(m.Retry(by="ann", changes={"priority": 1}, reason=f"for {TEXT}"), SEARCH)
+    assert isinstance(told, m.Retry)
+    assert TEXT not in told.reason
 
 
 def test_what_is_no_text_is_found_in_what_others_made_text_of_it() -> None:

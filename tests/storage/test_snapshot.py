@@ -154,4 +154,5 @@ def _other_facts() -> list[f.Fact]:
         f.TaskFailed(task_id=a, reason="r"), f.TaskCancelled(task_id=a, by="ann", because=a),
         f.TaskCancelRequested(task_id=a, by="ann", reason="é", because=a),
         f.TaskSkipped(task_id=a, because=a, reason="r"), f.RunPaused(by="a"), f.RunResumed(by="a"),
+        f.TaskAmended(task_id=a, by="ann", changes={"params.x": f.Change(None, ["é", 1.5])}),
     ]  # fmt: skip

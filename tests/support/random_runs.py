@@ -95,6 +95,33 @@ def _cancel_tasks(state: RunState, random: Random) -> m.Message:
     return m.CancelTasks(by="eva", tasks=chosen, reason=random.choice(["", "too hot"]))
 
 
+def _amend(state: RunState, random: Random) -> m.Message:
+    return m.AmendTasks(by="eve", tasks=_some(state, random), changes=_changes(random), reason="too short")
+
+
+def _retry_amended(state: RunState, random: Random) -> m.Message:
+    ended = [t for t, one in state.tasks.items() if one.status in {"FAILED", "CANCELLED"}]
+    return m.Retry(by="bob", tasks=random.sample(ended, min(len(ended), 2)), changes=_changes(random))
+
+
+def _some(state: RunState, random: Random) -> list[TaskId]:
+    return random.sample(list(state.tasks), min(len(state.tasks), random.choice([1, 2, 5])))
+
+
+def _changes(random: Random) -> dict[str, Any]:
+    all_of_them = {
+        "resources.walltime_s": random.choice([None, 60, 600]),
+        "resources.partition": random.choice([None, "long"]),
+        "env.OMP_NUM_THREADS": random.choice([None, "4"]),
+        "params.grid.n": random.randint(1, 3),
+        "backend": random.choice([None, "local", "cluster"]),
+        "priority": random.randint(-1, 1),
+        "retries": random.choice([0, 2]),
+        "allow_failure": random.random() < 0.5,
+    }
+    return {path: all_of_them[path] for path in random.sample(sorted(all_of_them), random.choice([1, 2, 4]))}
+
+
 def _token(state: RunState, random: Random) -> Token:
     live = list(state.live)
     late = [attempt.token for attempt in state.attempts()]
@@ -156,6 +183,8 @@ _MAKERS: Final[Mapping[str, Callable[[RunState, Random], m.Message]]] = {
     "analyzed": _analyzed,
     "retry": _retry,
     "retry one that failed": _retry_likely,
+    "retry amended": _retry_amended,
+    "amend": _amend,
     "prepare": _prepare,
     "accepted": _accepted,
     "observed": _observed,
@@ -167,7 +196,7 @@ _MAKERS: Final[Mapping[str, Callable[[RunState, Random], m.Message]]] = {
 _WEIGHTS: Final[Mapping[str, int]] = {
     "planned": 14, "analyzed": 14, "prepare": 20, "accepted": 10, "observed": 12, "job ended well": 20,
     "collected": 25, "resume": 6, "retry": 4, "retry one that failed": 8, "pause": 2, "refused": 2,
-    "withdrawn": 2, "cancel tasks": 3,
+    "withdrawn": 2, "cancel tasks": 3, "retry amended": 2, "amend": 4,
 }  # fmt: skip
 _KINDS: Final = [kind for kind in _MAKERS for _ in range(_WEIGHTS.get(kind, 1))]
 PROGRAMS: Final = st.lists(

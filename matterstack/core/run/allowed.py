@@ -28,6 +28,7 @@ class Standing:
         has_retriable: whether a task has FAILED, or was CANCELLED.
         has_ended_tasks: whether any task has ended.
         has_open_tasks: whether any has not.
+        has_unsucceeded: whether there is any that has not SUCCEEDED.
         asks: whether a question waits for an answer.
         is_imported: it is evidence of a run that another root has.
     """
@@ -39,6 +40,7 @@ class Standing:
     has_retriable: bool
     has_ended_tasks: bool
     has_open_tasks: bool
+    has_unsucceeded: bool
     asks: bool
     is_imported: bool = False
 
@@ -53,6 +55,7 @@ class Standing:
             has_retriable=any(state.counts[status] for status in RETRIABLE_TASKS),
             has_ended_tasks=any(state.counts[status] for status in ENDED_TASKS),
             has_open_tasks=state.open_count > 0,
+            has_unsucceeded=state.counts[TaskStatus.SUCCEEDED] < len(state.tasks),
             asks=state.asking > 0,
         )
 
@@ -74,7 +77,8 @@ def allowed(run: Standing) -> Allowed:
     """Tell for each command whether there is a form of it that would change something, and else why not.
 
     >>> run = Standing(run_id=RunId("x"), status=RunStatus.PAUSED, status_reason="paused by ann", ending=None,
-    ...                has_retriable=False, has_ended_tasks=True, has_open_tasks=True, asks=False)
+    ...                has_retriable=False, has_ended_tasks=True, has_open_tasks=True,
+    ...                has_unsucceeded=True, asks=False)
     >>> allowed(run)["resume"], allowed(run)["pause"]
     (True, 'PAUSED: only a RUNNING run can be paused')
     """
@@ -144,13 +148,22 @@ def _cancel_tasks(run: Standing) -> Refusal | None:
 
 
 def _retry(run: Standing) -> Refusal | None:
-    if run.status is RunStatus.FAILED:
+    if run.status is RunStatus.FAILED and run.ending is None:
         return None
-    if run.status in ENDED_RUNS or run.ending is not None:
-        rule = "only a FAILED run can be retried"
+    if run.status is RunStatus.CANCELLED or run.ending is not None:
+        rule = "nothing reopens a cancelled run" if run.ending is None else "it is being ended"
         error = IllegalTransitionError(f"run {run.run_id}", run.status, RunStatus.RUNNING, hint=rule)
         return Refusal(run.status_reason if run.ending is not None else f"{run.status}: {rule}", error)
     return None if run.has_retriable else Refusal(f"{run.status}, and none of its tasks has failed")
+
+
+def _amend(run: Standing) -> Refusal | None:
+    if run.ending is not None:
+        return Refusal(run.status_reason, RefusedError(f"run {run.run_id} is {run.status_reason}"))
+    if run.status is RunStatus.CANCELLED:
+        rule = "nothing is done in a cancelled run any more"
+        return Refusal(f"{run.status}: {rule}", RefusedError(f"run {run.run_id} is {run.status}: {rule}"))
+    return None if run.has_unsucceeded else Refusal(f"{run.status}, and has no task that has not succeeded")
 
 
 def _rerun(run: Standing) -> Refusal | None:
@@ -174,6 +187,7 @@ _REFUSALS: Final[Mapping[str, Callable[[Standing], Refusal | None]]] = {
     "cancel_tasks": _cancel_tasks,
     "retry": _retry,
     "rerun": _rerun,
+    "amend": _amend,
     "respond": _respond,
 }
 COMMANDS: Final = tuple(_REFUSALS)

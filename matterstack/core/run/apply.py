@@ -14,6 +14,7 @@ from sortedcontainers import SortedSet
 
 from matterstack.core.errors import InvariantError
 from matterstack.core.ids import RunId, TaskId, Token, UtcTime
+from matterstack.core.model.amending import amended
 from matterstack.core.operators import ASKED
 from matterstack.core.run import facts as f
 from matterstack.core.run.holding import WITHIN_S, Holding, common_of, seconds_taken
@@ -35,7 +36,7 @@ class Touched:
     """What changed since the last write: the run's own row, tasks, attempts.
 
     ``planned`` and ``prepared`` are those among them that are new: all of their row is to be written, and
-    of the others only what can change.
+    of the others only what can change.  Of tasks that were ``amended`` the definition is another one too.
     """
 
     run: bool = False
@@ -43,6 +44,7 @@ class Touched:
     tasks: dict[TaskId, None] = attrs.field(factory=dict)
     prepared: set[Token] = attrs.field(factory=set)
     attempts: dict[Token, AttemptState] = attrs.field(factory=dict)
+    amended: set[TaskId] = attrs.field(factory=set)
 
 
 def new_run(run_id: RunId, created: f.RunCreated, at: UtcTime) -> RunState:
@@ -376,6 +378,26 @@ def _task_skipped(state: RunState, fact: f.TaskSkipped, _at: UtcTime, touched: T
     _set_task(state, task, TaskStatus.SKIPPED, touched)
 
 
+def _task_amended(state: RunState, fact: f.TaskAmended, _at: UtcTime, touched: Touched) -> None:
+    task = _task(state, fact.task_id)
+    new = amended(task.task, {path: change.new for path, change in fact.changes.items()})
+    for attempt in task.attempts:
+        # Each keeps what it was prepared with, also one that has no job yet.
+        if attempt.definition is None:
+            attempt.definition = task.task
+            touched.attempts[attempt.token] = attempt
+    satisfied_before = task.satisfies_dependents
+    if task.status is TaskStatus.READY:
+        state.ready[state.backend_of(task.task)].discard(ready_key(task))
+    state.hard_failures.pop(fact.task_id, None)
+    task.task, task.version = new, task.version + 1
+    index_task(state, task)
+    touched.tasks[fact.task_id] = None
+    touched.amended.add(fact.task_id)
+    if task.satisfies_dependents != satisfied_before:
+        _tell_dependents(state, task, touched)
+
+
 # ---- attempts ----
 
 
@@ -395,6 +417,7 @@ def _prepared(state: RunState, fact: f.AttemptPrepared, at: UtcTime, touched: To
         batch=fact.batch,
         index=fact.index,
         nonce_sha256=fact.nonce_sha256,
+        version=fact.version,
     )
     task.attempts.append(attempt)
     task.tries += 1
@@ -507,4 +530,5 @@ _HANDLERS: Final[Mapping[type[f.Fact], Callable[[RunState, Any, UtcTime, Touched
     f.JobStateChanged: _job_changed,
     f.JobEnded: _job_ended,
     f.SecretsSought: _secrets_sought,
+    f.TaskAmended: _task_amended,
 }

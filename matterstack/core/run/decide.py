@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
+from matterstack.core.run.decide_amend import decide_amend_tasks
 from matterstack.core.run.decide_control import (
     decide_amend_about,
     decide_behind,
@@ -92,6 +93,7 @@ _DECISIONS: Final[Mapping[type[m.Message], Callable[[RunState, Any], list[f.Fact
     m.Retry: decide_retry,
     m.Rerun: decide_rerun,
     m.AmendAbout: decide_amend_about,
+    m.AmendTasks: decide_amend_tasks,
     m.Fail: decide_fail,
     m.Planned: decide_planned,
     m.Analyzed: decide_analyzed,

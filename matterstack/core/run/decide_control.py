@@ -12,6 +12,7 @@ from matterstack.core.ids import TaskId
 from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
 from matterstack.core.run.allowed import RETRIABLE_TASKS, Standing, require_allowed
+from matterstack.core.run.decide_amend import amendments
 from matterstack.core.run.retry_rules import failed_dependency
 from matterstack.core.run.selection import Selectable, Selection, require_fitting, select
 from matterstack.core.run.state import Cancellation, RunState, TaskState
@@ -115,31 +116,48 @@ def decide_retry(state: RunState, message: m.Retry) -> list[f.Fact]:
     """Reopen failed tasks, what ended because of them, and all that the run's end cancelled.
 
     The last ones did not fail: they go on with the run, whichever failed tasks are named.  What a person
-    cancelled stays so until it is named.
+    cancelled stays so until it is named.  What changes of the tasks' definitions is changed first, so that
+    their next attempts are as it says.
     """
     require_allowed(Standing.of(state), "retry")
-    reopens = state.status is RunStatus.FAILED
     chosen = _chosen(state, message)
-    if not reopens and not chosen:
-        raise RefusedError(f"run {state.run_id} is {state.status} and has no failed task to retry")
-    run_fact: list[f.Fact] = [f.RunReopened(by=message.by)] if reopens else []
+    meant = [*(message.tasks or _failures(state))]
+    if not chosen and state.status is not RunStatus.FAILED:
+        raise RefusedError(
+            f"run {state.run_id} is {state.status} and has no failed task to retry",
+            hint=f"to do tasks again that have ended well: matterstack run rerun {state.run_id} TASK...",
+        )
+    amended = amendments(state, meant, message.changes, message.by, message.reason) if message.changes else []
+    run_fact: list[f.Fact] = [f.RunReopened(by=message.by)] if state.has_ended else []
     tasks = _that_can_run(state, message.tasks, [*chosen, *_behind(state, chosen, _ended_with_another)])
-    return [*run_fact, *(f.TaskReopened(task_id=task_id, by=message.by) for task_id in tasks)]
+    return [
+        *run_fact,
+        *amended,
+        *(f.TaskReopened(task_id=task_id, by=message.by, reason=message.reason) for task_id in tasks),
+    ]
 
 
 def _chosen(state: RunState, message: m.Retry) -> list[TaskId]:
     cancelled = _cancelled_with_the_run(state)
     if not message.tasks:
-        return [*state.hard_failures, *cancelled]
+        return [*_failures(state), *cancelled]
     for task_id in message.tasks:
         task = state.tasks.get(task_id)
         if task is None:
             raise NotFoundError(f"run {state.run_id} has no task {task_id!r}")
         if task.status not in RETRIABLE_TASKS:
-            raise IllegalTransitionError(
-                f"task {task_id}", task.status, TaskStatus.READY, hint="only failed tasks can be retried"
-            )
+            hint = "only failed tasks can be retried"
+            if task.status in ENDED_TASKS:
+                hint += f"; to do it again all the same: matterstack run rerun {state.run_id} {task_id}"
+            raise IllegalTransitionError(f"task {task_id}", task.status, TaskStatus.READY, hint=hint)
     return list(dict.fromkeys((*message.tasks, *cancelled)))
+
+
+def _failures(state: RunState) -> list[TaskId]:
+    """What keeps the run from completing; where nothing does, what failed in spite of ``allow_failure``."""
+    if state.hard_failures or state.status is RunStatus.FAILED:
+        return list(state.hard_failures)
+    return [t for t, task in state.tasks.items() if task.status is TaskStatus.FAILED]
 
 
 def decide_rerun(state: RunState, message: m.Rerun) -> list[f.Fact]:

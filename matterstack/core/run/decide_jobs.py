@@ -43,6 +43,7 @@ def decide_prepare(state: RunState, message: m.Prepare) -> list[f.Fact]:
             backend=message.backend,
             resources=resources_of_next(task),
             nonce_sha256=None if message.nonce_sha256 is None else message.nonce_sha256(token),
+            version=task.version,
         )
         for task in state.first_ready(message.backend, seats)
     ]

@@ -232,6 +232,7 @@ class AttemptPrepared:
     Attributes:
         nonce_sha256: SHA-256 of the nonce that the claim and the exit record of its job must bear; null in
             histories of 0.2.0, where the id of the job decides.
+        version: of the task's definition: 1 as it was planned, and one more with each `TaskAmended`.
     """
 
     task_id: TaskId
@@ -242,6 +243,7 @@ class AttemptPrepared:
     batch: Token | None = None
     index: int = 0
     nonce_sha256: str | None = None
+    version: int = 1
 
 
 @attrs.frozen(kw_only=True)
@@ -440,6 +442,30 @@ class TaskCancelRequested:
     because: TaskId | None = None
 
 
+@attrs.frozen
+class Change:
+    """A value of a task's definition before and after; None where there is none, or a JSON null."""
+
+    old: Any
+    new: Any
+
+
+@attrs.frozen(kw_only=True)
+class TaskAmended:
+    """A person changed the definition of a task: attempts that are prepared from here on are as it says.
+
+    One that is live keeps what it was prepared with.  It may come after the run's end, and reopens nothing.
+
+    Attributes:
+        changes: by path, such as ``resources.walltime_s``.
+    """
+
+    task_id: TaskId
+    by: str
+    changes: Mapping[str, Change]
+    reason: str = ""
+
+
 Fact: TypeAlias = (
     RunCreated
     | AboutChanged
@@ -472,6 +498,7 @@ Fact: TypeAlias = (
     | TaskCancelled
     | TaskSkipped
     | TaskCancelRequested
+    | TaskAmended
 )
 
 FACT_TYPES: Final[Mapping[str, type[Fact]]] = {kind.__name__: kind for kind in Fact.__args__}

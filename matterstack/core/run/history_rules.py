@@ -9,8 +9,9 @@ each rule the first fact of each run that breaks it.  The rules are those that p
     paused   nothing is prepared, and no job is started, between a pause and the resume
     held     nothing is prepared once so many tasks have failed alike that the run is to be held
     ended    nothing happens to a run after its end, unless a person reopens it; CANCELLED is for ever (what
-             the run is about may be said anew at any time)
+             the run is about may be said anew at any time, and tasks may be amended for a retry)
     cancel   what a person cancelled is CANCELLED, or was done in time; it gets no other end, and no other try
+    amended  an attempt is prepared with its task's newest definition, never with an older one
     live     a task or a run that has ended has left no attempt live
 """
 
@@ -33,6 +34,7 @@ from matterstack.core.states import ENDED_JOBS, ENDED_RUNS, Phase, RunStatus, Ta
 _FOREIGN = (MatterStackError, LookupError, ValueError, TypeError, AttributeError)
 """What comes of facts that no decision ever made."""
 _TASK_ENDS = (f.TaskSucceeded, f.TaskFailed, f.TaskRetried, f.TaskCancelled, f.TaskSkipped)
+_AFTER_THE_END = (f.RunReopened, f.EventsLost, f.AboutChanged, f.TaskAmended)
 _RUN_ENDS = (f.RunCompleted, f.RunFailed, f.RunCancelled)
 
 
@@ -178,7 +180,7 @@ class HistoryChecker:
 
 def _check_before(state: RunState, event: f.Event) -> Iterator[Problem]:
     fact = event.fact
-    if state.has_ended and not isinstance(fact, f.RunReopened | f.EventsLost | f.AboutChanged):
+    if state.has_ended and not isinstance(fact, _AFTER_THE_END):
         text = f"{_name(event)} came after the run was {state.status}"
         yield Problem(state.run_id, event.seq, "ended", text)
     starts = isinstance(fact, f.AttemptPrepared) or (isinstance(fact, f.JobAccepted) and not fact.adopted)
@@ -193,9 +195,29 @@ def _check_before(state: RunState, event: f.Event) -> Iterator[Problem]:
         yield Problem(state.run_id, event.seq, "ended", f"{_name(event)} came while the run was being ended")
     if isinstance(fact, f.TaskFailed | f.TaskRetried) and fact.task_id in state.being_cancelled:
         yield Problem(state.run_id, event.seq, "cancel", f"{_name(event)} came while it was being cancelled")
+    if isinstance(fact, f.AttemptPrepared) and (why := _is_of_old(state, fact)):
+        yield Problem(state.run_id, event.seq, "amended", f"{_name(event)} {why}")
     left = _left_live(state, fact)
     if left is not None:
         yield Problem(state.run_id, event.seq, "live", f"{_name(event)} came while attempt {left} was live")
+
+
+def _is_of_old(state: RunState, fact: f.AttemptPrepared) -> str | None:
+    """Why an attempt is not what its task's definition says, where that was amended; None if it is."""
+    task = state.tasks.get(fact.task_id)
+    if task is None or (task.version == 1 and fact.version == 1):
+        return None
+    if fact.version != task.version:
+        return f"is of version {fact.version} of its task, which was amended to version {task.version}"
+    if fact.backend != state.backend_of(task.task):
+        return f"is on backend {fact.backend}, and its task was amended to another one"
+    asked, wanted = fact.resources, task.task.resources
+    grown = attrs.evolve(wanted, walltime_s=asked.walltime_s, memory_mib=asked.memory_mib)
+    less = any(
+        most is not None and (value is None or value < most)
+        for value, most in ((asked.walltime_s, wanted.walltime_s), (asked.memory_mib, wanted.memory_mib))
+    )
+    return "asks for other resources than its task was amended to" if grown != asked or less else None
 
 
 def _left_live(state: RunState, fact: f.Fact) -> Token | None:
@@ -229,11 +251,19 @@ def _run_contradiction(state: RunState, fact: f.Fact) -> str | None:
             return f"the run was {status}"
         case f.RunReopened() if status not in ENDED_RUNS:
             return f"the run was {status}"
+        case f.TaskAmended() if status is RunStatus.CANCELLED or state.ending is not None:
+            return f"the run was {state.ending or status}"
+        case f.TaskAmended(task_id=task_id) if task_id in state.tasks and _has_succeeded(state, task_id):
+            return "the task had succeeded"
         case f.AttemptPrepared() | f.IterationPlanned() if status is RunStatus.PENDING:
             return "the run had not started"
         case _ if isinstance(fact, _RUN_ENDS) and state.open_count and not state.has_ended:
             return f"{state.open_count} of its tasks had not ended"
     return None
+
+
+def _has_succeeded(state: RunState, task_id: TaskId) -> bool:
+    return state.tasks[task_id].status is TaskStatus.SUCCEEDED
 
 
 def _plan_contradiction(state: RunState, fact: f.Fact) -> str | None:

@@ -40,10 +40,15 @@ class Cancel:
 
 @attrs.frozen(kw_only=True)
 class Retry:
-    """Give failed tasks (all of them, when none is named) new attempts."""
+    """Give failed tasks (all that keep the run from completing, when none is named) new attempts.
+
+    ``changes``: what of their definitions is amended before, by path; ``reason``: why.
+    """
 
     by: str
     tasks: Sequence[TaskId] = ()
+    changes: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+    reason: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -73,7 +78,24 @@ class AmendAbout:
     reason: str = ""
 
 
-Command: TypeAlias = Pause | Resume | Cancel | Retry | Rerun | AmendAbout | CancelTasks
+@attrs.frozen(kw_only=True)
+class AmendTasks:
+    """Change the definition of tasks that have not succeeded: their next attempts are as it says then.
+
+    Attributes:
+        tasks: which; of those that are not in ``named`` too, the ones that have succeeded are left out.
+        changes: new values by path (`matterstack.core.model.amending`).
+        named: those that a person named one by one.
+    """
+
+    by: str
+    tasks: Sequence[TaskId]
+    changes: Mapping[str, Any] = attrs.field(hash=False)
+    reason: str = ""
+    named: Sequence[TaskId] = ()
+
+
+Command: TypeAlias = Pause | Resume | Cancel | Retry | Rerun | AmendAbout | CancelTasks | AmendTasks
 
 # ---- what the runtime reports ----
 

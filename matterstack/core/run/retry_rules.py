@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from typing import Final
 
+import attrs
+
 from matterstack.core.ids import TaskId
 from matterstack.core.model.resources import Resources
 from matterstack.core.run.state import RunState, TaskState
@@ -23,6 +25,7 @@ _KINDS: Final[Mapping[str, FailureKind]] = {
     PROLOGUE_FAILED: FailureKind.ENVIRONMENT,
 }
 
+_IN_VAIN_JOBS: Final = frozenset({JobState.COMPLETED_ERROR, JobState.LOST})
 _IN_VAIN: Final = frozenset({TaskStatus.FAILED, TaskStatus.SKIPPED, TaskStatus.CANCELLED})
 
 
@@ -62,12 +65,22 @@ def failed_dependency(state: RunState, task: TaskState, reopened: Container[Task
 def resources_of_next(task: TaskState) -> Resources:
     """What the next attempt asks for: more of what the last one lacked, where the task wants that.
 
-    The first attempt after a person reopened the task starts from what the campaign planned.
+    That goes for the first attempt after a person's retry too.  After an attempt that ended well it starts
+    from the task's definition, and so does what was amended since the last attempt was prepared.
     """
-    last = task.last_attempt
-    if last is None or last.state is None or task.tries == 0:
-        return task.task.resources
+    asked, last = task.task.resources, task.last_attempt
+    if last is None or last.state is None:
+        return asked
+    if task.tries == 0 and last.state not in _IN_VAIN_JOBS:
+        return asked
     kind = failure_kind(last.state, last.raw_state)
-    return last.resources.grown(
-        walltime=kind is FailureKind.TIMEOUT, memory=kind is FailureKind.OUT_OF_MEMORY
+    before = asked if last.definition is None else last.definition.resources
+    reached = attrs.evolve(
+        asked,
+        walltime_s=last.resources.walltime_s if before.walltime_s == asked.walltime_s else asked.walltime_s,
+        memory_mib=last.resources.memory_mib if before.memory_mib == asked.memory_mib else asked.memory_mib,
+    )
+    return reached.grown(
+        walltime=kind is FailureKind.TIMEOUT and before.walltime_s == asked.walltime_s,
+        memory=kind is FailureKind.OUT_OF_MEMORY and before.memory_mib == asked.memory_mib,
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from matterstack.core.errors import RefusedError
 from matterstack.core.model.workflow import Task, Workflow
 from matterstack.core.run import messages as m
 from matterstack.core.run.facts import OutputFile
@@ -18,7 +19,11 @@ from matterstack.core.secret_words import Search, listed
 
 
 def scrubbed(message: m.Message, search: Search) -> m.Message:
-    """The message without any value that is looked for."""
+    """The message without any value that is looked for.
+
+    Raises:
+        RefusedError: a person would have one in a task's definition.
+    """
     if not search:
         return message
     match message:
@@ -34,9 +39,20 @@ def scrubbed(message: m.Message, search: Search) -> m.Message:
                     reason=f"analyze: the state holds the value of {listed(names)}: nothing that is kept may"
                 )
             return message
+        case m.AmendTasks(changes=changes) | m.Retry(changes=changes):
+            if names := search.names_in_json(dict(changes)):
+                raise RefusedError(
+                    f"the amendment holds the value of {listed(names)}: use the environment variable of that "
+                    "name in the command instead"
+                )
+            return _words_of_command(message, search)
         case _:
-            clean: m.Message = _words_scrubbed(message, search)
-            return clean
+            return _words_of_command(message, search)
+
+
+def _words_of_command(message: m.Message, search: Search) -> m.Message:
+    clean: m.Message = _words_scrubbed(message, search)
+    return clean
 
 
 def _words_scrubbed(message: Any, search: Search) -> Any:  # noqa: ANN401  of the kind that came

@@ -27,7 +27,10 @@ from matterstack.core.states import ENDED_RUNS, JobState, Phase, RunStatus, Task
 class AttemptState:
     """One try of a task.  It is live, and holds its seat, until ``ended_at`` is set.
 
-    ``last_words``: of a try that failed, the last lines that its job printed.
+    Attributes:
+        last_words: of a try that failed, the last lines that its job printed.
+        version: of the task's definition that it was prepared with.
+        definition: that definition, where the task has been amended since; else None.
     """
 
     task_id: TaskId
@@ -50,6 +53,8 @@ class AttemptState:
     ended_at: UtcTime | None = None
     manifest_sha256: str | None = None
     last_words: str = ""
+    version: int = 1
+    definition: Task | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -83,6 +88,7 @@ class TaskState:
         unmet: number of dependencies that have not been satisfied.
         tries: attempts since it was planned, or reopened by a person.
         cancellation: of a task that a person had ended: while its job is being ended, and when it is over.
+        version: of its definition, ``task``: 1 as it was planned.
     """
 
     task: Task
@@ -96,6 +102,7 @@ class TaskState:
     outputs: tuple[OutputFile, ...] = ()
     data: Any = None
     cancellation: Cancellation | None = None
+    version: int = 1
 
     @property
     def satisfies_dependents(self) -> bool:
@@ -214,6 +221,10 @@ class RunState:
     def secrets(self) -> tuple[str, ...]:
         """Names of what its jobs find in their environment, and nobody else anywhere."""
         return tuple(self.config.get("secrets", ()))
+
+    def definition_of(self, attempt: AttemptState) -> Task:
+        """What an attempt's task was when that was prepared."""
+        return attempt.definition or self.tasks[attempt.task_id].task
 
     def backend_of(self, task: Task) -> BackendName:
         """Name of the backend that runs a task."""

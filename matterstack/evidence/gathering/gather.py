@@ -106,7 +106,7 @@ def _ended(history: History) -> Iterator[Ended]:
             if attempt.ended_at is not None:
                 key = (attempt.task_id, attempt.n)
                 yield Ended(
-                    task=task.task,
+                    task=history.state.definition_of(attempt),
                     attempt=attempt,
                     outputs=history.outputs.get(key, ()),
                     is_claimed=key in history.claimed,

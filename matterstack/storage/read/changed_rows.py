@@ -22,11 +22,12 @@ def _any_task(statuses: Iterable[TaskStatus]) -> str:
     return f"EXISTS (SELECT 1 FROM tasks t WHERE t.run_id = r.run_id AND t.status IN ({named}))"  # noqa: S608
 
 
+_UNSUCCEEDED: Final = frozenset(TaskStatus) - {TaskStatus.SUCCEEDED}
 _RUN: Final = f"""
     SELECT r.run_id, r.workspace, r.status, r.status_reason, r.ending, r.iteration, r.created_at,
            (SELECT at FROM events e WHERE e.run_id = r.run_id ORDER BY seq DESC LIMIT 1),
            {_any_task(RETRIABLE_TASKS)}, {_any_task(ENDED_TASKS)},
-           {_any_task(OPEN_TASKS)}, {ASKS}, h.head
+           {_any_task(OPEN_TASKS)}, {_any_task(_UNSUCCEEDED)}, {ASKS}, h.head
     FROM runs r LEFT JOIN heads h ON h.run_id = r.run_id WHERE r.run_id IN
 """  # noqa: S608
 
@@ -97,6 +98,7 @@ def _run(
     has_retriable: int,
     has_ended_tasks: int,
     has_open_tasks: int,
+    has_unsucceeded: int,
     asks: int,
     head: str | None,
 ) -> Json:
@@ -108,6 +110,7 @@ def _run(
         has_retriable=bool(has_retriable),
         has_ended_tasks=bool(has_ended_tasks),
         has_open_tasks=bool(has_open_tasks),
+        has_unsucceeded=bool(has_unsucceeded),
         asks=bool(asks),
     )
     return {

@@ -97,6 +97,9 @@ class RunSummary:
             has_retriable=any(self.count(status) for status in RETRIABLE_TASKS),
             has_ended_tasks=any(self.count(status) for status in ENDED_TASKS),
             has_open_tasks=any(self.count(status) for status in OPEN_TASKS),
+            has_unsucceeded=any(
+                self.count(status) for status in TaskStatus if status != TaskStatus.SUCCEEDED
+            ),
             asks=self.asks,
             is_imported=self.is_imported,
         )
