@@ -1,39 +1,99 @@
-"""``run amend``: say something of a run anew."""
+"""``run amend``: change tasks that have not succeeded, or say anew what a run is about."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import asyncclick as click
 
 from matterstack.cli.run_control import run_argument, send
-from matterstack.cli.shared_options import json_option
+from matterstack.cli.shared_options import current_root, json_option
+from matterstack.cli.task_selection import change_options, changes_of, selection_of, selection_options
+from matterstack.core.errors import UsageError
 from matterstack.core.ids import RunId
 
+if TYPE_CHECKING:
+    from matterstack.core.run.selection import Selection
 
-@click.command(short_help="Say anew what a run is about.")
+
+@click.command(short_help="Change tasks that have not succeeded, or what a run is about.")
 @run_argument
+@selection_options
+@change_options
 @click.option(
     "--about",
     "about_file",
     metavar="FILE",
-    required=True,
     type=click.Path(path_type=Path),
     help="An about.toml: title, authors, licence and the like.  It takes the place of what was said before.",
 )
-@click.option("--reason", default="", help="Why; kept in the run's history.")
 @json_option
 @click.pass_context
-async def amend(context: click.Context, run_id: RunId, about_file: Path, reason: str, as_json: bool) -> None:
-    """Say anew what a run is about, in any state, also after its end.
+async def amend(
+    context: click.Context,
+    run_id: RunId,
+    task_ids: tuple[str, ...],
+    failed: bool,
+    waiting: bool,
+    kinds: tuple[str, ...],
+    exit_codes: tuple[int, ...],
+    failed_for: str,
+    settings: tuple[str, ...],
+    why: str,
+    yes: bool,
+    about_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Change the definition of tasks that have not succeeded, or what a run is about.
 
-    What was said before stays in the run's history; evidence that is exported from now on says the new.
+    Tasks are named by ids or patterns ('relax-*'), or by how they stand or failed; what is given must all
+    hold.  It shows what changes, old and new, and asks.  The next attempt of each task is as it says: a job
+    that was submitted keeps what it was submitted with, and nothing that runs is touched.  A run that has
+    FAILED is not reopened (run retry does that).
+
+    With --about, in any state: what was said before stays in the run's history; evidence that is exported
+    from now on says the new.
     """
+    selection = selection_of(task_ids, failed, waiting, kinds, exit_codes, failed_for)
+    if about_file is not None:
+        if settings or not selection.is_empty:
+            raise UsageError("--about is said of the whole run: give it without tasks and --set")
+        await _amend_about(context, run_id, about_file, why, as_json)
+        return
+    if not settings:
+        raise UsageError("say what changes: --set PATH=VALUE, or --about FILE")
+    await _amend_tasks(context, run_id, selection, settings, why, yes, as_json)
+
+
+async def _amend_about(context: click.Context, run_id: RunId, file: Path, why: str, as_json: bool) -> None:
     import trio
 
     from matterstack.core.run.messages import AmendAbout
     from matterstack.usecases.about_file import read_about
     from matterstack.usecases.runs import user_name
 
-    about = await trio.to_thread.run_sync(read_about, about_file)
-    await send(context, run_id, AmendAbout(by=user_name(), about=about.as_kept(), reason=reason), as_json)
+    about = await trio.to_thread.run_sync(read_about, file)
+    await send(context, run_id, AmendAbout(by=user_name(), about=about.as_kept(), reason=why), as_json)
+
+
+async def _amend_tasks(
+    context: click.Context,
+    run_id: RunId,
+    selection: Selection,
+    settings: tuple[str, ...],
+    why: str,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    from matterstack.cli.amend_dialog import agree
+    from matterstack.storage.read.reader import open_reader
+    from matterstack.usecases.amendments import preview_amendment, require_changes
+    from matterstack.usecases.runs import user_name
+
+    changes = changes_of(settings)
+    async with open_reader(current_root(context)) as reader:
+        amendment = await preview_amendment(reader, run_id, selection, changes, user_name(), why)
+    require_changes(amendment)
+    agree(amendment, yes=yes, as_json=as_json)
+    await send(context, run_id, amendment.command, as_json, amended=amendment.as_json())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncclick as click
 
 from matterstack.cli.completion import propose_tasks
 from matterstack.cli.shared_options import RUN_ID, RUN_ID_ALONE, current_root, json_option
+from matterstack.cli.task_selection import change_options, changes_of, selection_of, selection_options
 from matterstack.core.ids import RunId, TaskId
 
 if TYPE_CHECKING:
@@ -50,16 +52,45 @@ async def resume(context: click.Context, run_id: RunId, as_json: bool) -> None:
 
 @click.command(short_help="Give failed tasks new attempts.")
 @run_argument
-@click.argument("task_ids", metavar="[TASK]...", nargs=-1, shell_complete=propose_tasks)
+@selection_options
+@change_options
 @json_option
 @click.pass_context
-async def retry(context: click.Context, run_id: RunId, task_ids: tuple[str, ...], as_json: bool) -> None:
-    """Give failed tasks new attempts: those named, or all that keep the run from completing."""
-    from matterstack.core.run.messages import Retry
+async def retry(
+    context: click.Context,
+    run_id: RunId,
+    task_ids: tuple[str, ...],
+    failed: bool,
+    waiting: bool,
+    kinds: tuple[str, ...],
+    exit_codes: tuple[int, ...],
+    failed_for: str,
+    settings: tuple[str, ...],
+    why: str,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Give failed tasks new attempts: those that are selected, or all that keep the run from completing.
+
+    Tasks are named by ids or patterns ('relax-*'), or by how they failed; what is given must all hold.  With
+    --set their definition changes first, as with run amend: it shows what changes, and asks.  After a timeout
+    or out of memory they ask for more, where they say so (grow).  A FAILED or COMPLETED run goes on.
+    """
+    from matterstack.cli.amend_dialog import agree
+    from matterstack.storage.read.reader import open_reader
+    from matterstack.usecases.amendments import preview_retry, require_changes
     from matterstack.usecases.runs import user_name
 
-    chosen = tuple(TaskId(task_id) for task_id in task_ids)
-    await send(context, run_id, Retry(by=user_name(), tasks=chosen), as_json)
+    selection = selection_of(task_ids, failed, waiting, kinds, exit_codes, failed_for)
+    changes = changes_of(settings)
+    async with open_reader(current_root(context)) as reader:
+        retried = await preview_retry(reader, run_id, selection, changes, user_name(), why)
+    amended = None
+    if changes:
+        require_changes(retried)
+        agree(retried, yes=yes, as_json=as_json)
+        amended = retried.as_json()
+    await send(context, run_id, retried.command, as_json, amended=amended)
 
 
 @click.command(short_help="Give ended tasks new attempts.")
@@ -79,15 +110,22 @@ async def rerun(
     await send(context, run_id, Rerun(by=user_name(), tasks=chosen, recursive=recursive), as_json)
 
 
-async def send(context: click.Context, run_id: RunId, command: object, as_json: bool) -> None:
-    """Send a command to a run, and print how the run stands then."""
+async def send(
+    context: click.Context,
+    run_id: RunId,
+    command: object,
+    as_json: bool,
+    *,
+    amended: Mapping[str, Any] | None = None,
+) -> None:
+    """Send a command to a run, and print how the run stands then; ``amended``: and what that changed."""
     from matterstack.cli.printing import print_json
     from matterstack.cli.waiting import wait_until_cancelled
-    from matterstack.core.run.messages import AmendAbout, Cancel, Pause, Rerun, Resume, Retry
+    from matterstack.core.run.messages import AmendAbout, AmendTasks, Cancel, Pause, Rerun, Resume, Retry
     from matterstack.storage.read.reader import open_reader
     from matterstack.storage.read.runs import require_run
 
-    if not isinstance(command, Pause | Resume | Cancel | Retry | Rerun | AmendAbout):
+    if not isinstance(command, Pause | Resume | Cancel | Retry | Rerun | AmendAbout | AmendTasks):
         raise TypeError(type(command).__name__)
     root = current_root(context)
     outcome = await have_done(root, run_id, command)
@@ -96,7 +134,7 @@ async def send(context: click.Context, run_id: RunId, command: object, as_json: 
             await wait_until_cancelled(reader, run_id)
         summary = await reader.read(require_run, run_id)
     if as_json:
-        print_json(summary.as_json())
+        print_json({**summary.as_json(), **({} if amended is None else {"amended": amended})})
         return
     print_standing(summary)
     if not outcome.by_engine and isinstance(command, Resume | Retry | Rerun):

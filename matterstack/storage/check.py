@@ -50,11 +50,13 @@ from matterstack.storage.snapshot import (
     RUN_COLUMNS,
     TASK_CHANGES,
     TASK_COLUMNS,
+    TASK_DEFINITION,
     Row,
     attempt_change,
     attempt_row,
     run_row,
     task_change,
+    task_definition,
     task_row,
 )
 
@@ -81,6 +83,7 @@ _TABLES: Final[tuple[tuple[str, tuple[str, ...], Callable[[dict[str, Any]], _Key
 
 _KINDS: Final[Mapping[str, Any]] = {
     "task": Task,
+    "definition": Task,
     "resources": Resources,
     "outputs": tuple[OutputFile, ...],
 }
@@ -269,6 +272,8 @@ class _Shadow:
                 self._rows[key] = task_row(run_id, task)
             else:
                 self._update(key, TASK_COLUMNS, TASK_CHANGES, task_change(run_id, task))
+            if task_id in touched.amended:
+                self._update(key, TASK_COLUMNS, TASK_DEFINITION, task_definition(run_id, task))
         for token, attempt in touched.attempts.items():
             key = ("attempt", run_id, token)
             if token in touched.prepared:

@@ -31,7 +31,7 @@ def test_what_a_run_is_about_is_frozen_with_it_and_said_anew_after_its_end(comma
     assert 'title: "First"' in said(command_line, run_id)
 
     command_line.ok("run", "loop", run_id, "--until-done")
-    done = command_line.run("run", "amend", run_id, "--about", str(file), "--reason", "typo", "--json")
+    done = command_line.run("run", "amend", run_id, "--about", str(file), "--why", "typo", "--json")
     assert done.json["status"] == "COMPLETED"
     assert 'title: "Second"' in said(command_line, run_id)
     events = [json.loads(line) for line in command_line.run("run", "events", run_id).stdout.splitlines()]

@@ -145,6 +145,14 @@ HEALTHY: dict[str, tuple[Callable[[StoredRun], object], ...]] = {
         succeed("a"),
         activate("b"),
     ),
+    "amended": (
+        fail("a"),
+        succeed("c"),
+        tell(m.Settle()),
+        tell(m.AmendTasks(by="ann", tasks=[TaskId("a")], changes={"resources.walltime_s": 7200})),
+        tell(m.Retry(by="ann", changes={"env.X": "é"})),
+        succeed("a", "b"),
+    ),
     "being cancelled": (activate("a"), tell(m.Cancel(by="ann"))),
     "cancelled": (tell(m.Cancel(by="ann"), m.Settle()),),
 }

@@ -1,0 +1,50 @@
+"""Show what an amendment changes, and ask whether it may."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+import asyncclick as click
+
+from matterstack.core.errors import UsageError
+from matterstack.core.model.amending import change_in_words
+from matterstack.core.shown_text import shown_lines
+from matterstack.explain.words import count, named
+
+if TYPE_CHECKING:
+    from matterstack.usecases.amendments import Amendment
+
+_NOT_WITHOUT: Final = "without a terminal, or with --json, say --yes when it may be done"
+
+
+def agree(amendment: Amendment, *, yes: bool, as_json: bool) -> None:
+    """Return when the amendment may be made.
+
+    Raises:
+        UsageError: nobody said so, and there is nobody to ask.
+        Abort: somebody said no.
+    """
+    if not as_json:
+        show(amendment)
+    if yes:
+        return
+    if as_json or not sys.stdin.isatty():
+        raise UsageError("nothing was changed", hint=_NOT_WITHOUT)
+    if not click.confirm("Change it?", default=False):
+        click.echo("nothing was changed", err=True)
+        raise click.Abort
+
+
+def show(amendment: Amendment) -> None:
+    """What changes, old and new, for how many tasks; and what stays as it is."""
+    click.echo(shown_lines(f"run {amendment.run_id}: {named(list(amendment.amended))} will be amended"))
+    for difference in amendment.differences:
+        change = change_in_words(difference.path, difference.old, difference.new)
+        click.echo(shown_lines(f"  {change}   ({count(len(difference.tasks), 'task')})"))
+    if amendment.running:
+        click.echo(f"{named(list(amendment.running))} at work now: not touched; a next attempt is as it says")
+    if amendment.queued:
+        click.echo(f"{named(list(amendment.queued))} submitted: keeps what it was submitted with")
+    for warning in amendment.warnings:
+        click.echo(shown_lines(f"warning: {warning}"), err=True)

@@ -1,0 +1,105 @@
+"""Options that say which tasks of a run are meant, and what of them is to change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import asyncclick as click
+
+from matterstack.cli.completion import propose_tasks
+
+if TYPE_CHECKING:
+    from matterstack.core.run.selection import Selection
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def selection_options(command: _Command) -> _Command:
+    """``[TASK]... --failed --waiting --kind K --exit-code N --reason TEXT``: what is given must all hold."""
+    for option in reversed(
+        (
+            click.argument("task_ids", metavar="[TASK]...", nargs=-1, shell_complete=propose_tasks),
+            click.option("--failed", is_flag=True, help="Tasks that FAILED, also those that may."),
+            click.option("--waiting", is_flag=True, help="Tasks that have not begun."),
+            click.option(
+                "--kind",
+                "kinds",
+                metavar="KIND",
+                multiple=True,
+                help="Tasks whose last attempt failed so: timeout, out_of_memory, error, exit:3 and so on.",
+            ),
+            click.option(
+                "--exit-code",
+                "exit_codes",
+                metavar="N",
+                type=int,
+                multiple=True,
+                help="Tasks whose last attempt ended with this exit code.",
+            ),
+            click.option(
+                "--reason",
+                "failed_for",
+                metavar="TEXT",
+                default="",
+                help="Tasks that failed for a reason with this text in it.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def selection_of(
+    task_ids: Sequence[str],
+    failed: bool,
+    waiting: bool,
+    kinds: Sequence[str],
+    exit_codes: Sequence[int],
+    failed_for: str,
+) -> Selection:
+    """The selection that was typed."""
+    from matterstack.core.run.selection import Selection
+
+    return Selection(
+        names=tuple(task_ids),
+        failed=failed,
+        waiting=waiting,
+        kinds=tuple(kinds),
+        exit_codes=tuple(exit_codes),
+        reason=failed_for,
+    )
+
+
+def change_options(command: _Command) -> _Command:
+    """``--set PATH=VALUE --why TEXT --yes``: what is to change, and that it may."""
+    for option in reversed(
+        (
+            click.option(
+                "--set",
+                "settings",
+                metavar="PATH=VALUE",
+                multiple=True,
+                help="What changes, such as resources.walltime_s=7200, env.OMP_NUM_THREADS=4, "
+                "backend=cluster; null is nothing.",
+            ),
+            click.option("--why", default="", help="Why; kept in the run's history."),
+            click.option("--yes", is_flag=True, help="Change it without asking."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def changes_of(settings: Sequence[str]) -> dict[str, Any]:
+    """What was typed after ``--set``, by path."""
+    from matterstack.core.errors import UsageError
+    from matterstack.core.model.amending import setting
+
+    changes: dict[str, Any] = {}
+    for text in settings:
+        path, value = setting(text)
+        if path in changes:
+            raise UsageError(f"--set {path}: is given twice")
+        changes[path] = value
+    return changes
