@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final
+from typing import ClassVar, Final
 
 import attrs
 
@@ -22,6 +22,8 @@ _GIVE_UP: Final = "scancel --state=PENDING {ids}"
 @attrs.frozen(kw_only=True)
 class SlurmWords(SchedulerWords):
     """Words of one cluster; its commands are told as they are typed on this machine."""
+
+    exclude: ClassVar[str] = "resources.extra.exclude"
 
     @property
     def own_jobs(self) -> str:

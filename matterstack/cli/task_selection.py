@@ -42,7 +42,7 @@ def selection_options(command: _Command) -> _Command:
                 "failed_for",
                 metavar="TEXT",
                 default="",
-                help="Tasks that failed for a reason with this text in it.",
+                help="Tasks that failed with this text in the reason, or in the last words of the job.",
             ),
         )
     ):

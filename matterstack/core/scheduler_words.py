@@ -58,9 +58,11 @@ class SchedulerWords:
     Attributes:
         host: the machine that its commands run on, by ssh; empty when that is this one.
         is_here: its jobs run on the machine of their engine.
+        exclude: path in a task of the nodes that its job is not to run on; empty where there is none.
     """
 
     is_here: ClassVar[bool] = False
+    exclude: ClassVar[str] = ""
     host: str = ""
 
     @property

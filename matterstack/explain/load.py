@@ -14,6 +14,7 @@ import attrs
 
 from matterstack.core.errors import DiskFullError
 from matterstack.core.ids import BackendName, RunId, TaskId, UtcTime
+from matterstack.core.model.resources import Resources
 from matterstack.core.run.facts import AlikeFailures
 from matterstack.core.scheduler_words import PLAIN, SchedulerWords
 from matterstack.core.states import JobState, Phase, RunStatus, TaskStatus
@@ -32,6 +33,7 @@ from matterstack.explain.situation import (
     TaskView,
 )
 from matterstack.storage.backend_reports import BackendReport, definition_of, read_reports
+from matterstack.storage.codec import CONVERTER
 from matterstack.storage.finishing_reports import read_finishing
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import Holder, intruders, is_held, this_process
@@ -229,10 +231,10 @@ def _task(row: Mapping[str, Any], default_backend: BackendName, attempt: dict[st
 
 
 def _attempt(row: dict[str, Any]) -> AttemptView:
-    resources = row.pop("resources")
+    asked: Resources = CONVERTER.structure(row.pop("resources"), Resources)
     state = JobState(row.pop("state")) if row["state"] else row.pop("state")
-    walltime_s = resources["walltime_s"] if state is JobState.RUNNING else None
-    return AttemptView(state=state, walltime_s=walltime_s, **row)
+    walltime_s = asked.walltime_s if state is JobState.RUNNING else None
+    return AttemptView(state=state, walltime_s=walltime_s, asked=asked, **row)
 
 
 def _seats(connection: sqlite3.Connection) -> list[_Seats]:

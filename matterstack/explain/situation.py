@@ -9,6 +9,7 @@ from typing import Any, Final
 import attrs
 
 from matterstack.core.ids import BackendName, JobId, RunId, TaskId, UtcTime
+from matterstack.core.model.resources import Resources
 from matterstack.core.run.facts import AlikeFailures
 from matterstack.core.scheduler_words import PLAIN, JobSight, SchedulerWords
 from matterstack.core.states import JobState, Phase, RunStatus, TaskStatus
@@ -19,7 +20,12 @@ UNFINISHED: Final = frozenset({TaskStatus.WAITING, TaskStatus.READY, TaskStatus.
 
 @attrs.frozen(kw_only=True)
 class AttemptView:
-    """The newest attempt of a task."""
+    """The newest attempt of a task.
+
+    Attributes:
+        walltime_s: when its job is ended, while that runs.
+        asked: what it asked for; None where that is not known.
+    """
 
     n: int
     backend: BackendName
@@ -33,6 +39,9 @@ class AttemptView:
     ended_at: UtcTime | None = None
     walltime_s: int | None = None
     last_words: str = ""
+    exit_code: int | None = None
+    host: str | None = None
+    asked: Resources | None = None
 
     @property
     def is_live(self) -> bool:

@@ -42,6 +42,14 @@ def attempts(command_line: CommandLine, run_id: str) -> dict[str, int]:
 
 def test_only_what_timed_out_is_retried_and_with_what_was_set(command_line: CommandLine) -> None:
     run_id = mixed(command_line)
+    actions = [
+        cause["action"].splitlines()[-1] for cause in command_line.json("run", "explain", run_id)["causes"]
+    ]
+    line = f"matterstack run retry {run_id}"
+    assert sorted(actions) == [
+        f"{line} lic0 lic1",
+        f"{line} slow0 slow1 --set resources.walltime_s=4 --yes",
+    ]
     words = ["run", "retry", run_id, "--kind", "timeout", "--set", "env.NAP=0", "--why", "it naps"]
     asked = command_line.run(*words)
     assert asked.exit_code == 2

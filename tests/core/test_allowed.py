@@ -81,7 +81,7 @@ def test_reasons_are_read_after_the_run_is() -> None:
     run.tell(m.Cancel(by="ann", reason="wrong cell"))
     told = allowed(Standing.of(run.state))
     reason = "being cancelled by ann: wrong cell"
-    assert [told[command] for command in COMMANDS[:-1]] == [reason] * 6
+    assert [told[command] for command in COMMANDS[:-1]] == [reason] * 7
 
 
 def test_a_run_that_is_failing_can_still_be_cancelled() -> None:

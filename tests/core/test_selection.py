@@ -36,7 +36,7 @@ def campaign() -> ToldRun:
     run.end("relax-1", JobState.COMPLETED_ERROR, raw_state="TIMEOUT", exit_code=None)
     run.end("relax-2", JobState.COMPLETED_ERROR, raw_state="TIMEOUT", exit_code=0)
     run.end("md-1", JobState.COMPLETED_ERROR, exit_code=3, reason="no License for vasp")
-    run.end("md-2", JobState.COMPLETED_ERROR, exit_code=4)
+    run.end("md-2", JobState.COMPLETED_ERROR, exit_code=4, last_words="ERROR: POSCAR missing")
     run.end("good")
     run.end("bad-files")
     run.tell(m.Refused(token=run.token("refused"), reason="partition is down"))
@@ -73,6 +73,7 @@ def meant(run: ToldRun, selection: Selection) -> list[str]:
         ({"reason": "license"}, ["md-1"]),
         ({"reason": "CHGCAR", "kinds": ["error"]}, ["bad-files"]),
         ({"reason": "relax-1"}, ["behind"]),
+        ({"reason": "poscar MISSING"}, ["md-2"]),
         ({}, None),
     ],
 )
@@ -108,7 +109,7 @@ def test_a_task_that_succeeded_in_the_end_is_meant_by_no_earlier_failure() -> No
         ({"kinds": ["exit:²"]}, UsageError, ["'exit:²'"]),
         ({"kinds": ["out_of_memory"]}, NotFoundError, ["--kind out_of_memory", "2 timeout", "1 SUCCEEDED"]),
         ({"exit_codes": [7], "failed": True}, NotFoundError, ["--failed --exit-code 7", "7 FAILED"]),
-        ({"reason": "walltime"}, NotFoundError, ["--reason 'walltime'"]),
+        ({"reason": "walltime"}, NotFoundError, ["--reason walltime"]),
     ],
 )
 def test_a_selection_that_means_nothing_says_what_could_be_said_instead(

@@ -247,7 +247,7 @@ def test_tasks_that_failed_alike_are_one_cause_and_others_are_another() -> None:
     many, one = causes(*alike, failed("b", "no output matches *.xyz", attempt=None), task("c"))[:2]
 
     assert many.message == "tasks a0, a1, a2 and 27 more failed: its job ended with exit code 3"
-    assert many.action.splitlines()[-1] == f"matterstack run retry {RUN}"
+    assert many.action.splitlines()[-1] == f"matterstack run retry {RUN} --failed --kind error"
     assert one.message == "task b failed: no output matches *.xyz"
     assert one.action == f"matterstack run retry {RUN} b"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Sequence
 from fnmatch import fnmatchcase
@@ -13,7 +14,7 @@ import attrs
 from matterstack.core.errors import NotFoundError, RefusedError, UsageError
 from matterstack.core.ids import RunId, TaskId
 from matterstack.core.run.retry_rules import failure_kind
-from matterstack.core.run.state import AttemptState, TaskState
+from matterstack.core.run.state import TaskState
 from matterstack.core.states import FailureKind, JobState, TaskStatus
 
 REFUSED: Final = "refused"
@@ -35,7 +36,8 @@ class Selection:
         waiting: those that have not begun; with ``failed``: both.
         kinds: how their last attempt failed, one of `KINDS` or ``exit:N``.
         exit_codes: what their last attempt ended with.
-        reason: a part of why they, or their last attempt, failed; large and small letters are alike.
+        reason: a part of why they, or their last attempt, failed, or of the last words that its job printed;
+            large and small letters are alike.
     """
 
     names: Sequence[str] = ()
@@ -58,18 +60,33 @@ class Selection:
     def __str__(self) -> str:
         """Write it as on the command line.
 
-        >>> print(Selection(names=["relax-*"], kinds=["timeout"]))
-        relax-* --kind timeout
+        >>> print(Selection(names=["relax-*"], kinds=["timeout"], reason="no licence"))
+        'relax-*' --kind timeout --reason 'no licence'
         """
         return " ".join(
             (
-                *self.names,
+                *(shlex.quote(name) for name in self.names),
                 *(("--failed",) if self.failed else ()),
                 *(("--waiting",) if self.waiting else ()),
-                *(f"--kind {kind}" for kind in self.kinds),
+                *(f"--kind {shlex.quote(kind)}" for kind in self.kinds),
                 *(f"--exit-code {code}" for code in self.exit_codes),
-                *((f"--reason {self.reason!r}",) if self.reason else ()),
+                *((f"--reason {shlex.quote(self.reason)}",) if self.reason else ()),
             )
+        )
+
+    def takes(self, task: Selectable) -> bool:
+        """Whether a task is meant, apart from its name.
+
+        Raises:
+            UsageError: there is no such kind of failure.
+        """
+        statuses, (kinds, codes) = _statuses(self), _kinds(self)
+        wanted = self.reason.casefold()
+        return (
+            (statuses is None or task.status in statuses)
+            and (not self.kinds or task.kind in kinds or _exited(task, codes))
+            and (not self.exit_codes or _exited(task, self.exit_codes))
+            and (not wanted or _mentions(task, wanted))
         )
 
 
@@ -79,7 +96,7 @@ class Selectable:
 
     Attributes:
         kind: how its last attempt that has ended failed; empty where none did, or the task has succeeded.
-        reasons: why it, or that attempt, failed.
+        reasons: why it, or that attempt, failed, and the last words of its job.
     """
 
     task_id: TaskId
@@ -100,24 +117,27 @@ class Selectable:
         return cls(
             task_id=task_id,
             status=status,
-            kind=end_kind(last),
+            kind=end_kind(last.state, last.raw_state, has_job=last.job_id is not None),
             exit_code=last.exit_code,
-            reasons=(task.reason, last.reason),
+            reasons=(task.reason, last.reason, last.last_words),
         )
 
 
-def end_kind(attempt: AttemptState) -> str:
+def end_kind(state: JobState | None, raw_state: str, *, has_job: bool) -> str:
     """What the end of an attempt that did not make its task succeed is called: one of `KINDS`.
 
     A job that ended well has an error then: what it should have left is not there.
+
+    >>> end_kind(JobState.COMPLETED_ERROR, "TIMEOUT", has_job=True)
+    'timeout'
     """
-    if attempt.state is None or attempt.ended_at is None:
+    if state is None:
         return ""
-    if attempt.state is JobState.CANCELLED:
+    if state is JobState.CANCELLED:
         return CANCELLED
-    if attempt.job_id is None and attempt.state is not JobState.LOST:
+    if not has_job and state is not JobState.LOST:
         return REFUSED
-    return failure_kind(attempt.state, attempt.raw_state).value
+    return failure_kind(state, raw_state).value
 
 
 def select(run_id: RunId, tasks: Iterable[Selectable], selection: Selection) -> list[Selectable]:
@@ -127,22 +147,10 @@ def select(run_id: RunId, tasks: Iterable[Selectable], selection: Selection) -> 
         UsageError: there is no such kind of failure.
         NotFoundError: a name is none of the run's, a pattern fits none, or no task is as was said.
     """
-    kinds, exit_codes = _kinds(selection)
+    _kinds(selection)
     known = {task.task_id: task for task in tasks}
     named = _named(run_id, known, selection.names) if selection.names else set(known)
-    statuses = _statuses(selection)
-    wanted = selection.reason.casefold()
-
-    def is_meant(task: Selectable) -> bool:
-        return (
-            task.task_id in named
-            and (statuses is None or task.status in statuses)
-            and (not selection.kinds or task.kind in kinds or _exited(task, exit_codes))
-            and (not selection.exit_codes or _exited(task, selection.exit_codes))
-            and (not wanted or _mentions(task, wanted))
-        )
-
-    found = [task for task in known.values() if is_meant(task)]
+    found = [task for task in known.values() if task.task_id in named and selection.takes(task)]
     if not found:
         raise NotFoundError(
             f"run {run_id} has no task that is meant by: {selection}", hint=_there_are(known.values())

@@ -10,8 +10,8 @@ from matterstack.core.states import RunStatus
 from matterstack.explain.causes import Kind, Need
 from matterstack.explain.rules import OTHERS
 from matterstack.explain.situation import Condition, RunView, Situation
+from matterstack.explain.wording.advice import retry_of
 from matterstack.explain.wording.cause_text import (
-    MOST_IN_COMMAND,
     CauseText,
     CauseWriter,
     Group,
@@ -208,14 +208,13 @@ def _task_failed(group: Group, situation: Situation) -> CauseText:
     names = [task.task_id for task in tasks]
     since = earliest(task.attempt.ended_at for task in tasks if task.attempt is not None)
     log = f"matterstack run logs {run.run_id} {names[0]} --stderr"
-    chosen = names if len(names) <= MOST_IN_COMMAND else []
-    retry = " ".join(["matterstack run retry", run.run_id, *chosen])
+    again = retry_of(tasks, situation)
     ran = any(task.attempt is not None and task.attempt.started_at is not None for task in tasks)
     alike = {task.reason for task in tasks}
     reason = tasks[0].reason if len(alike) == 1 else f"for {len(alike)} different reasons"
     said = next((t.attempt.last_words for t in tasks if t.attempt is not None and t.attempt.last_words), "")
     return CauseText(
-        Need.PERSON, since, f"{named(names)} failed: {reason}", f"{log}\n{retry}" if ran else retry, said
+        Need.PERSON, since, f"{named(names)} failed: {reason}", f"{log}\n{again}" if ran else again, said
     )
 
 

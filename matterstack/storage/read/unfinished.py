@@ -18,7 +18,7 @@ _RUN_COLUMNS: Final = (
 _TASK_COLUMNS: Final = ("task_id", "status", "reason", "tries", "cancellation", "task")
 _ATTEMPT_COLUMNS: Final = (
     "n", "backend", "prepared_at", "job_id", "state", "raw_state", "reason",
-    "submitted_at", "started_at", "ended_at", "resources", "last_words",
+    "submitted_at", "started_at", "ended_at", "exit_code", "host", "resources", "last_words",
 )  # fmt: skip
 _SEAT_COLUMNS: Final = (
     "backend", "run_id", "seats", "last_at", "lease_host", "lease_boot_id", "lease_pid",

@@ -1,0 +1,150 @@
+"""What helps tasks that failed alike: the command that retries them and no others, with what they lacked."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+import attrs
+
+from matterstack.core.model.resources import Resources
+from matterstack.core.run.selection import KINDS, Selectable, Selection, end_kind
+from matterstack.core.states import FailureKind, TaskStatus
+from matterstack.explain.situation import AttemptView, Situation, TaskView
+from matterstack.explain.wording.cause_text import MOST_IN_COMMAND
+from matterstack.explain.words import duration, seconds_between
+
+_FACTOR: Final = 2
+_MINUTE_S: Final = 60
+
+
+@attrs.frozen
+class Lack:
+    """What tasks lacked: the ``--set`` that gives it, and why that value.
+
+    ``setting`` empty: no value was seen, or the tasks ask for more by themselves.
+    """
+
+    setting: str
+    why: str
+
+
+def retry_of(tasks: Sequence[TaskView], situation: Situation) -> str:
+    """The command that retries these failed tasks and no others; comments say what it gives them."""
+    command = f"matterstack run retry {situation.run.run_id} {_selected(tasks, situation)}"
+    lack = _lack(tasks, situation)
+    if lack is None:
+        return command
+    setting = f" --set {shlex.quote(lack.setting)} --yes" if lack.setting else ""
+    return f"# {lack.why}:\n{command}{setting}"
+
+
+# ---- which ----
+
+
+def _selected(tasks: Sequence[TaskView], situation: Situation) -> str:
+    """A selection that means these tasks exactly: as short as one can be, or all their names."""
+    names = " ".join(task.task_id for task in tasks)
+    if len(tasks) <= MOST_IN_COMMAND:
+        return names
+    meant = {task.task_id for task in tasks}
+    failed = [_selectable(task) for task in situation.tasks if task.status is TaskStatus.FAILED]
+    for selection in _candidates(_selectable(tasks[0])):
+        if {task.task_id for task in failed if selection.takes(task)} == meant:
+            return str(selection)
+    return names
+
+
+def _candidates(first: Selectable) -> Iterator[Selection]:
+    """Selections by what the first of them has, the plainest ones first."""
+    yield Selection(failed=True)
+    kinds = [first.kind] if first.kind in KINDS else []
+    codes = [] if first.exit_code is None else [first.exit_code]
+    reason = first.reasons[0] if first.reasons else ""
+    for kind, code, said in ((kinds, [], ""), ([], codes, ""), (kinds, codes, ""), ([], [], reason)):
+        if kind or code or said:
+            yield Selection(failed=True, kinds=kind, exit_codes=code, reason=said)
+
+
+def _selectable(task: TaskView) -> Selectable:
+    attempt = task.attempt
+    if attempt is None or attempt.is_live:
+        return Selectable(task_id=task.task_id, status=task.status, reasons=(task.reason,))
+    return Selectable(
+        task_id=task.task_id,
+        status=task.status,
+        kind=_kind(attempt),
+        exit_code=attempt.exit_code,
+        reasons=(task.reason, attempt.reason, attempt.last_words),
+    )
+
+
+def _kind(attempt: AttemptView) -> str:
+    return end_kind(attempt.state, attempt.raw_state, has_job=attempt.job_id is not None)
+
+
+# ---- what they lacked ----
+
+
+def _lack(tasks: Sequence[TaskView], situation: Situation) -> Lack | None:
+    attempts = [task.attempt for task in tasks if task.attempt is not None]
+    kinds = {_kind(attempt) for attempt in attempts}
+    if len(attempts) < len(tasks):
+        return None
+    if kinds == {FailureKind.TIMEOUT}:
+        return _longer(attempts)
+    if kinds == {FailureKind.OUT_OF_MEMORY}:
+        return _larger(attempts)
+    return _elsewhere(attempts, kinds, situation)
+
+
+def _longer(attempts: Sequence[AttemptView]) -> Lack:
+    asked = [attempt.asked for attempt in attempts if attempt.asked is not None]
+    if len(asked) == len(attempts) and all(_grows(one, walltime=True) for one in asked):
+        return Lack("", "each asks for more walltime by itself (grow)")
+    walltimes = [one.walltime_s for one in asked if one.walltime_s is not None]
+    if walltimes:
+        most = max(walltimes)
+        return Lack(
+            f"resources.walltime_s={most * _FACTOR}", f"twice the walltime that they had ({duration(most)})"
+        )
+    ran = [seconds_between(a.started_at, a.ended_at) for a in attempts if a.started_at and a.ended_at]
+    if ran:
+        longest = max(ran)
+        more_s = math.ceil(longest * _FACTOR / _MINUTE_S) * _MINUTE_S
+        return Lack(f"resources.walltime_s={more_s}", f"twice as long as they ran ({duration(longest)})")
+    return Lack("", "they need more walltime: --set resources.walltime_s=SECONDS")
+
+
+def _larger(attempts: Sequence[AttemptView]) -> Lack:
+    asked = [attempt.asked for attempt in attempts if attempt.asked is not None]
+    if len(asked) == len(attempts) and all(_grows(one, memory=True) for one in asked):
+        return Lack("", "each asks for more memory by itself (grow)")
+    memories = [one.memory_mib for one in asked if one.memory_mib is not None]
+    if memories:
+        most = max(memories)
+        return Lack(f"resources.memory_mib={most * _FACTOR}", f"twice the memory that they had ({most} MiB)")
+    return Lack("", "they need more memory than their site gives unasked: --set resources.memory_mib=MIB")
+
+
+def _grows(asked: Resources, *, walltime: bool = False, memory: bool = False) -> bool:
+    return asked.grown(walltime=walltime, memory=memory) != asked
+
+
+def _elsewhere(attempts: Sequence[AttemptView], kinds: Iterable[str], situation: Situation) -> Lack | None:
+    """Leave a node out that failed, or on which several failed that are alike in nothing else."""
+    hosts = sorted({attempt.host for attempt in attempts if attempt.host})
+    paths = {situation.words_of(attempt.backend).exclude for attempt in attempts}
+    is_node = set(kinds) == {FailureKind.NODE_FAIL}
+    if len(paths) != 1 or not (path := paths.pop()) or not hosts:
+        return None
+    if not is_node and not (len(hosts) == 1 and len(attempts) > 1):
+        return None
+    name = path.rpartition(".")[2]
+    before = {host for a in attempts if a.asked for host in a.asked.extra.get(name, "").split(",") if host}
+    nodes = ",".join(sorted({*before, *hosts}))
+    where = ", ".join(hosts)
+    why = f"without {where}, which failed" if is_node else f"all of them failed on {where}; without that node"
+    return Lack(f"{path}={nodes}", why)
