@@ -59,6 +59,12 @@ class Allotment:
         self._seats.attend(run, cap)
         self._waiting[run] = _Waiting(weight, cap)
 
+    def set_terms(self, run: RunId, cap: int, weight: int) -> None:
+        """A run that has come in goes on with another cap, or another weight."""
+        if run in self._waiting:
+            self._seats.attend(run, cap)
+            self._waiting[run].cap, self._waiting[run].weight = cap, weight
+
     def leave(self, run: RunId) -> None:
         """A run goes; seats of attempts that it leaves running are given back one by one."""
         self._waiting.pop(run, None)

@@ -104,6 +104,8 @@ class BackendActor:
         match message:
             case p.Attend():
                 self._attend(message)
+            case p.Terms(run, weight, cap):
+                self._allotment.set_terms(run, cap, weight)
             case p.Want(run, ready, room):
                 self._allotment.want(run, ready, room)
             case p.Submit(run, attempts, granted, denied):

@@ -30,6 +30,7 @@ class Consultation:
     _services: Services
     _mailbox: Mailbox[p.RunMessage]
     _scope: trio.CancelScope | None = None
+    _call: int = 0
 
     def begin(self, state: RunState, nursery: trio.Nursery) -> None:
         """Ask what is to be asked now, if anything is."""
@@ -42,7 +43,8 @@ class Consultation:
             action = "analyze"
         if action is not None:
             self._scope = trio.CancelScope()
-            nursery.start_soon(self._ask, state, action, self._scope)
+            self._call += 1
+            nursery.start_soon(self._ask, state, action, self._call, self._scope)
 
     def stop(self) -> None:
         """What it thinks about is not so any more."""
@@ -50,11 +52,14 @@ class Consultation:
             self._scope.cancel()
             self._scope = None
 
-    def answered(self) -> None:
-        """The next call may be made."""
+    def answered(self, call: int) -> bool:
+        """The next call may be made; False where this is the late answer of one that was stopped."""
+        if self._scope is None or call != self._call:
+            return False
         self._scope = None
+        return True
 
-    async def _ask(self, state: RunState, action: PlanningAction, scope: trio.CancelScope) -> None:
+    async def _ask(self, state: RunState, action: PlanningAction, call: int, scope: trio.CancelScope) -> None:
         iteration = state.iteration + (1 if action == "plan" else 0)
         with scope:
             try:
@@ -62,9 +67,9 @@ class Consultation:
                 answer = structured_answer(action, await self._services.planner.ask(request))
                 warnings = await self._checked(state, answer) if isinstance(answer, Workflow) else ()
             except CampaignError as error:
-                reply = p.PlanAnswered(action, iteration, error=str(error))
+                reply = p.PlanAnswered(action, iteration, call, error=str(error))
             else:
-                reply = p.PlanAnswered(action, iteration, answer, warnings=warnings)
+                reply = p.PlanAnswered(action, iteration, call, answer, warnings=warnings)
             await self._mailbox.put(reply)
 
     async def _checked(self, state: RunState, workflow: Workflow) -> Sequence[str]:

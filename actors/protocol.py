@@ -109,11 +109,12 @@ class SecretsLookedFor:
 class PlanAnswered:
     """The campaign answered, or failed (``error``).
 
-    ``warnings``: what of its plan would end single tasks.
+    ``warnings``: what of its plan would end single tasks.  ``call``: which call it answers.
     """
 
     action: str
     iteration: int
+    call: int
     answer: Any = None
     error: str | None = None
     warnings: Sequence[str] = ()
@@ -152,6 +153,15 @@ class Attend:
     jobs: Sequence[LiveJob]
     unresolved: Sequence[PreparedAttempt]
     deferred: Sequence[Token] = ()
+
+
+@attrs.frozen
+class Terms:
+    """The run goes on with another cap, or another weight; what it has there stays."""
+
+    run: RunId
+    weight: int
+    cap: int
 
 
 @attrs.frozen
@@ -202,4 +212,4 @@ class Leave:
     run: RunId
 
 
-BackendMessage: TypeAlias = Attend | Want | Submit | EndJobs | Release | Leave
+BackendMessage: TypeAlias = Attend | Terms | Want | Submit | EndJobs | Release | Leave

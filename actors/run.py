@@ -25,7 +25,7 @@ from matterstack.actors.consultation import Consultation
 from matterstack.actors.mailbox import Mailbox
 from matterstack.actors.preparing import Staged, live_job, prepared_attempt, stage_all
 from matterstack.actors.secret_watch import SecretWatch, seek_secrets
-from matterstack.actors.services import BackendHandle, Services
+from matterstack.actors.services import BackendHandle, Services, is_redefined
 from matterstack.actors.submissions import Submissions
 from matterstack.core.errors import (
     CapReachedError,
@@ -40,6 +40,7 @@ from matterstack.core.operators import ASKED
 from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
 from matterstack.core.run.apply import Touched, apply
+from matterstack.core.run.config_changes import concern_planning
 from matterstack.core.run.decide import decide
 from matterstack.core.run.decide_jobs import is_to_end, room_of, wanted_seats
 from matterstack.core.run.scrubbing import scrubbed
@@ -99,6 +100,7 @@ class RunActor:
     _giving_up: set[trio.CancelScope] = attrs.field(factory=set)
     _given_up: set[TaskId] = attrs.field(factory=set)
     _pauses: list[StoredCommand] = attrs.field(factory=list)
+    _amendments: list[StoredCommand] = attrs.field(factory=list)
     _answered: set[str] = attrs.field(factory=set)
     _consultation: Consultation = attrs.field(init=False)
     _secrets: SecretWatch | None = None
@@ -172,7 +174,8 @@ class RunActor:
             return self._state.has_ended
         if self.role is Role.SWEEP:
             return not self._state.live
-        return len(self.mailbox) == 0 and not self._pauses and not self._state.being_cancelled
+        waits = self._pauses or self._amendments
+        return len(self.mailbox) == 0 and not waits and not self._state.being_cancelled
 
     @property
     def _drives(self) -> bool:
@@ -194,7 +197,7 @@ class RunActor:
 
     def _can_wait(self, message: p.RunMessage) -> bool:
         """Whether a message frees no seat and answers nobody."""
-        return isinstance(message, p.Submitted | p.OutputsCollected) and not self._pauses
+        return isinstance(message, p.Submitted | p.OutputsCollected) and not self._waits_for_submissions
 
     async def _handle(self, received: Sequence[p.RunMessage]) -> None:
         """Turn what came in into decisions, all of them in one commit."""
@@ -225,6 +228,11 @@ class RunActor:
         if self._pauses and not self._submissions.may_land:
             inputs.extend((command.command, command.id) for command in self._pauses)
             self._pauses.clear()
+        if self._amendments and not self._must_wait_with_amendments():
+            inputs.extend((command.command, command.id) for command in self._amendments)
+            self._amendments.clear()
+            await self._commit(inputs)  # what is prepared next goes to the backends as they are defined then
+            inputs, granted = [], [grant for grant in granted if grant.backend in self._handles]
         await self._commit(inputs, granted)
 
     def _take_command(self, command: StoredCommand) -> Iterable[tuple[m.Message, str | None]]:
@@ -236,7 +244,20 @@ class RunActor:
             # which nobody knows whether it is, is waited for; no other one is begun (see `_may_not_submit`).
             self._pauses.append(command)
             return
+        if isinstance(command.command, m.AmendConfig):
+            self._amendments.append(command)
+            return
         yield command.command, command.id
+
+    def _must_wait_with_amendments(self) -> bool:
+        """Whether a backend is to be redefined that may have a submission in hand, and answers that first."""
+        commands = (stored.command for stored in self._amendments)
+        return self._submissions.is_any_under_way and any(
+            is_redefined(backend, self._state.config, command.config)
+            for command in commands
+            if isinstance(command, m.AmendConfig)
+            for backend in self._handles
+        )
 
     def _reports(self, message: p.RunMessage) -> Iterable[m.Message]:
         match message:
@@ -306,7 +327,8 @@ class RunActor:
 
     def _after_planning(self, message: p.PlanAnswered) -> Iterable[m.Message]:
         crash_point("after_plan_answered")
-        self._consultation.answered()
+        if not self._consultation.answered(message.call):
+            return  # it was asked something that is not so any more
         if message.error is not None:
             yield m.PlanningFailed(reason=message.error)
         elif message.action == "plan":
@@ -406,13 +428,19 @@ class RunActor:
             else:
                 await handle.mailbox.put(p.Submit(self.run_id, (), seats, denied))
 
+    @property
+    def _waits_for_submissions(self) -> bool:
+        """Whether somebody waits for an answer until no submission is under way; no other one is begun."""
+        return bool(self._pauses or self._amendments)
+
     def _may_not_submit(self, backend: BackendName) -> bool:
         """Whether a backend gets nothing new: while it is unclear what became of a submission there, too."""
         live = self._state.live
         is_unclear = any(
             token in live and live[token].backend == backend for token in self._submissions.unresolved
         )
-        return bool(self._pauses or is_unclear) or not self._drives or self._waits_for_secrets(backend)
+        waits = self._waits_for_submissions
+        return waits or is_unclear or not self._drives or self._waits_for_secrets(backend)
 
     def _waits_for_secrets(self, backend: BackendName) -> bool:
         """Whether jobs of a backend would lack what they are to find in their environment."""
@@ -434,6 +462,10 @@ class RunActor:
                     released.append(token)
                 case f.RunCancelRequested() | f.RunFailureRequested() | f.TaskReopened():
                     self._consultation.stop()
+                case f.ConfigAmended(changes=changes):
+                    if concern_planning(changes):
+                        self._consultation.stop()
+                    await self._take_up_config()
         if released:
             self._submissions.ended(released)
             for handle in self._handles.values():
@@ -464,7 +496,9 @@ class RunActor:
 
     async def _submit_held_back(self) -> None:
         """Submit prepared attempts again that surely have no job, once submitting is allowed."""
-        if not self._submissions.held_back or not self._state.may_submit or self._pauses or not self._drives:
+        if not self._submissions.held_back or not self._state.may_submit:
+            return
+        if self._waits_for_submissions or not self._drives:
             return
         held_back, self._submissions.held_back = self._submissions.held_back, set()
         for backend in self._handles:
@@ -611,6 +645,7 @@ class RunActor:
         """Tell a backend, which may know nothing, all that it must know of this run."""
         handle = self.services.backend(backend, self._state.backend_config(backend))
         self._handles[backend] = handle
+        handle.users.add(self.run_id)
         self._told_wants[backend] = (0, 0)
         mine = [a for a in self._state.live.values() if a.backend == backend]
         # What is still being staged was not submitted to anybody yet: that comes after this message.
@@ -629,6 +664,26 @@ class RunActor:
         )
         self._attends[backend] = attend
         await handle.mailbox.put(attend)
+
+    async def _take_up_config(self) -> None:
+        """Go on with backends as they are defined now: those that are defined anew follow its jobs on."""
+        for backend, handle in list(self._handles.items()):
+            is_there = backend == ASKED or backend in self._state.config["backends"]
+            now = self.services.backend(backend, self._state.backend_config(backend)) if is_there else None
+            if now is handle:
+                terms = p.Terms(self.run_id, self._state.priority, self._state.backend_cap(backend))
+                await handle.mailbox.put(terms)
+                continue
+            handle.leave(self.run_id)
+            del self._handles[backend], self._told_wants[backend]
+            if now is not None:
+                await self._attend(backend)
+            elif backend in self._claimed:
+                await self._drop_claim(backend)
+            self.services.retire(handle)
+        for backend in list(self._claimed & self._handles.keys()):
+            self._claimed.discard(backend)
+            await self._claim(backend)  # by its weight as it is now
 
     def _note_attended(self, attend: p.Attend, submitting: Sequence[Token]) -> None:
         """Only what the backend is submitting at this moment is a submission under way."""

@@ -39,6 +39,11 @@ class Submissions:
         return bool(self._under_way or self.unresolved)
 
     @property
+    def is_any_under_way(self) -> bool:
+        """Whether a backend is about to say what became of an attempt."""
+        return bool(self._under_way)
+
+    @property
     def not_with_backend(self) -> AbstractSet[Token]:
         """Attempts of which a backend need not find out whether they have a job."""
         return self.held_back | self._staging | self.deferred.keys()

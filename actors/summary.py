@@ -1,16 +1,19 @@
-"""``run.json``: a snapshot of each run for people and scripts, derived from the store."""
+"""``run.json`` and ``config.json``: a snapshot of each run for people and scripts, derived from the store."""
 
 from __future__ import annotations
 
+import json
 import logging
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import attrs
 import trio
 
 from matterstack.actors.runtime import Runtime
+from matterstack.core.documents.root_config import MOST_BYTES
 from matterstack.core.errors import StoreError
 from matterstack.core.ids import RunId
 from matterstack.core.run.allowed import Standing, allowed
@@ -19,7 +22,9 @@ from matterstack.core.states import TaskStatus
 from matterstack.storage.files import json_bytes, replace_derived
 from matterstack.storage.heads import heads_of
 from matterstack.storage.layout import Root, RunFolder
+from matterstack.storage.read.config_in_force import config_texts
 from matterstack.storage.schema import reading
+from matterstack.storage.small_files import read_small
 
 logger: Final = logging.getLogger(__name__)
 
@@ -55,6 +60,7 @@ class SummaryWriter:
     runtime: Runtime
     reader: sqlite3.Connection
     _changed: dict[RunId, RunState] = attrs.field(factory=dict)
+    _configs: dict[RunId, str] = attrs.field(factory=dict)
     _wake: trio.Event = attrs.field(factory=trio.Event)
 
     def note(self, state: RunState) -> None:
@@ -74,8 +80,8 @@ class SummaryWriter:
         """Write what has not been written yet."""
         changed, self._changed = self._changed, {}
         try:
-            # From the store: a file must not name a head that a crash may still take back.
-            heads = await self.runtime.store(self._heads, tuple(changed)) if changed else {}
+            # From the store: a file must not name a head, or a config, that a crash may still take back.
+            heads, configs = await self.runtime.store(self._stored, tuple(changed)) if changed else ({}, {})
         except StoreError as error:
             logger.warning("run.json of %d runs cannot be written yet: %s", len(changed), error)
             self._changed = {**changed, **self._changed}
@@ -84,16 +90,38 @@ class SummaryWriter:
             folder = self.root.run_folder(state.workspace, state.run_id)
             try:
                 await self.runtime.files(_write, folder, summary(state, heads.get(run_id, "")))
+                if run_id in configs and self._configs.get(run_id) != configs[run_id]:
+                    await self.runtime.files(write_config, folder, json.loads(configs[run_id]))
+                    self._configs[run_id] = configs[run_id]
             except OSError as error:
                 # It is derived: the next change writes it again.
                 logger.warning("%s: cannot be written: %s", folder.summary_file, error.strerror or error)
 
-    def _heads(self, run_ids: Iterable[RunId]) -> dict[RunId, str]:
+    def _stored(self, run_ids: Sequence[RunId]) -> tuple[dict[RunId, str], dict[RunId, str]]:
+        """The heads of runs, and their configs as JSON text."""
         with reading(self.root.database, self.reader):
-            return heads_of(self.reader, run_ids)
+            return heads_of(self.reader, run_ids), config_texts(self.reader, run_ids)
 
 
 def _write(folder: RunFolder, content: dict[str, Any]) -> None:
     # A run whose folder somebody deleted has no summary; its state is in the store.
     if folder.path.is_dir():
         replace_derived(folder.summary_file, json_bytes(content))
+
+
+def write_config(folder: RunFolder, config: Mapping[str, Any]) -> None:
+    """See that the run's folder has its config as it is now: a person may have amended it.  Blocking.
+
+    Raises:
+        OSError: it cannot be looked at, or written.
+    """
+    content = json_bytes(config)
+    if folder.path.is_dir() and _content_of(folder.config_file) != content:
+        replace_derived(folder.config_file, content)
+
+
+def _content_of(path: Path) -> bytes | None:
+    try:
+        return read_small(path, MOST_BYTES)
+    except OSError:
+        return None  # whatever lies there, it is not the config

@@ -48,6 +48,9 @@ class BackendKind(ABC):
     gives_secrets: bool = False
     """Whether its backends hand jobs the secrets of their attempts: `matterstack.backends.secrets_file`."""
 
+    tied_keys: Sequence[str] = ()
+    """Dotted keys by which live jobs are found again: while a run has some there, they stay as they are."""
+
     @abstractmethod
     def config_model(self) -> type[BackendConfig]:
         """What a backend of this kind is checked with, in ``config.json``."""

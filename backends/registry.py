@@ -183,6 +183,24 @@ def without_secrets(backends: Mapping[str, BackendConfig]) -> list[str]:
     return sorted(name for name, kind in kinds.items() if kind is None or not kind.gives_secrets)
 
 
+def moved_backends(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, str]:
+    """Backends that would lose sight of their live jobs with another definition, and what does that."""
+    moved: dict[str, str] = {}
+    for name in before.keys() & after.keys():
+        kind = _usable(after[name]["type"])
+        for key in () if kind is None else kind.tied_keys:
+            if _at(before[name], key) != _at(after[name], key):
+                moved[name] = f"backends.{name}.{key} cannot be changed"
+    return moved
+
+
+def _at(config: Mapping[str, Any], dotted: str) -> object:
+    part: Any = config
+    for key in dotted.split("."):
+        part = part.get(key) if isinstance(part, Mapping) else None
+    return part
+
+
 def kinds_to_examine(types: Iterable[str]) -> Mapping[str, BackendKind]:
     """Kinds to look at where backends of these types are set up; those of ours in any case."""
     found = ((type_, _usable(type_)) for type_ in sorted({*BUILT_IN, *types}))

@@ -10,7 +10,7 @@ import logging
 import math
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import count
@@ -119,6 +119,8 @@ class Engine:
     _actors: trio.Nursery
     policy: RestartPolicy = attrs.field(factory=RestartPolicy)
     _handles: dict[str, BackendHandle] = attrs.field(factory=dict)
+    _at_work: dict[str, trio.CancelScope] = attrs.field(factory=dict)
+    _sharers: Iterator[int] = attrs.field(factory=count)
     _served: dict[RunId, _Served] = attrs.field(factory=dict)
     _seen_elsewhere: set[RunId] = attrs.field(factory=set)
 
@@ -288,6 +290,7 @@ class Engine:
             nonces=self._nonces,
             vault=self._vault,
             backend=self._backend,
+            retire=self._retire,
             check_resources=self._check_resources,
             changed=self._summaries.note,
         )
@@ -298,7 +301,7 @@ class Engine:
         key = f"{name} {definition}"
         if key not in self._handles:
             backend = self.make_backend(name, config)
-            sharer = f"{os.getpid()}.{self.number}.{len(self._handles)}"
+            sharer = f"{os.getpid()}.{self.number}.{next(self._sharers)}"
             handle = BackendHandle(backend, Mailbox(f"backend {name}"), sharer)
             attending: dict[RunId, Mailbox[RunMessage]] = {}
             blank = blank_report(name, definition, self.number)
@@ -321,11 +324,23 @@ class Engine:
                 )
                 await actor.serve()
 
-            self._handles[key] = handle
-            self._actors.start_soon(about_backend(name, reporter.serve))
-            serve = partial(supervise, f"backend {name}", start, policy=FOREVER, fatal=FATAL)
+            async def serve() -> None:
+                with self._at_work[key]:
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(reporter.serve)
+                        await supervise(f"backend {name}", start, policy=FOREVER, fatal=FATAL)
+
+            self._handles[key], self._at_work[key] = handle, trio.CancelScope()
             self._actors.start_soon(about_backend(name, serve))
         return self._handles[key]
+
+    def _retire(self, handle: BackendHandle) -> None:
+        """End a backend that no run attends: it must not go on telling of an outage that is none any more."""
+        if handle.users:
+            return
+        for key in [key for key, one in self._handles.items() if one is handle]:
+            del self._handles[key]
+            self._at_work.pop(key).cancel()
 
     def make_backend(self, name: BackendName, config: Mapping[str, Any]) -> Backend:
         """Make the backend of a config."""

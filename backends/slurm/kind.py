@@ -26,6 +26,7 @@ class SlurmKind(BackendKind):
 
     has_limits_to_ask_for = True
     gives_secrets = True
+    tied_keys = ("ssh.host", "ssh.workdir")
 
     def config_model(self) -> type[BackendConfig]:
         """The model of its part of ``config.json``; see `BackendKind.config_model`."""

@@ -1,4 +1,4 @@
-"""``run amend``: change tasks that have not succeeded, or say anew what a run is about."""
+"""``run amend``: change tasks that have not succeeded, the config, or what is said of a run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import asyncclick as click
 
+from matterstack.cli.amend_config import amend_config, config_options
 from matterstack.cli.run_control import run_argument, send
 from matterstack.cli.shared_options import current_root, json_option
 from matterstack.cli.task_selection import change_options, changes_of, selection_of, selection_options
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
     from matterstack.core.run.selection import Selection
 
 
-@click.command(short_help="Change tasks that have not succeeded, or what a run is about.")
+@click.command(short_help="Change tasks that have not succeeded, the config, or what a run is about.")
 @run_argument
 @selection_options
 @change_options
+@config_options
 @click.option(
     "--about",
     "about_file",
@@ -42,28 +44,39 @@ async def amend(
     settings: tuple[str, ...],
     why: str,
     yes: bool,
+    config_settings: tuple[str, ...],
+    from_workspace: bool,
     about_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Change the definition of tasks that have not succeeded, or what a run is about.
+    """Change tasks that have not succeeded, the config of a run, or what it is about.
 
     Tasks are named by ids or patterns ('relax-*'), or by how they stand or failed; what is given must all
     hold.  It shows what changes, old and new, and asks.  The next attempt of each task is as it says: a job
     that was submitted keeps what it was submitted with, and nothing that runs is touched.  A run that has
     FAILED is not reopened (run retry does that).
 
+    With --config or --config-from-workspace, the config from here on; jobs that are there are followed on.
+    What would change is shown first, old and new, too.
+
     With --about, in any state: what was said before stays in the run's history; evidence that is exported
     from now on says the new.
     """
     selection = selection_of(task_ids, failed, waiting, kinds, exit_codes, failed_for)
+    of_config = bool(config_settings) or from_workspace
+    if sum((bool(settings), of_config, about_file is not None)) != 1:
+        raise UsageError(
+            "say what changes, one thing in a command",
+            hint="--set PATH=VALUE, --config PATH=VALUE (or --config-from-workspace), or --about FILE",
+        )
+    if not settings and not selection.is_empty:
+        raise UsageError("config and --about are of the whole run: name no tasks")
     if about_file is not None:
-        if settings or not selection.is_empty:
-            raise UsageError("--about is said of the whole run: give it without tasks and --set")
         await _amend_about(context, run_id, about_file, why, as_json)
-        return
-    if not settings:
-        raise UsageError("say what changes: --set PATH=VALUE, or --about FILE")
-    await _amend_tasks(context, run_id, selection, settings, why, yes, as_json)
+    elif of_config:
+        await amend_config(context, run_id, config_settings, from_workspace, why, yes, as_json)
+    else:
+        await _amend_tasks(context, run_id, selection, settings, why, yes, as_json)
 
 
 async def _amend_about(context: click.Context, run_id: RunId, file: Path, why: str, as_json: bool) -> None:

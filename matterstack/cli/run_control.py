@@ -121,11 +121,11 @@ async def send(
     """Send a command to a run, and print how the run stands then; ``amended``: and what that changed."""
     from matterstack.cli.printing import print_json
     from matterstack.cli.waiting import wait_until_cancelled
-    from matterstack.core.run.messages import AmendAbout, AmendTasks, Cancel, Pause, Rerun, Resume, Retry
+    from matterstack.core.run.messages import Cancel, Command, Rerun, Resume, Retry
     from matterstack.storage.read.reader import open_reader
     from matterstack.storage.read.runs import require_run
 
-    if not isinstance(command, Pause | Resume | Cancel | Retry | Rerun | AmendAbout | AmendTasks):
+    if not isinstance(command, Command):
         raise TypeError(type(command).__name__)
     root = current_root(context)
     outcome = await have_done(root, run_id, command)

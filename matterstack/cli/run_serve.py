@@ -31,8 +31,8 @@ set_option = click.option(
 slug_argument = click.argument("slug", metavar="WORKSPACE", shell_complete=propose_workspaces)
 
 
-def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """Read ``KEY=VALUE`` words; a value that is no JSON is text.
+def parse_settings(settings: Sequence[str], option: str = "--set") -> dict[str, Any]:
+    """Read ``KEY=VALUE`` words of an option; a value that is no JSON is text.
 
     >>> parse_settings(["params.n=5", "default_backend=cluster"])
     {'params': {'n': 5}, 'default_backend': 'cluster'}
@@ -45,15 +45,15 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not all(key.split(".")):
-            raise UsageError(f"--set {setting!r}: must be KEY=VALUE, with a dotted path as the key")
+            raise UsageError(f"{option} {setting!r}: must be KEY=VALUE, with a dotted path as the key")
         try:
             value = json.loads(text, object_pairs_hook=without_twins)
         except TwinKeyError as error:
-            raise UsageError(f"--set {setting!r}: {error}") from None
+            raise UsageError(f"{option} {setting!r}: {error}") from None
         except (ValueError, RecursionError):
             value = text
         if problem := json_problem(value):
-            raise UsageError(f"--set {setting!r}: cannot be kept as JSON: {problem}")
+            raise UsageError(f"{option} {setting!r}: cannot be kept as JSON: {problem}")
         merged = merge(merged, nested(key, value))
     return merged
 

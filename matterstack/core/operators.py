@@ -7,7 +7,8 @@ from typing import Final
 from matterstack.core.ids import BackendName
 
 COMPUTE: Final = "compute"
-ASKING: Final = frozenset({"human", "experiment", "manual_hpc", "gate"})
+JOB_BY_HAND: Final = "manual_hpc"
+ASKING: Final = frozenset({"human", "experiment", JOB_BY_HAND, "gate"})
 OPERATORS: Final = frozenset({COMPUTE, *ASKING})
 
 ASKED: Final = BackendName("operators")

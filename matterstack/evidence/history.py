@@ -21,6 +21,7 @@ from matterstack.core.model.amending import change_in_words
 from matterstack.core.run import facts as f
 from matterstack.core.run.apply import Touched, apply, new_run
 from matterstack.core.run.chain import UNCHAINED, chained
+from matterstack.core.run.config_changes import all_changes_told
 from matterstack.core.run.facts import BoundFile, OutputFile
 from matterstack.core.run.state import AttemptState, RunState
 from matterstack.core.shown_text import brief
@@ -92,6 +93,7 @@ class History:
         about: what was last said of what the run is about.
         environments: by attempt, the hash of what was found of the software that its job ran in.
         ended_at: when the run came to its end; None while it has not.
+        is_amended: whether its config is another one by now than it was made with.
     """
 
     state: RunState
@@ -111,6 +113,7 @@ class History:
     about: Mapping[str, Any] = attrs.field(factory=dict)
     environments: dict[AttemptKey, str] = attrs.field(factory=dict)
     ended_at: UtcTime | None = None
+    is_amended: bool = False
 
     @property
     def as_of(self) -> UtcTime:
@@ -224,6 +227,10 @@ def _remember(history: History, fact: f.Fact, at: UtcTime) -> None:
         case f.AboutChanged():
             history.about = fact.about
             what = "said anew what the run is about"
+            history.notes.append(Note(at=at, what=what, by=fact.by, reason=fact.reason))
+        case f.ConfigAmended():
+            history.is_amended = True
+            what = f"amended the config: {all_changes_told(fact.changes)}"
             history.notes.append(Note(at=at, what=what, by=fact.by, reason=fact.reason))
         case f.RunStarted():
             history.started_at = history.started_at or at

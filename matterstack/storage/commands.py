@@ -13,6 +13,7 @@ import attrs
 from matterstack.core.ids import RunId, UtcTime
 from matterstack.core.run.messages import (
     AmendAbout,
+    AmendConfig,
     AmendTasks,
     Cancel,
     CancelTasks,
@@ -33,6 +34,7 @@ _TYPES: Final[Mapping[str, type[Command]]] = {
     "amend_about": AmendAbout,
     "cancel_tasks": CancelTasks,
     "amend_tasks": AmendTasks,
+    "amend_config": AmendConfig,
 }
 _NAMES: Final = {kind: name for name, kind in _TYPES.items()}
 

@@ -43,8 +43,6 @@ def effective_config(
         ConfigError: naming the file and the field.
     """
     # pydantic: not for those who only ask a run
-    from matterstack.backends.registry import KINDS, without_secrets
-    from matterstack.core.documents.config import parse_config
     from matterstack.core.documents.root_config import parse_root_config
 
     layers: dict[str, str] = {}
@@ -57,6 +55,21 @@ def effective_config(
             layers[str(path)] = text
     if overrides:
         layers[overrides_name] = dumps(overrides)
+    return checked(layers)
+
+
+def checked(layers: Mapping[str, str]) -> RunConfig:
+    """Lay config files over each other, and check the whole; its secrets are hidden from here on.
+
+    Args:
+        layers: file name (as people should see it) to file content, the lowest one first.
+
+    Raises:
+        ConfigError: naming the file and the field.
+    """
+    from matterstack.backends.registry import KINDS, without_secrets
+    from matterstack.core.documents.config import parse_config
+
     config = parse_config(layers, KINDS)
     if config.secrets and (unable := without_secrets(config.backends)):
         raise ConfigError(

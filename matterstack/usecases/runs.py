@@ -170,7 +170,7 @@ def create_run(
         workspace = _made_workspace(root, slug)
     config = effective_config(root, workspace, overrides, overrides_name).model_dump(mode="json")
     about = about_of_workspace(workspace).as_kept()
-    search = _known_secrets(root, config["secrets"])
+    search = known_secrets(root, config["secrets"])
     _require_no_secret_in_config(search, config, campaign)
     if campaign is not None:
         config["campaign_object"] = {"class": campaign.kind, "sha256": campaign.sha256}
@@ -188,6 +188,7 @@ def create_run(
             sources=origins.sources,
             about=about,
             commit=origins.commit,
+            overrides=overrides,
         )
         at = runtime.now()
         state = new_run(run_id, created, at)
@@ -199,7 +200,7 @@ def create_run(
     return run_id
 
 
-def _known_secrets(root: Root, names: Sequence[str]) -> Search:
+def known_secrets(root: Root, names: Sequence[str]) -> Search:
     """Looks for the values that are known where the run is made; an engine may know more."""
     vault = SecretVault(root)
     vault.look_up(names)

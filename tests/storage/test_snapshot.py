@@ -141,6 +141,10 @@ def _other_facts() -> list[f.Fact]:
     t, a = Token("ms-x"), TaskId("a")
     return [
         f.AboutChanged(by="ann", about={"title": "é", "keywords": ["x"]}, reason="r"),
+        f.ConfigAmended(
+            by="ann", changes=(f.ConfigChange(path="params.x", new=[1, "é"], is_new=True),),
+            config={"params": {"x": [1, "é"]}}, overrides={"params": {"x": [1, "é"]}}, reason="r",
+        ),
         f.PlanWarned(iteration=1, warnings=("task a would fail: é",)),
         f.EventsLost(head="00", until=UtcTime("2026-01-01T00:00:00.000000Z")),
         f.RunDeleted(workspace="w", head="00", events=3, numbers="1-2,7", by="ann"),

@@ -13,6 +13,7 @@ from typing import Any, Final
 import attrs
 from hypothesis import strategies as st
 
+from matterstack.core.documents.config import merge
 from matterstack.core.errors import NotFoundError, RefusedError
 from matterstack.core.ids import JobId, TaskId, Token
 from matterstack.core.model.workflow import Workflow
@@ -166,6 +167,20 @@ def _collected(state: RunState, random: Random) -> m.Message:
     )
 
 
+def _amend_config(state: RunState, random: Random) -> m.Message:
+    cluster = {"type": random.choice(["slurm", "slurm", "local"]), "max_jobs": random.randint(1, 3)}
+    changes: dict[str, Any] = random.choice(
+        [
+            {"max_hpc_jobs_per_run": random.randint(1, 10)},
+            {"default_backend": random.choice(["local", "cluster"])},
+            {"backends": {"cluster": cluster}},
+            {"backends": {"further": {"type": "slurm", "max_jobs": 5}}},
+        ]
+    )
+    before = random.choice([state.config, state.config, state.config, {}])
+    return m.AmendConfig(by="ann", before=before, config=merge(state.config, changes), overrides=changes)
+
+
 def _always(message: m.Message) -> Callable[[RunState, Random], m.Message]:
     return lambda _state, _random: message
 
@@ -185,6 +200,7 @@ _MAKERS: Final[Mapping[str, Callable[[RunState, Random], m.Message]]] = {
     "retry one that failed": _retry_likely,
     "retry amended": _retry_amended,
     "amend": _amend,
+    "amend config": _amend_config,
     "prepare": _prepare,
     "accepted": _accepted,
     "observed": _observed,
@@ -196,7 +212,7 @@ _MAKERS: Final[Mapping[str, Callable[[RunState, Random], m.Message]]] = {
 _WEIGHTS: Final[Mapping[str, int]] = {
     "planned": 14, "analyzed": 14, "prepare": 20, "accepted": 10, "observed": 12, "job ended well": 20,
     "collected": 25, "resume": 6, "retry": 4, "retry one that failed": 8, "pause": 2, "refused": 2,
-    "withdrawn": 2, "cancel tasks": 3, "retry amended": 2, "amend": 4,
+    "withdrawn": 2, "cancel tasks": 3, "retry amended": 2, "amend": 4, "amend config": 3,
 }  # fmt: skip
 _KINDS: Final = [kind for kind in _MAKERS for _ in range(_WEIGHTS.get(kind, 1))]
 PROGRAMS: Final = st.lists(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Final, Protocol
 
 from pydantic import (
@@ -18,6 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from matterstack.core.documents.near_keys import key_meant
 from matterstack.core.documents.root_config import ROOT_KEYS, config_object
 from matterstack.core.errors import ConfigError
 from matterstack.core.ids import SLUG_PATTERN, SLUG_RULE
@@ -161,7 +163,8 @@ def parse_config(layers: Mapping[str, str], kinds: Kinds) -> RunConfig:
     try:
         return RunConfig.model_validate(effective, context=kinds)
     except ValidationError as error:
-        raise ConfigError(f"{_blame(layers, error)}: {describe(error)}") from None
+        meant = partial(key_meant, RunConfig, effective, kinds)
+        raise ConfigError(f"{_blame(layers, error)}: {describe(error, meant)}") from None
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,30 +191,42 @@ def nested(dotted: str, value: object) -> dict[str, Any]:
     return made
 
 
-def describe(error: ValidationError) -> str:
-    """Put pydantic's findings into one line: each field by its dotted path, and what is wrong with it."""
-    found = [_finding(dict(item)) for item in error.errors(include_url=False)]
+def _no_guess(_location: Sequence[str | int]) -> str:
+    return ""
+
+
+def describe(error: ValidationError, meant: Callable[[Sequence[str | int]], str] = _no_guess) -> str:
+    """Put pydantic's findings into one line: each field by its dotted path, and what is wrong with it.
+
+    Args:
+        meant: what somebody may have meant with a key that is not known there.
+    """
+    found = [_finding(dict(item), meant) for item in error.errors(include_url=False)]
     more = [f"and {len(found) - MOST_FINDINGS} more"] if len(found) > MOST_FINDINGS else []
     return "; ".join([*found[:MOST_FINDINGS], *more])
 
 
-def _finding(item: dict[str, Any]) -> str:
+def _finding(item: dict[str, Any], meant: Callable[[Sequence[str | int]], str]) -> str:
     field = ".".join(_cut(str(part)) for part in _location(item))
     kind, given = item["type"], item.get("input")
     if kind == "extra_forbidden" and field in ROOT_KEYS:
         return f"{field}: belongs into the config.json of the root, beside workspaces/"
     if kind == "extra_forbidden":
-        return f"{field}: unknown key"
+        return f"{field}: unknown key{_guessed(meant(item['loc']))}"
     if kind == "type_unknown":
         given = _quoted(item["ctx"]["given"])
         return f"{field}.type: {given} is no type of backend (there are: {item['msg']})"
     if kind == "type_missing":
-        return f"{field}.type: is missing (there are: {item['msg']})"
+        return f"{field}.type: is missing (there are: {item['msg']}){_guessed(meant(item['loc']))}"
     if kind == "type_unusable":
         return f"{field}.type: {item['msg']}"
     if kind == "value_error":
         return f"{field}: {item['ctx']['error']}" if item["loc"] else str(item["ctx"]["error"])
     return f"{field}: {item['msg'][0].lower()}{item['msg'][1:]}, not {_quoted(given)}"
+
+
+def _guessed(key: str) -> str:
+    return f"; did you mean {_cut(key)}?" if key else ""
 
 
 def _quoted(value: object) -> str:

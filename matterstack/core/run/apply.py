@@ -100,6 +100,17 @@ def _about_changed(_state: RunState, _fact: f.AboutChanged, _at: UtcTime, _touch
     """The state is as it was: what people say of a run changes nothing that it does."""
 
 
+def _config_amended(state: RunState, fact: f.ConfigAmended, _at: UtcTime, touched: Touched) -> None:
+    moved = fact.config["default_backend"] != state.config["default_backend"]
+    state.config = fact.config
+    touched.run = True
+    if moved:
+        state.ready.clear()
+        for task in state.tasks.values():
+            if task.status is TaskStatus.READY:
+                index_task(state, task)
+
+
 def _started(state: RunState, _fact: f.RunStarted, _at: UtcTime, touched: Touched) -> None:
     _become(state, RunStatus.RUNNING, "", touched)
 
@@ -501,6 +512,7 @@ def _job_ended(state: RunState, fact: f.JobEnded, at: UtcTime, touched: Touched)
 _HANDLERS: Final[Mapping[type[f.Fact], Callable[[RunState, Any, UtcTime, Touched], None]]] = {
     f.RunCreated: _created,
     f.AboutChanged: _about_changed,
+    f.ConfigAmended: _config_amended,
     f.RunStarted: _started,
     f.RunPaused: _paused,
     f.RunResumed: _resumed,

@@ -12,6 +12,7 @@ from typing import Any, Final
 from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
 from matterstack.core.run.decide_amend import decide_amend_tasks
+from matterstack.core.run.decide_amend_config import decide_amend_config
 from matterstack.core.run.decide_control import (
     decide_amend_about,
     decide_behind,
@@ -94,6 +95,7 @@ _DECISIONS: Final[Mapping[type[m.Message], Callable[[RunState, Any], list[f.Fact
     m.Rerun: decide_rerun,
     m.AmendAbout: decide_amend_about,
     m.AmendTasks: decide_amend_tasks,
+    m.AmendConfig: decide_amend_config,
     m.Fail: decide_fail,
     m.Planned: decide_planned,
     m.Analyzed: decide_analyzed,

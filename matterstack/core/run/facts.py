@@ -35,6 +35,10 @@ class RunCreated:
     ``by``: who made it.  ``software``: versions of what was installed, by name.  ``sources``: SHA-256 of the
     workspace's files, by path; copies of them are in the run's folder.  ``about``: what its ``about.toml``
     said.  ``commit``: where it was in git, if it was.
+
+    Attributes:
+        overrides: what of the config was set for this run alone, over the files; None in histories that are
+            older than this field.
     """
 
     workspace: str
@@ -44,6 +48,41 @@ class RunCreated:
     sources: Mapping[str, str] = attrs.field(factory=dict)
     about: Mapping[str, Any] = attrs.field(factory=dict)
     commit: Commit | None = None
+    overrides: Mapping[str, Any] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ConfigChange:
+    """A key of a config with another value than before.
+
+    Attributes:
+        path: dotted; the topmost key where all below it came or went at once.
+        is_new: nothing stood there before.
+        is_gone: nothing stands there any more.
+    """
+
+    path: str
+    old: Any = None
+    new: Any = None
+    is_new: bool = False
+    is_gone: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class ConfigAmended:
+    """A person changed the run's config: from here on all that is done follows ``config``.
+
+    Attributes:
+        changes: what is not as it was before.
+        config: all of it, as it is now.
+        overrides: what of it was set for this run alone, over the files, until now.
+    """
+
+    by: str
+    changes: tuple[ConfigChange, ...]
+    config: Mapping[str, Any]
+    overrides: Mapping[str, Any] = attrs.field(factory=dict)
+    reason: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -469,6 +508,7 @@ class TaskAmended:
 Fact: TypeAlias = (
     RunCreated
     | AboutChanged
+    | ConfigAmended
     | RunStarted
     | RunPaused
     | RunResumed

@@ -9,9 +9,11 @@ each rule the first fact of each run that breaks it.  The rules are those that p
     paused   nothing is prepared, and no job is started, between a pause and the resume
     held     nothing is prepared once so many tasks have failed alike that the run is to be held
     ended    nothing happens to a run after its end, unless a person reopens it; CANCELLED is for ever (what
-             the run is about may be said anew at any time, and tasks may be amended for a retry)
+             the run is about may be said anew at any time; unless it is CANCELLED, tasks may be amended for a
+             retry, and its config)
     cancel   what a person cancelled is CANCELLED, or was done in time; it gets no other end, and no other try
-    amended  an attempt is prepared with its task's newest definition, never with an older one
+    amended  an attempt is prepared with its task's newest definition, never with an older one; an amended
+             config tells each change that it makes and no other, and leaves live attempts their backends
     live     a task or a run that has ended has left no attempt live
 """
 
@@ -27,6 +29,7 @@ from matterstack.core.ids import BackendName, RunId, TaskId, Token
 from matterstack.core.operators import ASKED
 from matterstack.core.run import facts as f
 from matterstack.core.run.apply import Touched, apply, new_run
+from matterstack.core.run.decide_amend_config import amendment_problem
 from matterstack.core.run.numbers import Range, count_numbers, missing_beside, read_numbers
 from matterstack.core.run.state import AttemptState, RunState
 from matterstack.core.states import ENDED_JOBS, ENDED_RUNS, Phase, RunStatus, TaskStatus
@@ -34,7 +37,6 @@ from matterstack.core.states import ENDED_JOBS, ENDED_RUNS, Phase, RunStatus, Ta
 _FOREIGN = (MatterStackError, LookupError, ValueError, TypeError, AttributeError)
 """What comes of facts that no decision ever made."""
 _TASK_ENDS = (f.TaskSucceeded, f.TaskFailed, f.TaskRetried, f.TaskCancelled, f.TaskSkipped)
-_AFTER_THE_END = (f.RunReopened, f.EventsLost, f.AboutChanged, f.TaskAmended)
 _RUN_ENDS = (f.RunCompleted, f.RunFailed, f.RunCancelled)
 
 
@@ -180,9 +182,11 @@ class HistoryChecker:
 
 def _check_before(state: RunState, event: f.Event) -> Iterator[Problem]:
     fact = event.fact
-    if state.has_ended and not isinstance(fact, _AFTER_THE_END):
+    if state.has_ended and not _may_come_after_the_end(state, fact):
         text = f"{_name(event)} came after the run was {state.status}"
         yield Problem(state.run_id, event.seq, "ended", text)
+    if isinstance(fact, f.ConfigAmended) and (problem := amendment_problem(state, fact)):
+        yield Problem(state.run_id, event.seq, "amended", f"{_name(event)} cannot be: {problem}")
     starts = isinstance(fact, f.AttemptPrepared) or (isinstance(fact, f.JobAccepted) and not fact.adopted)
     if state.status is RunStatus.PAUSED and starts:
         yield Problem(state.run_id, event.seq, "paused", f"{_name(event)} came while the run was paused")
@@ -218,6 +222,12 @@ def _is_of_old(state: RunState, fact: f.AttemptPrepared) -> str | None:
         for value, most in ((asked.walltime_s, wanted.walltime_s), (asked.memory_mib, wanted.memory_mib))
     )
     return "asks for other resources than its task was amended to" if grown != asked or less else None
+
+
+def _may_come_after_the_end(state: RunState, fact: f.Fact) -> bool:
+    if isinstance(fact, f.ConfigAmended):
+        return state.status is not RunStatus.CANCELLED
+    return isinstance(fact, f.RunReopened | f.EventsLost | f.AboutChanged | f.TaskAmended)
 
 
 def _left_live(state: RunState, fact: f.Fact) -> Token | None:

@@ -95,7 +95,28 @@ class AmendTasks:
     named: Sequence[TaskId] = ()
 
 
-Command: TypeAlias = Pause | Resume | Cancel | Retry | Rerun | AmendAbout | CancelTasks | AmendTasks
+@attrs.frozen(kw_only=True)
+class AmendConfig:
+    """Go on with another config.
+
+    Attributes:
+        before: the config that it was made from: it is refused where the run has another one by now.
+        config: all of what is to hold, checked.
+        overrides: as of `matterstack.core.run.facts.ConfigAmended`.
+        moved: backends whose live jobs could not be followed as they are defined now, and why.
+    """
+
+    by: str
+    before: Mapping[str, Any]
+    config: Mapping[str, Any]
+    overrides: Mapping[str, Any] = attrs.field(factory=dict)
+    moved: Mapping[str, str] = attrs.field(factory=dict)
+    reason: str = ""
+
+
+Command: TypeAlias = (
+    Pause | Resume | Cancel | Retry | Rerun | AmendAbout | CancelTasks | AmendTasks | AmendConfig
+)
 
 # ---- what the runtime reports ----
 

@@ -22,7 +22,7 @@ def scrubbed(message: m.Message, search: Search) -> m.Message:
     """The message without any value that is looked for.
 
     Raises:
-        RefusedError: a person would have one in a task's definition.
+        RefusedError: it is a command that cannot do without.
     """
     if not search:
         return message
@@ -46,6 +46,12 @@ def scrubbed(message: m.Message, search: Search) -> m.Message:
                     "name in the command instead"
                 )
             return _words_of_command(message, search)
+        case m.AmendConfig(config=config):
+            if names := search.names_in_json(config):
+                raise RefusedError(
+                    f"the config would hold the value of {listed(names)}: nothing that is kept may"
+                )
+            return message
         case _:
             return _words_of_command(message, search)
 

@@ -244,10 +244,7 @@ class RunState:
 
     def backend_config(self, backend: BackendName) -> Mapping[str, Any]:
         """The part of the run's config that defines the backend."""
-        if backend == ASKED:
-            return {"type": ASKED, "max_jobs": NO_CAP, "backends": self.config["backends"]}
-        config: Mapping[str, Any] = self.config["backends"][backend]
-        return config
+        return backend_config(self.config, backend)
 
     def ready_count(self, backend: BackendName) -> int:
         """How many tasks are ready for a backend."""
@@ -262,3 +259,15 @@ class RunState:
         """All attempts of all tasks."""
         for task in self.tasks.values():
             yield from task.attempts
+
+
+def backend_config(config: Mapping[str, Any], backend: BackendName) -> Mapping[str, Any]:
+    """The part of a run's config that defines a backend.
+
+    Raises:
+        KeyError: there is none of this name.
+    """
+    if backend == ASKED:
+        return {"type": ASKED, "max_jobs": NO_CAP, "backends": config["backends"]}
+    defined: Mapping[str, Any] = config["backends"][backend]
+    return defined

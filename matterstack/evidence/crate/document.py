@@ -180,7 +180,8 @@ class _Document:
             startTime=moment(self.state.created_at),
             endTime=moment(self.state.created_at),
             actionStatus=COMPLETED,
-            result=refs([file_id("config.json")]),
+            # Of a run that was amended, the bundle has the last config; the events have them all.
+            result=refs([] if self.view.history.is_amended else [file_id("config.json")]),
         )
 
     def _maker(self) -> str:

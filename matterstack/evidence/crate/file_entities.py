@@ -77,6 +77,11 @@ class Files:
             key = (unclaimed.task_id, unclaimed.n)
             self._unclaimed_ids.setdefault(key, []).append(self._output(unclaimed))
 
+    def _said_of(self, path: str) -> str | None:
+        if path == "config.json" and self._view.history.is_amended:
+            return "The configuration of the run, as it was amended last"
+        return _OURS.get(path)
+
     def _file(self, path: str, source: SourceRecord | None) -> None:
         found = self._payload[path]
         is_code = source is not None and path.endswith(".py")
@@ -86,7 +91,7 @@ class Files:
             file_id(path),
             ["File", "SoftwareSourceCode"] if is_code else "File",
             name=shown(path if source is None else source.path),
-            description=_OURS.get(path) if source is None else "Of the campaign, when the run was made",
+            description=self._said_of(path) if source is None else "Of the campaign, when the run was made",
             programmingLanguage=ref(self._python()) if is_code else None,
             version=(unchanged or f"sha256:{found.sha256}") if is_code else None,
             about=ref("./") if path == README else None,

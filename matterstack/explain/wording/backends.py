@@ -67,7 +67,7 @@ def _run_cap(_group: Group, situation: Situation) -> CauseText:
     )
     backends = situation.context.backends.values()
     mine = (h.last_at for b in backends for h in b.holders if h.run_id == run.run_id)
-    action = f"# for new runs: max_hpc_jobs_per_run in workspaces/{run.workspace}/config.json"
+    action = f"matterstack run amend {run.run_id} --config max_hpc_jobs_per_run={2 * run.job_cap}"
     return CauseText(Need.TIME, max(mine, default=None), message, action)
 
 
@@ -89,7 +89,8 @@ def _backend_cap(group: Group, situation: Situation) -> CauseText:
         action = " ".join(["matterstack run loop", *ids])
         message += "; a seat is free only when an engine has seen the end of its job"
         return CauseText(Need.PERSON, backend.full_since, message, action)
-    action = f"# for new runs: backends.{backend.name}.max_jobs in config.json"
+    key = f"backends.{backend.name}.max_jobs"
+    action = f"matterstack run amend {mine} --config {key}={2 * backend.max_jobs}"
     return CauseText(Need.TIME, backend.full_since, message, action)
 
 

@@ -1,0 +1,81 @@
+"""``run amend --config``: another config for a run, shown before it is sent."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import asyncclick as click
+
+from matterstack.cli.run_control import send
+from matterstack.cli.run_serve import parse_settings
+from matterstack.cli.shared_options import current_root
+from matterstack.core.errors import UsageError
+from matterstack.core.ids import RunId
+
+if TYPE_CHECKING:
+    from matterstack.usecases.config_amendment import Amendment
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def config_options(command: _Command) -> _Command:
+    """The options by which a config is amended: ``--config`` and ``--config-from-workspace``."""
+    command = click.option(
+        "--config-from-workspace",
+        "from_workspace",
+        is_flag=True,
+        help="Take the config files as they are now (of the site, the root and the workspace); what was set "
+        "for this run alone stays on top of them.",
+    )(command)
+    return click.option(
+        "--config",
+        "config_settings",
+        metavar="PATH=VALUE",
+        multiple=True,
+        help="Set a config key of this run by its dotted path, such as --config "
+        "backends.cluster.max_jobs=50 (may be repeated).",
+    )(command)
+
+
+async def amend_config(
+    context: click.Context,
+    run_id: RunId,
+    settings: Sequence[str],
+    from_workspace: bool,
+    why: str,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Show what would change, ask, and send it."""
+    from matterstack.usecases.config_amendment import proposed_amendment
+
+    amendment = await proposed_amendment(
+        current_root(context),
+        run_id,
+        parse_settings(settings, "--config"),
+        from_workspace=from_workspace,
+        reason=why,
+    )
+    if not as_json:
+        _show(run_id, amendment)
+    if amendment.changes and not yes:
+        if as_json or not sys.stdin.isatty():
+            raise UsageError("nobody can be asked here, so nothing was changed", hint="look, then give --yes")
+        click.confirm("Change it?", abort=True)
+    await send(context, run_id, amendment.command, as_json)
+
+
+def _show(run_id: RunId, amendment: Amendment) -> None:
+    from matterstack.core.run.config_changes import told_change
+    from matterstack.core.shown_text import shown
+
+    for note in amendment.notes:
+        click.echo(shown(note))
+    if not amendment.changes:
+        click.echo(f"the config of run {run_id} is like that already: nothing changes")
+        return
+    click.echo(f"the config of run {run_id}, from now on:")
+    for change in amendment.changes:
+        click.echo(f"  {shown(told_change(change))}")
