@@ -132,7 +132,7 @@ class _Check:
 
             for problem in contradictions(self.history, self.survey, intact):
                 self.blame(SURVEY, problem)
-            self._make_again(self.history, self.survey)
+            self._make_again(self.history, self.survey, copies)
 
     # ---- the files as they are ----
 
@@ -249,10 +249,9 @@ class _Check:
         except ValueError as error:
             self.blame(SURVEY, str(error))
 
-    def _make_again(self, history: History, survey: Survey) -> None:
+    def _make_again(self, history: History, survey: Survey, copies: Mapping[str, PayloadFile]) -> None:
         if self.blamed & {EVENTS, SURVEY}:
             return  # what everything else follows from is not what it was
-        copies = dict(copied_files(survey))
         for path, copy in copies.items():
             if self.hashes.get(path) != copy.sha256:
                 if path not in self.blamed:

@@ -34,7 +34,7 @@ class _Shown:
 def withheld_contradictions(history: History, survey: Survey) -> Iterator[str]:
     """What a survey says of withheld files against the events, in words."""
     secrets = history.state.secrets
-    files = list(_files(history, survey))
+    files = _files(history, survey)  # of which a long run has very many
     if not secrets:
         if any(file.why is not None for file in files):
             yield "withholds files for the sake of secrets, and the run has none"
