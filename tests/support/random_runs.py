@@ -21,7 +21,7 @@ from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
 from matterstack.core.run.facts import OutputFile
 from matterstack.core.run.state import RunState
-from matterstack.core.states import FailureKind, JobState
+from matterstack.core.states import FailureKind, JobState, RunStatus
 from tests.support.states import CLUSTER, LOCAL, ToldRun, task
 
 MOST_TASKS: Final = 6
@@ -222,19 +222,21 @@ PROGRAMS: Final = st.lists(
 
 @attrs.frozen
 class Told:
-    """A message, and the facts that it led to (with what the run concluded by itself)."""
+    """A message, the facts that it led to (with what the run concluded by itself), and what the run was."""
 
     message: m.Message
     facts: list[f.Fact]
+    was: RunStatus
 
 
 def steps(run: ToldRun, program: Iterable[Step]) -> Iterator[Told]:
     """Carry a program out on a new run, as a run's actor does: each message is followed by Settle."""
     run.tell(m.Start())
     for step in program:
+        was = run.state.status
         message = _MAKERS[step.kind](run.state, Random(step.number))  # noqa: S311  no secrets here
         try:
             facts = run.tell(message)
         except (RefusedError, NotFoundError):
             facts = []
-        yield Told(message, [*facts, *run.tell(m.Settle())])
+        yield Told(message, [*facts, *run.tell(m.Settle())], was)
