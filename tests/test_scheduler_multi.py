@@ -106,7 +106,7 @@ async def test_a_run_that_crashes_while_its_outputs_are_collected_ends_failed_al
     world: World,
 ) -> None:
     async def broken_files(name: str, arguments: Sequence[object]) -> None:
-        if name == "_collect_each" and "broken" in str(arguments[0]):
+        if name == "_collect_each" and "broken" in str(arguments):
             raise RuntimeError("a bug in collecting")
 
     world.before_files(broken_files)

@@ -15,15 +15,14 @@ from matterstack.actors import collecting
 from matterstack.actors.collecting import collect_all
 from matterstack.actors.runtime import Runtime
 from matterstack.actors.services import Services
-from matterstack.core.ids import RunId, TaskId
+from matterstack.core.ids import TaskId
 from matterstack.core.run.messages import Collected
 from matterstack.core.run.state import RunState, TaskState
 from matterstack.core.secret_words import Search
-from matterstack.core.states import JobState
 from matterstack.storage.finishing_reports import finishing_words, read_finishing
 from matterstack.storage.layout import Root
+from tests.support.states import ToldRun, task
 
-RUN = RunId("20260102T030405-abcdef")
 HUGE = 900 << 30
 """Larger than anything hashes while a test waits."""
 
@@ -31,18 +30,21 @@ HUGE = 900 << 30
 def _world(tmp_path: Path, sizes: dict[str, int]) -> tuple[Services, RunState, list[TaskState]]:
     """A run whose tasks each left one output, most of which is a hole."""
     root = Root(tmp_path)
-    tasks = []
+    run = ToldRun.running(*(task(name, outputs=["out"]) for name in sizes), max_hpc_jobs_per_run=len(sizes))
+    run.activate(*sizes)
     for name, size in sizes.items():
-        folder = root.run_folder("w", RUN).attempt(TaskId(name), 1).path
+        run.end(name)
+        folder = root.run_folder(run.state.workspace, run.state.run_id).attempt(TaskId(name), 1).path
         folder.mkdir(parents=True)
         with (folder / "out").open("wb") as file:
             file.truncate(size)
-        task = SimpleNamespace(id=name, outputs=["out"], files={}, inputs={})
-        attempt = SimpleNamespace(task_id=TaskId(name), n=1, token=f"ms-{name}", state=JobState.COMPLETED_OK)
-        tasks.append(SimpleNamespace(task=task, last_attempt=attempt))
     services = SimpleNamespace(root=root, runtime=Runtime(), vault=SimpleNamespace(search=Search))
-    state = SimpleNamespace(workspace="w", run_id=RUN, config={}, secrets=())
-    return cast("Services", services), cast("RunState", state), cast("list[TaskState]", tasks)
+    return cast("Services", services), run.state, [run.state.tasks[TaskId(name)] for name in sizes]
+
+
+def _named(state: RunState, collected: Sequence[Collected]) -> list[str]:
+    names = {attempt.token: attempt.task_id for attempt in state.attempts()}
+    return [names[each.token] for each in collected]
 
 
 async def test_small_outputs_overtake_huge_ones_of_the_same_run_and_of_others(tmp_path: Path) -> None:
@@ -52,20 +54,20 @@ async def test_small_outputs_overtake_huge_ones_of_the_same_run_and_of_others(tm
     enough = trio.Event()
 
     async def tell(collected: Sequence[Collected]) -> None:
-        told.extend(each.token for each in collected)
-        if {"ms-small", "ms-other", "ms-middle"} <= set(told):
+        told.extend(_named(state, collected))
+        if {"small", "other", "middle"} <= set(told):
             enough.set()
 
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
-            for task in tasks[:-3]:
-                nursery.start_soon(collect_all, services, state, [task], tell)
+            for one in tasks[:-3]:
+                nursery.start_soon(collect_all, services, state, [one], tell)
             nursery.start_soon(collect_all, services, state, tasks[-3:-1], tell)
             nursery.start_soon(collect_all, services, state, [*tasks[:2], tasks[-1]], tell)
             await enough.wait()
             nursery.cancel_scope.cancel()
 
-    assert set(told) == {"ms-small", "ms-other", "ms-middle"}
+    assert set(told) == {"small", "other", "middle"}
 
 
 async def test_who_is_cancelled_waits_for_no_hashing(tmp_path: Path) -> None:
@@ -93,7 +95,7 @@ async def test_people_are_told_how_far_it_is_and_no_more_when_it_is_over(
     async def look() -> None:
         while len(seen) < 2 or seen[-1] == seen[-2]:
             await trio.lowlevel.checkpoint()
-            if far := await trio.to_thread.run_sync(read_finishing, services.root, RUN):
+            if far := await trio.to_thread.run_sync(read_finishing, services.root, state.run_id):
                 seen.append(far)
         later.set()
 
@@ -108,4 +110,4 @@ async def test_people_are_told_how_far_it_is_and_no_more_when_it_is_over(
     assert seen[-1]["huge"].total_bytes == HUGE
     assert 0 <= seen[0]["huge"].done_bytes < seen[-1]["huge"].done_bytes < HUGE
     assert finishing_words(seen[-1].values()).endswith(" of 900 GiB")
-    assert read_finishing(services.root, RUN) == {}
+    assert read_finishing(services.root, state.run_id) == {}
