@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from matterstack.core.last_words import closing
 from matterstack.core.shown_text import shown, shown_lines
-from matterstack.storage.read.failures import Failures
+
+if TYPE_CHECKING:
+    from matterstack.storage.read.failures import Failures
 
 MOST_LINES: Final = 8
 
