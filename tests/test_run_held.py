@@ -103,6 +103,32 @@ def test_a_failing_prologue_holds_the_run(command_line: CommandLine) -> None:
     assert "paused by the engine" in left.stdout, left.stdout + left.stderr
 
 
+def test_what_is_advised_after_a_failing_prologue_brings_the_run_to_its_end(
+    command_line: CommandLine,
+) -> None:
+    campaign(command_line.root, "true")
+    file = command_line.root / "workspaces" / "w" / "config.json"
+    config = json.loads(file.read_text())
+    broken = {**config["backends"]["local"], "prologue": ["module load no/such/module"]}
+    file.write_text(json.dumps({**config, "backends": {"local": broken}}))
+    command_line.run("run", "start", "w")
+    run_id = command_line.json("run", "list")[0]["run_id"]
+
+    held = next(cause for cause in explained(command_line, run_id) if cause["kind"] == "held")
+
+    file.write_text(json.dumps(config))
+    commands = [line for line in held["action"].splitlines() if not line.startswith("#")]
+    assert commands[1:] == [
+        f"matterstack run amend {run_id} --config-from-workspace --yes",
+        f"matterstack run retry {run_id}",
+        f"matterstack run resume {run_id}",
+    ]
+    for command in commands:
+        command_line.ok(*command.split()[1:])
+    command_line.ok("run", "loop", "--until-done", run_id)
+    assert command_line.status(run_id)["status"] == "COMPLETED"
+
+
 def test_failures_that_are_expected_do_not_hold_the_run(command_line: CommandLine) -> None:
     campaign(command_line.root, "exit 3", allow_failure=True)
 
@@ -128,6 +154,7 @@ def test_explain_names_the_failures_and_the_commands_that_help(command_line: Com
     assert cause["message"].startswith("the engine holds the run, since 1")
     assert "exit code 3" in cause["message"]
     assert cause["blocks"] > 10
+    assert f"# matterstack run amend {run_id} --config-from-workspace --yes" in cause["action"].splitlines()
     commands = [line for line in cause["action"].splitlines() if not line.startswith("#")]
     assert commands[1:] == [f"matterstack run retry {run_id}", f"matterstack run resume {run_id}"]
     command_line.ok(*commands[0].split()[1:])

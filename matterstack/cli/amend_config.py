@@ -64,7 +64,7 @@ async def amend_config(
         if as_json or not sys.stdin.isatty():
             raise UsageError("nobody can be asked here, so nothing was changed", hint="look, then give --yes")
         click.confirm("Change it?", abort=True)
-    await send(context, run_id, amendment.command, as_json)
+    await send(context, run_id, amendment.command, as_json, amended=amendment.as_json())
 
 
 def _show(run_id: RunId, amendment: Amendment) -> None:

@@ -70,7 +70,7 @@ async def amend(
             hint="--set PATH=VALUE, --config PATH=VALUE (or --config-from-workspace), or --about FILE",
         )
     if not settings and not selection.is_empty:
-        raise UsageError("config and --about are of the whole run: name no tasks")
+        raise UsageError("--config and --about are of the whole run: name no tasks")
     if about_file is not None:
         await _amend_about(context, run_id, about_file, why, as_json)
     elif of_config:
@@ -83,11 +83,21 @@ async def _amend_about(context: click.Context, run_id: RunId, file: Path, why: s
     import trio
 
     from matterstack.core.run.messages import AmendAbout
+    from matterstack.core.shown_text import shown
     from matterstack.usecases.about_file import read_about
     from matterstack.usecases.runs import user_name
 
     about = await trio.to_thread.run_sync(read_about, file)
-    await send(context, run_id, AmendAbout(by=user_name(), about=about.as_kept(), reason=why), as_json)
+    kept = about.as_kept()
+    title = f": {shown(about.title)}" if about.title else ""
+    await send(
+        context,
+        run_id,
+        AmendAbout(by=user_name(), about=kept, reason=why),
+        as_json,
+        amended={"about": kept},
+        done=f"what the run is about was said anew{title}",
+    )
 
 
 async def _amend_tasks(

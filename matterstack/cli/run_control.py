@@ -117,8 +117,14 @@ async def send(
     as_json: bool,
     *,
     amended: Mapping[str, Any] | None = None,
+    done: str = "",
 ) -> None:
-    """Send a command to a run, and print how the run stands then; ``amended``: and what that changed."""
+    """Send a command to a run, and print how the run stands then.
+
+    Args:
+        amended: what it changed; stands in the document.
+        done: a line for people that says what was done.
+    """
     from matterstack.cli.printing import print_json
     from matterstack.cli.waiting import wait_until_cancelled
     from matterstack.core.run.messages import Cancel, Command, Rerun, Resume, Retry
@@ -136,6 +142,8 @@ async def send(
     if as_json:
         print_json({**summary.as_json(), **({} if amended is None else {"amended": amended})})
         return
+    if done:
+        click.echo(done)
     print_standing(summary)
     if not outcome.by_engine and isinstance(command, Resume | Retry | Rerun):
         click.echo("a `matterstack run loop` that serves all runs takes it up by itself; if there is none:")

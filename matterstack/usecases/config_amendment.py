@@ -39,6 +39,13 @@ class Amendment:
     changes: tuple[ConfigChange, ...]
     notes: tuple[str, ...] = ()
 
+    def as_json(self) -> dict[str, Any]:
+        """The object that commands print."""
+        return {
+            "config": [attrs.asdict(change) for change in self.changes],
+            "notes": list(self.notes),
+        }
+
 
 async def proposed_amendment(
     root: Root,

@@ -33,6 +33,7 @@ def test_what_a_run_is_about_is_frozen_with_it_and_said_anew_after_its_end(comma
     command_line.ok("run", "loop", run_id, "--until-done")
     done = command_line.run("run", "amend", run_id, "--about", str(file), "--why", "typo", "--json")
     assert done.json["status"] == "COMPLETED"
+    assert done.json["amended"]["about"]["title"] == "Second"
     assert 'title: "Second"' in said(command_line, run_id)
     events = [json.loads(line) for line in command_line.run("run", "events", run_id).stdout.splitlines()]
     assert events[-1]["type"] == "AboutChanged"
@@ -40,6 +41,9 @@ def test_what_a_run_is_about_is_frozen_with_it_and_said_anew_after_its_end(comma
     assert command_line.run("check").exit_code == 0
     page = (command_line.run_folder("demo", run_id) / "evidence" / "report.md").read_text()
     assert "said anew what the run is about" in page
+
+    told = command_line.ok("run", "amend", run_id, "--about", str(file)).splitlines()
+    assert told == ["what the run is about was said anew: Second", f"run {run_id} is COMPLETED"]
 
 
 def test_an_about_that_is_wrong_makes_no_run_and_changes_none(command_line: CommandLine) -> None:

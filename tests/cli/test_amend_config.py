@@ -63,6 +63,8 @@ def test_the_difference_is_shown_and_nothing_is_changed_without_a_yes(command_li
     assert config_of(command_line, run_id)["priority"] == 4
     again = command_line.run(*amend)
     assert (again.exit_code, "nothing changes" in again.stdout) == (0, True)
+    unchanged = command_line.json("run", "amend", run_id, "--config", "priority=4")
+    assert unchanged["amended"]["config"] == []
     command_line.ok("run", "loop", run_id, "--until-done")
     assert said(command_line, run_id) == "hello"
 
@@ -71,6 +73,20 @@ def test_the_difference_is_shown_and_nothing_is_changed_without_a_yes(command_li
     assert json.loads((folder / "config.json").read_text())["priority"] == 4
     assert "amended the config: priority: 1 -> 4" in (folder / "report.md").read_text()
     assert "a word" in (folder / "report.md").read_text()
+
+
+def test_the_document_has_each_change_old_and_new_beside_how_the_run_stands(
+    command_line: CommandLine,
+) -> None:
+    write_tasks(command_line.root, "demo", [SAID])
+    run_id = command_line.new_run("demo")
+    settings = ("--config", "priority=4", "--config", 'backends.far={"type": "local"}')
+    done = command_line.json("run", "amend", run_id, *settings, "--yes")
+    assert (done["run_id"], done["status"], done["amended"]["notes"]) == (run_id, "PENDING", [])
+    changes = {change["path"]: change for change in done["amended"]["config"]}
+    assert changes["priority"] == {"path": "priority", "old": 1, "new": 4, "is_new": False, "is_gone": False}
+    far = changes["backends.far"]
+    assert (far["old"], far["new"]["type"], far["is_new"]) == (None, "local", True)
 
 
 @pytest.mark.parametrize(("answer", "priority"), [("n", 1), ("y", 4)])

@@ -133,3 +133,20 @@ def test_a_selection_is_written_as_a_shell_takes_it() -> None:
     selection = Selection(names=["a*"], failed=True, kinds=["exit:3"], reason="it's no $HOME", exit_codes=[3])
     words = shlex.split(str(selection))
     assert words == ["a*", "--failed", "--kind", "exit:3", "--exit-code", "3", "--reason", "it's no $HOME"]
+
+
+def test_after_a_prologue_that_failed_the_mended_one_is_given_to_the_run_first() -> None:
+    commands = [
+        line
+        for line in advised(several(40, raw="PROLOGUE_FAILED", host="n7"), *OTHERS).splitlines()
+        if not line.startswith("#")
+    ]
+    assert commands == [
+        f"matterstack run amend {RUN} --config-from-workspace --yes",
+        f"{WORD} --failed --kind environment",
+    ]
+
+
+def test_a_prologue_is_not_blamed_for_what_only_some_of_them_died_of() -> None:
+    mixed = [*several(1, raw="PROLOGUE_FAILED"), *several(1, "b")]
+    assert advised(mixed) == f"{WORD} a0 b0"

@@ -9,12 +9,13 @@ from typing import Final
 
 import attrs
 
+from matterstack.core.ids import BackendName
 from matterstack.core.model.resources import Resources
 from matterstack.core.run.selection import KINDS, Selectable, Selection, end_kind
 from matterstack.core.states import FailureKind, TaskStatus
 from matterstack.explain.situation import AttemptView, Situation, TaskView
 from matterstack.explain.wording.cause_text import MOST_IN_COMMAND
-from matterstack.explain.words import duration, seconds_between
+from matterstack.explain.words import duration, named, seconds_between
 
 _FACTOR: Final = 2
 _MINUTE_S: Final = 60
@@ -32,13 +33,37 @@ class Lack:
 
 
 def retry_of(tasks: Sequence[TaskView], situation: Situation) -> str:
-    """The command that retries these failed tasks and no others; comments say what it gives them."""
+    """The command that retries these failed tasks and no others; comments say what it gives them.
+
+    After a prologue that failed, the command before it gives the mended one to the run.
+    """
     command = f"matterstack run retry {situation.run.run_id} {_selected(tasks, situation)}"
+    if backends := failed_prologues(tasks):
+        return f"{mended_prologue(backends, situation)}\n{command}"
     lack = _lack(tasks, situation)
     if lack is None:
         return command
     setting = f" --set {shlex.quote(lack.setting)} --yes" if lack.setting else ""
     return f"# {lack.why}:\n{command}{setting}"
+
+
+def failed_prologues(tasks: Sequence[TaskView]) -> tuple[BackendName, ...]:
+    """The backends whose prologue failed, where that is how all of these tasks ended; else none."""
+    ended = [task.attempt for task in tasks if task.attempt is not None]
+    if len(ended) < len(tasks) or any(_kind(attempt) != FailureKind.ENVIRONMENT for attempt in ended):
+        return ()
+    return tuple(sorted({attempt.backend for attempt in ended}))
+
+
+def mended_prologue(backends: Sequence[BackendName], situation: Situation) -> str:
+    """The command that gives a run the prologue as somebody has mended it; comments say where to do that."""
+    amend = f"matterstack run amend {situation.run.run_id}"
+    one = f"{amend} --config 'backends.{backends[0]}.prologue=[...]'"
+    return (
+        f"# mend the prologue of {named(backends, 'backend')} in config.json, and give it to the run\n"
+        f"# (if it was set for this run alone: {one}):\n"
+        f"{amend} --config-from-workspace --yes"
+    )
 
 
 # ---- which ----

@@ -10,7 +10,7 @@ from matterstack.core.states import RunStatus
 from matterstack.explain.causes import Kind, Need
 from matterstack.explain.rules import OTHERS
 from matterstack.explain.situation import Condition, RunView, Situation
-from matterstack.explain.wording.advice import retry_of
+from matterstack.explain.wording.advice import failed_prologues, mended_prologue, retry_of
 from matterstack.explain.wording.cause_text import (
     CauseText,
     CauseWriter,
@@ -68,15 +68,26 @@ def _held(_group: Group, situation: Situation) -> CauseText:
         f"alike{on_nodes} within seconds of their start, and none succeeded in between: "
         f"{alike.common}{followed}"
     )
+    alike_tasks = [task for task in situation.tasks if task.task_id in alike.tasks]
+    backends = failed_prologues(alike_tasks)
+    mend = mended_prologue(backends, situation) if backends else _mending_alike(run)
     action = (
         f"matterstack run logs {run.run_id} {alike.tasks[0]} --stderr\n"
-        "# mend what they share; what stands in the tasks themselves, for all that failed:\n"
-        f"# matterstack run amend {run.run_id} --failed --set PATH=VALUE\n"
+        f"{mend}\n"
         "# then do those that failed again, and let the run go on:\n"
         f"matterstack run retry {run.run_id}\n"
         f"matterstack run resume {run.run_id}"
     )
     return CauseText(Need.PERSON, run.since, message, action, last_words=alike.last_words)
+
+
+def _mending_alike(run: RunView) -> str:
+    return (
+        "# mend what they share; what stands in config.json is given to the run by:\n"
+        f"# matterstack run amend {run.run_id} --config-from-workspace --yes\n"
+        "# what stands in the tasks themselves, for all that failed, by:\n"
+        f"# matterstack run amend {run.run_id} --failed --set PATH=VALUE"
+    )
 
 
 def _no_engine(_group: Group, situation: Situation) -> CauseText:
