@@ -13,6 +13,7 @@ from matterstack.actors.runtime import Runtime
 from matterstack.actors.summary import SummaryWriter
 from matterstack.core.documents.run_document import RunDocument
 from matterstack.core.run import messages as m
+from matterstack.core.run.allowed import COMMANDS
 from matterstack.storage.schema import open_database
 from matterstack.storage.threads import run_inline
 from tests.support.campaigns import write_tasks
@@ -32,6 +33,7 @@ def test_run_json_fits_its_schema_and_the_store(command_line: CommandLine) -> No
     assert {**json.loads(text), **said} == command_line.status(run_id)
     schema = command_line.json("schema", "RunDocument")
     assert set(schema["required"]) == set(json.loads(text))
+    assert schema["properties"]["allowed"]["propertyNames"]["enum"] == list(COMMANDS)
 
 
 @pytest.mark.parametrize(("key", "value"), [("status", "DONE"), ("iteration", -1), ("created_at", "today")])

@@ -12,6 +12,7 @@ from matterstack.core.ids import RUN_ID_PATTERN
 from matterstack.core.states import RunStatus, TaskStatus
 
 Count = Annotated[int, Field(ge=0)]
+Command = Literal["pause", "resume", "cancel", "cancel_tasks", "retry", "rerun", "amend", "respond"]
 
 
 class RunDocument(BaseModel):
@@ -41,5 +42,5 @@ class RunDocument(BaseModel):
     created_at: Utc
     updated_at: Utc
     ending: Literal[RunStatus.FAILED, RunStatus.CANCELLED] | None
-    allowed: dict[Literal["pause", "resume", "cancel", "retry", "rerun", "respond"], Literal[True] | str]
+    allowed: dict[Command, Literal[True] | str]
     head: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
