@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import attrs
 import trio
 
 from matterstack.actors import protocol as p
+from matterstack.actors.disk_room import wait_for_room
 from matterstack.actors.mailbox import Mailbox
 from matterstack.actors.plan_warnings import plan_warnings
+from matterstack.actors.planner import CodeQuestion
 from matterstack.actors.planning import PlanningAction, planning_request, structured_answer
 from matterstack.actors.secret_warnings import refuse_secrets
 from matterstack.actors.services import Services
+from matterstack.campaign.versions import keep_versions
 from matterstack.core.errors import CampaignError
 from matterstack.core.model.workflow import Workflow
+from matterstack.core.run.campaign_code import changes_in_words
 from matterstack.core.run.decide_planning import wants_analysis, wants_plan
 from matterstack.core.run.state import RunState
 
@@ -62,15 +67,33 @@ class Consultation:
     async def _ask(self, state: RunState, action: PlanningAction, call: int, scope: trio.CancelScope) -> None:
         iteration = state.iteration + (1 if action == "plan" else 0)
         with scope:
+            request = planning_request(self._services.root, state, action)
             try:
-                request = planning_request(self._services.root, state, action)
                 answer = structured_answer(action, await self._services.planner.ask(request))
                 warnings = await self._checked(state, answer) if isinstance(answer, Workflow) else ()
             except CampaignError as error:
                 reply = p.PlanAnswered(action, iteration, call, error=str(error))
             else:
                 reply = p.PlanAnswered(action, iteration, call, answer, warnings=warnings)
+            if request.code is not None:
+                reply = await self._with_code(state, request.code, reply)
             await self._mailbox.put(reply)
+
+    async def _with_code(self, state: RunState, code: CodeQuestion, reply: p.PlanAnswered) -> p.PlanAnswered:
+        """The answer with the files that were used; those of them that are new are kept by then."""
+        folder = self._services.root.run_folder(state.workspace, state.run_id)
+        search = self._services.vault.search()
+        keep = partial(self._services.runtime.files, keep_versions, folder, code.found, code.known, search)
+        try:
+            kept = await wait_for_room("planning", keep)
+        except OSError as error:
+            problem = f"{folder.versions}: what planned cannot be kept: {error.strerror or error}"
+            return attrs.evolve(reply, answer=None, error=reply.error or problem)
+        if changed := code.known.changed(kept.code):
+            words = changes_in_words(changed, code.known.files)
+            logger.warning("the campaign has changed: %s", words)
+        why = reply.error or kept.problem
+        return attrs.evolve(reply, answer=None if why else reply.answer, error=why, code=kept.code)
 
     async def _checked(self, state: RunState, workflow: Workflow) -> Sequence[str]:
         """Refuse a plan that can never run; returns what would end single tasks of it.

@@ -20,11 +20,28 @@ from matterstack.actors.disk_room import wait_for_room
 from matterstack.actors.runtime import Runtime
 from matterstack.campaign.process import ANSWER_VARIABLE
 from matterstack.core.errors import CampaignError
+from matterstack.core.run.campaign_code import KnownCode
 from matterstack.storage.child_environment import child_environment
+from matterstack.storage.codec import CONVERTER
 from matterstack.storage.confine import ConfinementError, confined
 
 READ_BYTES: Final = 1 << 16
 LAST_WORDS_S: Final = 1.0
+
+
+@attrs.define(kw_only=True)
+class CodeQuestion:
+    """Asks a campaign which files of its workspace it used.
+
+    Attributes:
+        known: their versions, as far as the run knows them.
+        is_pinned: whether a campaign of other files is refused.
+        found: the answer: by path, SHA-256, content where it is another one, and whether it is new code.
+    """
+
+    known: KnownCode
+    is_pinned: bool = False
+    found: Mapping[str, Any] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
@@ -38,6 +55,7 @@ class PlanningRequest:
         results: by task id: status, reason, exit_code, outputs (paths), data.
         earlier: output patterns of the tasks of earlier iterations.
         backends: their types, by their names.
+        code: is answered as well, also where the campaign failed; None asks nothing.
         log: where what the campaign prints is appended; None drops it.
     """
 
@@ -52,6 +70,7 @@ class PlanningRequest:
     backends: Mapping[str, str] = attrs.field(factory=dict)
     default_backend: str = ""
     timeout_s: float
+    code: CodeQuestion | None = None
     log: Path | None = None
 
 
@@ -167,6 +186,9 @@ def _line(request: PlanningRequest) -> bytes:
         "earlier": request.earlier,
         "backends": dict(request.backends),
         "default_backend": request.default_backend,
+        "code": None
+        if request.code is None
+        else {"known": CONVERTER.unstructure(request.code.known), "is_pinned": request.code.is_pinned},
     }
     return json.dumps(body).encode() + b"\n"
 
@@ -188,6 +210,8 @@ def _parse(text: bytes, request: PlanningRequest, returncode: int | None) -> Any
         raise CampaignError(
             f"{request.campaign_file}: {request.action} {how} without an answer{log}"
         ) from None
+    if request.code is not None:
+        request.code.found = answer.get("code", {})
     if "error" in answer:
         raise CampaignError(answer["error"])
     return answer["ok"]

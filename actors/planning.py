@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
-from matterstack.actors.planner import PlanningRequest
+from matterstack.actors.planner import CodeQuestion, PlanningRequest
 from matterstack.core.ids import TaskId
 from matterstack.core.model.workflow import Workflow
 from matterstack.core.run.state import RunState, TaskState
@@ -33,6 +33,7 @@ def planning_request(root: Root, state: RunState, action: PlanningAction) -> Pla
         backends={name: config["type"] for name, config in state.config["backends"].items()},
         default_backend=state.config["default_backend"],
         timeout_s=state.config["planning_timeout_s"],
+        code=CodeQuestion(known=state.code, is_pinned=state.is_pinned),
         log=folder.planning_log,
     )
 

@@ -10,6 +10,7 @@ import attrs
 from matterstack.actors.mailbox import Mailbox
 from matterstack.backends.base import LiveJob, PreparedAttempt, SubmitReport
 from matterstack.core.ids import BackendName, JobId, RunId, Token
+from matterstack.core.run.campaign_code import NOTHING_USED, UsedCode
 from matterstack.core.run.messages import Collected, Observed
 from matterstack.storage.commands import StoredCommand
 
@@ -109,7 +110,8 @@ class SecretsLookedFor:
 class PlanAnswered:
     """The campaign answered, or failed (``error``).
 
-    ``warnings``: what of its plan would end single tasks.  ``call``: which call it answers.
+    ``warnings``: what of its plan would end single tasks.  ``call``: which call it answers.  ``code``: what
+    that used.
     """
 
     action: str
@@ -118,6 +120,7 @@ class PlanAnswered:
     answer: Any = None
     error: str | None = None
     warnings: Sequence[str] = ()
+    code: UsedCode = NOTHING_USED
 
 
 RunMessage: TypeAlias = (

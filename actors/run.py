@@ -330,11 +330,21 @@ class RunActor:
         if not self._consultation.answered(message.call):
             return  # it was asked something that is not so any more
         if message.error is not None:
-            yield m.PlanningFailed(reason=message.error)
+            yield m.PlanningFailed(
+                reason=message.error,
+                action=message.action,
+                iteration=message.iteration,
+                code=message.code,
+            )
         elif message.action == "plan":
-            yield m.Planned(iteration=message.iteration, workflow=message.answer, warnings=message.warnings)
+            yield m.Planned(
+                iteration=message.iteration,
+                workflow=message.answer,
+                warnings=message.warnings,
+                code=message.code,
+            )
         else:
-            yield m.Analyzed(iteration=message.iteration, state=message.answer)
+            yield m.Analyzed(iteration=message.iteration, state=message.answer, code=message.code)
 
     # ---- deciding ----
 

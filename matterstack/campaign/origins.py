@@ -125,7 +125,7 @@ def _source_paths(workspace: Confined) -> list[str]:
             with workspace.folder(prefix) as folder, os.scandir(folder.descriptor) as scan:
                 entries = sorted(scan, key=_campaign_first)
                 looked_at += len(entries)
-                entries = [entry for entry in entries if not _is_passed_over(entry.name)]
+                entries = [entry for entry in entries if not is_passed_over(entry.name)]
                 found += [prefix + entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
                 folders += [
                     f"{prefix}{entry.name}/" for entry in entries if entry.is_dir(follow_symlinks=False)
@@ -139,7 +139,8 @@ def _campaign_first(entry: os.DirEntry[str]) -> tuple[bool, bytes]:
     return entry.name != "campaign.py", os.fsencode(entry.name)
 
 
-def _is_passed_over(name: str) -> bool:
+def is_passed_over(name: str) -> bool:
+    """Whether a file or folder of a workspace is no source, by its name."""
     return name.startswith(".") or name.endswith((".pyc", "~")) or name in _NO_SOURCES
 
 

@@ -24,6 +24,7 @@ from typing import Any, Final
 import attrs
 
 from matterstack.campaign.pickled import unpickled
+from matterstack.campaign.used_files import UsedFiles
 from matterstack.core.errors import CampaignError
 from matterstack.core.json_rules import json_problem
 from matterstack.core.model.resources import Resources
@@ -43,14 +44,15 @@ def main() -> None:
     os.set_inheritable(descriptor, False)
     request = json.loads(sys.stdin.readline())
     threading.Thread(target=_exit_with_the_engine, daemon=True).start()
+    used = _watched(request)
     try:
-        answer = {"ok": _answer(request)}
-        text = json.dumps(answer, allow_nan=False)
+        answer = _pinned(_answer(request, used), used)
+        text = json.dumps({"ok": answer} | _code(used), allow_nan=False)
     except CampaignError as error:
-        text = json.dumps({"error": str(error)})
+        text = _failed(str(error), used)
     except BaseException as error:  # noqa: BLE001  whatever a campaign raises is its answer
         traceback.print_exc()
-        text = json.dumps({"error": _describe(error, request)})
+        text = _failed(_describe(error, request), used)
     with os.fdopen(descriptor, "w", encoding="utf-8") as answer_file:
         answer_file.write(text)
     sys.stdout.flush()
@@ -66,30 +68,67 @@ def _exit_with_the_engine() -> None:
     os._exit(1)
 
 
-def _answer(request: Mapping[str, Any]) -> Any:  # noqa: ANN401  JSON
+def _watched(request: Mapping[str, Any]) -> UsedFiles | None:
+    if request["code"] is None:
+        return None
+    used = UsedFiles(_workspace(request), request["code"])
+    used.watch()
+    return used
+
+
+def _pinned(answer: Any, used: UsedFiles | None) -> Any:  # noqa: ANN401  JSON
+    """The answer of a campaign that may give one."""
+    if used is not None:
+        used.take_imported()
+        used.require_pinned()  # a campaign may have caught what its import raised
+    return answer
+
+
+def _code(used: UsedFiles | None) -> dict[str, Any]:
+    return {} if used is None else {"code": used.as_json()}
+
+
+def _failed(problem: str, used: UsedFiles | None) -> str:
+    """What is answered instead; a campaign that may not be called has not been used."""
+    if used is not None:
+        used.take_imported()
+        try:
+            used.require_pinned()
+        except CampaignError as error:
+            return json.dumps({"error": str(error)})
+    return json.dumps({"error": problem} | _code(used))
+
+
+def _answer(request: Mapping[str, Any], used: UsedFiles | None) -> Any:  # noqa: ANN401  JSON
     file = Path(request["file"])
+    if used is not None:
+        used.refuse_changed(file)
     if request["object_sha256"] is not None:
         campaign = unpickled(file, request["object_sha256"])
     else:
-        campaign = load_campaign(file, request["params"])
+        campaign = load_campaign(file, request["params"], used)
     results = _results(request["results"])
     if request["action"] == "load":
         return None
     if request["action"] == "plan":
         workflow = campaign.plan(request["state"], results)
-        return _checked_workflow(workflow, request)
+        return _checked_workflow(workflow, request, used)
     return _checked_state(campaign.analyze(request["state"], results), request["file"])
 
 
-def load_campaign(path: Path, params: Mapping[str, Any]) -> Campaign:
+def load_campaign(path: Path, params: Mapping[str, Any], used: UsedFiles | None = None) -> Campaign:
     """Run ``get_campaign`` of a campaign file.
+
+    Args:
+        used: remembers the file.
 
     Raises:
         CampaignError: it is not there, or not what it should be.  Errors of the file itself come through.
     """
     if not path.is_file():
         raise CampaignError(f"{path}: there is no such file")
-    spec = importlib.util.spec_from_file_location("campaign", path)
+    loader = None if used is None else used.loader("campaign", str(path))
+    spec = importlib.util.spec_from_file_location("campaign", path, loader=loader)
     if spec is None or spec.loader is None:
         raise CampaignError(f"{path}: cannot be imported")
     module = importlib.util.module_from_spec(spec)
@@ -123,7 +162,7 @@ def _results(raw: Mapping[str, Any]) -> Results:
     )
 
 
-def _checked_workflow(workflow: object, request: Mapping[str, Any]) -> Any:  # noqa: ANN401  JSON
+def _checked_workflow(workflow: object, request: Mapping[str, Any], used: UsedFiles | None) -> Any:  # noqa: ANN401  JSON
     if workflow is None:
         return None
     if not isinstance(workflow, Workflow):
@@ -141,6 +180,9 @@ def _checked_workflow(workflow: object, request: Mapping[str, Any]) -> Any:  # n
         else task
         for task in workflow.tasks
     ]
+    if used is not None:
+        paths = {str(path) for task in tasks for path in task.files.values()}
+        used.take_named(path for path in paths if not Path(path).is_absolute())
     return CONVERTER.unstructure(attrs.evolve(workflow, tasks=tasks))
 
 

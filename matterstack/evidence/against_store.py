@@ -141,6 +141,11 @@ def _beside_outputs(folder: RunFolder, survey: Survey) -> Iterator[Finding]:
                 SURVEY,
                 f"says that {source.path} of the campaign is {source.state}, and it is in the run's folder",
             )
+    for version in survey.versions:
+        is_there = _sha256(folder.versions, version.sha256) == version.sha256
+        if version.state not in IN_ORDER and is_there:
+            problem = f"says that {version.path} of the campaign, as it was later, is {version.state}"
+            yield Finding(SURVEY, f"{problem}, and it is in the run's folder")
 
 
 def _answers(folder: RunFolder, survey: Survey) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from matterstack.evidence.environments import ENVIRONMENTS
 from matterstack.evidence.gathering.answers import answer_place
 from matterstack.evidence.gathering.given import UNREADABLE, UsedKey, recorded_manifest, used_files
 from matterstack.evidence.gathering.log_files import bound_logs
-from matterstack.evidence.gathering.sources import campaign_object_sha256
+from matterstack.evidence.gathering.sources import campaign_object_sha256, place_of_version
 from matterstack.evidence.history import AttemptKey, End, History
 from matterstack.evidence.survey import (
     UNBOUND_FORMAT,
@@ -62,7 +62,7 @@ def bound_places(survey: Survey) -> Iterator[str]:
     """Files of the bundle whose hash an event has; all of them were compared with it by `contradictions`."""
     yield from (o.place for o in survey.outputs if o.place is not None)
     yield from (a.place for a in survey.answers if a.place is not None)
-    yield from (s.place for s in survey.made_from() if s.place is not None)
+    yield from (s.place for s in survey.campaign_files() if s.place is not None)
     yield from (e.place for e in survey.environments if e.place is not None)
     for record in survey.attempts:
         if record.manifest_file is not None:
@@ -86,7 +86,7 @@ def absences(survey: Survey) -> Iterator[str]:
     for answer in survey.answers:
         if answer.state is not FileState.COPIED:
             yield f"{answer.task_id}, attempt {answer.n}: the answer is {answer.state}"
-    for source in survey.made_from():
+    for source in survey.campaign_files():
         if source.state is not FileState.COPIED:
             yield f"{source.path} of the campaign is {source.state}"
     for record in survey.attempts:
@@ -137,6 +137,8 @@ def _answers(history: History, survey: Survey) -> Iterator[str]:
 def _sources(history: History, survey: Survey) -> Iterator[str]:
     if list(history.created.sources.items()) != [(s.path, s.sha256) for s in survey.sources]:
         yield f"does not have the campaign's files that {EVENTS} has"
+    if list(history.later_code()) != [(s.path, s.sha256) for s in survey.versions]:
+        yield f"does not have what {EVENTS} has of the campaign as it was later"
     kept = None if survey.campaign_object is None else survey.campaign_object.sha256
     if kept != campaign_object_sha256(history.created):
         yield f"does not have the campaign's object that {EVENTS} has"
@@ -204,7 +206,7 @@ def _unclaimed(history: History, survey: Survey) -> Iterator[str]:
 
 def _places(_history: History, survey: Survey) -> Iterator[str]:
     """No two files lie at the same place, and what nobody knows lies where nobody takes it for something."""
-    places = [o.place for o in (*survey.found_outputs(), *survey.answers, *survey.made_from())]
+    places = [o.place for o in (*survey.found_outputs(), *survey.answers, *survey.campaign_files())]
     places += [log.place for record in survey.attempts for log in record.logs]
     places += [record.manifest_file.place for record in survey.attempts if record.manifest_file is not None]
     places += [environment.place for environment in survey.environments]
@@ -226,9 +228,12 @@ def _places(_history: History, survey: Survey) -> Iterator[str]:
         place = f"{ENVIRONMENTS}/{environment.sha256}.json"
         if environment.place != (place if environment.state is FileState.COPIED else None):
             yield f"what jobs ran in is {environment.state}, and its place is {environment.place}"
-    for source in survey.made_from():
+    for source in survey.campaign_files():
         if (source.place is not None) is not (source.state is FileState.COPIED):
             yield f"{source.path} of the campaign is {source.state}, and its place is {source.place}"
+    for version in survey.versions:
+        if version.place not in {None, place_of_version(version.path, version.sha256)}:
+            yield f"{version.path} of the campaign, as it was later, lies at {version.place}"
 
 
 # ---- what an attempt was given ----

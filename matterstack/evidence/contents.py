@@ -16,7 +16,7 @@ from matterstack.evidence.crate.document import CRATE, crate_bytes
 from matterstack.evidence.crate.file_entities import WORKFLOW, PayloadFile
 from matterstack.evidence.environments import ENVIRONMENTS
 from matterstack.evidence.figures import NARROW_IN, WIDE_IN
-from matterstack.evidence.gathering.sources import CAMPAIGN_OBJECT
+from matterstack.evidence.gathering.sources import CAMPAIGN_OBJECT, VERSIONS
 from matterstack.evidence.graph.picture import GRAPH, graph_svg
 from matterstack.evidence.manifest import MANIFEST, SEAL, SIGNATURE, manifest_bytes
 from matterstack.evidence.presentation import View
@@ -42,7 +42,7 @@ OUR_FILES: Final = frozenset(
         CRATE, README, CITATION, MANIFEST, SEAL, SIGNATURE,
     }
 )  # fmt: skip
-OUR_FOLDERS: Final = frozenset({"outputs", "used", "logs", "answers", "sources", ENVIRONMENTS})
+OUR_FOLDERS: Final = frozenset({"outputs", "used", "logs", "answers", "sources", VERSIONS, ENVIRONMENTS})
 
 FOREIGN: Final = "foreign"
 """Folder of what was found in the bundle's place and is none of ours."""
@@ -95,7 +95,7 @@ def copied_files(survey: Survey) -> Iterator[tuple[str, PayloadFile]]:
     for output in survey.outputs:
         if output.place is not None:
             yield output.place, PayloadFile(output.bytes, output.sha256)
-    for found in (*survey.unclaimed, *survey.answers, *survey.made_from()):
+    for found in (*survey.unclaimed, *survey.answers, *survey.campaign_files()):
         if found.place is not None:
             yield found.place, PayloadFile(found.bytes or 0, found.sha256)
     for used in survey.used:

@@ -10,7 +10,7 @@ import io
 import json
 import sqlite3
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import attrs
@@ -20,6 +20,7 @@ from matterstack.core.ids import RunId, TaskId, UtcTime
 from matterstack.core.model.amending import change_in_words
 from matterstack.core.run import facts as f
 from matterstack.core.run.apply import Touched, apply, new_run
+from matterstack.core.run.campaign_code import changes_in_words
 from matterstack.core.run.chain import UNCHAINED, chained
 from matterstack.core.run.config_changes import all_changes_told
 from matterstack.core.run.facts import BoundFile, OutputFile
@@ -38,13 +39,36 @@ CREATED: Final = "created"
 
 @attrs.define(kw_only=True)
 class Iteration:
-    """One round of planning, as the events tell it."""
+    """One round of planning, as the events tell it.
+
+    Attributes:
+        planned_by: number of the campaign's version that planned it, see `Version`.
+        analyzed_by: that of the one which analyzed it last.
+    """
 
     number: int
     name: str | None
     planned_at: UtcTime
     task_count: int
     analyzed_at: UtcTime | None = None
+    planned_by: int = 1
+    analyzed_by: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Version:
+    """A campaign that is another one than that before; the one that made the run is number 1.
+
+    Attributes:
+        at: when it was seen to have changed.
+        files: SHA-256 of what changed or was new, by path.
+        before: SHA-256 that it had; new ones are not in it.
+    """
+
+    number: int
+    at: UtcTime
+    files: Mapping[str, str]
+    before: Mapping[str, str]
 
 
 @attrs.frozen(kw_only=True)
@@ -92,6 +116,9 @@ class History:
         most_live: the largest number of jobs that held a seat at the same time.
         about: what was last said of what the run is about.
         environments: by attempt, the hash of what was found of the software that its job ran in.
+        versions: of the campaign, after the one that made the run.
+        kept_code: path and SHA-256 of all files of the workspace that calls of the campaign used and that
+            the run's folder keeps, in the order in which they were used first.
         ended_at: when the run came to its end; None while it has not.
         is_amended: whether its config is another one by now than it was made with.
     """
@@ -112,6 +139,8 @@ class History:
     most_live: int = 0
     about: Mapping[str, Any] = attrs.field(factory=dict)
     environments: dict[AttemptKey, str] = attrs.field(factory=dict)
+    versions: list[Version] = attrs.field(factory=list)
+    kept_code: dict[tuple[str, str], None] = attrs.field(factory=dict)
     ended_at: UtcTime | None = None
     is_amended: bool = False
 
@@ -124,6 +153,16 @@ class History:
     def run_id(self) -> RunId:
         """Id of the run whose history it is."""
         return self.state.run_id
+
+    @property
+    def version(self) -> int:
+        """Number of the newest version of the campaign."""
+        return self.versions[-1].number if self.versions else 1
+
+    def later_code(self) -> Iterator[tuple[str, str]]:
+        """Path and SHA-256 of files that the run keeps, and that were not so when it was made."""
+        made_from = self.created.sources
+        yield from ((path, digest) for path, digest in self.kept_code if made_from.get(path) != digest)
 
     def attempts(self) -> Iterator[AttemptState]:
         """All attempts, in the order in which their tasks were planned."""
@@ -237,8 +276,17 @@ def _remember(history: History, fact: f.Fact, at: UtcTime) -> None:
             history.notes.append(Note(at=at, what="started"))
         case f.IterationPlanned():
             history.iterations.append(
-                Iteration(number=fact.iteration, name=fact.name, planned_at=at, task_count=fact.task_count)
+                Iteration(
+                    number=fact.iteration,
+                    name=fact.name,
+                    planned_at=at,
+                    task_count=fact.task_count,
+                    planned_by=history.version,
+                )
             )
+            _remember_code(history, fact.code, fact.unkept)
+        case f.CampaignChanged():
+            _remember_version(history, fact, at)
         case f.PlanWarned():
             what = f"planned round {fact.iteration} with warnings"
             history.notes.append(Note(at=at, what=what, reason="; ".join(fact.warnings)))
@@ -248,7 +296,8 @@ def _remember(history: History, fact: f.Fact, at: UtcTime) -> None:
             history.notes.append(Note(at=at, what=what, reason=reason))
         case f.IterationAnalyzed():
             for iteration in history.iterations[-1:]:
-                iteration.analyzed_at = at
+                iteration.analyzed_at, iteration.analyzed_by = at, history.version
+            _remember_code(history, fact.code, fact.unkept)
         case f.TaskSucceeded() | f.TaskFailed():
             _remember_end(history, fact)
         case f.JobAccepted() if fact.set_aside:
@@ -281,6 +330,8 @@ def _remember(history: History, fact: f.Fact, at: UtcTime) -> None:
                 Note(at=at, what=_NOTED[type(fact)], by=fact.by, reason=getattr(fact, "reason", ""))
             )
         case f.RunCompleted() | f.RunFailed() | f.RunCancelled():
+            if isinstance(fact, f.RunCompleted):
+                _remember_code(history, fact.code, fact.unkept)
             history.ended_at = at
             history.notes.append(Note(at=at, what=_NOTED[type(fact)], reason=getattr(fact, "reason", "")))
         case _:
@@ -290,6 +341,20 @@ def _remember(history: History, fact: f.Fact, at: UtcTime) -> None:
 def _is_told(history: History, fact: f.TaskCancelled | f.TaskCancelRequested) -> bool:
     """Whether the end of a task is only what a person had asked for before."""
     return fact.task_id in history.state.being_cancelled
+
+
+def _remember_version(history: History, fact: f.CampaignChanged, at: UtcTime) -> None:
+    number = history.version + 1
+    history.versions.append(Version(number=number, at=at, files=fact.files, before=fact.before))
+    _remember_code(history, fact.files, fact.unkept)
+    what = f"was given version {number} of the campaign, to {fact.action} round {fact.iteration}"
+    history.notes.append(Note(at=at, what=what, reason=changes_in_words(fact.files, fact.before)))
+
+
+def _remember_code(history: History, code: Mapping[str, str], unkept: Collection[str]) -> None:
+    for path, digest in code.items():
+        if path not in unkept:
+            history.kept_code[path, digest] = None
 
 
 def _remember_job(history: History, fact: f.JobEnded, at: UtcTime) -> None:

@@ -180,7 +180,7 @@ class AnswerRecord(FoundFile):
 
 @attrs.frozen(kw_only=True)
 class SourceRecord(FoundFile):
-    """The copy of a file of the campaign that was kept when the run was made.
+    """The copy of a file of the campaign that was kept when the run was made, or when it had changed.
 
     Attributes:
         path: in the workspace.
@@ -231,6 +231,7 @@ class Survey:
         head: hash of that event, which no history has that differs in any event up to it.
         chained_to: number of the last event that was chained only when the store was brought up to date, as
             the store had it then; 0 where there is none.
+        versions: files of the campaign that calls of it used, and that were not so when the run was made.
         campaign_object: the object of a host program that planned the run, where it was one.
     """
 
@@ -250,13 +251,19 @@ class Survey:
     head: str = ""
     chained_to: int = 0
     environments: tuple[EnvironmentRecord, ...] = ()
+    versions: tuple[SourceRecord, ...] = ()
     format: int = FORMAT
 
     def made_from(self) -> Iterator[SourceRecord]:
-        """All that the campaign was."""
+        """All that the campaign was when the run was made."""
         if self.campaign_object is not None:
             yield self.campaign_object
         yield from self.sources
+
+    def campaign_files(self) -> Iterator[SourceRecord]:
+        """All that the campaign ever was, as far as it was used."""
+        yield from self.made_from()
+        yield from self.versions
 
     def found_outputs(self) -> Iterator[OutputRecord | UnclaimedRecord]:
         """All outputs, whether their hashes were recorded or not."""
@@ -298,6 +305,11 @@ class Survey:
         found += [
             f"{shown(s.path)}, as the campaign had it when the run was made, is {s.state}: {s.detail}"
             for s in self.made_from()
+            if s.state not in IN_ORDER
+        ]
+        found += [
+            f"{shown(s.path)} ({s.sha256[:16]}), which the campaign used later, is {s.state}: {s.detail}"
+            for s in self.versions
             if s.state not in IN_ORDER
         ]
         found += [
@@ -373,7 +385,7 @@ def withheld_files(survey: Survey) -> Iterator[tuple[str, str, str]]:
     for answer in survey.answers:
         if answer.state is FileState.WITHHELD:
             yield f"{answer.task_id}, attempt {answer.n}: the answer", answer.sha256, answer.detail
-    for source in survey.made_from():
+    for source in survey.campaign_files():
         if source.state is FileState.WITHHELD:
             yield shown(source.path), source.sha256, source.detail
     for used in survey.used:
@@ -387,7 +399,7 @@ def withheld_files(survey: Survey) -> Iterator[tuple[str, str, str]]:
 _CONVERTER: Final = Converter(forbid_extra_keys=True, detailed_validation=False)
 
 
-_LATER: Final = {"head": "", "chained_to": 0, "environments": ()}
+_LATER: Final = {"head": "", "chained_to": 0, "environments": (), "versions": ()}
 """What the first versions did not write, with what stands for nothing: theirs are the same to the byte."""
 
 

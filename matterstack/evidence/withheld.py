@@ -73,7 +73,7 @@ def _files(history: History, survey: Survey) -> Iterator[_Shown]:
     for answer in survey.answers:
         what = f"the answer to attempt {answer.n} of {answer.task_id}"
         yield _shown(what, answer.state, answer.detail)
-    for source in survey.made_from():
+    for source in survey.campaign_files():
         yield _shown(f"{source.path} of the campaign", source.state, source.detail)
     given = _given(survey)
     for used in survey.used:

@@ -29,6 +29,7 @@ from matterstack.core.model.workflow import Task
 from matterstack.core.nonces import is_believed, read_claim_text
 from matterstack.core.operators import ASKED
 from matterstack.core.run.apply import Touched
+from matterstack.core.run.campaign_code import KnownCode
 from matterstack.core.run.chain import UNCHAINED, chained
 from matterstack.core.run.facts import FACT_TYPES, Event, OutputFile, RunDeleted
 from matterstack.core.run.history_rules import HistoryChecker, Problem
@@ -82,6 +83,7 @@ _TABLES: Final[tuple[tuple[str, tuple[str, ...], Callable[[dict[str, Any]], _Key
 
 
 _KINDS: Final[Mapping[str, Any]] = {
+    "code": KnownCode,
     "task": Task,
     "definition": Task,
     "resources": Resources,

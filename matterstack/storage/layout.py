@@ -134,6 +134,11 @@ class RunFolder:
         return self.path / "sources"
 
     @property
+    def versions(self) -> Path:
+        """Copies of what changed of the workspace's files later, or came later, each named by its SHA-256."""
+        return self.path / "versions"
+
+    @property
     def campaign_object(self) -> Path:
         """The campaign of a run that a host program started with an object; else not there."""
         return self.path / "campaign.pickle"

@@ -199,6 +199,15 @@ MIGRATIONS: Final = (
     ALTER TABLE attempts ADD COLUMN version INTEGER NOT NULL DEFAULT 1;
     ALTER TABLE attempts ADD COLUMN definition TEXT
     """,
+    """
+    ALTER TABLE runs ADD COLUMN code TEXT NOT NULL DEFAULT '{}';
+    UPDATE runs SET code = coalesce((
+        SELECT json_object('files', json_extract(data, '$.sources'), 'unkept', json('[]'), 'used', json('[]'))
+        FROM events e
+        WHERE e.run_id = runs.run_id AND e.type = 'RunCreated'
+            AND CASE WHEN json_valid(data) THEN json_type(data, '$.sources') = 'object' END
+    ), '{}')
+    """,
 )
 """One script per version, the first one making version 1.  A released script is never changed."""
 

@@ -10,6 +10,7 @@ from matterstack.core.ids import RunId
 from matterstack.core.model.resources import Resources
 from matterstack.core.model.workflow import Task
 from matterstack.core.run.apply import index_task, insert_live, insert_task, note_node
+from matterstack.core.run.campaign_code import KnownCode
 from matterstack.core.run.facts import OutputFile
 from matterstack.core.run.holding import Holding
 from matterstack.core.run.state import AttemptState, Cancellation, RunState, TaskState
@@ -21,7 +22,7 @@ Row = tuple[Any, ...]
 
 RUN_COLUMNS: Final = (
     "run_id", "workspace", "config", "status", "status_reason", "phase", "iteration", "stage_names",
-    "campaign_state", "base_state", "ending", "ending_reason", "created_at", "holding",
+    "campaign_state", "base_state", "ending", "ending_reason", "created_at", "holding", "code",
 )  # fmt: skip
 TASK_KEY: Final = ("run_id", "task_id")
 TASK_CHANGES: Final = ("status", "reason", "tries", "outputs", "data", "cancellation")
@@ -76,6 +77,7 @@ def run_row(state: RunState) -> Row:
         state.ending_reason,
         state.created_at,
         encode(state.holding) if state.holding != Holding() else "{}",
+        encode(state.code),
     )
 
 
@@ -203,6 +205,7 @@ def _run_state(row: Row, updated_at: str) -> RunState:
         stage_names=json.loads(r["stage_names"]),
         campaign_state=json.loads(r["campaign_state"]),
         base_state=json.loads(r["base_state"]),
+        code=decode(r["code"], KnownCode),
         ending=RunStatus(r["ending"]) if r["ending"] else None,
         ending_reason=r["ending_reason"],
         created_at=r["created_at"],

@@ -110,7 +110,7 @@ async def plan_first(
     created = RunCreated(workspace=slug, config=config.model_dump(mode="json"))
     state = new_run(NO_RUN, created, runtime.now())
     take(state, m.Start(), runtime)
-    request = attrs.evolve(planning_request(root, state, "plan"), log=None)
+    request = attrs.evolve(planning_request(root, state, "plan"), log=None, code=None)
     if kept is not None:
         request = attrs.evolve(request, **kept.asked(root, slug))
     with file_errors(request.folder):

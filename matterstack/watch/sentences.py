@@ -9,6 +9,7 @@ from typing import Any, Final
 from matterstack.core.last_words import closing
 from matterstack.core.model.amending import change_in_words
 from matterstack.core.operators import ASKED
+from matterstack.core.run.campaign_code import changes_in_words
 from matterstack.core.run.config_changes import told_changes
 
 MOST_LENGTH: Final = 300
@@ -62,6 +63,10 @@ def sentence(event: Mapping[str, Any], task_id: str | None) -> str:
         words = f"round {data['iteration']} has a warning: {'; '.join(data['warnings'])}"
     elif kind == "ConfigAmended":
         words = f"the config was amended ({told_changes(data['changes'])})"
+    elif kind == "CampaignChanged":
+        asked = "planned" if data["action"] == "plan" else "analyzed"
+        changes = changes_in_words(data["files"], data.get("before", {}))
+        words = f"the campaign has changed: {changes}; round {data['iteration']} is {asked} with it"
     elif kind == "TaskPlanned":
         words = f"{data['task']['id']} was planned"
     elif kind in _RUN:

@@ -151,6 +151,7 @@ def _other_facts() -> list[f.Fact]:
         f.RunCancelRequested(by="ann", reason="r"), f.RunFailureRequested(reason="r"),
         f.RunCancelled(reason="r"), f.RunFailed(reason="r"), f.RunCompleted(), f.RunReopened(by="ann"),
         f.IterationAnalyzed(iteration=1, state={"x": [1.5]}), f.TaskReopened(task_id=a, by="ann"),
+        f.CampaignChanged(action="plan", iteration=2, files={"é.py": "1a"}, before={}, unkept=("é.py",)),
         f.SecretsSought(token=t, names=("A", "B"), found={"é.txt": ("A",)}),
         f.SubmissionRefused(token=t, reason="r"), f.SubmissionWithdrawn(token=t, reason="r"),
         f.TaskSucceeded(task_id=a, outputs=(f.OutputFile("p", 1, "00"),), data={"e": 1}),

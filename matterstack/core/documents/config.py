@@ -90,6 +90,7 @@ class RunConfig(BaseModel):
         priority: the run's share of free seats beside that of others that wait for them: twice the number
             is twice as many.
         planning_timeout_s: how long one call of ``plan`` or ``analyze`` may take.
+        pin_campaign: whether the run refuses to be planned by files that are others than when it was made.
         max_output_gib: how large one output of a task may be, by the size that ``ls`` shows: a task that
             leaves a larger one fails, with the reason, and the file stays where it is.
         hold_after_alike: how many tasks that fail alike within seconds of their start (the same exit code or
@@ -104,6 +105,7 @@ class RunConfig(BaseModel):
     default_backend: str = "local"
     priority: int = Field(default=1, ge=1)
     planning_timeout_s: float = Field(default=3600.0, gt=0)
+    pin_campaign: bool = False
     max_output_gib: float = Field(default=MOST_OUTPUT_GIB, gt=0)
     hold_after_alike: int = Field(default=10, ge=0)
     params: dict[str, Any] = {}

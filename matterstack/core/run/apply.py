@@ -17,6 +17,7 @@ from matterstack.core.ids import RunId, TaskId, Token, UtcTime
 from matterstack.core.model.amending import amended
 from matterstack.core.operators import ASKED
 from matterstack.core.run import facts as f
+from matterstack.core.run.campaign_code import KnownCode
 from matterstack.core.run.holding import WITHIN_S, Holding, common_of, seconds_taken
 from matterstack.core.run.state import AttemptState, Cancellation, ReadyKey, RunState, TaskState
 from matterstack.core.states import (
@@ -50,7 +51,12 @@ class Touched:
 def new_run(run_id: RunId, created: f.RunCreated, at: UtcTime) -> RunState:
     """Make the state that the first fact of a run gives."""
     return RunState(
-        run_id=run_id, workspace=created.workspace, config=created.config, created_at=at, updated_at=at
+        run_id=run_id,
+        workspace=created.workspace,
+        config=created.config,
+        created_at=at,
+        updated_at=at,
+        code=KnownCode(files=created.sources),
     )
 
 
@@ -151,7 +157,8 @@ def _failed(state: RunState, fact: f.RunFailed, _at: UtcTime, touched: Touched) 
     state.ending = None
 
 
-def _completed(state: RunState, _fact: f.RunCompleted, _at: UtcTime, touched: Touched) -> None:
+def _completed(state: RunState, fact: f.RunCompleted, _at: UtcTime, touched: Touched) -> None:
+    state.code = state.code.after(fact.code, fact.unkept)
     _become(state, RunStatus.COMPLETED, "", touched)
 
 
@@ -176,6 +183,7 @@ def _iteration_planned(state: RunState, fact: f.IterationPlanned, _at: UtcTime, 
     state.stage_names.append(fact.name)
     state.phase = Phase.EXECUTING
     state.base_state = state.campaign_state
+    state.code = state.code.after(fact.code, fact.unkept)
     touched.run = True
 
 
@@ -190,6 +198,12 @@ def _secrets_sought(_state: RunState, _fact: f.SecretsSought, _at: UtcTime, _tou
 def _iteration_analyzed(state: RunState, fact: f.IterationAnalyzed, _at: UtcTime, touched: Touched) -> None:
     state.phase = Phase.PLANNING
     state.campaign_state = fact.state
+    state.code = state.code.after(fact.code, fact.unkept)
+    touched.run = True
+
+
+def _campaign_changed(state: RunState, fact: f.CampaignChanged, _at: UtcTime, touched: Touched) -> None:
+    state.code = state.code.after(fact.files, fact.unkept)
     touched.run = True
 
 
@@ -528,6 +542,7 @@ _HANDLERS: Final[Mapping[type[f.Fact], Callable[[RunState, Any, UtcTime, Touched
     f.PlanWarned: _plan_warned,
     f.TaskPlanned: _task_planned,
     f.IterationAnalyzed: _iteration_analyzed,
+    f.CampaignChanged: _campaign_changed,
     f.TaskReopened: _task_reopened,
     f.TaskSucceeded: _task_succeeded,
     f.TaskFailed: _task_failed,

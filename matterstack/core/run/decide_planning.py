@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from matterstack.core.model.workflow import Task
 from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
+from matterstack.core.run.campaign_code import UsedCode
 from matterstack.core.run.state import RunState
 from matterstack.core.states import Phase, RunStatus, TaskStatus
 
@@ -39,14 +40,20 @@ def decide_planned(state: RunState, message: m.Planned) -> list[f.Fact]:
         return []
     if message.workflow is None:
         # A paused run must not complete behind the back of the person who paused it.
-        return [f.RunCompleted()] if state.status is RunStatus.RUNNING else []
+        if state.status is not RunStatus.RUNNING:
+            return []
+        return [*_campaign_changed(state, "plan", message), f.RunCompleted(**_used(message.code))]
     tasks = message.workflow.tasks
     first = len(state.tasks)
     planned = f.IterationPlanned(
-        iteration=message.iteration, task_count=len(tasks), name=message.workflow.name
+        iteration=message.iteration,
+        task_count=len(tasks),
+        name=message.workflow.name,
+        **_used(message.code),
     )
     warned = f.PlanWarned(iteration=message.iteration, warnings=tuple(message.warnings))
-    told = [planned, warned] if warned.warnings else [planned]
+    told: list[f.Fact] = [*_campaign_changed(state, "plan", message), planned]
+    told += [warned] if warned.warnings else []
     return [*told, *(f.TaskPlanned(position=first + i, task=task) for i, task in enumerate(tasks)),
             *_skipped_from_the_start(state, tasks)]  # fmt: skip
 
@@ -77,7 +84,8 @@ def decide_analyzed(state: RunState, message: m.Analyzed) -> list[f.Fact]:
     late = message.iteration != state.iteration or state.phase is not Phase.EXECUTING
     if state.has_ended or state.ending is not None or late or not _all_is_settled(state):
         return []
-    return [f.IterationAnalyzed(iteration=message.iteration, state=message.state)]
+    analyzed = f.IterationAnalyzed(iteration=message.iteration, state=message.state, **_used(message.code))
+    return [*_campaign_changed(state, "analyze", message), analyzed]
 
 
 def decide_planning_failed(state: RunState, message: m.PlanningFailed) -> list[f.Fact]:
@@ -87,4 +95,25 @@ def decide_planning_failed(state: RunState, message: m.PlanningFailed) -> list[f
     """
     if state.has_ended or state.ending is not None or state.open_count:
         return []
-    return [f.RunFailed(reason=message.reason)]
+    return [*_campaign_changed(state, message.action, message), f.RunFailed(reason=message.reason)]
+
+
+def _campaign_changed(
+    state: RunState, action: str, message: m.Planned | m.Analyzed | m.PlanningFailed
+) -> list[f.Fact]:
+    """Say that another campaign answered than the one that is known, before what it answered."""
+    files = state.code.changed(message.code)
+    if not files:
+        return []
+    before = {path: state.code.files[path] for path in files if path in state.code.files}
+    unkept = tuple(path for path in files if path in message.code.unkept)
+    return [
+        f.CampaignChanged(
+            action=action, iteration=message.iteration, files=files, before=before, unkept=unkept
+        )
+    ]
+
+
+def _used(code: UsedCode) -> dict[str, Any]:
+    """What a fact has of the code behind it."""
+    return {"code": dict(sorted(code.files.items())), "unkept": tuple(sorted(code.unkept))}

@@ -172,7 +172,13 @@ class RunFailed:
 
 @attrs.frozen(kw_only=True)
 class RunCompleted:
-    """The campaign's plan said that the goal is met."""
+    """The campaign's plan said that the goal is met.
+
+    ``code`` and ``unkept``: as in `IterationPlanned`.
+    """
+
+    code: Mapping[str, str] = attrs.field(factory=dict)
+    unkept: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -217,11 +223,19 @@ class RunDeleted:
 
 @attrs.frozen(kw_only=True)
 class IterationPlanned:
-    """``plan`` returned a workflow; its tasks follow as `TaskPlanned`."""
+    """``plan`` returned a workflow; its tasks follow as `TaskPlanned`.
+
+    Attributes:
+        code: SHA-256 of the files of the workspace that this call of the campaign used, by path:
+            ``campaign.py``, modules that it imported, and what tasks name in ``files``.
+        unkept: those of them that are not kept in the run's folder, being large or many.
+    """
 
     iteration: int
     task_count: int
     name: str | None = None
+    code: Mapping[str, str] = attrs.field(factory=dict)
+    unkept: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -246,10 +260,33 @@ class TaskPlanned:
 
 @attrs.frozen(kw_only=True)
 class IterationAnalyzed:
-    """``analyze`` returned the state for the next plan."""
+    """``analyze`` returned the state for the next plan.
+
+    ``code`` and ``unkept``: as in `IterationPlanned`.
+    """
 
     iteration: int
     state: Mapping[str, Any]
+    code: Mapping[str, str] = attrs.field(factory=dict)
+    unkept: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class CampaignChanged:
+    """The campaign that is asked now is another one than that which was asked last, or made the run.
+
+    Attributes:
+        action: ``plan`` or ``analyze``: the call that used it first, of this ``iteration``.
+        files: SHA-256 that each file has now that changed or is new, by path.
+        before: SHA-256 that it had; new ones are not in it.
+        unkept: as in `IterationPlanned`.
+    """
+
+    action: str
+    iteration: int
+    files: Mapping[str, str]
+    before: Mapping[str, str] = attrs.field(factory=dict)
+    unkept: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -524,6 +561,7 @@ Fact: TypeAlias = (
     | PlanWarned
     | TaskPlanned
     | IterationAnalyzed
+    | CampaignChanged
     | TaskReopened
     | AttemptPrepared
     | SubmissionRefused

@@ -14,13 +14,14 @@ each rule the first fact of each run that breaks it.  The rules are those that p
     cancel   what a person cancelled is CANCELLED, or was done in time; it gets no other end, and no other try
     amended  an attempt is prepared with its task's newest definition, never with an older one; an amended
              config tells each change that it makes and no other, and leaves live attempts their backends
+    code     a campaign that changed is told before what it planned or analyzed (part of ``fold``)
     live     a task or a run that has ended has left no attempt live
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 
@@ -29,6 +30,7 @@ from matterstack.core.ids import BackendName, RunId, TaskId, Token
 from matterstack.core.operators import ASKED
 from matterstack.core.run import facts as f
 from matterstack.core.run.apply import Touched, apply, new_run
+from matterstack.core.run.campaign_code import named
 from matterstack.core.run.decide_amend_config import amendment_problem
 from matterstack.core.run.numbers import Range, count_numbers, missing_beside, read_numbers
 from matterstack.core.run.state import AttemptState, RunState
@@ -288,6 +290,13 @@ def _plan_contradiction(state: RunState, fact: f.Fact) -> str | None:
             return f"iteration {number} was analyzed after iteration {state.iteration} was planned"
         case f.IterationAnalyzed() if state.open_count:
             return f"{state.open_count} tasks had not ended"
+        case f.CampaignChanged(files=files):
+            return _code_contradiction(state, files, fact.before)
+        case f.IterationPlanned(code=code) | f.IterationAnalyzed(code=code) | f.RunCompleted(code=code):
+            # What else the campaign used for the first time needs no fact of its own.
+            changed = sorted(path for path in code if state.code.files.get(path, code[path]) != code[path])
+            if changed:
+                return f"nothing had said that the campaign's {named(changed)} changed"
         case f.TaskPlanned(task=task) if task.id in state.tasks:
             return "the run has this task already"
         case f.TaskPlanned() if state.phase is not Phase.EXECUTING:
@@ -295,6 +304,14 @@ def _plan_contradiction(state: RunState, fact: f.Fact) -> str | None:
         case f.TaskPlanned(position=place) if place != len(state.tasks):
             return f"it is task {place}, after {len(state.tasks)} tasks"
     return None
+
+
+def _code_contradiction(state: RunState, files: Mapping[str, str], before: Mapping[str, str]) -> str | None:
+    known = state.code.files
+    if {path: known[path] for path in files if path in known} != dict(before):
+        return "the campaign's files had been others before"
+    same = sorted(path for path, digest in files.items() if known.get(path) == digest)
+    return f"the campaign's {named(same)} had been the same" if same or not files else None
 
 
 def _task_contradiction(state: RunState, fact: f.Fact) -> str | None:

@@ -9,6 +9,7 @@ import attrs
 
 from matterstack.core.ids import BackendName, JobId, TaskId, Token, UtcTime
 from matterstack.core.model.workflow import Workflow
+from matterstack.core.run.campaign_code import NOTHING_USED, UsedCode
 from matterstack.core.run.facts import BoundFile, OutputFile, SecretsSought
 from matterstack.core.states import JobState
 
@@ -145,27 +146,35 @@ class Fail:
 class Planned:
     """``plan`` returned; None means that the goal is met.
 
-    ``warnings``: what of it would end single tasks.
+    ``warnings``: what of it would end single tasks.  ``code``: what the call used.
     """
 
     iteration: int
     workflow: Workflow | None
     warnings: Sequence[str] = ()
+    code: UsedCode = NOTHING_USED
 
 
 @attrs.frozen(kw_only=True)
 class Analyzed:
-    """``analyze`` returned the next state."""
+    """``analyze`` returned the next state.  ``code``: what the call used."""
 
     iteration: int
     state: Mapping[str, Any]
+    code: UsedCode = NOTHING_USED
 
 
 @attrs.frozen(kw_only=True)
 class PlanningFailed:
-    """``get_campaign``, ``plan`` or ``analyze`` failed."""
+    """``get_campaign``, ``plan`` or ``analyze`` failed.
+
+    ``action`` and ``iteration``: which call it was.  ``code``: what that used.
+    """
 
     reason: str
+    action: str = ""
+    iteration: int = 0
+    code: UsedCode = NOTHING_USED
 
 
 @attrs.frozen(kw_only=True)

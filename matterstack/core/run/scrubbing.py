@@ -31,12 +31,17 @@ def scrubbed(message: m.Message, search: Search) -> m.Message:
             return _without_secret_data(_words_scrubbed(message, search), search)
         case m.Planned(workflow=workflow) if workflow is not None:
             if problem := plan_problem(workflow, (), search):
-                return m.PlanningFailed(reason=problem)
+                return m.PlanningFailed(
+                    reason=problem, action="plan", iteration=message.iteration, code=message.code
+                )
             return attrs.evolve(message, warnings=tuple(search.scrubbed(line) for line in message.warnings))
         case m.Analyzed(state=state):
             if names := search.names_in_json(state):
                 return m.PlanningFailed(
-                    reason=f"analyze: the state holds the value of {listed(names)}: nothing that is kept may"
+                    reason=f"analyze: the state holds the value of {listed(names)}: nothing that is kept may",
+                    action="analyze",
+                    iteration=message.iteration,
+                    code=message.code,
                 )
             return message
         case m.AmendTasks(changes=changes) | m.Retry(changes=changes):

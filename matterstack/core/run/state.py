@@ -18,6 +18,7 @@ from matterstack.core.ids import BackendName, JobId, RunId, TaskId, Token, UtcTi
 from matterstack.core.model.resources import Resources
 from matterstack.core.model.workflow import Task
 from matterstack.core.operators import ASKED, COMPUTE, NO_CAP
+from matterstack.core.run.campaign_code import KnownCode
 from matterstack.core.run.facts import OutputFile
 from matterstack.core.run.holding import ONE_MACHINE, AlikeEnds, Holding, seconds_taken
 from matterstack.core.states import ENDED_RUNS, JobState, Phase, RunStatus, TaskStatus
@@ -133,6 +134,7 @@ class RunState:
         campaign_state: what the next ``analyze`` or ``plan`` is given.
         base_state: what the iteration in hand was planned from (needed to analyze it once more).
         ending: CANCELLED or FAILED once that was asked for and jobs are still to be ended.
+        code: newest versions of the workspace's files that a call of the campaign used, or that made the run.
         stage_names: label of each iteration, the first one first.
         live: attempts that hold a seat, and those of operators that wait for an answer.
         asking: how many of them wait for an answer; no cap counts these.
@@ -154,6 +156,7 @@ class RunState:
     stage_names: list[str | None] = attrs.field(factory=list)
     campaign_state: Mapping[str, Any] = attrs.field(factory=dict)
     base_state: Mapping[str, Any] = attrs.field(factory=dict)
+    code: KnownCode = attrs.field(factory=KnownCode)
     ending: RunStatus | None = None
     ending_reason: str = ""
     tasks: dict[TaskId, TaskState] = attrs.field(factory=dict)
@@ -216,6 +219,11 @@ class RunState:
     def priority(self) -> int:
         """Weight of this run when seats are shared out."""
         return int(self.config["priority"])
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether only the campaign that made it may plan it."""
+        return bool(self.config.get("pin_campaign", False))
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from matterstack.evidence.durations import hours_text
 from matterstack.evidence.environments import find_environments
 from matterstack.evidence.history import CREATED, Iteration
 from matterstack.evidence.presentation import View, commit_words
+from matterstack.evidence.report.version_rows import version_rows
 
 CRATE: Final = "ro-crate-metadata.json"
 _BIOSCHEMAS: Final = "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"
@@ -86,6 +87,7 @@ class _Document:
         self._notes()
         self._workflow()
         self._creation()
+        self._versions()
         self._run()
         self._root()
 
@@ -164,7 +166,7 @@ class _Document:
             license=ref(self.credits.license()),
             hasPart=refs(started or [ENGINE]),
             softwareRequirements=refs(self._software()),
-            isBasedOn=refs(self.files.sources()),
+            isBasedOn=refs([*self.files.sources(), *self._later_files()]),
             step=refs(step_id(task) for task in self.tasks),
         )
 
@@ -183,6 +185,30 @@ class _Document:
             # Of a run that was amended, the bundle has the last config; the events have them all.
             result=refs([] if self.view.history.is_amended else [file_id("config.json")]),
         )
+
+    def _later_files(self) -> list[str]:
+        return self.files.later(list(self.view.history.later_code()))
+
+    def _versions(self) -> None:
+        """Each later version of the campaign: what changed, and which rounds it planned and analyzed."""
+        rows = {row.number: row for row in version_rows(self.view)}
+        for version in self.view.history.versions:
+            row = rows[version.number]
+            self.graph.add(
+                local("campaign-version", version.number),
+                "UpdateAction",
+                name=f"version {version.number} of the campaign",
+                description=shown(
+                    f"{row.what}; planned iterations: {row.planned or 'none'}; "
+                    f"analyzed iterations: {row.analyzed or 'none'}"
+                ),
+                instrument=ref(ENGINE),
+                object=ref("#run"),
+                result=refs(self.files.later(list(version.files.items()))),
+                startTime=moment(version.at),
+                endTime=moment(version.at),
+                actionStatus=COMPLETED,
+            )
 
     def _maker(self) -> str:
         """Who made the run, and in whose name all is done for it; the engine where that is not known."""
@@ -270,7 +296,14 @@ class _Document:
             identifier=self.state.run_id,
             conformsTo=[ref(identifier) for identifier in _PROFILES],
             mainEntity=ref(WORKFLOW),
-            mentions=refs(["#run", "#creation", *self.done.attempts]),
+            mentions=refs(
+                [
+                    "#run",
+                    "#creation",
+                    *(local("campaign-version", v.number) for v in self.view.history.versions),
+                    *self.done.attempts,
+                ]
+            ),
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import attrs
@@ -47,6 +47,9 @@ _OURS: Final = {
 }
 
 
+_MADE_FROM: Final = "Of the campaign, when the run was made"
+
+
 @attrs.frozen
 class PayloadFile:
     """A file of the bundle."""
@@ -67,7 +70,8 @@ class Files:
 
     def describe(self) -> None:
         """All that are in the bundle, and all outputs."""
-        from_campaign = {record.place: record for record in self._view.survey.made_from()}
+        from_campaign = {record.place: record for record in self._view.survey.campaign_files()}
+        self._later = {record.place for record in self._view.survey.versions}
         for path in sorted(self._payload, key=file_id):
             if path != WORKFLOW:  # it is described as the main workflow
                 self._file(path, from_campaign.get(path))
@@ -86,12 +90,13 @@ class Files:
         found = self._payload[path]
         is_code = source is not None and path.endswith(".py")
         commit = self._view.history.created.commit
-        unchanged = commit.id if commit is not None and commit.is_changed is False else None
+        is_committed = commit is not None and commit.is_changed is False and path not in self._later
+        unchanged = commit.id if commit is not None and is_committed else None
         self._graph.add(
             file_id(path),
             ["File", "SoftwareSourceCode"] if is_code else "File",
             name=shown(path if source is None else source.path),
-            description=self._said_of(path) if source is None else "Of the campaign, when the run was made",
+            description=self._said_of(path) if source is None else self._of_campaign(path),
             programmingLanguage=ref(self._python()) if is_code else None,
             version=(unchanged or f"sha256:{found.sha256}") if is_code else None,
             about=ref("./") if path == README else None,
@@ -99,6 +104,9 @@ class Files:
             encodingFormat=media_type(path),
             sha256=found.sha256,
         )
+
+    def _of_campaign(self, path: str) -> str:
+        return "Of the campaign, as it was later" if path in self._later else _MADE_FROM
 
     def _python(self) -> str:
         version = self._view.history.created.software.get("python")
@@ -122,6 +130,11 @@ class Files:
     def sources(self) -> list[str]:
         """What the campaign was, as far as it is here."""
         return [file_id(record.place) for record in self._view.survey.made_from() if record.place is not None]
+
+    def later(self, code: Collection[tuple[str, str]]) -> list[str]:
+        """Files of the campaign, as they were later, as far as they are here."""
+        found = self._view.survey.versions
+        return [file_id(r.place) for r in found if r.place is not None and (r.path, r.sha256) in code]
 
     def output(self, output: OutputRecord) -> str:
         """An output of an attempt."""

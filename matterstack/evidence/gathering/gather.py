@@ -21,7 +21,7 @@ from matterstack.evidence.gathering.attempts import (
 from matterstack.evidence.gathering.copying import BundleWriteError, Gathering
 from matterstack.evidence.gathering.environment_files import take_environments
 from matterstack.evidence.gathering.given import copy_used, index_used
-from matterstack.evidence.gathering.sources import take_campaign_object, take_sources
+from matterstack.evidence.gathering.sources import take_campaign_object, take_sources, take_versions
 from matterstack.evidence.history import History
 from matterstack.evidence.survey import Survey
 
@@ -81,6 +81,7 @@ def _finish(
             unclaimed=tuple(output for one in found for output in one.unclaimed),
             used=tuple(copy_used(gathering, history, used, makers)),
             sources=tuple(take_sources(gathering, history.created)),
+            versions=tuple(take_versions(gathering, history)),
             campaign_object=take_campaign_object(gathering, history.created),
             answers=tuple(one.answer for one in found if one.answer is not None),
             environments=tuple(take_environments(gathering, history)),

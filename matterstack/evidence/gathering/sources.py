@@ -11,10 +11,12 @@ from matterstack.core.run.facts import RunCreated
 from matterstack.evidence.confined_reading import opened
 from matterstack.evidence.gathering.copying import Gathering, copy, failure, take_back
 from matterstack.evidence.gathering.withholding import HoldsSecretError
-from matterstack.evidence.survey import FileState, SourceRecord, free_place
+from matterstack.evidence.history import History
+from matterstack.evidence.survey import FileState, SourceRecord, free_place, portable
 from matterstack.storage.confine import confined
 
 SOURCES: Final = "sources"
+VERSIONS: Final = "versions"
 CAMPAIGN_OBJECT: Final = "campaign.pickle"
 
 
@@ -27,6 +29,22 @@ def take_sources(gathering: Gathering, created: RunCreated) -> Iterator[SourceRe
     taken: set[str] = set()
     for path, digest in created.sources.items():
         yield _take(gathering, gathering.folder.sources, path, digest, free_place(SOURCES, path, taken))
+
+
+def take_versions(gathering: Gathering, history: History) -> Iterator[SourceRecord]:
+    """Copy what changed of the campaign's files later, or came later, as it was kept when it was used first.
+
+    Raises:
+        BundleWriteError: a copy cannot be written.
+    """
+    for path, digest in history.later_code():
+        place = place_of_version(path, digest)
+        yield _take(gathering, gathering.folder.versions, path, digest, place, kept_as=digest)
+
+
+def place_of_version(path: str, digest: str) -> str:
+    """Where a file of the campaign, as it was later, lies in a bundle."""
+    return f"{VERSIONS}/{digest[:16]}/{portable(path)}"
 
 
 def take_campaign_object(gathering: Gathering, created: RunCreated) -> SourceRecord | None:
@@ -48,9 +66,11 @@ def campaign_object_sha256(created: RunCreated) -> str | None:
     return None if kept is None else kept["sha256"]
 
 
-def _take(gathering: Gathering, folder: Path, path: str, recorded: str, place: str) -> SourceRecord:
+def _take(
+    gathering: Gathering, folder: Path, path: str, recorded: str, place: str, kept_as: str | None = None
+) -> SourceRecord:
     try:
-        with confined(folder) as source, opened(source, path) as reading:
+        with confined(folder) as source, opened(source, kept_as or path) as reading:
             size = os.fstat(reading).st_size
             digest = copy(gathering, reading, place)
     except OSError as error:

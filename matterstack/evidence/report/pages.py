@@ -28,6 +28,7 @@ from matterstack.evidence.report.text import (
     time_text,
 )
 from matterstack.evidence.report.usage import cap_rows, usage_rows
+from matterstack.evidence.report.version_rows import version_rows
 from matterstack.evidence.survey import UNBOUND_FORMAT, FileState, Survey, summed, withheld_files
 
 REPORT_MD: Final = "report.md"
@@ -43,6 +44,7 @@ _FOLDERS: Final = {
     "logs": "what jobs printed",
     "answers": "what people and instruments answered",
     "sources": "the campaign's files, as they were when the run was made",
+    "versions": "the campaign's files that changed or came later, by their hashes",
     "environments": "the software that jobs ran in, as their own scripts found it",
     "foreign": "files that were found here and that no export made",
 }
@@ -137,7 +139,7 @@ def _places(survey: Survey) -> Iterator[str]:
         *survey.found_outputs(),
         *survey.used,
         *survey.answers,
-        *survey.made_from(),
+        *survey.campaign_files(),
         *survey.environments,
     )
     yield from (record.place for record in found if record.place is not None)
@@ -183,6 +185,8 @@ def _context(view: View) -> dict[str, Any]:
         "unbound": [] if view.survey.format == UNBOUND_FORMAT else summed(view.survey.unbound()),
         "created_by": shown(view.history.created.by),
         "sources": list(view.survey.made_from()),
+        "versions": version_rows(view),
+        "later": view.survey.versions,
         "software": list(view.history.created.software.items()),
         "about": view.about,
         "commit": commit_words(view.history.created),
