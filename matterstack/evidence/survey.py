@@ -399,7 +399,7 @@ def withheld_files(survey: Survey) -> Iterator[tuple[str, str, str]]:
 _CONVERTER: Final = Converter(forbid_extra_keys=True, detailed_validation=False)
 
 
-_LATER: Final = {"head": "", "chained_to": 0, "environments": (), "versions": ()}
+_LATER: Final = {"head": "", "chained_to": 0, "environments": (), "versions": []}
 """What the first versions did not write, with what stands for nothing: theirs are the same to the byte."""
 
 

@@ -203,7 +203,7 @@ def test_evidence_has_every_version_and_says_which_planned_what(command_line: Co
     energy = "OF = 7\n"
     run_id = made(command_line, 'echo "OF = 7" > "$1/energy.py"')
     command_line.ok("run", "loop", "--until-done", run_id)
-    command_line.ok("evidence", "export", run_id)
+    command_line.ok("run", "export-evidence", run_id)
     bundle = command_line.run_folder("w", run_id) / "evidence"
     place = f"versions/{sha256(energy)[:16]}/energy.py"
     assert (bundle / place).read_text() == energy
@@ -230,7 +230,7 @@ def test_a_version_that_has_gone_from_the_runs_folder_is_missed(command_line: Co
     command_line.ok("run", "loop", "--until-done", run_id)
     (kept,) = (command_line.run_folder("w", run_id) / "versions").iterdir()
     kept.unlink()
-    done = command_line.run("evidence", "export", run_id)
+    done = command_line.run("run", "export-evidence", run_id)
     report = (command_line.run_folder("w", run_id) / "evidence" / "report.md").read_text()
     assert "which the campaign used later, is missing" in report
     assert "which the campaign used later, is missing" in done.stdout + done.stderr
