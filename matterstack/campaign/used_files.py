@@ -65,7 +65,7 @@ class UsedFiles(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """See `importlib.abc.MetaPathFinder`."""
+        """Find a module as `importlib.machinery.PathFinder` does."""
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and type(spec.loader) is SourceFileLoader and self._inner(spec.origin):
             spec.loader = self.loader(fullname, str(spec.origin))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import pytest
 
 from matterstack.core.ids import TaskId
 from matterstack.core.model.workflow import Workflow
 from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
+from matterstack.core.run.campaign_code import UsedCode
 from matterstack.core.run.decide_planning import wants_analysis, wants_plan
 from matterstack.core.states import Phase, RunStatus
 from tests.support.states import ToldRun, chain, kinds, task
@@ -194,3 +196,55 @@ def test_a_failure_that_is_allowed_holds_nothing_back_in_later_iterations() -> N
     run.tell(m.Analyzed(iteration=1, state={}))
     run.tell(m.Planned(iteration=2, workflow=Workflow([task("b", "a")])))
     assert run.statuses() == {"a": "FAILED", "b": "READY"}
+
+
+# ---- the code that planned ----
+
+
+def using(**files: str) -> UsedCode:
+    """Files of Python by their names and hashes."""
+    return UsedCode(files={f"{name}.py": digest for name, digest in files.items()})
+
+
+def test_what_a_plan_used_is_kept_with_it_and_known_from_then_on() -> None:
+    run = ToldRun.running()
+    (planned, *_) = run.tell(attrs.evolve(PLAN, code=using(campaign="1a", energy="2b")))
+    assert isinstance(planned, f.IterationPlanned)
+    assert planned.code == {"campaign.py": "1a", "energy.py": "2b"}
+    assert run.state.code.files == planned.code
+
+
+def test_a_campaign_that_changed_is_told_before_whatever_it_answered() -> None:
+    answers: list[tuple[m.Message, str]] = [
+        (m.Analyzed(iteration=1, state={}, code=using(campaign="3c")), "IterationAnalyzed"),
+        (
+            m.PlanningFailed(reason="x", action="analyze", iteration=1, code=using(campaign="3c")),
+            "RunFailed",
+        ),
+    ]
+    for message, kind in answers:
+        run = ToldRun.running()
+        run.tell(attrs.evolve(PLAN, code=using(campaign="1a")))
+        run.succeed("t0", "t1")
+        changed, answered = run.tell(message)
+        assert kinds([answered]) == [kind]
+        assert changed == f.CampaignChanged(
+            action="analyze", iteration=1, files={"campaign.py": "3c"}, before={"campaign.py": "1a"}
+        )
+        assert run.state.code.files == {"campaign.py": "3c"}
+
+
+def test_a_goal_that_a_changed_campaign_has_met_is_told_with_the_change() -> None:
+    run = ToldRun.running()
+    run.tell(attrs.evolve(PLAN, code=using(campaign="1a")))
+    run.succeed("t0", "t1")
+    analyzed(run)
+    facts = run.tell(m.Planned(iteration=2, workflow=None, code=using(campaign="3c")))
+    assert kinds(facts) == ["CampaignChanged", "RunCompleted"]
+
+
+def test_an_answer_that_comes_too_late_tells_of_no_change() -> None:
+    run = ToldRun.running()
+    run.tell(attrs.evolve(PLAN, code=using(campaign="1a")))
+    assert run.tell(attrs.evolve(PLAN, code=using(campaign="3c"))) == []
+    assert run.state.code.files == {"campaign.py": "1a"}

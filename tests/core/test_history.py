@@ -12,6 +12,7 @@ from matterstack.core.model.resources import Resources
 from matterstack.core.model.workflow import Workflow
 from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
+from matterstack.core.run.campaign_code import UsedCode
 from matterstack.core.run.history_rules import HistoryChecker, Problem
 from matterstack.core.states import FailureKind, JobState
 from tests.support.states import LOCAL, RUN_ID, ToldRun, chain, config, task
@@ -127,9 +128,23 @@ def tasks_cancelled_before_their_run() -> ToldRun:
     return run
 
 
+def knowing_its_campaign() -> ToldRun:
+    run = ToldRun.running()
+    run.tell(m.Planned(iteration=1, workflow=Workflow([]), code=UsedCode(files={"campaign.py": "1a"})))
+    run.tell(m.Analyzed(iteration=1, state={}))
+    return run
+
+
+def changed_on_the_way() -> ToldRun:
+    run = knowing_its_campaign()
+    run.tell(m.Planned(iteration=2, workflow=None, code=UsedCode(files={"campaign.py": "2b"})))
+    return run
+
+
 RIGHT: tuple[Callable[[], ToldRun], ...] = (
     completed, failed_and_retried, rerun, cancelled_while_paused, withdrawn_and_refused, adopted_while_paused,
     lost_and_requeued, planned_twice, tasks_cancelled, tasks_cancelled_before_their_run,
+    changed_on_the_way,
 )  # fmt: skip
 
 
@@ -249,6 +264,24 @@ FOLD: dict[str, tuple[Callable[[], ToldRun], f.Fact, str]] = {
     "resumed before its start": (ToldRun.new, f.RunResumed(by="x"), "the run was PENDING"),
     "reopened though it goes on": (paused, f.RunReopened(by="x"), "the run was PAUSED"),
     "a cancelled run reopened": (cancelled, f.RunReopened(by="x"), "is CANCELLED and cannot become RUNNING"),
+    "a change of the campaign that nobody told": (
+        knowing_its_campaign, f.RunCompleted(code={"campaign.py": "2b"}),
+        "nothing had said that the campaign's campaign.py changed",
+    ),
+    "a change of the campaign that is none": (
+        knowing_its_campaign,
+        f.CampaignChanged(
+            action="plan", iteration=1, files={"campaign.py": "1a"}, before={"campaign.py": "1a"}
+        ),
+        "campaign.py had been the same",
+    ),
+    "a change of another campaign": (
+        knowing_its_campaign,
+        f.CampaignChanged(
+            action="plan", iteration=1, files={"campaign.py": "2b"}, before={"campaign.py": "3c"}
+        ),
+        "had been others before",
+    ),
     "an iteration left out": (
         with_two_tasks,
         f.IterationPlanned(iteration=3, task_count=0),

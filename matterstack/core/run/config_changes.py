@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from matterstack.core.run.facts import ConfigChange
 
-_ASKED_WITH: Final = frozenset({"params", "default_backend", "planning_timeout_s"})
+_ASKED_WITH: Final = frozenset({"params", "default_backend", "planning_timeout_s", "pin_campaign"})
 MOST_TOLD: Final = 3
 """Changes in one line; who wants to know more looks at the event."""
 MOST_QUOTED: Final = 120

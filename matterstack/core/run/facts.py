@@ -174,7 +174,9 @@ class RunFailed:
 class RunCompleted:
     """The campaign's plan said that the goal is met.
 
-    ``code`` and ``unkept``: as in `IterationPlanned`.
+    Attributes:
+        code: as in `IterationPlanned`.
+        unkept: as in `IterationPlanned`.
     """
 
     code: Mapping[str, str] = attrs.field(factory=dict)
@@ -262,7 +264,9 @@ class TaskPlanned:
 class IterationAnalyzed:
     """``analyze`` returned the state for the next plan.
 
-    ``code`` and ``unkept``: as in `IterationPlanned`.
+    Attributes:
+        code: as in `IterationPlanned`.
+        unkept: as in `IterationPlanned`.
     """
 
     iteration: int
