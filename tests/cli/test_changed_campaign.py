@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
+import attrs
+
+from matterstack.evidence.verify import examine_bundle
+from tests.evidence.forger import Forger
 from tests.support.campaigns import write_workspace
 from tests.support.command import CommandLine
 
@@ -234,3 +240,26 @@ def test_a_version_that_has_gone_from_the_runs_folder_is_missed(command_line: Co
     report = (command_line.run_folder("w", run_id) / "evidence" / "report.md").read_text()
     assert "which the campaign used later, is missing" in report
     assert "which the campaign used later, is missing" in done.stdout + done.stderr
+
+
+def test_a_version_that_a_forger_leaves_out_or_moves_is_missed(command_line: CommandLine) -> None:
+    run_id = made(command_line, 'echo "OF = 7" > "$1/energy.py"')
+    command_line.ok("run", "loop", "--until-done", run_id)
+    command_line.ok("run", "export-evidence", run_id)
+    bundle = command_line.run_folder("w", run_id) / "evidence"
+    (version,) = Forger.of(bundle).survey.versions
+    assert version.place is not None
+    forgeries = {
+        "does not have what events.jsonl has of the campaign as it was later": (),
+        "as it was later, lies at": (attrs.evolve(version, place="versions/energy.py"),),
+    }
+    for number, (problem, versions) in enumerate(forgeries.items()):
+        folder = Path(shutil.copytree(bundle, bundle.with_name(f"forged-{number}")))
+        forger = Forger.of(folder)
+        for forged in versions:
+            (folder / "versions/energy.py").write_bytes(forger.read(version.place))
+            assert forged.place is not None
+        forger.take_out(version.place)
+        forger.survey = attrs.evolve(forger.survey, versions=versions)
+        forger.rebuild()
+        assert any(problem in str(finding) for finding in examine_bundle(folder).findings), problem

@@ -25,6 +25,17 @@ class Rounds(Campaign):
         return {"done": len(results)}
 
 
+class WithAFile(Rounds):
+    """Gives each of its tasks a file of the workspace, which the first one changes."""
+
+    def plan(self, state: dict[str, Any], results: Results) -> Workflow | None:
+        workflow = super().plan(state, results)
+        if workflow is None:
+            return None
+        files = {"in.dat": "in.dat"}
+        return Workflow([Task(task.id, command=task.command, files=files) for task in workflow.tasks])
+
+
 def id_of(number: int) -> Any:
     return f"round-{number}"
 

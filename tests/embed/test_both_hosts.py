@@ -30,7 +30,7 @@ from matterstack.core.states import RunStatus
 from matterstack.embed.handles import Run
 from matterstack.storage.layout import Root
 from matterstack.usecases.runs import create_run
-from tests.embed.campaigns import Fragile, Rounds, WithALock, WithWhatIsGone
+from tests.embed.campaigns import Fragile, Rounds, WithAFile, WithALock, WithWhatIsGone
 from tests.embed.conftest import Home
 from tests.embed.hosts import Host, on_both, until
 
@@ -87,6 +87,21 @@ async def test_a_campaign_object_goes_on_with_another_engine(host: Host, home: H
         assert (await again.wait()).status is RunStatus.COMPLETED
         assert [task["task_id"] for task in await again.tasks()] == ["round-0", "round-1"]
     assert home.diary.started() == ["x"]
+
+
+@on_both
+async def test_what_an_object_uses_of_its_workspace_is_recorded(host: Host, home: Home) -> None:
+    folder = Root(home.root).workspaces / "with_a_file"
+    folder.mkdir(parents=True)
+    (folder / "in.dat").write_text("1")
+    async with host.open_engine(home.root) as engine:
+        run = await engine.start(WithAFile([f"echo 2 > {folder}/in.dat", "exit 0"]))
+        assert (await run.wait()).status is RunStatus.COMPLETED
+    facts = [(event["type"], event["data"]) for event in home.events()]
+    used = [data["code"] for kind, data in facts if kind == "IterationPlanned"]
+    assert [list(code) for code in used] == [["in.dat"], ["in.dat"]]
+    (changed,) = [data for kind, data in facts if kind == "CampaignChanged"]
+    assert (changed["before"], changed["files"]) == tuple(used)
 
 
 @on_both
