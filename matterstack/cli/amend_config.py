@@ -49,6 +49,7 @@ async def amend_config(
     as_json: bool,
 ) -> None:
     """Show what would change, ask, and send it."""
+    from matterstack.cli.printing import confirm
     from matterstack.usecases.config_amendment import proposed_amendment
 
     amendment = await proposed_amendment(
@@ -63,7 +64,8 @@ async def amend_config(
     if amendment.changes and not yes:
         if as_json or not sys.stdin.isatty():
             raise UsageError("nobody can be asked here, so nothing was changed", hint="look, then give --yes")
-        click.confirm("Change it?", abort=True)
+        if not confirm("Change it?"):
+            raise click.Abort
     await send(context, run_id, amendment.command, as_json, amended=amendment.as_json())
 
 

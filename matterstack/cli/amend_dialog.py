@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import asyncclick as click
 
+from matterstack.cli.printing import confirm
 from matterstack.core.errors import UsageError
 from matterstack.core.model.amending import change_in_words
 from matterstack.core.shown_text import shown_lines
@@ -31,7 +32,7 @@ def agree(amendment: Amendment, *, yes: bool, as_json: bool) -> None:
         return
     if as_json or not sys.stdin.isatty():
         raise UsageError("nothing was changed", hint=_NOT_WITHOUT)
-    if not click.confirm("Change it?", default=False):
+    if not confirm("Change it?"):
         click.echo("nothing was changed", err=True)
         raise click.Abort
 

@@ -58,6 +58,11 @@ async def prompt(text: str, **options: Any) -> Any:  # noqa: ANN401  as click ha
     return await click.prompt(shown_lines(text), **options)
 
 
+def confirm(text: str) -> bool:
+    """Ask on a terminal whether something may be done; who says nothing says no."""
+    return click.confirm(shown_lines(text), default=False)
+
+
 def print_state(state: Mapping[str, Any]) -> None:
     """Show what the campaign found out (what its last ``analyze`` returned), where that is short."""
     text = json.dumps(state, indent=2, ensure_ascii=False)

@@ -99,6 +99,8 @@ def _ask(candidates: Sequence[Candidate], *, as_json: bool) -> None:
     Raises:
         RefusedError: there is nobody to ask, or the answer is no.
     """
+    from matterstack.cli.printing import confirm
+
     if as_json or not sys.stdin.isatty():
         raise RefusedError("nobody can be asked here whether that is meant", hint="give --yes")
     for one in candidates[:MOST_LISTED]:
@@ -109,7 +111,7 @@ def _ask(candidates: Sequence[Candidate], *, as_json: bool) -> None:
     if len(candidates) > MOST_LISTED:
         click.echo(f"and {len(candidates) - MOST_LISTED} more")
     word = "forget" if candidates[0].forgotten else "delete"
-    if not click.confirm(f"{word} {len(candidates)} runs for ever?", default=False):
+    if not confirm(f"{word} {len(candidates)} runs for ever?"):
         raise RefusedError("nothing was deleted")
 
 

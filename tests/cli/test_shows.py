@@ -255,7 +255,10 @@ def test_logs_show_each_stream_of_each_attempt(command_line: CommandLine, diary:
 
     assert command_line.ok("run", "logs", run_id, "a") == "out 2\n"
     assert command_line.ok("run", "logs", run_id, "a", "--stderr") == "err 2\n"
-    assert command_line.ok("run", "logs", run_id, "a", "--attempt", "1") == "out 1\n"
+    assert command_line.ok("run", "logs", run_id, "a", "--attempt", "1") == (
+        "==> stdout.log <==\nout 1\n==> stderr.log <==\nerr 1\n"
+    )
+    assert command_line.ok("run", "logs", run_id, "a", "--attempt", "1", "--stdout") == "out 1\n"
     missing = command_line.run("run", "logs", run_id, "a", "--attempt", "3")
     assert (missing.exit_code, missing.stderr) == (3, "Error: task a has no attempt 3 (it has 2)\n")
     assert command_line.run("run", "logs", run_id, "a", "--attempt", "0").exit_code == 2

@@ -1,7 +1,7 @@
 // One task: what it is, how it went, and what it prints.
 
 import { h } from "./dom.js";
-import { ENDED_TASKS } from "./states.js";
+import { ENDED_TASKS, hasFailed } from "./states.js";
 import { LogView } from "./log-view.js";
 import { badge } from "./parts.js";
 import { duration, timeElement } from "./times.js";
@@ -76,7 +76,7 @@ export class TaskPanel {
     /** @type {Fact[]} */
     const facts = [
       ["Reason", task.reason],
-      ["Last words", task.status === "FAILED" && attempt?.last_words ? h("pre", { class: "last-words" }, attempt.last_words) : ""],
+      ["Last words", hasFailed(task.status) && attempt?.last_words ? h("pre", { class: "last-words" }, attempt.last_words) : ""],
       ["Depends on", task.depends_on.length ? this.#links(task.depends_on) : ""],
       ["Iteration", String(task.iteration)],
       ...(attempt ? attemptFacts(attempt) : [told("Operator", task.operator)]),
