@@ -30,7 +30,9 @@ TASKS: Final = (*CHAIN, "loose")
 CANCELLING: Final = ("before_cancel", "after_cancel")
 SEARCHING: Final = ("after_search",)
 ONCE_PER_RUN: Final = ("after_lease", "before_release")
-OTHERS: Final = sorted(CRASH_POINTS.difference(CANCELLING, SEARCHING))
+DELETING: Final = ("before_removal",)
+"""No engine passes it: see `tests/cli/test_run_delete.py`."""
+OTHERS: Final = sorted(CRASH_POINTS.difference(CANCELLING, SEARCHING, DELETING))
 TOGETHER: Final = 6
 """At so many points engines die in one trial; the runs of the dead ones go on under the next."""
 

@@ -170,7 +170,7 @@ def test_a_corrected_script_makes_a_failed_run_complete_by_retry(
     assert command_line.tasks(run_id)["last"]["status"] == "SKIPPED"
     refused = command_line.run("run", "retry", run_id, "good")
     assert refused.exit_code == 4
-    assert "task good is SUCCEEDED and cannot become READY" in refused.stderr
+    assert "task good is SUCCEEDED, and only failed tasks can be retried" in refused.stderr
     assert command_line.run("run", "retry", run_id, "nix").exit_code == 3
 
     (folder / "step.sh").write_text("exit 0\n")

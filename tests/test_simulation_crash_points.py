@@ -34,7 +34,9 @@ MAX_JOBS: Final = 3
 CANCELLING: Final = ("before_cancel", "after_cancel")
 COMMITTING: Final = ("before_commit", "inside_commit", "after_commit")
 SEARCHING: Final = ("after_search",)
-OTHERS: Final = sorted(CRASH_POINTS.difference(CANCELLING, SEARCHING))
+DELETING: Final = ("before_removal",)
+"""No engine passes it: see `tests/cli/test_run_delete.py`."""
+OTHERS: Final = sorted(CRASH_POINTS.difference(CANCELLING, SEARCHING, DELETING))
 LEAVES_NO_JOB: Final = "before_submit"
 LEAVES_A_JOB: Final = "after_submit"
 
@@ -194,7 +196,7 @@ def _cancel(number: int, at_s: float, kind: str = "cancel") -> Action:
 
 
 def test_each_crash_point_is_walked() -> None:
-    assert {*OTHERS, *SEARCHING, *CANCELLING} == CRASH_POINTS
+    assert {*OTHERS, *SEARCHING, *CANCELLING, *DELETING} == CRASH_POINTS
 
 
 async def test_a_life_that_has_come_to_its_end_at_a_crash_point_has_no_effect_any_more() -> None:

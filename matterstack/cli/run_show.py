@@ -71,7 +71,7 @@ async def list_runs(
 
     root = current_root(context)
     wanted = RunFilter(
-        statuses=[RunStatus(status) for status in statuses],
+        statuses=tuple(RunStatus(status) for status in statuses),
         workspaces=workspaces,
         labels=labels,
         since=None if since is None else moment(since, datetime.now(UTC)),

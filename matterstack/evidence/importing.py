@@ -128,6 +128,7 @@ def _attempt(attempt: AttemptState) -> dict[str, Any]:
         "started_at": attempt.started_at,
         "ended_at": attempt.ended_at,
         "resources": CONVERTER.unstructure(attempt.resources),
+        "last_words": attempt.last_words,
     }
 
 

@@ -163,6 +163,12 @@ class WatchedTasks:
                 self.counts[known.status] -= 1
                 self.counts[task.status] += 1
                 known.status, known.reason = task.status, task.reason
+                # An amendment changes these.
+                known.may_fail, known.operator, known.depends_on = (
+                    task.may_fail,
+                    task.operator,
+                    task.depends_on,
+                )
         for row in rows["attempts"]:
             self._set_attempt(row["task_id"], WatchedAttempt.of(row))
 

@@ -268,7 +268,7 @@ def test_the_run_of_a_living_engine_is_not_taken_away(
     assert done.error["hint"] == "stop that engine instead"
     assert store.query("SELECT lease_pid FROM runs") == [(engine.process.pid,)]
     assert command_line.run("check", "--break-lease", NOBODY).exit_code == 3
-    assert command_line.run("check", "--break-lease", "nonsense").exit_code == 2
+    assert command_line.run("check", "--break-lease", "nonsense").exit_code == 3
 
 
 def test_who_waits_for_an_engine_that_does_not_answer_says_so(

@@ -107,7 +107,9 @@ def test_every_config_is_looked_at_and_the_wrong_one_is_named(
     bad = write_workspace(command_line.root, "bad", "", config={"priorty": 2})
     found = examined(command_line, exit_code=1)
     assert problems(found) == ["config of bad"]
-    assert found["config of bad"]["detail"] == f"{bad}/config.json: priorty: unknown key"
+    assert (
+        found["config of bad"]["detail"] == f"{bad}/config.json: priorty: unknown key; did you mean priority?"
+    )
     assert found["config of bad"]["action"] == f"mend {bad}/config.json"
     site = command_line.home / ".config" / "matterstack" / "config.json"
     site.parent.mkdir(parents=True)

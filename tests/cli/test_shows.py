@@ -164,7 +164,7 @@ def test_json_documents_have_the_keys_that_programs_rely_on(command_line: Comman
     run_id = made["run_id"]
     finished = command_line.run("run", "loop", "--until-done", run_id, "--json")
 
-    assert set(made) == {"run_id"}
+    assert set(made) == {"run_id", "is_new"}
     assert (finished.exit_code, finished.stderr) == (1, "")
     status = command_line.json("run", "status", run_id)
     assert set(status) >= {
@@ -175,7 +175,8 @@ def test_json_documents_have_the_keys_that_programs_rely_on(command_line: Comman
     assert status.pop("backends") == {}, "no engine is there to tell of any"
     assert finished.json == [status]
     assert command_line.json("run", "list") == [status]
-    assert json.loads((command_line.run_folder("w", run_id) / "run.json").read_text()) == status
+    kept = json.loads((command_line.run_folder("w", run_id) / "run.json").read_text())
+    assert {**kept, "labels": [], "note": ""} == status, "labels and notes are in the store alone"
     listed = command_line.json("run", "tasks", run_id)
     assert [task["task_id"] for task in listed] == ["a", "b"]
     for task in listed:
