@@ -195,7 +195,7 @@ def test_each_crash_point_is_passed_somewhere_in_the_source_and_no_other_name_is
 
 
 def test_each_crash_point_is_walked() -> None:
-    assert {*OTHERS, *SEARCHING, *CANCELLING} == CRASH_POINTS
+    assert {*OTHERS, *SEARCHING, *CANCELLING, *DELETING} == CRASH_POINTS
     assert CRASH_POINTS.issuperset((*SEARCHING, *CANCELLING, *ONCE_PER_RUN))
 
 
