@@ -10,7 +10,7 @@ import asyncclick as click
 from matterstack.cli.amend_config import amend_config, config_options
 from matterstack.cli.run_control import run_argument, send
 from matterstack.cli.shared_options import current_root, json_option
-from matterstack.cli.task_selection import change_options, changes_of, selection_of, selection_options
+from matterstack.cli.task_selection import change_options, changes_of, selection_options
 from matterstack.core.errors import UsageError
 from matterstack.core.ids import RunId
 
@@ -35,12 +35,7 @@ if TYPE_CHECKING:
 async def amend(
     context: click.Context,
     run_id: RunId,
-    task_ids: tuple[str, ...],
-    failed: bool,
-    waiting: bool,
-    kinds: tuple[str, ...],
-    exit_codes: tuple[int, ...],
-    failed_for: str,
+    selection: Selection,
     settings: tuple[str, ...],
     why: str,
     yes: bool,
@@ -62,7 +57,6 @@ async def amend(
     With --about, in any state: what was said before stays in the run's history; evidence that is exported
     from now on says the new.
     """
-    selection = selection_of(task_ids, failed, waiting, kinds, exit_codes, failed_for)
     of_config = bool(config_settings) or from_workspace
     if sum((bool(settings), of_config, about_file is not None)) != 1:
         raise UsageError(

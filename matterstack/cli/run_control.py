@@ -10,11 +10,12 @@ import asyncclick as click
 
 from matterstack.cli.completion import propose_tasks
 from matterstack.cli.shared_options import RUN_ID, RUN_ID_ALONE, current_root, json_option
-from matterstack.cli.task_selection import change_options, changes_of, selection_of, selection_options
+from matterstack.cli.task_selection import change_options, changes_of, selection_options
 from matterstack.core.ids import RunId, TaskId
 
 if TYPE_CHECKING:
     from matterstack.core.run.messages import Command
+    from matterstack.core.run.selection import Selection
     from matterstack.storage.layout import Root
     from matterstack.storage.leases import Holder
     from matterstack.storage.read.runs import RunSummary
@@ -59,12 +60,7 @@ async def resume(context: click.Context, run_id: RunId, as_json: bool) -> None:
 async def retry(
     context: click.Context,
     run_id: RunId,
-    task_ids: tuple[str, ...],
-    failed: bool,
-    waiting: bool,
-    kinds: tuple[str, ...],
-    exit_codes: tuple[int, ...],
-    failed_for: str,
+    selection: Selection,
     settings: tuple[str, ...],
     why: str,
     yes: bool,
@@ -81,7 +77,6 @@ async def retry(
     from matterstack.usecases.amendments import preview_retry, require_changes
     from matterstack.usecases.runs import user_name
 
-    selection = selection_of(task_ids, failed, waiting, kinds, exit_codes, failed_for)
     changes = changes_of(settings)
     async with open_reader(current_root(context)) as reader:
         retried = await preview_retry(reader, run_id, selection, changes, user_name(), why)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import asyncclick as click
 import attrs
@@ -21,6 +22,9 @@ from matterstack.cli.shared_options import RUN_ID, current_root, json_option
 from matterstack.core.errors import NotFoundError
 from matterstack.core.ids import RunId, TaskId
 from matterstack.core.states import RunStatus
+
+if TYPE_CHECKING:
+    from matterstack.storage.read.runs import RunSummary
 
 run_argument = click.argument("run_id", type=RUN_ID)
 
@@ -63,8 +67,7 @@ async def list_runs(
     from datetime import UTC, datetime
 
     from matterstack.cli.moments import moment
-    from matterstack.cli.printing import print_json, print_table
-    from matterstack.core.states import TaskStatus
+    from matterstack.cli.printing import print_json
     from matterstack.storage.read.filtered_runs import RunFilter
     from matterstack.storage.read.reader import open_reader
     from matterstack.usecases.run_lists import fitting_imports, fitting_runs, imports_to_read, require_fitting
@@ -94,6 +97,13 @@ async def list_runs(
         else:
             click.echo("no run fits")
         return
+    _print_runs(summaries, imported)
+
+
+def _print_runs(summaries: Sequence[RunSummary], imported: Sequence[RunSummary]) -> None:
+    from matterstack.cli.printing import print_table
+    from matterstack.core.states import TaskStatus
+
     print_table(
         ("run", "workspace", "status", "iteration", "done", "failed", "tasks", "labels", "reason"),
         (

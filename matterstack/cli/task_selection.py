@@ -3,20 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import asyncclick as click
 
 from matterstack.cli.completion import propose_tasks
 
-if TYPE_CHECKING:
-    from matterstack.core.run.selection import Selection
-
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def selection_options(command: _Command) -> _Command:
-    """``[TASK]... --failed --waiting --kind K --exit-code N --reason TEXT``: what is given must all hold."""
+    """``[TASK]... --failed --waiting --kind K --exit-code N --reason TEXT``: what is given must all hold.
+
+    The command is given the `Selection` that was typed, as ``selection``.
+    """
+
+    @wraps(command)
+    async def with_selection(
+        *others: object,
+        task_ids: tuple[str, ...],
+        failed: bool,
+        waiting: bool,
+        kinds: tuple[str, ...],
+        exit_codes: tuple[int, ...],
+        failed_for: str,
+        **more: object,
+    ) -> None:
+        from matterstack.core.run.selection import Selection
+
+        selection = Selection(
+            names=task_ids,
+            failed=failed,
+            waiting=waiting,
+            kinds=kinds,
+            exit_codes=exit_codes,
+            reason=failed_for,
+        )
+        await command(*others, selection=selection, **more)
+
+    chosen = cast("_Command", with_selection)
     for option in reversed(
         (
             click.argument("task_ids", metavar="[TASK]...", nargs=-1, shell_complete=propose_tasks),
@@ -46,29 +72,8 @@ def selection_options(command: _Command) -> _Command:
             ),
         )
     ):
-        command = option(command)
-    return command
-
-
-def selection_of(
-    task_ids: Sequence[str],
-    failed: bool,
-    waiting: bool,
-    kinds: Sequence[str],
-    exit_codes: Sequence[int],
-    failed_for: str,
-) -> Selection:
-    """The selection that was typed."""
-    from matterstack.core.run.selection import Selection
-
-    return Selection(
-        names=tuple(task_ids),
-        failed=failed,
-        waiting=waiting,
-        kinds=tuple(kinds),
-        exit_codes=tuple(exit_codes),
-        reason=failed_for,
-    )
+        chosen = option(chosen)
+    return chosen
 
 
 def change_options(command: _Command) -> _Command:

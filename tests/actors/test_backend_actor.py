@@ -240,18 +240,13 @@ async def test_a_job_under_submission_when_its_actor_crashes_is_not_submitted_tw
 @asynccontextmanager
 async def serving_until_it_crashes_while_it_prepares(world: World) -> AsyncIterator[RunId]:
     """Serve a run whose backend crashes while the files of its four attempts are written."""
-
-    async def slow_files(name: str, _arguments: object) -> None:
-        if name == "_stage_each":
-            await trio.sleep(10)
-
     world.campaign("long", flat(1))
     world.campaign("w", flat(4))
     other = world.create("long")
     world.cluster.behave = lambda a: Behaviour(duration_s=1000 if a.run_id == other else 30)
     async with world.serving():
         await world.until(world.cluster.live, "a job that is polled")
-    world.before_files(slow_files)
+    world.slow_files("_stage_each", 10)
     run = world.create("w")
     async with world.serving():
         await world.until(lambda: len(world.state(run).live) == 4, "prepared attempts")

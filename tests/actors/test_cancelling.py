@@ -71,14 +71,7 @@ async def test_cancel_while_the_campaign_plans_does_not_wait_for_it(world: World
 async def test_cancel_while_outputs_are_collected_waits_for_them_for_a_moment_only(
     world: World, takes_s: float
 ) -> None:
-    collecting = trio.Event()
-
-    async def slow_files(name: str, _arguments: object) -> None:
-        if name == "_collect_each":
-            collecting.set()
-            await trio.sleep(takes_s)
-
-    world.before_files(slow_files)
+    collecting = world.slow_files("_collect_each", takes_s)
     world.campaign("w", flat(2))
     run = world.create("w")
     async with world.serving():
@@ -94,14 +87,7 @@ async def test_cancel_while_outputs_are_collected_waits_for_them_for_a_moment_on
 async def test_cancel_while_files_are_copied_for_jobs_waits_for_them_for_a_moment_only(
     world: World, takes_s: float
 ) -> None:
-    staging = trio.Event()
-
-    async def slow_files(name: str, _arguments: object) -> None:
-        if name == "_stage_each":
-            staging.set()
-            await trio.sleep(takes_s)
-
-    world.before_files(slow_files)
+    staging = world.slow_files("_stage_each", takes_s)
     world.campaign("w", flat(2))
     run = world.create("w")
     world.cluster.behave = lambda _: Behaviour(duration_s=1e6)

@@ -137,14 +137,7 @@ async def test_a_task_whose_folder_is_being_written_gets_no_job(world: World) ->
 
 @pytest.mark.parametrize("takes_s", [1.0, 1e5])
 async def test_what_it_left_is_kept_if_that_is_known_in_a_moment(world: World, takes_s: float) -> None:
-    collecting = trio.Event()
-
-    async def slow_files(name: str, _arguments: object) -> None:
-        if name == "_collect_each":
-            collecting.set()
-            await trio.sleep(takes_s)
-
-    world.before_files(slow_files)
+    collecting = world.slow_files("_collect_each", takes_s)
     world.campaign("w", flat(2))
     run = world.create("w")
     async with world.serving():

@@ -192,6 +192,18 @@ class World:
         """
         self.runtime = attrs.evolve(self.runtime, files=_After(before, self.runtime.files))
 
+    def slow_files(self, function: str, takes_s: float) -> trio.Event:
+        """Let one kind of call on files take so long; the event is set when the first one has begun."""
+        begun = trio.Event()
+
+        async def wait(name: str, _arguments: object) -> None:
+            if name == function:
+                begun.set()
+                await trio.sleep(takes_s)
+
+        self.before_files(wait)
+        return begun
+
     def before_journal(self, before: Callable[[str, Sequence[object]], Awaitable[None]]) -> None:
         """The same for each call on the connection that writes."""
         self.runtime = attrs.evolve(self.runtime, journal=_After(before, self.runtime.journal))
