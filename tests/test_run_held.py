@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,20 @@ def test_a_run_that_is_not_to_be_held_goes_on_to_its_end(command_line: CommandLi
     left = command_line.run("run", "start", "w", "--json", "--set", "hold_after_alike=0")
 
     assert (left.exit_code, json.loads(left.stdout)["tasks"]["FAILED"]) == (1, 15)
+
+
+def test_the_advised_amendment_reaches_those_too_that_have_not_begun(command_line: CommandLine) -> None:
+    campaign(command_line.root, "exit 3", count=40)
+    command_line.run("run", "start", "w")
+    run_id = command_line.json("run", "list")[0]["run_id"]
+    cause = next(cause for cause in explained(command_line, run_id) if cause["kind"] == "held")
+    ending = "--set PATH=VALUE"
+    (line,) = (line for line in cause["action"].splitlines() if line.endswith(ending))
+
+    words = shlex.split(line.removeprefix("# matterstack ").removesuffix(ending))
+    amended = command_line.json(*words, "--set", 'command=["true"]', "--yes")["amended"]
+
+    assert amended["tasks"] == [f"t{number:03}" for number in range(40)]
 
 
 def test_explain_names_the_failures_and_the_commands_that_help(command_line: CommandLine) -> None:

@@ -85,8 +85,8 @@ def _mending_alike(run: RunView) -> str:
     return (
         "# mend what they share; what stands in config.json is given to the run by:\n"
         f"# matterstack run amend {run.run_id} --config-from-workspace --yes\n"
-        "# what stands in the tasks themselves, for all that failed, by:\n"
-        f"# matterstack run amend {run.run_id} --failed --set PATH=VALUE"
+        "# what stands in the tasks themselves, also in those that have not begun, by:\n"
+        f"# matterstack run amend {run.run_id} '*' --set PATH=VALUE"
     )
 
 
