@@ -6,11 +6,12 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+import trio
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID
 from rich.text import Text
 
-from matterstack.cli.followed_runs import all_ended, newly_ended, relevant
+from matterstack.cli.followed_runs import all_ended, keep_looking, newly_ended, relevant
 from matterstack.cli.harmless_output import bare, coloured
 from matterstack.cli.wording import (
     counts_text,
@@ -102,23 +103,31 @@ class _Bars(Progress):
         yield self.make_tasks_table([task for task in self.tasks if task.visible][-self.rows :])
 
 
-async def follow_with_bars(reader: Reader, run_ids: Sequence[RunId] | None, *, transient: bool) -> None:
+async def follow_with_bars(
+    reader: Reader,
+    run_ids: Sequence[RunId] | None,
+    ended_before: set[RunId],
+    *,
+    transient: bool,
+    over: trio.Event | None,
+) -> None:
     """Follow runs with bars; see `matterstack.cli.progress.follow_runs`."""
     console = Console(file=bare(sys.stdout), highlight=False)
     with _Bars(*_columns(), console=console, auto_refresh=False, transient=transient) as bars:
         shown: dict[object, TaskID] = {}
         told: set[object] = set()
-        async for _ in reader.changes(at_least_every_s=1.0):
-            bars.summaries = await relevant(reader, run_ids, shown)
+
+        async def look() -> bool:
+            bars.summaries = await relevant(reader, run_ids, ended_before)
             bars.rows = max(1, console.height - 3)
             for summary in bars.summaries:
                 _show(bars, shown, summary)
-            if not transient:
-                for line in await newly_ended(reader, bars.summaries, told):
-                    console.print(Text(shown_lines(line)), soft_wrap=True)
+            for line in () if transient else await newly_ended(reader, bars.summaries, told):
+                console.print(Text(shown_lines(line)), soft_wrap=True)
             bars.refresh()
-            if all_ended(bars.summaries, run_ids):
-                return
+            return all_ended(bars.summaries, run_ids)
+
+        await keep_looking(reader, look, over)
 
 
 def _show(bars: _Bars, shown: dict[object, TaskID], summary: RunSummary) -> None:

@@ -281,12 +281,12 @@ async def _serve(
     """Run an engine until it is done, or stopped by a signal."""
     import trio
 
+    from matterstack.cli.followed_runs import ended_runs
     from matterstack.cli.logs import log_to_file
     from matterstack.cli.progress import follow_runs
     from matterstack.cli.signals import STOP_WITHIN_S, stop_on_signals
     from matterstack.cli.waiting import stop_when_held
     from matterstack.engine import open_engine
-    from matterstack.storage.read.changes import USUAL
     from matterstack.storage.read.reader import open_reader
 
     with log_to_file(root.engine_log, log):
@@ -299,10 +299,13 @@ async def _serve(
                 outside.start_soon(partial(stop_on_signals, engine.stop, within_s=STOP_WITHIN_S))
                 if until_done and not sys.stdout.isatty():
                     nursery.start_soon(stop_when_held, reader, run_ids, engine.stop)
-                if show:
-                    nursery.start_soon(partial(follow_runs, reader, run_ids, transient=transient))
-                await engine.serve(run_ids, until_done=until_done)
-                if show and run_ids is not None:
-                    await trio.sleep(2 * USUAL.interval_s)  # the display catches up with the last change
+                is_over = trio.Event()
+                async with trio.open_nursery() as display:
+                    if show:
+                        before = await ended_runs(reader) if run_ids is None else None
+                        follow = partial(follow_runs, ended_before=before, transient=transient, over=is_over)
+                        display.start_soon(follow, reader, run_ids)
+                    await engine.serve(run_ids, until_done=until_done)
+                    is_over.set()
                 nursery.cancel_scope.cancel()
             outside.cancel_scope.cancel()
