@@ -470,7 +470,7 @@ class RunActor:
                     released.append(token)
                 case f.SubmissionWithdrawn(token=token):
                     released.append(token)
-                case f.RunCancelRequested() | f.RunFailureRequested() | f.TaskReopened():
+                case f.RunCancelRequested() | f.RunFailureRequested() | f.TaskReopened() | f.Replanned():
                     self._consultation.stop()
                 case f.ConfigAmended(changes=changes):
                     if concern_planning(changes):

@@ -74,7 +74,7 @@ RUN_TRANSITIONS: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
     _R.FAILED: frozenset({_R.RUNNING}),
     _R.CANCELLED: frozenset(),
 }
-"""From COMPLETED and FAILED only by ``run retry`` and ``run rerun``.  CANCELLED is for ever."""
+"""From COMPLETED and FAILED only by ``run retry``, ``rerun`` and ``replan``.  CANCELLED is for ever."""
 
 _T = TaskStatus
 TASK_TRANSITIONS: Final[Mapping[TaskStatus, frozenset[TaskStatus]]] = {
@@ -82,11 +82,12 @@ TASK_TRANSITIONS: Final[Mapping[TaskStatus, frozenset[TaskStatus]]] = {
     _T.READY: frozenset({_T.ACTIVE, _T.WAITING, _T.FAILED, _T.CANCELLED, _T.SKIPPED}),
     _T.ACTIVE: frozenset({_T.READY, _T.SUCCEEDED, _T.FAILED, _T.CANCELLED}),
     _T.SUCCEEDED: frozenset({_T.WAITING, _T.READY}),
-    _T.FAILED: frozenset({_T.WAITING, _T.READY}),
+    _T.FAILED: frozenset({_T.WAITING, _T.READY, _T.CANCELLED}),
     _T.CANCELLED: frozenset({_T.WAITING, _T.READY}),
-    _T.SKIPPED: frozenset({_T.WAITING, _T.READY}),
+    _T.SKIPPED: frozenset({_T.WAITING, _T.READY, _T.CANCELLED}),
 }
-"""Ended tasks go back to WAITING or READY only when a person retries or reruns them."""
+"""Ended tasks go back to WAITING or READY only when a person retries, reruns or replans them; FAILED and
+SKIPPED ones become CANCELLED where a plan that was asked for once more has them no more."""
 
 _J = JobState
 JOB_TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = {

@@ -19,11 +19,12 @@ from matterstack.core.run.messages import (
     CancelTasks,
     Command,
     Pause,
+    Replan,
     Rerun,
     Resume,
     Retry,
 )
-from matterstack.storage.codec import dumps
+from matterstack.storage.codec import CONVERTER, dumps
 
 _TYPES: Final[Mapping[str, type[Command]]] = {
     "pause": Pause,
@@ -35,6 +36,7 @@ _TYPES: Final[Mapping[str, type[Command]]] = {
     "cancel_tasks": CancelTasks,
     "amend_tasks": AmendTasks,
     "amend_config": AmendConfig,
+    "replan": Replan,
 }
 _NAMES: Final = {kind: name for name, kind in _TYPES.items()}
 
@@ -53,7 +55,7 @@ def insert_command(
 ) -> StoredCommand:
     """Make a command durable.  The same ``command_id`` twice is one command."""
     command_id = command_id or uuid.uuid4().hex
-    data = attrs.asdict(command)
+    data = CONVERTER.unstructure(command)
     by = data.pop("by")
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -84,7 +86,7 @@ def open_commands(connection: sqlite3.Connection, run_id: RunId | None = None) -
         (run_id,) if run_id is not None else (),
     )
     return [
-        StoredCommand(id_, RunId(run), _TYPES[kind](by=by, **json.loads(data)))
+        StoredCommand(id_, RunId(run), CONVERTER.structure({"by": by, **json.loads(data)}, _TYPES[kind]))
         for id_, run, kind, data, by in rows
     ]
 

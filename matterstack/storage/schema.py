@@ -208,6 +208,9 @@ MIGRATIONS: Final = (
             AND CASE WHEN json_valid(data) THEN json_type(data, '$.sources') = 'object' END
     ), '{}')
     """,
+    """
+    ALTER TABLE tasks ADD COLUMN planned TEXT
+    """,
 )
 """One script per version, the first one making version 1.  A released script is never changed."""
 

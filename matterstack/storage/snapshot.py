@@ -26,7 +26,7 @@ RUN_COLUMNS: Final = (
 )  # fmt: skip
 TASK_KEY: Final = ("run_id", "task_id")
 TASK_CHANGES: Final = ("status", "reason", "tries", "outputs", "data", "cancellation")
-TASK_DEFINITION: Final = ("task", "version")
+TASK_DEFINITION: Final = ("task", "version", "planned")
 TASK_COLUMNS: Final = (*TASK_KEY, "position", "iteration", *TASK_DEFINITION, *TASK_CHANGES)
 ATTEMPT_CHANGES: Final = (
     "job_id", "state", "raw_state", "reason", "exit_code", "host",
@@ -98,7 +98,7 @@ def task_definition(run_id: RunId, task: TaskState) -> Row:
 
 
 def _definition(task: TaskState) -> Row:
-    return (encode(task.task), task.version)
+    return (encode(task.task), task.version, None if task.planned is None else encode(task.planned))
 
 
 def _task_changes(task: TaskState) -> Row:
@@ -227,6 +227,7 @@ def _task_state(row: Row) -> TaskState:
         data=json.loads(t["data"]),
         cancellation=None if t["cancellation"] == "null" else decode(t["cancellation"], Cancellation),
         version=t["version"],
+        planned=decode(t["planned"], Task) if t["planned"] else None,
     )
 
 

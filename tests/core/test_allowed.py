@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from hypothesis import given, settings
 
 from matterstack.core.errors import RefusedError
+from matterstack.core.model.workflow import Workflow
 from matterstack.core.run import messages as m
 from matterstack.core.run.allowed import COMMANDS, Standing, allowed
 from matterstack.core.run.decide import decide
+from matterstack.core.run.replan_steps import seen_of
 from matterstack.core.states import TaskStatus
 from tests.support.random_runs import PROGRAMS, Step, steps
 from tests.support.states import ToldRun, task
@@ -29,6 +31,12 @@ def forms(run: ToldRun, command: str) -> Iterator[m.Message]:
         # A value that no task has yet.
         changes = {"env.AMENDED": str(len(run.facts))}
         yield from (m.AmendTasks(by="ann", tasks=(task_id,), changes=changes) for task_id in tasks)
+    elif command == "replan":
+        own = [one.as_planned for one in run.state.tasks.values() if one.iteration == run.state.iteration]
+        added = Workflow([*own, task(f"added{len(run.facts)}")]) if own else None
+        yield m.Replan(
+            by="ann", iteration=run.state.iteration, workflow=added, basis=seen_of(run.state)
+        )
     else:
         yield {"pause": m.Pause, "resume": m.Resume, "cancel": m.Cancel}[command](by="ann")
 
@@ -76,12 +84,13 @@ def test_reasons_are_read_after_the_run_is() -> None:
         "retry": "RUNNING, and none of its tasks has failed",
         "rerun": "RUNNING, and none of its tasks has ended",
         "amend": True,
+        "replan": True,
         "respond": "RUNNING, and asks nothing",
     }
     run.tell(m.Cancel(by="ann", reason="wrong cell"))
     told = allowed(Standing.of(run.state))
     reason = "being cancelled by ann: wrong cell"
-    assert [told[command] for command in COMMANDS[:-1]] == [reason] * 7
+    assert [told[command] for command in COMMANDS[:-1]] == [reason] * 8
 
 
 def test_a_run_that_is_failing_can_still_be_cancelled() -> None:

@@ -79,7 +79,7 @@ def test_a_run_that_has_ended_changes_only_by_a_retry_or_an_amendment(program: P
     before = copy.deepcopy(comparable(run.state))
     for told in steps(run, program):
         has_ended = told.was in {RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED}
-        may_change = isinstance(told.message, m.Retry | m.AmendTasks | m.AmendConfig)
+        may_change = isinstance(told.message, m.Retry | m.AmendTasks | m.AmendConfig | m.Replan)
         if has_ended and not (may_change and told.was is not RunStatus.CANCELLED):
             assert told.facts == []
             assert comparable(run.state) == before

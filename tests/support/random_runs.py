@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from matterstack.core.documents.config import merge
 from matterstack.core.errors import NotFoundError, RefusedError
 from matterstack.core.ids import JobId, TaskId, Token
-from matterstack.core.model.workflow import Workflow
+from matterstack.core.model.workflow import Task, Workflow
 from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
 from matterstack.core.run.facts import OutputFile
+from matterstack.core.run.replan_steps import seen_of
 from matterstack.core.run.state import RunState
 from matterstack.core.states import FailureKind, JobState, RunStatus
 from tests.support.states import CLUSTER, LOCAL, ToldRun, task
@@ -181,6 +182,44 @@ def _amend_config(state: RunState, random: Random) -> m.Message:
     return m.AmendConfig(by="ann", before=before, config=merge(state.config, changes), overrides=changes)
 
 
+def _replan(state: RunState, random: Random) -> m.Message:
+    """Some tasks as they were, some others, some new, some gone; now and then what was shown is not so any more."""
+    own = [one.as_planned for one in state.tasks.values() if one.iteration == state.iteration]
+    kept = [one for one in own if random.random() < 0.8]
+    names = [one.id for one in kept]
+    planned = [_planned_anew(one, names, random) if random.random() < 0.4 else one for one in kept]
+    new = TaskId(f"i{state.iteration}n{random.randint(1, 3)}")
+    if new not in state.tasks or new not in names:
+        needed = random.sample(names, min(len(names), random.choice([0, 1, 2])))
+        planned.append(task(new, *needed, allow_failure=random.random() < 0.3))
+    change = f.Change("ab" * 32, "cd" * 32)
+    return m.Replan(
+        by="flo",
+        iteration=state.iteration - (random.random() < 0.1),
+        workflow=Workflow(planned, name=random.choice([None, "mended"])) if state.iteration else None,
+        basis=m.Basis(config={}, tasks={}) if random.random() < 0.1 else seen_of(state),
+        contents={one.id: {"energy.py": change} for one in kept if random.random() < 0.2},
+        choices=m.ReplanChoices(
+            redo_changed=random.random() < 0.5,
+            cancel_gone=random.random() < 0.5,
+            yes_plan=random.random() < 0.5,
+        ),
+        warnings=random.choice([(), ("task x would fail: files",)]),
+    )
+
+
+def _planned_anew(one: Task, names: Sequence[TaskId], random: Random) -> Task:
+    others = [name for name in names if name < one.id]
+    return attrs.evolve(
+        one,
+        depends_on=random.sample(others, min(len(others), random.choice([0, 1, 2]))),
+        priority=random.randint(-1, 1),
+        params={"grid": {"n": random.randint(1, 3)}},
+        allow_failure=random.random() < 0.4,
+        backend=random.choice([None, "local", "cluster"]),
+    )
+
+
 def _always(message: m.Message) -> Callable[[RunState, Random], m.Message]:
     return lambda _state, _random: message
 
@@ -196,6 +235,7 @@ _MAKERS: Final[Mapping[str, Callable[[RunState, Random], m.Message]]] = {
     "planned": _planned,
     "goal met": lambda state, _random: m.Planned(iteration=state.iteration + 1, workflow=None),
     "analyzed": _analyzed,
+    "replan": _replan,
     "retry": _retry,
     "retry one that failed": _retry_likely,
     "retry amended": _retry_amended,
@@ -213,6 +253,7 @@ _WEIGHTS: Final[Mapping[str, int]] = {
     "planned": 14, "analyzed": 14, "prepare": 20, "accepted": 10, "observed": 12, "job ended well": 20,
     "collected": 25, "resume": 6, "retry": 4, "retry one that failed": 8, "pause": 2, "refused": 2,
     "withdrawn": 2, "cancel tasks": 3, "retry amended": 2, "amend": 4, "amend config": 3,
+    "replan": 6,
 }  # fmt: skip
 _KINDS: Final = [kind for kind in _MAKERS for _ in range(_WEIGHTS.get(kind, 1))]
 PROGRAMS: Final = st.lists(

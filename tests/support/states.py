@@ -215,7 +215,11 @@ def recomputed(state: RunState) -> dict[str, Any]:
             t for t, one in tasks.items() if one.status is TaskStatus.FAILED and not one.task.allow_failure
         },
         "being_cancelled": {
-            t for t, one in tasks.items() if one.status is TaskStatus.ACTIVE and one.cancellation is not None
+            t
+            for t, one in tasks.items()
+            if one.status is TaskStatus.ACTIVE
+            and one.cancellation is not None
+            and not one.cancellation.lets_job_end
         },
     }
 

@@ -166,6 +166,21 @@ def _amend(run: Standing) -> Refusal | None:
     return None if run.has_unsucceeded else Refusal(f"{run.status}, and has no task that has not succeeded")
 
 
+def _replan(run: Standing) -> Refusal | None:
+    if run.ending is not None:
+        return Refusal(run.status_reason, RefusedError(f"run {run.run_id} is {run.status_reason}"))
+    if run.status is RunStatus.CANCELLED:
+        rule = "nothing reopens a cancelled run"
+        return Refusal(f"{run.status}: {rule}", RefusedError(f"run {run.run_id} is {run.status}: {rule}"))
+    if run.has_open_tasks or run.has_ended_tasks or run.status is RunStatus.FAILED:
+        return None
+    rule = "nothing has been planned yet"
+    return Refusal(
+        f"{run.status}, and {rule}",
+        RefusedError(f"run {run.run_id}: {rule}", hint="its first plan is made of campaign.py as it is then"),
+    )
+
+
 def _rerun(run: Standing) -> Refusal | None:
     if run.ending is not None:
         hint = "nothing can be rerun while the run is being ended"
@@ -188,6 +203,7 @@ _REFUSALS: Final[Mapping[str, Callable[[Standing], Refusal | None]]] = {
     "retry": _retry,
     "rerun": _rerun,
     "amend": _amend,
+    "replan": _replan,
     "respond": _respond,
 }
 COMMANDS: Final = tuple(_REFUSALS)

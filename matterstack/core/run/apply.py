@@ -6,6 +6,7 @@ fact changed, so that the store writes those and no others.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from sortedcontainers import SortedSet
 from matterstack.core.errors import InvariantError
 from matterstack.core.ids import RunId, TaskId, Token, UtcTime
 from matterstack.core.model.amending import amended
+from matterstack.core.model.workflow import Task
 from matterstack.core.operators import ASKED
 from matterstack.core.run import facts as f
 from matterstack.core.run.campaign_code import KnownCode
@@ -202,6 +204,16 @@ def _iteration_analyzed(state: RunState, fact: f.IterationAnalyzed, _at: UtcTime
     touched.run = True
 
 
+def _replanned(state: RunState, fact: f.Replanned, _at: UtcTime, touched: Touched) -> None:
+    state.stage_names[-1] = fact.name
+    state.code = state.code.after(fact.code, fact.unkept)
+    if state.phase is Phase.PLANNING:
+        # What comes of the tasks as they are now is analyzed from what they were planned from.
+        state.phase = Phase.EXECUTING
+        state.campaign_state = state.base_state
+    touched.run = True
+
+
 def _campaign_changed(state: RunState, fact: f.CampaignChanged, _at: UtcTime, touched: Touched) -> None:
     state.code = state.code.after(fact.files, fact.unkept)
     touched.run = True
@@ -252,7 +264,7 @@ def index_task(state: RunState, task: TaskState) -> None:
         state.ready.setdefault(state.backend_of(task.task), SortedSet()).add(ready_key(task))
     elif task.is_hard_failure:
         state.hard_failures[task.task.id] = None
-    elif task.status is TaskStatus.ACTIVE and task.cancellation is not None:
+    elif task.is_being_cancelled:
         state.being_cancelled[task.task.id] = None
 
 
@@ -382,7 +394,7 @@ def _task_cancelled(state: RunState, fact: f.TaskCancelled, _at: UtcTime, touche
     task = _task(state, fact.task_id)
     task.reason = fact.reason
     if fact.by:
-        task.cancellation = Cancellation(by=fact.by, reason=fact.reason, because=fact.because)
+        task.cancellation = _cancellation(task, fact)
         task.reason = str(task.cancellation)
     _set_task(state, task, TaskStatus.CANCELLED, touched)
 
@@ -391,10 +403,32 @@ def _task_cancel_requested(
     state: RunState, fact: f.TaskCancelRequested, _at: UtcTime, touched: Touched
 ) -> None:
     task = _task(state, fact.task_id)
-    task.cancellation = Cancellation(by=fact.by, reason=fact.reason, because=fact.because)
+    task.cancellation = _cancellation(task, fact)
     task.reason = f"its job is being ended: {task.cancellation}"
     index_task(state, task)
     touched.tasks[fact.task_id] = None
+
+
+def _cancellation(task: TaskState, fact: f.TaskCancelled | f.TaskCancelRequested) -> Cancellation:
+    is_gone = task.cancellation is not None and task.cancellation.is_gone
+    return Cancellation(by=fact.by, reason=fact.reason, because=fact.because, is_gone=is_gone)
+
+
+def _task_withdrawn(state: RunState, fact: f.TaskWithdrawn, _at: UtcTime, touched: Touched) -> None:
+    task = _task(state, fact.task_id)
+    is_live = task.status is TaskStatus.ACTIVE
+    lets_job_end = is_live and not fact.ends_job
+    task.cancellation = Cancellation(
+        by=fact.by, reason=fact.reason, is_gone=True, lets_job_end=lets_job_end
+    )
+    task.reason = str(task.cancellation)
+    touched.tasks[fact.task_id] = None
+    if is_live:
+        how = "its job goes on" if lets_job_end else "its job is being ended"
+        task.reason = f"{how}: {task.cancellation}"
+        index_task(state, task)
+    elif task.status is not TaskStatus.CANCELLED:
+        _set_task(state, task, TaskStatus.CANCELLED, touched)
 
 
 def _task_skipped(state: RunState, fact: f.TaskSkipped, _at: UtcTime, touched: Touched) -> None:
@@ -406,21 +440,62 @@ def _task_skipped(state: RunState, fact: f.TaskSkipped, _at: UtcTime, touched: T
 def _task_amended(state: RunState, fact: f.TaskAmended, _at: UtcTime, touched: Touched) -> None:
     task = _task(state, fact.task_id)
     new = amended(task.task, {path: change.new for path, change in fact.changes.items()})
+    task.planned = task.as_planned
+    _define(state, task, new, touched)
+
+
+def _task_replanned(state: RunState, fact: f.TaskReplanned, _at: UtcTime, touched: Touched) -> None:
+    task = _task(state, fact.task_id)
+    why = task.cancellation
+    if why is not None and why.lets_job_end:
+        task.cancellation, task.reason = None, ""  # the plan has it again
+    task.planned = None if fact.task is None else fact.planned
+    _define(state, task, fact.task or fact.planned, touched)
+
+
+def _define(state: RunState, task: TaskState, new: Task, touched: Touched) -> None:
+    """Give a task another definition, and the place in all indexes that it has by that."""
     for attempt in task.attempts:
         # Each keeps what it was prepared with, also one that has no job yet.
         if attempt.definition is None:
             attempt.definition = task.task
             touched.attempts[attempt.token] = attempt
+    task_id = task.task.id
     satisfied_before = task.satisfies_dependents
     if task.status is TaskStatus.READY:
         state.ready[state.backend_of(task.task)].discard(ready_key(task))
-    state.hard_failures.pop(fact.task_id, None)
+    state.hard_failures.pop(task_id, None)
+    before, after = task.task.dependencies(), new.dependencies()
     task.task, task.version = new, task.version + 1
     index_task(state, task)
-    touched.tasks[fact.task_id] = None
-    touched.amended.add(fact.task_id)
+    touched.tasks[task_id] = None
+    touched.amended.add(task_id)
+    if before != after:
+        _wait_for(state, task, before, after, touched)
     if task.satisfies_dependents != satisfied_before:
         _tell_dependents(state, task, touched)
+
+
+def _wait_for(
+    state: RunState, task: TaskState, before: Iterable[TaskId], after: Iterable[TaskId], touched: Touched
+) -> None:
+    """Let a task wait for others than before, some of which may not be known yet."""
+    task_id = task.task.id
+    for dependency in before:
+        others = state.dependents[dependency]
+        others.remove(task_id)
+        if not others:
+            del state.dependents[dependency]
+    task.unmet = 0
+    for dependency in after:
+        # In the order in which they were planned, as when the run is loaded.
+        insort(state.dependents.setdefault(dependency, []), task_id, key=lambda one: state.tasks[one].position)
+        known = state.tasks.get(dependency)
+        task.unmet += known is None or not known.satisfies_dependents
+    if task.unmet and task.status is TaskStatus.READY:
+        _set_task(state, task, TaskStatus.WAITING, touched)
+    elif not task.unmet and task.status is TaskStatus.WAITING:
+        _set_task(state, task, TaskStatus.READY, touched)
 
 
 # ---- attempts ----
@@ -558,4 +633,7 @@ _HANDLERS: Final[Mapping[type[f.Fact], Callable[[RunState, Any, UtcTime, Touched
     f.JobEnded: _job_ended,
     f.SecretsSought: _secrets_sought,
     f.TaskAmended: _task_amended,
+    f.Replanned: _replanned,
+    f.TaskReplanned: _task_replanned,
+    f.TaskWithdrawn: _task_withdrawn,
 }

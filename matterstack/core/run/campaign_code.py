@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -20,8 +20,8 @@ class UsedCode:
     """
 
     files: Mapping[str, str] = attrs.field(factory=dict)
-    unkept: Collection[str] = ()
-    added: Collection[str] = ()
+    unkept: Sequence[str] = ()
+    added: Sequence[str] = ()
 
 
 NOTHING_USED: Final = UsedCode()

@@ -36,6 +36,7 @@ from matterstack.core.run.decide_jobs import (
     end_cancelled,
 )
 from matterstack.core.run.decide_planning import decide_analyzed, decide_planned, decide_planning_failed
+from matterstack.core.run.decide_replan import decide_replan
 from matterstack.core.run.state import RunState
 from matterstack.core.states import RunStatus, TaskStatus
 
@@ -96,6 +97,7 @@ _DECISIONS: Final[Mapping[type[m.Message], Callable[[RunState, Any], list[f.Fact
     m.AmendAbout: decide_amend_about,
     m.AmendTasks: decide_amend_tasks,
     m.AmendConfig: decide_amend_config,
+    m.Replan: decide_replan,
     m.Fail: decide_fail,
     m.Planned: decide_planned,
     m.Analyzed: decide_analyzed,

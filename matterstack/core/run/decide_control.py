@@ -83,7 +83,11 @@ def cancellations(state: RunState, message: m.CancelTasks) -> list[tuple[TaskSta
                 found[dependent] = attrs.evolve(why, because=named)
                 queue.append((dependent, named))
     # What is being cancelled already keeps who asked for that, and why.
-    return [(state.tasks[t], why) for t, why in found.items() if state.tasks[t].cancellation is None]
+    return [(task, why) for t, why in found.items() if not _is_cancelled_already(task := state.tasks[t])]
+
+
+def _is_cancelled_already(task: TaskState) -> bool:
+    return task.cancellation is not None and not task.cancellation.lets_job_end
 
 
 def why_not_cancelled(task: Selectable) -> str | None:

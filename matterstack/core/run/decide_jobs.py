@@ -111,7 +111,8 @@ def decide_withdrawn(state: RunState, message: m.Withdrawn) -> list[f.Fact]:
 
 def is_to_end(state: RunState, task: TaskState) -> bool:
     """Whether nothing more is to be done for a task: it was cancelled, or its run is ending."""
-    return state.ending is not None or task.cancellation is not None
+    why = task.cancellation
+    return state.ending is not None or (why is not None and not why.lets_job_end)
 
 
 def end_cancelled(state: RunState, task: TaskState) -> f.TaskCancelled:
@@ -165,7 +166,7 @@ def _after_job(state: RunState, attempt: AttemptState, end: m.Observed) -> list[
     task = state.tasks[attempt.task_id]
     if end.state is JobState.COMPLETED_OK:
         return []
-    if is_to_end(state, task):
+    if is_to_end(state, task) or task.cancellation is not None:
         return [end_cancelled(state, task)]
     if end.raw_state == SENT_BACK and attempt.backend == ASKED:
         return _send_back(state, task, end)

@@ -42,17 +42,17 @@ def decide_planned(state: RunState, message: m.Planned) -> list[f.Fact]:
         # A paused run must not complete behind the back of the person who paused it.
         if state.status is not RunStatus.RUNNING:
             return []
-        return [*_campaign_changed(state, "plan", message), f.RunCompleted(**_used(message.code))]
+        return [*campaign_changed(state, "plan", message), f.RunCompleted(**used_code(message.code))]
     tasks = message.workflow.tasks
     first = len(state.tasks)
     planned = f.IterationPlanned(
         iteration=message.iteration,
         task_count=len(tasks),
         name=message.workflow.name,
-        **_used(message.code),
+        **used_code(message.code),
     )
     warned = f.PlanWarned(iteration=message.iteration, warnings=tuple(message.warnings))
-    told: list[f.Fact] = [*_campaign_changed(state, "plan", message), planned]
+    told: list[f.Fact] = [*campaign_changed(state, "plan", message), planned]
     told += [warned] if warned.warnings else []
     return [*told, *(f.TaskPlanned(position=first + i, task=task) for i, task in enumerate(tasks)),
             *_skipped_from_the_start(state, tasks)]  # fmt: skip
@@ -84,8 +84,8 @@ def decide_analyzed(state: RunState, message: m.Analyzed) -> list[f.Fact]:
     late = message.iteration != state.iteration or state.phase is not Phase.EXECUTING
     if state.has_ended or state.ending is not None or late or not _all_is_settled(state):
         return []
-    analyzed = f.IterationAnalyzed(iteration=message.iteration, state=message.state, **_used(message.code))
-    return [*_campaign_changed(state, "analyze", message), analyzed]
+    analyzed = f.IterationAnalyzed(iteration=message.iteration, state=message.state, **used_code(message.code))
+    return [*campaign_changed(state, "analyze", message), analyzed]
 
 
 def decide_planning_failed(state: RunState, message: m.PlanningFailed) -> list[f.Fact]:
@@ -95,11 +95,11 @@ def decide_planning_failed(state: RunState, message: m.PlanningFailed) -> list[f
     """
     if state.has_ended or state.ending is not None or state.open_count:
         return []
-    return [*_campaign_changed(state, message.action, message), f.RunFailed(reason=message.reason)]
+    return [*campaign_changed(state, message.action, message), f.RunFailed(reason=message.reason)]
 
 
-def _campaign_changed(
-    state: RunState, action: str, message: m.Planned | m.Analyzed | m.PlanningFailed
+def campaign_changed(
+    state: RunState, action: str, message: m.Planned | m.Analyzed | m.PlanningFailed | m.Replan
 ) -> list[f.Fact]:
     """Say that another campaign answered than the one that is known, before what it answered."""
     files = state.code.changed(message.code)
@@ -114,6 +114,6 @@ def _campaign_changed(
     ]
 
 
-def _used(code: UsedCode) -> dict[str, Any]:
+def used_code(code: UsedCode) -> dict[str, Any]:
     """What a fact has of the code behind it."""
     return {"code": dict(sorted(code.files.items())), "unkept": tuple(sorted(code.unkept))}

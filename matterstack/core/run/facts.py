@@ -546,6 +546,62 @@ class TaskAmended:
     reason: str = ""
 
 
+@attrs.frozen(kw_only=True)
+class Replanned:
+    """A person had the campaign asked once more for the iteration in hand; what differs follows.
+
+    Its tasks are analyzed once more when they have all ended.
+
+    Attributes:
+        task_count: how many tasks the plan has now.
+        name: as in `Workflow`, as it is now.
+        code: as in `IterationPlanned`.
+        unkept: as in `IterationPlanned`.
+    """
+
+    iteration: int
+    by: str
+    task_count: int
+    name: str | None = None
+    code: Mapping[str, str] = attrs.field(factory=dict)
+    unkept: tuple[str, ...] = ()
+    reason: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class TaskReplanned:
+    """The plan gives another definition of a task now: attempts that are prepared from here on are as it says.
+
+    One that is live keeps what it was prepared with.
+
+    Attributes:
+        changes: by path, between what it was and what it is, what was amended included.
+        planned: what the plan gives.
+        task: that with what was amended on top; None where nothing was.
+        contents: SHA-256 of files that its last attempt was given and that are others now, by their name.
+    """
+
+    task_id: TaskId
+    changes: Mapping[str, Change]
+    planned: Task
+    task: Task | None = None
+    contents: Mapping[str, Change] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class TaskWithdrawn:
+    """The plan has a task no more.  It is CANCELLED: at once, or when its job is over and has not succeeded.
+
+    Attributes:
+        ends_job: its job is ended; else that goes on, and what it leaves is kept.
+    """
+
+    task_id: TaskId
+    by: str
+    ends_job: bool = False
+    reason: str = ""
+
+
 Fact: TypeAlias = (
     RunCreated
     | AboutChanged
@@ -581,6 +637,9 @@ Fact: TypeAlias = (
     | TaskSkipped
     | TaskCancelRequested
     | TaskAmended
+    | Replanned
+    | TaskReplanned
+    | TaskWithdrawn
 )
 
 FACT_TYPES: Final[Mapping[str, type[Fact]]] = {kind.__name__: kind for kind in Fact.__args__}

@@ -12,7 +12,7 @@ each rule the first fact of each run that breaks it.  The rules are those that p
              the run is about may be said anew at any time; unless it is CANCELLED, tasks may be amended for a
              retry, and its config)
     cancel   what a person cancelled is CANCELLED, or was done in time; it gets no other end, and no other try
-    amended  an attempt is prepared with its task's newest definition, never with an older one; an amended
+    amended  (and planned anew) an attempt is prepared with its task's newest definition, never with an older one; an amended
              config tells each change that it makes and no other, and leaves live attempts their backends
     code     a campaign that changed is told before what it planned or analyzed (part of ``fold``)
     live     a task or a run that has ended has left no attempt live
@@ -27,6 +27,7 @@ import attrs
 
 from matterstack.core.errors import MatterStackError
 from matterstack.core.ids import BackendName, RunId, TaskId, Token
+from matterstack.core.model.definition_merge import differences
 from matterstack.core.operators import ASKED
 from matterstack.core.run import facts as f
 from matterstack.core.run.apply import Touched, apply, new_run
@@ -199,7 +200,7 @@ def _check_before(state: RunState, event: f.Event) -> Iterator[Problem]:
         yield Problem(state.run_id, event.seq, "held", text)
     if state.ending is not None and isinstance(fact, f.AttemptPrepared):
         yield Problem(state.run_id, event.seq, "ended", f"{_name(event)} came while the run was being ended")
-    if isinstance(fact, f.TaskFailed | f.TaskRetried) and fact.task_id in state.being_cancelled:
+    if isinstance(fact, f.TaskFailed | f.TaskRetried) and _is_cancelled(state, fact.task_id):
         yield Problem(state.run_id, event.seq, "cancel", f"{_name(event)} came while it was being cancelled")
     if isinstance(fact, f.AttemptPrepared) and (why := _is_of_old(state, fact)):
         yield Problem(state.run_id, event.seq, "amended", f"{_name(event)} {why}")
@@ -247,6 +248,7 @@ def _contradiction(state: RunState, fact: f.Fact) -> str | None:
     return (
         _run_contradiction(state, fact)
         or _plan_contradiction(state, fact)
+        or _replan_contradiction(state, fact)
         or _task_contradiction(state, fact)
         or _job_contradiction(state, fact)
     )
@@ -292,7 +294,12 @@ def _plan_contradiction(state: RunState, fact: f.Fact) -> str | None:
             return f"{state.open_count} tasks had not ended"
         case f.CampaignChanged(files=files):
             return _code_contradiction(state, files, fact.before)
-        case f.IterationPlanned(code=code) | f.IterationAnalyzed(code=code) | f.RunCompleted(code=code):
+        case (
+            f.IterationPlanned(code=code)
+            | f.IterationAnalyzed(code=code)
+            | f.RunCompleted(code=code)
+            | f.Replanned(code=code)
+        ):
             # What else the campaign used for the first time needs no fact of its own.
             changed = sorted(path for path in code if state.code.files.get(path, code[path]) != code[path])
             if changed:
@@ -325,7 +332,7 @@ def _task_contradiction(state: RunState, fact: f.Fact) -> str | None:
         case f.TaskCancelled(by="") if state.ending is None:
             return "nobody had cancelled it, and the run was not being ended"
         case f.TaskCancelled(task_id=task_id) if fact.by and task_id in state.tasks:
-            if state.tasks[task_id].status is TaskStatus.ACTIVE and task_id not in state.being_cancelled:
+            if state.tasks[task_id].status is TaskStatus.ACTIVE and not _is_cancelled(state, task_id):
                 return "nobody had asked for the end of its job"
     return None
 
@@ -340,6 +347,31 @@ def _job_contradiction(state: RunState, fact: f.Fact) -> str | None:
             attempt = state.live.get(token)
             if attempt is not None and attempt.job_id is None:
                 return "the attempt has no job"
+    return None
+
+
+def _is_cancelled(state: RunState, task_id: TaskId) -> bool:
+    """Whether a person had a task ended, or the plan has it no more, and its job may be left."""
+    return task_id in state.tasks and state.tasks[task_id].cancellation is not None
+
+
+def _replan_contradiction(state: RunState, fact: f.Fact) -> str | None:
+    match fact:
+        case f.Replanned() | f.TaskReplanned() | f.TaskWithdrawn() if state.ending is not None:
+            return f"the run was being {state.ending}"
+        case f.Replanned(iteration=number) if number != state.iteration or not number:
+            return f"iteration {number} was planned anew when iteration {state.iteration} was in hand"
+        case f.TaskReplanned(task_id=task_id) | f.TaskWithdrawn(task_id=task_id) if task_id in state.tasks:
+            task = state.tasks[task_id]
+            if task.status is TaskStatus.SUCCEEDED:
+                return "the task had succeeded"
+            if task.iteration != state.iteration:
+                return f"the task is of iteration {task.iteration}, and {state.iteration} was in hand"
+            if isinstance(fact, f.TaskReplanned):
+                new = fact.task or fact.planned
+                found = {path: f.Change(*values) for path, values in differences(task.task, new).items()}
+                if new.id != task_id or found != dict(fact.changes):
+                    return "its changes are not those between the definition before it and its own"
     return None
 
 

@@ -10,7 +10,7 @@ import attrs
 from matterstack.core.ids import BackendName, JobId, TaskId, Token, UtcTime
 from matterstack.core.model.workflow import Workflow
 from matterstack.core.run.campaign_code import NOTHING_USED, UsedCode
-from matterstack.core.run.facts import BoundFile, OutputFile, SecretsSought
+from matterstack.core.run.facts import BoundFile, Change, OutputFile, SecretsSought
 from matterstack.core.states import JobState
 
 # ---- what people ask for ----
@@ -115,8 +115,63 @@ class AmendConfig:
     reason: str = ""
 
 
+@attrs.frozen(kw_only=True)
+class ReplanChoices:
+    """What a person wants of a plan that is asked for once more.
+
+    Attributes:
+        redo_changed: do tasks again that have succeeded with another definition.
+        cancel_gone: end the jobs of tasks that the plan has no more.
+        yes_plan: of what a person amended and the plan changed, too, take the plan's.
+    """
+
+    redo_changed: bool = False
+    cancel_gone: bool = False
+    yes_plan: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Seen:
+    """What a person had seen of a task when they agreed; see `Basis`."""
+
+    version: int
+    standing: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Basis:
+    """What of a run must not have changed between that a person has seen a plan, and that it is taken in."""
+
+    config: Mapping[str, Any]
+    tasks: Mapping[TaskId, Seen]
+
+
+@attrs.frozen(kw_only=True)
+class Replan:
+    """Take in what the campaign plans now for the iteration in hand, in the place of what it planned.
+
+    Attributes:
+        iteration: which; 0: none has been planned yet, and only the campaign's files are taken.
+        workflow: what it plans; None where none has been planned yet.
+        code: what the call used; the run's folder has it.
+        contents: SHA-256, by task and by name, of files that its last attempt was given and that are others now.
+        basis: it is refused where this is not so any more.
+        warnings: what would end single tasks.
+    """
+
+    by: str
+    iteration: int
+    workflow: Workflow | None
+    basis: Basis
+    code: UsedCode = NOTHING_USED
+    contents: Mapping[TaskId, Mapping[str, Change]] = attrs.field(factory=dict)
+    choices: ReplanChoices = attrs.field(factory=ReplanChoices)
+    warnings: Sequence[str] = ()
+    reason: str = ""
+
+
 Command: TypeAlias = (
-    Pause | Resume | Cancel | Retry | Rerun | AmendAbout | CancelTasks | AmendTasks | AmendConfig
+    Pause | Resume | Cancel | Retry | Rerun | AmendAbout | CancelTasks | AmendTasks | AmendConfig | Replan
 )
 
 # ---- what the runtime reports ----

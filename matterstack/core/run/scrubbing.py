@@ -57,6 +57,11 @@ def scrubbed(message: m.Message, search: Search) -> m.Message:
                     f"the config would hold the value of {listed(names)}: nothing that is kept may"
                 )
             return message
+        case m.Replan(workflow=workflow) if workflow is not None:
+            if problem := plan_problem(workflow, (), search):
+                raise RefusedError(problem)
+            clean = attrs.evolve(message, warnings=tuple(search.scrubbed(line) for line in message.warnings))
+            return _words_of_command(clean, search)
         case _:
             return _words_of_command(message, search)
 

@@ -64,11 +64,15 @@ class Cancellation:
 
     Attributes:
         because: the task that they named, where this one depends on that.
+        is_gone: it was ended since the plan has it no more.
+        lets_job_end: its job goes on, and what that leaves is kept.
     """
 
     by: str
     reason: str = ""
     because: TaskId | None = None
+    is_gone: bool = False
+    lets_job_end: bool = False
 
     def __str__(self) -> str:
         """What is said of the task.
@@ -76,7 +80,8 @@ class Cancellation:
         >>> str(Cancellation(by="ann", reason="too hot", because=TaskId("relax")))
         'task relax, which it depends on, was cancelled by ann: too hot'
         """
-        what = f"cancelled by {self.by}" + (f": {self.reason}" if self.reason else "")
+        word = "withdrawn by" if self.is_gone else "cancelled by"
+        what = f"{word} {self.by}" + (f": {self.reason}" if self.reason else "")
         return what if self.because is None else f"task {self.because}, which it depends on, was {what}"
 
 
@@ -90,6 +95,7 @@ class TaskState:
         tries: attempts since it was planned, or reopened by a person.
         cancellation: of a task that a person had ended: while its job is being ended, and when it is over.
         version: of its definition, ``task``: 1 as it was planned.
+        planned: what the plan gave, where it was amended since; else None.
     """
 
     task: Task
@@ -104,6 +110,24 @@ class TaskState:
     data: Any = None
     cancellation: Cancellation | None = None
     version: int = 1
+    planned: Task | None = None
+
+    @property
+    def as_planned(self) -> Task:
+        """What the plan gave when it was asked last."""
+        return self.planned or self.task
+
+    @property
+    def is_being_cancelled(self) -> bool:
+        """Whether its job is to come to its end for that a person had it ended."""
+        why = self.cancellation
+        return self.status is TaskStatus.ACTIVE and why is not None and not why.lets_job_end
+
+    @property
+    def is_withdrawn(self) -> bool:
+        """Whether it is CANCELLED since the plan has it no more."""
+        why = self.cancellation
+        return self.status is TaskStatus.CANCELLED and why is not None and why.is_gone
 
     @property
     def satisfies_dependents(self) -> bool:
