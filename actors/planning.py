@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
+import attrs
+
 from matterstack.actors.planner import CodeQuestion, PlanningRequest
 from matterstack.core.ids import TaskId
 from matterstack.core.model.workflow import Workflow
@@ -38,8 +40,31 @@ def planning_request(root: Root, state: RunState, action: PlanningAction) -> Pla
     )
 
 
+def replanning_request(root: Root, state: RunState) -> PlanningRequest:
+    """Ask once more for the plan of the iteration in hand, with all that was known when that was planned.
+
+    Before the first one: for that.  Other files than before are welcome, also where the campaign is pinned,
+    and what it prints is dropped: nothing of the answer may be kept before somebody has agreed.
+    """
+    request = planning_request(root, state, "plan")
+    earlier = {t: task for t, task in state.tasks.items() if task.iteration < state.iteration}
+    folder = root.run_folder(state.workspace, state.run_id)
+    return attrs.evolve(
+        request,
+        state=state.base_state if state.iteration else state.campaign_state,
+        results=_results(folder, earlier),
+        earlier={task_id: list(task.task.outputs) for task_id, task in earlier.items()},
+        code=CodeQuestion(known=state.code),
+        log=None,
+    )
+
+
 def _results(folder: RunFolder, tasks: Mapping[TaskId, TaskState]) -> dict[str, Any]:
-    return {task_id: _result(folder, task) for task_id, task in tasks.items() if task.status in ENDED_TASKS}
+    return {
+        task_id: _result(folder, task)
+        for task_id, task in tasks.items()
+        if task.status in ENDED_TASKS and not task.is_withdrawn
+    }
 
 
 def _result(folder: RunFolder, task: TaskState) -> dict[str, Any]:

@@ -23,6 +23,14 @@ class KeptVersions:
     problem: str | None = None
 
 
+@attrs.frozen
+class FoundVersions:
+    """The same before anything is kept; ``new``: contents that the run's folder lacks, by their hash."""
+
+    kept: KeptVersions
+    new: Mapping[str, bytes]
+
+
 def keep_versions(
     folder: RunFolder, found: Mapping[str, Any], known: KnownCode, search: Search
 ) -> KeptVersions:
@@ -35,6 +43,15 @@ def keep_versions(
     Raises:
         OSError: one cannot be written.
     """
+    versions = found_versions(folder, found, known, search)
+    write_versions(folder, versions.new)
+    return versions.kept
+
+
+def found_versions(
+    folder: RunFolder, found: Mapping[str, Any], known: KnownCode, search: Search
+) -> FoundVersions:
+    """Look through what was used, as `keep_versions` does, and write nothing."""
     files: dict[str, str] = {}
     unkept: set[str] = set()
     added: set[str] = set()
@@ -59,12 +76,16 @@ def keep_versions(
             unkept.add(path)
         elif content is not None:
             new[digest] = content
-    _write(folder, new)
     code = UsedCode(files=files, unkept=tuple(sorted(unkept)), added=tuple(sorted(added)))
-    return KeptVersions(code, _problem(folder, secrets))
+    return FoundVersions(KeptVersions(code, _problem(folder, secrets)), new)
 
 
-def _write(folder: RunFolder, contents: Mapping[str, bytes]) -> None:
+def write_versions(folder: RunFolder, contents: Mapping[str, bytes]) -> None:
+    """Write contents, each named by its hash, into a run's folder, durably.  Blocking.
+
+    Raises:
+        OSError: one cannot be written.
+    """
     if not contents:
         return
     with confined(folder.versions, make=True) as target:

@@ -28,11 +28,21 @@ def agree(amendment: Amendment, *, yes: bool, as_json: bool) -> None:
     """
     if not as_json:
         show(amendment)
+    require_consent("Change it?", yes=yes, as_json=as_json)
+
+
+def require_consent(question: str, *, yes: bool, as_json: bool) -> None:
+    """Return when somebody has said yes, now or beforehand.
+
+    Raises:
+        UsageError: nobody did, and there is nobody to ask.
+        Abort: somebody said no.
+    """
     if yes:
         return
     if as_json or not sys.stdin.isatty():
         raise UsageError("nothing was changed", hint=_NOT_WITHOUT)
-    if not confirm("Change it?"):
+    if not confirm(question):
         click.echo("nothing was changed", err=True)
         raise click.Abort
 

@@ -18,6 +18,7 @@ from matterstack.cli.run_cancel import cancel
 from matterstack.cli.run_control import pause, rerun, resume, retry
 from matterstack.cli.run_delete import delete, forget
 from matterstack.cli.run_label import label
+from matterstack.cli.run_replan import replan
 from matterstack.cli.run_serve import run_init, run_loop, run_start
 from matterstack.cli.run_show import events, list_runs, logs, status, tasks
 from matterstack.cli.schema_command import schema
@@ -58,6 +59,6 @@ main.add_command(self_test)
 main.add_command(watch)
 for command in (
     run_init, run_loop, run_start, list_runs, status, tasks, logs, events, pause, resume, cancel, retry,
-    rerun, amend, label, explain, export_evidence, archive, clean, delete, forget, import_run,
+    rerun, amend, replan, label, explain, export_evidence, archive, clean, delete, forget, import_run,
 ):  # fmt: skip
     run.add_command(command)

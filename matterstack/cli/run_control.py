@@ -149,7 +149,7 @@ async def have_done(root: Root, run_id: RunId, command: Command) -> Outcome:
     """Have a command carried out, and say whom that waits for if it takes long."""
     from matterstack.usecases.commands import send_command
 
-    return await send_command(root, run_id, command, on_wait=partial(_say_whom_it_waits_for, run_id))
+    return await send_command(root, run_id, command, on_wait=partial(say_whom_it_waits_for, run_id))
 
 
 def print_standing(summary: RunSummary) -> None:
@@ -158,7 +158,8 @@ def print_standing(summary: RunSummary) -> None:
     click.echo(f"run {summary.run_id} is {summary.status}{reason}")
 
 
-def _say_whom_it_waits_for(run_id: RunId, holder: Holder) -> None:
+def say_whom_it_waits_for(run_id: RunId, holder: Holder) -> None:
+    """Say for whom a command waits that another process is to carry out."""
     from matterstack.storage.leases import this_process
 
     text = f"waiting for process {holder.pid} on {holder.host}, which serves run {run_id}"

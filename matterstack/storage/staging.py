@@ -261,6 +261,24 @@ def unusable_file(path: str, workspace: Path) -> str:
         return str(error.strerror or error)
 
 
+def sha256_of_file(path: str, workspace: Path, most_bytes: int) -> str | None:
+    """Hash one of a task's ``files`` as it would be copied at this moment.  Blocking.
+
+    None where it cannot be copied, or is larger than ``most_bytes``.
+    """
+    copy = Copy(name="", source=path, origin=path, within=workspace, may_link=True)
+    try:
+        with _opened(copy) as descriptor:
+            if os.fstat(descriptor).st_size > most_bytes:
+                return None
+            digest = hashlib.sha256()
+            for chunk in _content(copy, descriptor):
+                digest.update(chunk)
+            return digest.hexdigest()
+    except OSError:
+        return None
+
+
 def _content(copy: Copy, descriptor: int) -> Iterator[bytes]:
     if Path(copy.source).is_absolute() and os.fstat(descriptor).st_size == 0:
         # Files of /proc say that they are empty.

@@ -34,9 +34,7 @@ def forms(run: ToldRun, command: str) -> Iterator[m.Message]:
     elif command == "replan":
         own = [one.as_planned for one in run.state.tasks.values() if one.iteration == run.state.iteration]
         added = Workflow([*own, task(f"added{len(run.facts)}")]) if own else None
-        yield m.Replan(
-            by="ann", iteration=run.state.iteration, workflow=added, basis=seen_of(run.state)
-        )
+        yield m.Replan(by="ann", iteration=run.state.iteration, workflow=added, basis=seen_of(run.state))
     else:
         yield {"pause": m.Pause, "resume": m.Resume, "cancel": m.Cancel}[command](by="ann")
 

@@ -183,7 +183,7 @@ def _amend_config(state: RunState, random: Random) -> m.Message:
 
 
 def _replan(state: RunState, random: Random) -> m.Message:
-    """Some tasks as they were, some others, some new, some gone; now and then what was shown is not so any more."""
+    """Some tasks as they were, some others, some new, some gone; now and then on another basis."""
     own = [one.as_planned for one in state.tasks.values() if one.iteration == state.iteration]
     kept = [one for one in own if random.random() < 0.8]
     names = [one.id for one in kept]

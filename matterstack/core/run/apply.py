@@ -418,9 +418,7 @@ def _task_withdrawn(state: RunState, fact: f.TaskWithdrawn, _at: UtcTime, touche
     task = _task(state, fact.task_id)
     is_live = task.status is TaskStatus.ACTIVE
     lets_job_end = is_live and not fact.ends_job
-    task.cancellation = Cancellation(
-        by=fact.by, reason=fact.reason, is_gone=True, lets_job_end=lets_job_end
-    )
+    task.cancellation = Cancellation(by=fact.by, reason=fact.reason, is_gone=True, lets_job_end=lets_job_end)
     task.reason = str(task.cancellation)
     touched.tasks[fact.task_id] = None
     if is_live:
@@ -489,7 +487,9 @@ def _wait_for(
     task.unmet = 0
     for dependency in after:
         # In the order in which they were planned, as when the run is loaded.
-        insort(state.dependents.setdefault(dependency, []), task_id, key=lambda one: state.tasks[one].position)
+        insort(
+            state.dependents.setdefault(dependency, []), task_id, key=lambda one: state.tasks[one].position
+        )
         known = state.tasks.get(dependency)
         task.unmet += known is None or not known.satisfies_dependents
     if task.unmet and task.status is TaskStatus.READY:

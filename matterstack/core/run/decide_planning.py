@@ -84,7 +84,9 @@ def decide_analyzed(state: RunState, message: m.Analyzed) -> list[f.Fact]:
     late = message.iteration != state.iteration or state.phase is not Phase.EXECUTING
     if state.has_ended or state.ending is not None or late or not _all_is_settled(state):
         return []
-    analyzed = f.IterationAnalyzed(iteration=message.iteration, state=message.state, **used_code(message.code))
+    analyzed = f.IterationAnalyzed(
+        iteration=message.iteration, state=message.state, **used_code(message.code)
+    )
     return [*campaign_changed(state, "analyze", message), analyzed]
 
 

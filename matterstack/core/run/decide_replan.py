@@ -83,7 +83,10 @@ def _facts_of_tasks(state: RunState, message: m.Replan, found: Difference) -> li
     new = [each for each in found.tasks if each.status is None]
     first = len(state.tasks)
     return [
-        *(f.TaskReopened(task_id=task_id, by=message.by, reason=message.reason) for task_id in found.reopened),
+        *(
+            f.TaskReopened(task_id=task_id, by=message.by, reason=message.reason)
+            for task_id in found.reopened
+        ),
         *(_replanned(each) for each in found.tasks if each.is_defined_anew),
         *(f.TaskPlanned(position=first + i, task=_task(each)) for i, each in enumerate(new)),
         *_withdrawn(state, message, found),
@@ -127,7 +130,7 @@ def _skipped(found: Difference) -> Iterator[f.Fact]:
 
 
 def _refuse_what_cannot_run(state: RunState, workflow: Workflow, found: Difference) -> None:
-    """Hold what is to be done to the rules of a plan, as it is with what was amended and what stays as it was."""
+    """Hold what is to be done to the rules of a plan, with what was amended and what stays as it was."""
     steps = {each.task_id: each for each in found.tasks}
     kept = {t for t in state.tasks if state.tasks[t].iteration < state.iteration}
     kept |= {each.task_id for each in found.tasks if each.step is Step.STALE}

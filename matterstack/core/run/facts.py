@@ -570,7 +570,7 @@ class Replanned:
 
 @attrs.frozen(kw_only=True)
 class TaskReplanned:
-    """The plan gives another definition of a task now: attempts that are prepared from here on are as it says.
+    """The plan gives another definition of a task now: attempts prepared from here on are as it says.
 
     One that is live keeps what it was prepared with.
 

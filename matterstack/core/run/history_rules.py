@@ -12,7 +12,7 @@ each rule the first fact of each run that breaks it.  The rules are those that p
              the run is about may be said anew at any time; unless it is CANCELLED, tasks may be amended for a
              retry, and its config)
     cancel   what a person cancelled is CANCELLED, or was done in time; it gets no other end, and no other try
-    amended  (and planned anew) an attempt is prepared with its task's newest definition, never with an older one; an amended
+    amended  an attempt is prepared with its task's newest definition, never with an older one; an amended
              config tells each change that it makes and no other, and leaves live attempts their backends
     code     a campaign that changed is told before what it planned or analyzed (part of ``fold``)
     live     a task or a run that has ended has left no attempt live

@@ -154,7 +154,7 @@ class Replan:
         iteration: which; 0: none has been planned yet, and only the campaign's files are taken.
         workflow: what it plans; None where none has been planned yet.
         code: what the call used; the run's folder has it.
-        contents: SHA-256, by task and by name, of files that its last attempt was given and that are others now.
+        contents: SHA-256, by task and name, of files that its last attempt was given and that are others now.
         basis: it is refused where this is not so any more.
         warnings: what would end single tasks.
     """
