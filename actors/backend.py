@@ -27,7 +27,7 @@ from matterstack.core.errors import BackendError
 from matterstack.core.ids import JobId, RunId, Token
 from matterstack.core.polling import SLOW_S, next_interval_s
 from matterstack.core.run.messages import Observed
-from matterstack.core.states import ENDED_JOBS
+from matterstack.core.states import ENDED_JOBS, JobState
 from matterstack.storage.claims import RoomInStore, Waiting
 from matterstack.storage.crash_points import crash_point
 
@@ -48,6 +48,13 @@ class _Followed:
     last: Observed | None = None
     end_asked_at: float | None = None
     ending: bool = False
+    giving_up: bool = False
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is to be cancelled; what is only to be given up is not, once it was seen to work."""
+        is_at_work = self.last is not None and self.last.state is JobState.RUNNING
+        return self.ending or (self.giving_up and not is_at_work)
 
 
 @attrs.define
@@ -113,10 +120,8 @@ class BackendActor:
                 if denied:
                     self._allotment.share()
                 self._start_submission(run, attempts, nursery)
-            case p.EndJobs(_, tokens):
-                for token in tokens:
-                    if token in self._jobs:
-                        self._jobs[token].ending = True
+            case p.EndJobs(_, tokens, if_waiting):
+                self._note_to_end(tokens, if_waiting)
                 nursery.start_soon(self._end_jobs)
             case p.Release(run, tokens):
                 for token in tokens:
@@ -410,12 +415,19 @@ class BackendActor:
         for run, (jobs, absent) in answers.items():
             self._outbox.tell(run, p.Resolved(self.backend.name, jobs, absent))
 
+    def _note_to_end(self, tokens: Iterable[Token], if_waiting: Iterable[Token]) -> None:
+        for followed in (self._jobs[token] for token in tokens if token in self._jobs):
+            if not followed.ending:
+                followed.ending, followed.end_asked_at = True, None
+        for followed in (self._jobs[token] for token in if_waiting if token in self._jobs):
+            followed.giving_up = True
+
     async def _end_jobs(self) -> None:
         now = trio.current_time()
         due = [
             followed
             for followed in self._jobs.values()
-            if followed.ending
+            if followed.is_due
             and (followed.end_asked_at is None or now - followed.end_asked_at >= CANCEL_AGAIN_AFTER_S)
         ]
         if not due:
@@ -424,7 +436,10 @@ class BackendActor:
             followed.end_asked_at = now
         crash_point("before_cancel")
         try:
-            await self.backend.cancel([followed.job for followed in due])
+            if ending := [followed.job for followed in due if followed.ending]:
+                await self.backend.cancel(ending)
+            if waiting := [followed.job for followed in due if not followed.ending]:
+                await self.backend.cancel_waiting(waiting)
             crash_point("after_cancel")
         except BackendError as error:
             logger.warning("%s: cancelling is asked again later: %s", self.backend.name, error)

@@ -194,10 +194,14 @@ class Submit:
 
 @attrs.frozen
 class EndJobs:
-    """Cancel these jobs, and go on following them until they have ended."""
+    """Cancel these jobs, and go on following them until they have ended.
+
+    ``if_waiting``: the same for these, as long as they have not begun; what has is left alone.
+    """
 
     run: RunId
     tokens: Sequence[Token]
+    if_waiting: Sequence[Token] = ()
 
 
 @attrs.frozen

@@ -42,7 +42,7 @@ from matterstack.core.run import messages as m
 from matterstack.core.run.apply import Touched, apply
 from matterstack.core.run.config_changes import concern_planning
 from matterstack.core.run.decide import decide
-from matterstack.core.run.decide_jobs import is_to_end, room_of, wanted_seats
+from matterstack.core.run.decide_jobs import is_to_be_given_up, is_to_end, room_of, wanted_seats
 from matterstack.core.run.scrubbing import scrubbed
 from matterstack.core.run.state import RunState
 from matterstack.storage.claims import claimed_backends
@@ -175,7 +175,12 @@ class RunActor:
         if self.role is Role.SWEEP:
             return not self._state.live
         waits = self._pauses or self._amendments
-        return len(self.mailbox) == 0 and not waits and not self._state.being_cancelled
+        return len(self.mailbox) == 0 and not waits and not self._cancels_some
+
+    @property
+    def _cancels_some(self) -> bool:
+        """Whether jobs are to be ended, or given up before they begin, while the run goes on."""
+        return bool(self._state.being_cancelled or self._state.resubmitting)
 
     @property
     def _drives(self) -> bool:
@@ -188,7 +193,7 @@ class RunActor:
             await self._secrets.look()
             self._nursery.start_soon(self._secrets.serve)
         is_unclear = any(attempt.job_id is None for attempt in self._state.live.values())
-        is_to_end = self._state.ending is not None or self._state.being_cancelled
+        is_to_end = self._state.ending is not None or self._cancels_some
         if self.role is not Role.COMMANDS or is_to_end or is_unclear:
             await self._attend_all()
         await self._commit([(m.Start(), None)] if self._drives else [])
@@ -312,7 +317,7 @@ class RunActor:
                 token=token, job_id=job_id, manifest_sha256=sha256, adopted=True, set_aside=set_aside
             )
         live = [token for token in absent if token in self._state.live]
-        ended = [token for token in live if self._is_to_end(token)]
+        ended = [token for token in live if self._is_to_be_given_up(token)]
         yield from (m.Withdrawn(token=token, reason=self._why_ended(token)) for token in ended)
         self._submissions.held_back.update(set(live).difference(ended))
 
@@ -321,9 +326,15 @@ class RunActor:
         attempt = self._state.live.get(token)
         return attempt is not None and is_to_end(self._state, self._state.tasks[attempt.task_id])
 
+    def _is_to_be_given_up(self, token: Token) -> bool:
+        """The same, or it is to be given up as long as it has not begun."""
+        attempt = self._state.live.get(token)
+        return attempt is not None and is_to_be_given_up(self._state, attempt)
+
     def _why_ended(self, token: Token) -> str:
-        why = self._state.tasks[self._state.live[token].task_id].cancellation
-        return self._state.ending_reason if why is None else str(why)
+        attempt = self._state.live[token]
+        why = self._state.tasks[attempt.task_id].cancellation or attempt.resubmission
+        return self._state.ending_reason if why is None or self._state.ending is not None else str(why)
 
     def _after_planning(self, message: p.PlanAnswered) -> Iterable[m.Message]:
         crash_point("after_plan_answered")
@@ -480,8 +491,8 @@ class RunActor:
             self._submissions.ended(released)
             for handle in self._handles.values():
                 await handle.mailbox.put(p.Release(self.run_id, released))
-        if self._state.ending is not None or self._state.being_cancelled:
-            await self._end_attempts([token for token in self._state.live if self._is_to_end(token)])
+        if self._state.ending is not None or self._cancels_some:
+            await self._end_attempts([t for t in self._state.live if self._is_to_be_given_up(t)])
         await self._submit_held_back()
         self._collect()
         await self._update_wants()
@@ -490,15 +501,17 @@ class RunActor:
         self.services.changed(self._state)
 
     async def _end_attempts(self, tokens: Collection[Token]) -> None:
-        """End the jobs; attempts without one are withdrawn as soon as that is sure."""
+        """End the jobs, or only what waits of them; attempts without one are withdrawn once that is sure."""
         self._hasten()
         await self._attend_all()
         held_back = self._submissions.take_absent(tokens)
         for backend, handle in self._handles.items():
             mine = [a for t in tokens if (a := self._state.live[t]).backend == backend]
             with_job = [a.token for a in mine if a.job_id is not None]
+            ending = [token for token in with_job if self._is_to_end(token)]
+            waiting = [token for token in with_job if token not in ending]
             if with_job:
-                await handle.mailbox.put(p.EndJobs(self.run_id, with_job))
+                await handle.mailbox.put(p.EndJobs(self.run_id, ending, waiting))
             absent = [a.token for a in mine if a.token in held_back]
             if absent:
                 self._submissions.unresolved.update(absent)
@@ -552,8 +565,9 @@ class RunActor:
             return
         crash_point("after_staging")
         self._submissions.staged(staged.ready)
-        # What a person cancelled meanwhile gets no job; where the whole run ends, that was seen to above.
-        given_up = [t for t in staged.ready if self._state.ending is None and self._is_to_end(t)]
+        # What a person cancelled meanwhile, or wants anew, gets no job; where the whole run ends, that was
+        # seen to above.
+        given_up = [t for t in staged.ready if self._state.ending is None and self._is_to_be_given_up(t)]
         ready = [a for a in attempts if a.token in staged.ready and a.token not in given_up]
         await handle.mailbox.put(p.Submit(self.run_id, ready, granted, denied))
         self._submissions.handed_over(tokens)

@@ -57,6 +57,10 @@ class AbsentBackend:
         """Refuse to cancel: this backend cannot be asked."""
         self._refuse(jobs)
 
+    async def cancel_waiting(self, jobs: Sequence[LiveJob]) -> None:
+        """Refuse to cancel what waits: this backend cannot be asked."""
+        self._refuse(jobs)
+
     async def find(self, attempts: Sequence[PreparedAttempt]) -> Mapping[Token, JobId]:
         """Refuse the search: this backend cannot be asked."""
         self._refuse(attempts)

@@ -189,6 +189,12 @@ class Backend(Protocol):
     async def cancel(self, jobs: Sequence[LiveJob]) -> None:
         """Ask for the end of jobs.  Only `poll` says when they have ended."""
 
+    async def cancel_waiting(self, jobs: Sequence[LiveJob]) -> None:
+        """Ask for the end of those jobs that have not begun.  Only `poll` says which of them ended.
+
+        What has begun is not touched, also when that was at the last moment.  It may be asked for again.
+        """
+
     async def find(self, attempts: Sequence[PreparedAttempt]) -> Mapping[Token, JobId]:
         """Which of these attempts have a job.  No submission is under way while it looks."""
 

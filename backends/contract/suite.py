@@ -9,6 +9,7 @@ import json
 import stat
 import sys
 
+import attrs
 import pytest
 
 from matterstack.backends.contract.bench import (
@@ -40,14 +41,18 @@ __all__ = [
     "test_a_command_that_ends_well_is_completed_and_its_exit_record_is_told",
     "test_a_command_that_fails_is_told_with_its_exit_code",
     "test_a_folder_that_was_deleted_by_hand_stops_nothing",
+    "test_a_job_that_has_begun_is_not_touched_when_only_what_waits_is_cancelled",
     "test_a_job_that_left_no_trace_is_lost",
+    "test_a_job_that_waits_is_cancelled_and_never_works",
     "test_a_job_that_worked_and_vanished_has_failed_but_is_not_lost",
     "test_a_new_engine_follows_the_jobs_of_the_last_one",
     "test_a_root_with_an_odd_name_is_no_trouble",
     "test_a_submitted_attempt_is_found_at_once_and_an_unknown_one_is_not",
     "test_an_attempt_is_found_after_its_job_has_ended",
     "test_an_attempt_that_is_submitted_twice_works_once",
+    "test_an_element_that_waits_is_cancelled_and_the_others_of_its_batch_are_not",
     "test_cancelling_what_has_ended_changes_nothing",
+    "test_cancelling_what_waits_changes_nothing_of_what_has_ended",
     "test_half_an_exit_record_is_none",
     "test_nothing_is_asked_about_no_jobs",
     "test_of_what_cannot_be_asked_nothing_is_concluded",
@@ -233,6 +238,65 @@ async def test_a_cancelled_job_that_waits_never_works(bench: Bench) -> None:
     assert waiting.reason, "a job that waits says why"
     assert end.state is JobState.CANCELLED
     assert bench.times_worked(attempt) == 0
+
+
+async def test_a_job_that_waits_is_cancelled_and_never_works(bench: Bench) -> None:
+    if bench.queued is None:
+        pytest.skip("its jobs do not wait")
+    attempt = bench.prepare("waits", resources=bench.queued)
+
+    async with bench.serving():
+        (job,) = await bench.submitted(attempt)
+        await bench.backend.cancel_waiting([job])
+        await bench.backend.cancel_waiting([job])
+        end = await seen(bench.backend, job)
+
+    assert end.state is JobState.CANCELLED
+    assert bench.times_worked(attempt) == 0
+
+
+async def test_an_element_that_waits_is_cancelled_and_the_others_of_its_batch_are_not(bench: Bench) -> None:
+    if bench.queued is None or bench.most_in_batch == 1:
+        pytest.skip("its jobs do not wait, or not together")
+    await bench.backend.probe()
+    alone = [bench.prepare(f"e{i}", resources=bench.queued) for i in range(5)]
+    batch = [attrs.evolve(a, batch=alone[0].token, index=i) for i, a in enumerate(alone)]
+
+    async with bench.serving():
+        jobs = await bench.submitted(*batch)
+        await bench.backend.cancel_waiting([jobs[1], jobs[3]])
+        await all_seen(bench.backend, [jobs[1], jobs[3]], JobState.CANCELLED)
+        rest = [jobs[0], jobs[2], jobs[4]]
+        assert len(await all_seen(bench.backend, rest, JobState.QUEUED)) == len(rest)
+        await bench.backend.cancel_waiting(jobs)  # the last ones too, some of which are gone
+        await all_seen(bench.backend, rest, JobState.CANCELLED)
+
+    assert [bench.times_worked(attempt) for attempt in batch] == [0] * 5
+
+
+async def test_a_job_that_has_begun_is_not_touched_when_only_what_waits_is_cancelled(bench: Bench) -> None:
+    attempt = bench.prepare("runs", Deed(is_gated=True, exit_code=3))
+
+    async with bench.serving():
+        (job,) = await bench.submitted(attempt)
+        is_at_work = await bench.at_work(attempt)
+        await bench.backend.cancel_waiting([job])
+        assert is_at_work()
+        await bench.open_gate(attempt)
+        end = await seen(bench.backend, job)
+
+    assert (end.state, end.exit_code) == (JobState.COMPLETED_ERROR, 3)
+    assert bench.times_worked(attempt) == 1
+
+
+async def test_cancelling_what_waits_changes_nothing_of_what_has_ended(bench: Bench) -> None:
+    async with bench.serving():
+        (job,) = await bench.submitted(bench.prepare("quick"))
+        await seen(bench.backend, job)
+        await bench.backend.cancel_waiting([job])
+        again = await seen(bench.backend, job)
+
+    assert again.state is JobState.COMPLETED_OK
 
 
 async def test_cancelling_what_has_ended_changes_nothing(bench: Bench) -> None:
@@ -465,6 +529,7 @@ async def test_nothing_is_asked_about_no_jobs(bench: Bench, monkeypatch: pytest.
 
     assert await bench.backend.poll([]) == []
     await bench.backend.cancel([])
+    await bench.backend.cancel_waiting([])
     assert (await bench.backend.submit([])).accepted == {}
 
 
@@ -483,6 +548,8 @@ async def test_of_what_cannot_be_asked_nothing_is_concluded(
         await bench.backend.poll([job])
     with pytest.raises(BackendError):
         await bench.backend.cancel([job])
+    with pytest.raises(BackendError):
+        await bench.backend.cancel_waiting([job])
     with pytest.raises(BackendError):
         await bench.backend.find([attempt])
     with pytest.raises(BackendError):

@@ -118,6 +118,12 @@ class SlurmBackend:
             await self._queries.scancel(merged(ids))
         self._following.tell_to_end(jobs)
 
+    async def cancel_waiting(self, jobs: Sequence[LiveJob]) -> None:
+        """Keep these jobs from beginning, and end those that have not begun."""
+        if ids := self._following.ids_at_work(jobs):
+            await self._queries.scancel_pending(ids)
+        self._following.tell_to_end_if_waiting(jobs)
+
     async def probe(self) -> ClusterLimits:
         """Whether the controller answers, how it is set up, and what its partitions can give."""
         settings = await self._queries.settings()

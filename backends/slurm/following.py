@@ -94,6 +94,7 @@ class Following:
     _site: Site
     _doubts: dict[Token, _Doubt] = attrs.field(factory=dict)
     _told_to_end: set[Token] = attrs.field(factory=set)
+    _told_to_end_if_waiting: set[Token] = attrs.field(factory=set)
     _stand_ins: dict[Token, JobId] = attrs.field(factory=dict)
     _given_away: set[Token] = attrs.field(factory=set)
     _unknown_words: set[str] = attrs.field(factory=set)
@@ -102,6 +103,10 @@ class Following:
     def tell_to_end(self, jobs: Iterable[LiveJob]) -> None:
         """These jobs were cancelled by MatterStack itself."""
         self._told_to_end.update(job.token for job in jobs)
+
+    def tell_to_end_if_waiting(self, jobs: Iterable[LiveJob]) -> None:
+        """These jobs were cancelled by MatterStack itself, unless they have begun."""
+        self._told_to_end_if_waiting.update(job.token for job in jobs)
 
     def ids_at_work(self, jobs: Iterable[LiveJob]) -> list[JobId]:
         """All jobs that may work for these attempts: their own, and second ones that were seen at work.
@@ -140,6 +145,8 @@ class Following:
 
     def _observe_alive(self, job: LiveJob, line: QueuedJob) -> Observed:
         word = state_word(line.state)
+        if job_state(word) is not JobState.QUEUED:
+            self._told_to_end_if_waiting.discard(job.token)
         if job_state(word) is None and word not in self._unknown_words:
             self._unknown_words.add(word)
             logger.warning("%s: unknown job state %r: such jobs are followed", self.name, line.state)
@@ -181,13 +188,20 @@ class Following:
         ending = case.ending or (case.rest if never_started else None)
         if is_in_doubt(case.traces, ending) and not self._is_overdue(case, doubt):
             return None
-        was_told = token in self._told_to_end
+        was_told = self._was_told_to_end(case)
         self._told_to_end.discard(token)
+        self._told_to_end_if_waiting.discard(token)
         self._stand_ins.pop(token, None)
         self._given_away.discard(token)
         if ending is None and case.accounted_word and case.traces.record is None and not was_told:
             return runaway_end(case.job, case.traces, case.accounted_word)
         return observed_end(case.job, case.traces, ending, told_to_end=was_told)
+
+    def _was_told_to_end(self, case: _Gone) -> bool:
+        """Whether MatterStack itself has cancelled it: if only while it waited, it has never begun."""
+        token = case.job.token
+        never_began = case.traces.record is None and case.traces.claimant is None
+        return token in self._told_to_end or (never_began and token in self._told_to_end_if_waiting)
 
     def _is_overdue(self, case: _Gone, doubt: _Doubt | None) -> bool:
         """Count one more answer without news of a job; whether there were enough, for long enough."""
@@ -197,7 +211,7 @@ class Following:
             doubt = _Doubt(now, is_accounted)
         doubt.answers += 1
         self._doubts[case.job.token] = doubt
-        grace_s = self._grace_s(is_accounted, was_told=case.job.token in self._told_to_end)
+        grace_s = self._grace_s(is_accounted, was_told=self._was_told_to_end(case))
         return doubt.answers >= MISSES_UNTIL_GONE and now - doubt.since >= grace_s
 
     def _grace_s(self, is_accounted: bool, was_told: bool) -> float:

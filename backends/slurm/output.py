@@ -16,6 +16,8 @@ from matterstack.core.states import ENDED_JOBS
 
 SQUEUE_FORMAT: Final = "%i|%T|%r|%N|%j"
 """Job id, state, reason, nodes, and last the name: it alone may hold a bar."""
+RECORDS_FORMAT: Final = "%i|%T|%r|%A|%j"
+"""The same, with the number of the record instead of the nodes: elements that wait may have one together."""
 SACCT_FIELDS: Final = "JobID,State,ExitCode,NodeList,Start,End,JobName"
 
 _SQUEUE_HEADING: Final = "JOBID|STATE|"

@@ -9,6 +9,7 @@ without a controller, with old states.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
@@ -17,6 +18,7 @@ import trio
 
 from matterstack.backends.slurm import programs
 from matterstack.backends.slurm.output import (
+    RECORDS_FORMAT,
     SACCT_FIELDS,
     SQUEUE_FORMAT,
     AccountedJob,
@@ -29,6 +31,8 @@ from matterstack.backends.slurm.states import job_state
 from matterstack.core.errors import BackendError
 from matterstack.core.states import ENDED_JOBS
 
+_NOT_NOW: Final = "now+7days"
+"""When a job may begin that is about to be cancelled: should that not come to pass, it is not lost."""
 _OF_THE_ACCOUNTING: Final = frozenset({"sacct", "sacctmgr"})
 
 
@@ -101,6 +105,35 @@ class Queries:
     async def scancel(self, job_ids: Sequence[str]) -> None:
         """End jobs.  That it exits well says nothing: only polling shows that a job has ended."""
         await self.ask(("scancel", *job_ids))
+
+    async def scancel_pending(self, job_ids: Sequence[str]) -> None:
+        """End those jobs that are pending, and touch no other one.
+
+        Measured with Slurm 22.05: ``scancel --state=PENDING 12_3`` cancels all that is pending of array 12,
+        as long as its elements have one record together; and what it found to be pending may run when it is
+        cancelled.  A later begin is refused for a job that runs, keeps all others from running, and gives
+        each element a record of its own.
+        """
+        async with self._controller:
+            change = ("scontrol", "update", f"JobId={','.join(job_ids)}", f"StartTime={_NOT_NOW}")
+            delayed = await self._run(change, timeout_s=self._timeout_s)
+        if delayed.exit_code != 0 and delayed.is_unreachable:
+            raise BackendError(f"scontrol: {delayed.complaint}")
+        pending = await self._pending_by_themselves()
+        if alone := [job_id for job_id in job_ids if job_id in pending]:
+            await self.ask(("scancel", "--state=PENDING", *alone))
+
+    async def _pending_by_themselves(self) -> frozenset[str]:
+        """Ids of pending jobs of this user that have a record of their own."""
+        user = (await self._account()).number
+        answer = await self.ask(
+            ("squeue", "--array", "--states=PENDING", f"--user={user}", f"--format={RECORDS_FORMAT}")
+        )
+        table = parse_squeue(answer)
+        if not table.is_whole:
+            raise BackendError(_not_whole("squeue", answer))
+        elements = Counter(job.nodes for job in table.rows)
+        return frozenset(job.job_id for job in table.rows if elements[job.nodes] == 1)
 
     async def settings(self) -> Mapping[str, str]:
         """How the cluster is set up."""

@@ -46,6 +46,7 @@ async def amend_config(
     from_workspace: bool,
     why: str,
     yes: bool,
+    resubmit: bool,
     as_json: bool,
 ) -> None:
     """Show what would change, ask, and send it."""
@@ -58,6 +59,7 @@ async def amend_config(
         parse_settings(settings, "--config"),
         from_workspace=from_workspace,
         reason=why,
+        resubmit=resubmit,
     )
     if not as_json:
         _show(run_id, amendment)
@@ -66,12 +68,21 @@ async def amend_config(
             raise UsageError("nobody can be asked here, so nothing was changed", hint="look, then give --yes")
         if not confirm("Change it?"):
             raise click.Abort
-    await send(context, run_id, amendment.command, as_json, amended=amendment.as_json())
+    await send(
+        context,
+        run_id,
+        amendment.command,
+        as_json,
+        amended=amendment.as_json(),
+        resubmitted=amendment.resubmitted,
+    )
 
 
 def _show(run_id: RunId, amendment: Amendment) -> None:
+    from matterstack.cli.amend_dialog import show_resubmitted
     from matterstack.core.run.config_changes import told_change
     from matterstack.core.shown_text import shown
+    from matterstack.explain.words import named
 
     for note in amendment.notes:
         click.echo(shown(note))
@@ -81,3 +92,9 @@ def _show(run_id: RunId, amendment: Amendment) -> None:
     click.echo(f"the config of run {run_id}, from now on:")
     for change in amendment.changes:
         click.echo(f"  {shown(told_change(change))}")
+    show_resubmitted(run_id, amendment.resubmitted)
+    if amendment.running:
+        click.echo(f"{named(list(amendment.running))} at work now: not touched")
+    if amendment.queued:
+        kept = f"{named(list(amendment.queued))} submitted: keeps what it was submitted with"
+        click.echo(f"{kept} (with --resubmit: cancelled and submitted anew)")

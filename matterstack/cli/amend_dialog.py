@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
 import asyncclick as click
 
 from matterstack.cli.printing import confirm
 from matterstack.core.errors import UsageError
+from matterstack.core.ids import RunId, TaskId
 from matterstack.core.model.amending import change_in_words
 from matterstack.core.shown_text import shown_lines
 from matterstack.explain.words import count, named
@@ -28,7 +30,8 @@ def agree(amendment: Amendment, *, yes: bool, as_json: bool) -> None:
     """
     if not as_json:
         show(amendment)
-    require_consent("Change it?", yes=yes, as_json=as_json)
+    question = "Change it?" if amendment.amended else "Submit them anew?"
+    require_consent(question, yes=yes, as_json=as_json)
 
 
 def require_consent(question: str, *, yes: bool, as_json: bool) -> None:
@@ -49,13 +52,24 @@ def require_consent(question: str, *, yes: bool, as_json: bool) -> None:
 
 def show(amendment: Amendment) -> None:
     """What changes, old and new, for how many tasks; and what stays as it is."""
-    click.echo(shown_lines(f"run {amendment.run_id}: {named(list(amendment.amended))} will be amended"))
+    if amendment.amended:
+        click.echo(shown_lines(f"run {amendment.run_id}: {named(list(amendment.amended))} will be amended"))
     for difference in amendment.differences:
         change = change_in_words(difference.path, difference.old, difference.new)
         click.echo(shown_lines(f"  {change}   ({count(len(difference.tasks), 'task')})"))
+    show_resubmitted(amendment.run_id, amendment.resubmitted)
     if amendment.running:
         click.echo(f"{named(list(amendment.running))} at work now: not touched; a next attempt is as it says")
     if amendment.queued:
-        click.echo(f"{named(list(amendment.queued))} submitted: keeps what it was submitted with")
+        kept = f"{named(list(amendment.queued))} submitted: keeps what it was submitted with"
+        click.echo(f"{kept} (with --resubmit: cancelled and submitted anew)")
     for warning in amendment.warnings:
         click.echo(shown_lines(f"warning: {warning}"), err=True)
+
+
+def show_resubmitted(run_id: RunId, tasks: Collection[TaskId]) -> None:
+    """Which jobs are cancelled, if they still wait by then, and submitted anew."""
+    if not tasks:
+        return
+    jobs = "its job waits: that is" if len(tasks) == 1 else f"their {len(tasks)} jobs wait: these are"
+    click.echo(shown_lines(f"run {run_id}: {named(list(tasks))}: {jobs} cancelled and submitted anew"))

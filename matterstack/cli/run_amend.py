@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="An about.toml: title, authors, licence and the like.  It takes the place of what was said before.",
 )
+@click.option(
+    "--resubmit",
+    is_flag=True,
+    help="Cancel jobs that still wait in a queue, and submit them anew as their tasks, or backends, are "
+    "then; alone: as they are now.",
+)
 @json_option
 @click.pass_context
 async def amend(
@@ -42,6 +48,7 @@ async def amend(
     config_settings: tuple[str, ...],
     from_workspace: bool,
     about_file: Path | None,
+    resubmit: bool,
     as_json: bool,
 ) -> None:
     """Change tasks that have not succeeded, the config of a run, or what it is about.
@@ -51,6 +58,9 @@ async def amend(
     that was submitted keeps what it was submitted with, and nothing that runs is touched.  A run that has
     FAILED is not reopened (run retry does that).
 
+    With --resubmit, jobs that still wait are cancelled and submitted anew; that counts as no try.  It returns
+    when that is done, or it is clear that a job had begun: such a one goes on as it was submitted.
+
     With --config or --config-from-workspace, the config from here on; jobs that are there are followed on.
     What would change is shown first, old and new, too.
 
@@ -58,19 +68,22 @@ async def amend(
     from now on says the new.
     """
     of_config = bool(config_settings) or from_workspace
-    if sum((bool(settings), of_config, about_file is not None)) != 1:
+    if about_file is not None and resubmit:
+        raise UsageError("--about changes nothing of any job: --resubmit is for --set and --config")
+    is_of_tasks = bool(settings) or (resubmit and not of_config and about_file is None)
+    if sum((is_of_tasks, of_config, about_file is not None)) != 1:
         raise UsageError(
             "say what changes, one thing in a command",
             hint="--set PATH=VALUE, --config PATH=VALUE (or --config-from-workspace), or --about FILE",
         )
-    if not settings and not selection.is_empty:
+    if not is_of_tasks and not selection.is_empty:
         raise UsageError("--config and --about are of the whole run: name no tasks")
     if about_file is not None:
         await _amend_about(context, run_id, about_file, why, as_json)
     elif of_config:
-        await amend_config(context, run_id, config_settings, from_workspace, why, yes, as_json)
+        await amend_config(context, run_id, config_settings, from_workspace, why, yes, resubmit, as_json)
     else:
-        await _amend_tasks(context, run_id, selection, settings, why, yes, as_json)
+        await _amend_tasks(context, run_id, selection, settings, why, yes, resubmit, as_json)
 
 
 async def _amend_about(context: click.Context, run_id: RunId, file: Path, why: str, as_json: bool) -> None:
@@ -101,6 +114,7 @@ async def _amend_tasks(
     settings: tuple[str, ...],
     why: str,
     yes: bool,
+    resubmit: bool,
     as_json: bool,
 ) -> None:
     from matterstack.cli.amend_dialog import agree
@@ -110,7 +124,16 @@ async def _amend_tasks(
 
     changes = changes_of(settings)
     async with open_reader(current_root(context)) as reader:
-        amendment = await preview_amendment(reader, run_id, selection, changes, user_name(), why)
+        amendment = await preview_amendment(
+            reader, run_id, selection, changes, user_name(), why, resubmit=resubmit
+        )
     require_changes(amendment)
     agree(amendment, yes=yes, as_json=as_json)
-    await send(context, run_id, amendment.command, as_json, amended=amendment.as_json())
+    await send(
+        context,
+        run_id,
+        amendment.command,
+        as_json,
+        amended=amendment.as_json(),
+        resubmitted=amendment.resubmitted,
+    )

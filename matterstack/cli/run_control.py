@@ -11,7 +11,7 @@ import asyncclick as click
 from matterstack.cli.completion import propose_tasks
 from matterstack.cli.shared_options import RUN_ID, RUN_ID_ALONE, current_root, json_option
 from matterstack.cli.task_selection import change_options, changes_of, selection_options
-from matterstack.core.ids import RunId, TaskId
+from matterstack.core.ids import RunId, TaskId, Token
 
 if TYPE_CHECKING:
     from matterstack.core.run.messages import Command
@@ -112,14 +112,17 @@ async def send(
     as_json: bool,
     *,
     amended: Mapping[str, Any] | None = None,
+    resubmitted: Mapping[TaskId, Token] | None = None,
     done: str = "",
 ) -> None:
     """Send a command to a run, and print how the run stands then.
 
     Args:
         amended: what it changed; stands in the document.
+        resubmitted: attempts that it wants given up; what becomes of them is waited for, and told.
         done: a line for people that says what was done.
     """
+    from matterstack.cli.jobs_given_up import tell_given_up, wait_until_given_up
     from matterstack.cli.printing import print_json
     from matterstack.cli.waiting import wait_until_cancelled
     from matterstack.core.run.messages import Cancel, Command, Rerun, Resume, Retry
@@ -133,12 +136,16 @@ async def send(
     async with open_reader(root) as reader:
         if isinstance(command, Cancel):
             await wait_until_cancelled(reader, run_id)
+        given_up = await wait_until_given_up(reader, run_id, resubmitted) if resubmitted else None
         summary = await reader.read(require_run, run_id)
     if as_json:
-        print_json({**summary.as_json(), **({} if amended is None else {"amended": amended})})
+        told = {} if given_up is None else {"jobs": given_up.as_json()}
+        print_json({**summary.as_json(), **({} if amended is None else {"amended": {**amended, **told}})})
         return
     if done:
         click.echo(done)
+    if given_up is not None:
+        tell_given_up(given_up, summary)
     print_standing(summary)
     if not outcome.by_engine and isinstance(command, Resume | Retry | Rerun):
         click.echo("a `matterstack run loop` that serves all runs takes it up by itself; if there is none:")

@@ -322,6 +322,16 @@ def _remember(history: History, fact: f.Fact, at: UtcTime) -> None:
             changes = (change_in_words(path, change.old, change.new) for path, change in fact.changes.items())
             what = f"amended {fact.task_id} ({'; '.join(changes)})"
             history.notes.append(Note(at=at, what=what, by=fact.by, reason=fact.reason))
+        case f.TaskResubmitRequested():
+            what = f"asked for the job of {fact.task_id} to be submitted anew, if it had not begun"
+            history.notes.append(Note(at=at, what=what, by=fact.by, reason=fact.reason))
+        case f.TaskResubmitted():
+            history.outcomes[_last_key(history, fact.task_id)] = (
+                "given up before it began, to be submitted anew"
+            )
+        case f.TaskResubmitMissed():
+            what = f"left the job of {fact.task_id} alone: it had begun before it could be cancelled"
+            history.notes.append(Note(at=at, what=what))
         case f.RunReopened():
             history.ended_at = None
             history.notes.append(Note(at=at, what="reopened", by=fact.by))

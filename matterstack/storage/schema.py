@@ -211,6 +211,9 @@ MIGRATIONS: Final = (
     """
     ALTER TABLE tasks ADD COLUMN planned TEXT
     """,
+    """
+    ALTER TABLE attempts ADD COLUMN resubmission TEXT
+    """,
 )
 """One script per version, the first one making version 1.  A released script is never changed."""
 

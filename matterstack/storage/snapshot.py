@@ -13,7 +13,7 @@ from matterstack.core.run.apply import index_task, insert_live, insert_task, not
 from matterstack.core.run.campaign_code import KnownCode
 from matterstack.core.run.facts import OutputFile
 from matterstack.core.run.holding import Holding
-from matterstack.core.run.state import AttemptState, Cancellation, RunState, TaskState
+from matterstack.core.run.state import AttemptState, Cancellation, Resubmission, RunState, TaskState
 from matterstack.core.states import JobState, Phase, RunStatus, TaskStatus
 from matterstack.storage.codec import decode, dumps, encode
 from matterstack.storage.schema import readable_rows
@@ -31,7 +31,7 @@ TASK_COLUMNS: Final = (*TASK_KEY, "position", "iteration", *TASK_DEFINITION, *TA
 ATTEMPT_CHANGES: Final = (
     "job_id", "state", "raw_state", "reason", "exit_code", "host",
     "submitted_at", "started_at", "ended_at", "manifest_sha256", "last_words",
-    "definition",
+    "definition", "resubmission",
 )  # fmt: skip
 ATTEMPT_COLUMNS: Final = (
     "token", "run_id", "task_id", "n", "backend", "resources", "prepared_at", "batch", "batch_index",
@@ -144,6 +144,7 @@ def _attempt_changes(attempt: AttemptState) -> Row:
         attempt.manifest_sha256,
         attempt.last_words,
         None if attempt.definition is None else encode(attempt.definition),
+        None if attempt.resubmission is None else encode(attempt.resubmission),
     )
 
 
@@ -237,5 +238,6 @@ def _attempt_state(row: Row) -> AttemptState:
     a["index"] = a.pop("batch_index")
     a["resources"] = decode(a["resources"], Resources)
     a["definition"] = decode(a["definition"], Task) if a["definition"] else None
+    a["resubmission"] = decode(a["resubmission"], Resubmission) if a["resubmission"] else None
     a["state"] = JobState(a["state"]) if a["state"] else None
     return AttemptState(**a)

@@ -12,7 +12,7 @@ import trio
 
 from matterstack.backends.registry import OptionRules, make_backend
 from matterstack.core.errors import BackendError, CampaignError, RefusedError, UsageError
-from matterstack.core.ids import BackendName, RunId, TaskId
+from matterstack.core.ids import BackendName, RunId, TaskId, Token
 from matterstack.core.model.amending import amended
 from matterstack.core.model.resources import Limits
 from matterstack.core.model.workflow import Task, Workflow
@@ -57,7 +57,8 @@ class Amendment:
         selected: all tasks that were meant.
         amended: those of them whose definition changes.
         queued: tasks of these with a job in a queue, which keeps what it was submitted with.
-        running: tasks of these with a job that runs.
+        resubmitted: tasks whose job waits, and is cancelled and submitted anew, with that attempt of each.
+        running: tasks that are meant or amended, with a job that runs.
         warnings: what could not be checked.
     """
 
@@ -67,6 +68,7 @@ class Amendment:
     amended: Sequence[TaskId] = ()
     differences: Sequence[Difference] = ()
     queued: Sequence[TaskId] = ()
+    resubmitted: Mapping[TaskId, Token] = attrs.field(factory=dict)
     running: Sequence[TaskId] = ()
     warnings: Sequence[str] = ()
 
@@ -77,15 +79,23 @@ class Amendment:
             "tasks": list(self.amended),
             "differences": [difference.as_json() for difference in self.differences],
             "queued": list(self.queued),
+            "resubmitted": list(self.resubmitted),
             "running": list(self.running),
             "warnings": list(self.warnings),
         }
 
 
 async def preview_amendment(
-    reader: Reader, run_id: RunId, selection: Selection, changes: Mapping[str, Any], by: str, reason: str = ""
+    reader: Reader,
+    run_id: RunId,
+    selection: Selection,
+    changes: Mapping[str, Any],
+    by: str,
+    reason: str = "",
+    *,
+    resubmit: bool = False,
 ) -> Amendment:
-    """What ``run amend`` would change.
+    """What ``run amend`` would change; ``resubmit``: as in `AmendTasks`.
 
     Raises:
         NotFoundError: no such run, or no task is meant.
@@ -106,7 +116,9 @@ async def preview_amendment(
         return f"has SUCCEEDED: its result is that of its definition (to do it again as it is: {rerun})"
 
     tasks = [task.task_id for task in require_fitting(selected, selection, why_not)]
-    command = AmendTasks(by=by, tasks=tasks, changes=changes, reason=reason, named=selection.exact)
+    command = AmendTasks(
+        by=by, tasks=tasks, changes=changes, reason=reason, named=selection.exact, resubmit=resubmit
+    )
     return await _preview(reader.root, state, command, tasks)
 
 
@@ -161,7 +173,9 @@ async def _preview(
     _refuse_options(state, new.values())
     await trio.to_thread.run_sync(_refuse_missing_files, root, state, changed, new)
     live = {attempt.task_id: attempt for attempt in state.live.values()}
-    of_live = [live[task_id] for task_id in new if task_id in live]
+    anew = {fact.task_id: fact.token for fact in facts if isinstance(fact, f.TaskResubmitRequested)}
+    asked = selected if isinstance(command, AmendTasks) and command.resubmit and not command.changes else new
+    of_live = [live[task_id] for task_id in asked if task_id in live and task_id not in anew]
     return Amendment(
         run_id=state.run_id,
         command=command,
@@ -169,6 +183,7 @@ async def _preview(
         amended=list(new),
         differences=_differences(changed),
         queued=[a.task_id for a in of_live if a.state is not JobState.RUNNING],
+        resubmitted=anew,
         running=[a.task_id for a in of_live if a.state is JobState.RUNNING],
         warnings=await _check_limits(root, state, changed, new),
     )
@@ -260,5 +275,5 @@ def require_changes(amendment: Amendment) -> None:
     Raises:
         RefusedError: every task that is meant has these values already.
     """
-    if not amendment.amended:
+    if not amendment.amended and not amendment.resubmitted:
         raise RefusedError("nothing would change: the tasks that are meant have these values already")

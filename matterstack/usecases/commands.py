@@ -15,7 +15,7 @@ from matterstack.actors.runtime import Runtime
 from matterstack.core.errors import InvariantError, RefusedError, StoreError, UsageError, error_of
 from matterstack.core.ids import RunId
 from matterstack.core.json_rules import json_problem
-from matterstack.core.run.messages import Cancel, CancelTasks, Command
+from matterstack.core.run.messages import AmendConfig, AmendTasks, Cancel, CancelTasks, Command
 from matterstack.storage.commands import StoredCommand, command_outcome, insert_command, withdraw_command
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import Holder, intruders, is_held, lease_holder, this_process
@@ -184,6 +184,8 @@ def _require_mine(connection: sqlite3.Connection, root: Root, run_id: RunId, com
         isinstance(command, Cancel | CancelTasks)
         or state.ending is not None
         or state.being_cancelled
+        or state.resubmitting
+        or (isinstance(command, AmendTasks | AmendConfig) and command.resubmit)
         or any(attempt.job_id is None for attempt in state.live.values())
     ):
         owner = owner_of(root)

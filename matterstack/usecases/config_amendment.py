@@ -9,14 +9,18 @@ import attrs
 
 from matterstack.actors.runtime import Runtime
 from matterstack.core.errors import ConfigError
-from matterstack.core.ids import RunId
+from matterstack.core.ids import RunId, TaskId, Token
 from matterstack.core.run.config_changes import config_changes, told_change
+from matterstack.core.run.decide_resubmission import is_elsewhere, resubmissions_elsewhere
 from matterstack.core.run.facts import ConfigChange
 from matterstack.core.run.messages import AmendConfig
+from matterstack.core.run.state import RunState
 from matterstack.core.secret_words import listed
+from matterstack.core.states import JobState
 from matterstack.storage.layout import Root
 from matterstack.storage.read.config_in_force import ConfigInForce, config_in_force
 from matterstack.storage.read.reader import open_reader
+from matterstack.storage.snapshot import load_run
 from matterstack.usecases.configuration import checked, config_of_new_run
 from matterstack.usecases.runs import known_secrets, user_name
 
@@ -33,16 +37,26 @@ class Amendment:
     Attributes:
         command: what to send; where there are no changes, it would change nothing.
         notes: what people should know of it, a line each.
+        resubmitted: tasks whose job waits on a backend that is another one then, or defined in another way:
+            it is cancelled and submitted anew, where that was asked for; with that attempt of each.
+        queued: the same where it was not: such a job keeps what it was submitted with.
+        running: tasks with a job that runs on such a backend.
     """
 
     command: AmendConfig
     changes: tuple[ConfigChange, ...]
+    resubmitted: Mapping[TaskId, Token] = attrs.field(factory=dict)
+    queued: tuple[TaskId, ...] = ()
+    running: tuple[TaskId, ...] = ()
     notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The object that commands print."""
         return {
             "config": [attrs.asdict(change) for change in self.changes],
+            "resubmitted": list(self.resubmitted),
+            "queued": list(self.queued),
+            "running": list(self.running),
             "notes": list(self.notes),
         }
 
@@ -54,6 +68,7 @@ async def proposed_amendment(
     *,
     from_workspace: bool = False,
     reason: str = "",
+    resubmit: bool = False,
     runtime: Runtime | None = None,
 ) -> Amendment:
     """Work out what the config of a run would be, and check it like that of a new run.  Changes nothing.
@@ -62,6 +77,7 @@ async def proposed_amendment(
         settings: what is set for this run alone, as by ``--set`` when it was made.
         from_workspace: begin with the files as they are now (of the site, the root and the workspace) instead
             of with what the run has; what was set for this run alone stays on top of them.
+        resubmit: as in `AmendConfig`.
 
     Raises:
         NotFoundError: there is no such run, or its workspace has gone.
@@ -70,7 +86,25 @@ async def proposed_amendment(
     runtime = runtime or Runtime()
     async with open_reader(root) as reader:
         now = await reader.read(config_in_force, run_id)
-    return await runtime.files(_proposed, root, run_id, now, settings, from_workspace, reason)
+        proposed = await runtime.files(_proposed, root, run_id, now, settings, from_workspace, reason)
+        command = attrs.evolve(proposed.command, resubmit=resubmit)
+        state = await reader.read(load_run, run_id) if proposed.changes else None
+    proposed = attrs.evolve(proposed, command=command)
+    return proposed if state is None else _with_jobs(proposed, state)
+
+
+def _with_jobs(proposed: Amendment, state: RunState) -> Amendment:
+    """The same, with what becomes of jobs whose backend is another one then, or defined in another way."""
+    command, live = proposed.command, state.live.values()
+    waiting = {fact.task_id: fact.token for fact in resubmissions_elsewhere(state, command)}
+    return attrs.evolve(
+        proposed,
+        resubmitted=waiting if command.resubmit else {},
+        queued=() if command.resubmit else tuple(waiting),
+        running=tuple(
+            a.task_id for a in live if a.state is JobState.RUNNING and is_elsewhere(state, a, command)
+        ),
+    )
 
 
 def _proposed(

@@ -35,6 +35,9 @@ _TASK: Final = {
     "TaskCancelled": "CANCELLED",
     "TaskSkipped": "SKIPPED",
     "TaskCancelRequested": "is being cancelled",
+    "TaskResubmitRequested": "is to be submitted anew, if its job has not begun,",
+    "TaskResubmitted": "was given up before it began, to be submitted anew",
+    "TaskResubmitMissed": "has begun before it could be submitted anew: it goes on as it was submitted",
     "SubmissionRefused": "its job was not taken",
     "SubmissionWithdrawn": "its job was given up before it was submitted",
 }

@@ -49,7 +49,7 @@ class FakeSlurm:
             case "sbatch":
                 return self.sbatch
             case "scancel":
-                self.ended += argv[1:]
+                self.ended += [word for word in argv[1:] if not word.startswith("--")]
                 self.on_scancel()
                 return Finished(0, "", "")
             case _:

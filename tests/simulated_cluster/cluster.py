@@ -25,6 +25,7 @@ ACCOUNTED_AFTER_S: Final = 0.4
 REQUEUE_DELAY_S: Final = 120.0
 TWIN_DELAY_S: Final = (1.0, 60.0)
 TOLD_TRULY_S: Final = 900.0
+DELAY_S: Final = 7 * 86400.0
 HELD_MOST_S: Final = 6 * 3600.0
 
 
@@ -53,6 +54,7 @@ class SimulatedJob:
     Attributes:
         recorded: exit code that it left in its folder, at the end of its work.
         first: the job that the cluster itself has doubled with this one.
+        is_by_itself: it has a record of its own; what waits of an array has one together.
     """
 
     job_id: str
@@ -75,6 +77,7 @@ class SimulatedJob:
     is_forgotten: bool = False
     recorded: int | None = None
     first: SimulatedJob | None = None
+    is_by_itself: bool = True
 
     @property
     def is_alive(self) -> bool:
@@ -188,6 +191,7 @@ class SimulatedCluster:
                 walltime_s=options["walltime_s"],
                 submitted_at=trio.current_time(),
                 first=doubled.get(folder),
+                is_by_itself=index is None,
             )
             if self.happens("held"):
                 job.may_start_at = trio.current_time() + self.random.uniform(0, HELD_MOST_S)
@@ -213,6 +217,25 @@ class SimulatedCluster:
             job.end_word = Word.CANCELLED
             job.ending.cancel()
 
+    def end_pending(self, job_id: str) -> None:
+        """Cancel a job that waits; as Slurm does, with it all others that have one record with it."""
+        job = self.jobs.get(job_id)
+        if job is None or job.word is not Word.PENDING:
+            return
+        array = job_id.partition("_")[0]
+        alike = [j for j in self.jobs.values() if j.job_id.partition("_")[0] == array and not j.is_by_itself]
+        for one in [job] if job.is_by_itself else alike:
+            self.end(one.job_id)
+
+    def delay(self, job_id: str) -> bool:
+        """Let a job begin much later, if it waits; whether it does."""
+        job = self.jobs.get(job_id)
+        if job is None or job.word is not Word.PENDING or job.is_forgotten:
+            return False
+        job.may_start_at, job.reason, job.is_by_itself = trio.current_time() + DELAY_S, "BeginTime", True
+        self._look_again_at(job.may_start_at)
+        return True
+
     def queue(self) -> Iterator[SimulatedJob]:
         """What squeue shows."""
         now = trio.current_time()
@@ -237,6 +260,7 @@ class SimulatedCluster:
                 continue
             node.free_cpus -= job.cpus
             job.word, job.reason, job.node, job.end_word = Word.RUNNING, "None", node.name, None
+            job.is_by_itself = True
             self.nursery.start_soon(self._run, job, node)
 
     def _has_worked(self, job: SimulatedJob) -> bool:

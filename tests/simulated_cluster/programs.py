@@ -172,6 +172,10 @@ class SimulatedCommands:
     async def _scancel(self, process: _Process) -> Finished:
         if not await self._ask_controller(0.01):
             return Finished(8, "", f"scancel: {UNREACHABLE}")
+        if "--state=PENDING" in process.argv:
+            for job_id in process.argv[2:]:
+                self.cluster.end_pending(job_id)
+            return Finished(0, "", "")
         for word in process.argv[1:]:
             array, is_array, indices = word.partition("_")
             ids = [f"{array}_{index}" for index in _indices(indices.strip("[]"))] if is_array else [array]
@@ -181,13 +185,16 @@ class SimulatedCommands:
 
     # ---- questions ----
 
-    async def _squeue(self, _process: _Process) -> Finished:
+    async def _squeue(self, process: _Process) -> Finished:
         happens = self.cluster.happens
         if happens("question_hangs"):
             return await self._hang()
         if not await self._ask_controller(0.02) or happens("question_fails"):
             return Finished(1, "", f"squeue: {UNREACHABLE}")
         heading = "JOBID|STATE|REASON|NODELIST|NAME\n"
+        if "--states=PENDING" in process.argv:
+            pending = (job for job in self.cluster.queue() if job.word is Word.PENDING)
+            return Finished(0, heading + "".join(map(_record_line, pending)), "")
         text = heading + "".join(map(_queue_line, self.cluster.queue()))
         may_lie = trio.current_time() >= self.cluster.told_truly_until
         is_kept = trio.current_time() - self._last_queue_at <= STALE_MOST_S
@@ -225,6 +232,12 @@ class SimulatedCommands:
     async def _scontrol(self, process: _Process) -> Finished:
         if not await self._ask_controller(0.01):
             return Finished(1, "", f"scontrol: {UNREACHABLE}")
+        if process.argv[1] == "update":
+            ids = process.argv[2].partition("=")[2].split(",")
+            late = [job_id for job_id in ids if not self.cluster.delay(job_id)]
+            return Finished(
+                bool(late), "", "".join(f"{i}: Job is no longer pending execution\n" for i in late)
+            )
         return Finished(0, _PARTITION if process.argv[-1] == "partition" else _SETTINGS, "")
 
     async def _sinfo(self, _process: _Process) -> Finished:
@@ -237,6 +250,11 @@ class SimulatedCommands:
 
 def _queue_line(job: SimulatedJob) -> str:
     return f"{job.job_id}|{job.word}|{job.reason}|{job.node}|{job.name}\n"
+
+
+def _record_line(job: SimulatedJob) -> str:
+    record = job.job_id if job.is_by_itself else job.job_id.partition("_")[0]
+    return f"{job.job_id}|{job.word}|{job.reason}|{record}|{job.name}\n"
 
 
 def _account_line(job: SimulatedJob, word: Word) -> str:

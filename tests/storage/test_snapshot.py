@@ -160,4 +160,6 @@ def _other_facts() -> list[f.Fact]:
         f.TaskCancelRequested(task_id=a, by="ann", reason="é", because=a),
         f.TaskSkipped(task_id=a, because=a, reason="r"), f.RunPaused(by="a"), f.RunResumed(by="a"),
         f.TaskAmended(task_id=a, by="ann", changes={"params.x": f.Change(None, ["é", 1.5])}),
+        f.TaskResubmitRequested(task_id=a, token=t, by="ann", reason="é"),
+        f.TaskResubmitted(task_id=a, token=t), f.TaskResubmitMissed(task_id=a, token=t),
     ]  # fmt: skip

@@ -252,6 +252,12 @@ class FakeCluster:
                 job.is_cancelled = True
                 job.ends_at = min(job.ends_at, trio.current_time() + self.cancel_s)
 
+    def cancel_waiting(self, job_ids: Iterable[JobId]) -> None:
+        """Begin to end jobs that are in the queue."""
+        now, ids = trio.current_time(), set(job_ids)
+        waiting = [job for job in self.live() if job.job_id in ids and job.state(now) is JobState.QUEUED]
+        self.cancel(job.job_id for job in waiting)
+
     async def find(self, attempts: Sequence[PreparedAttempt]) -> Mapping[Token, JobId]:
         """Which attempts have a job, once no submission is under way."""
         self.called("find")
@@ -309,6 +315,11 @@ class FakeBackend:
         """Ask for the end of jobs."""
         await trio.lowlevel.checkpoint()
         self.cluster.cancel(job.job_id for job in jobs)
+
+    async def cancel_waiting(self, jobs: Sequence[LiveJob]) -> None:
+        """Ask for the end of jobs that have not begun."""
+        await trio.lowlevel.checkpoint()
+        self.cluster.cancel_waiting(job.job_id for job in jobs)
 
     async def find(self, attempts: Sequence[PreparedAttempt]) -> Mapping[Token, JobId]:
         """Which of these attempts have a job."""

@@ -183,6 +183,7 @@ def derived(state: RunState) -> dict[str, Any]:
         "collecting": set(state.collecting),
         "hard_failures": set(state.hard_failures),
         "being_cancelled": set(state.being_cancelled),
+        "resubmitting": set(state.resubmitting),
     }
 
 
@@ -220,6 +221,12 @@ def recomputed(state: RunState) -> dict[str, Any]:
             if one.status is TaskStatus.ACTIVE
             and one.cancellation is not None
             and not one.cancellation.lets_job_end
+        },
+        "resubmitting": {
+            a.token
+            for one in tasks.values()
+            for a in one.attempts
+            if a.ended_at is None and a.resubmission is not None
         },
     }
 

@@ -124,12 +124,20 @@ class ToyBackend:
     async def cancel(self, jobs: Sequence[LiveJob]) -> None:
         """A job that waits is taken out; of one that runs, the spool is told."""
         for job in jobs:
-            waiting, cancelled = self._spool / "waiting" / job.job_id, self._spool / "cancelled" / job.job_id
-            try:
-                waiting.rename(cancelled)
-            except FileNotFoundError:
-                if (self._spool / "running" / job.job_id).exists():
-                    (self._spool / "to-cancel" / job.job_id).touch()
+            if not self._take_out(job) and (self._spool / "running" / job.job_id).exists():
+                (self._spool / "to-cancel" / job.job_id).touch()
+
+    async def cancel_waiting(self, jobs: Sequence[LiveJob]) -> None:
+        """A job that waits is taken out; the spool begins one by the same kind of step, so never both."""
+        for job in jobs:
+            self._take_out(job)
+
+    def _take_out(self, job: LiveJob) -> bool:
+        try:
+            (self._spool / "waiting" / job.job_id).rename(self._spool / "cancelled" / job.job_id)
+        except FileNotFoundError:
+            return False
+        return True
 
     async def find(self, attempts: Sequence[PreparedAttempt]) -> Mapping[Token, JobId]:
         """By the names of the files, which begin with the token, and by the claims of those that worked."""

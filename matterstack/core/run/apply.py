@@ -21,7 +21,14 @@ from matterstack.core.operators import ASKED
 from matterstack.core.run import facts as f
 from matterstack.core.run.campaign_code import KnownCode
 from matterstack.core.run.holding import WITHIN_S, Holding, common_of, seconds_taken
-from matterstack.core.run.state import AttemptState, Cancellation, ReadyKey, RunState, TaskState
+from matterstack.core.run.state import (
+    AttemptState,
+    Cancellation,
+    ReadyKey,
+    Resubmission,
+    RunState,
+    TaskState,
+)
 from matterstack.core.states import (
     JOB_TRANSITIONS,
     RUN_TRANSITIONS,
@@ -405,6 +412,9 @@ def _task_cancel_requested(
     task = _task(state, fact.task_id)
     task.cancellation = _cancellation(task, fact)
     task.reason = f"its job is being ended: {task.cancellation}"
+    last = task.last_attempt
+    if last is not None and last.token in state.resubmitting:
+        _forget_resubmission(state, last, touched)
     index_task(state, task)
     touched.tasks[fact.task_id] = None
 
@@ -498,6 +508,40 @@ def _wait_for(
         _set_task(state, task, TaskStatus.READY, touched)
 
 
+def _resubmit_requested(
+    state: RunState, fact: f.TaskResubmitRequested, _at: UtcTime, touched: Touched
+) -> None:
+    attempt = _live(state, fact.token, touched)
+    attempt.resubmission = Resubmission(by=fact.by, reason=fact.reason)
+    state.resubmitting[fact.token] = None
+    task = _task(state, fact.task_id)
+    task.reason = f"its job is being cancelled, if it has not begun: {attempt.resubmission}"
+    touched.tasks[fact.task_id] = None
+
+
+def _resubmitted(state: RunState, fact: f.TaskResubmitted, _at: UtcTime, touched: Touched) -> None:
+    task = _task(state, fact.task_id)
+    task.reason = ""
+    task.tries -= 1
+    _set_task(state, task, TaskStatus.READY, touched)
+    if task.unmet:
+        # A person reopened a task that it depends on while it was ACTIVE.
+        _set_task(state, task, TaskStatus.WAITING, touched)
+
+
+def _resubmit_missed(state: RunState, fact: f.TaskResubmitMissed, _at: UtcTime, touched: Touched) -> None:
+    task = _task(state, fact.task_id)
+    task.reason = ""
+    touched.tasks[fact.task_id] = None
+    _forget_resubmission(state, _live(state, fact.token, touched), touched)
+
+
+def _forget_resubmission(state: RunState, attempt: AttemptState, touched: Touched) -> None:
+    attempt.resubmission = None
+    state.resubmitting.pop(attempt.token, None)
+    touched.attempts[attempt.token] = attempt
+
+
 # ---- attempts ----
 
 
@@ -532,6 +576,8 @@ def insert_live(state: RunState, attempt: AttemptState) -> None:
     """Enter an attempt that has not ended."""
     state.live[attempt.token] = attempt
     state.asking += attempt.backend == ASKED
+    if attempt.resubmission is not None:
+        state.resubmitting[attempt.token] = None
 
 
 def note_node(state: RunState, attempt: AttemptState) -> None:
@@ -554,6 +600,7 @@ def _end(state: RunState, attempt: AttemptState, job_state: JobState, reason: st
         require_transition(f"job {attempt.job_id}", JOB_TRANSITIONS, attempt.state, job_state)
     attempt.state, attempt.reason, attempt.ended_at = job_state, reason, at
     del state.live[attempt.token]
+    state.resubmitting.pop(attempt.token, None)
     state.asking -= attempt.backend == ASKED
 
 
@@ -636,4 +683,7 @@ _HANDLERS: Final[Mapping[type[f.Fact], Callable[[RunState, Any, UtcTime, Touched
     f.Replanned: _replanned,
     f.TaskReplanned: _task_replanned,
     f.TaskWithdrawn: _task_withdrawn,
+    f.TaskResubmitRequested: _resubmit_requested,
+    f.TaskResubmitted: _resubmitted,
+    f.TaskResubmitMissed: _resubmit_missed,
 }

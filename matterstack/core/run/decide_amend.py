@@ -13,6 +13,7 @@ from matterstack.core.model.workflow_check import check_workflow
 from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
 from matterstack.core.run.allowed import Standing, require_allowed
+from matterstack.core.run.decide_resubmission import resubmissions
 from matterstack.core.run.state import RunState, TaskState
 from matterstack.core.states import ENDED_TASKS, TaskStatus
 
@@ -20,10 +21,16 @@ _MOST_NAMED: Final = 10
 
 
 def decide_amend_tasks(state: RunState, message: m.AmendTasks) -> list[f.Fact]:
-    """Change the definitions; what is live goes on as it was prepared, and no ended run is reopened."""
+    """Change the definitions; what is live goes on as it was prepared, and no ended run is reopened.
+
+    What waits in a queue may be submitted anew, where that was asked for.
+    """
     require_allowed(Standing.of(state), "amend")
     tasks = amendable(state, message.tasks, message.named)
-    return [*amendments(state, tasks, message.changes, message.by, message.reason)]
+    if not message.changes and not message.resubmit:
+        raise RefusedError("say what changes")
+    changed = amendments(state, tasks, message.changes, message.by, message.reason) if message.changes else []
+    return [*changed, *(resubmissions(state, tasks, changed, message) if message.resubmit else [])]
 
 
 def amendable(state: RunState, task_ids: Sequence[TaskId], named: Sequence[TaskId] = ()) -> list[TaskId]:

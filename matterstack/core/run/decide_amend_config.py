@@ -15,6 +15,7 @@ from matterstack.core.operators import ASKED, JOB_BY_HAND
 from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
 from matterstack.core.run.config_changes import all_changes_told, config_changes
+from matterstack.core.run.decide_resubmission import resubmissions_elsewhere
 from matterstack.core.run.state import AttemptState, RunState
 from matterstack.core.states import RunStatus
 
@@ -54,7 +55,7 @@ def decide_amend_config(state: RunState, message: m.AmendConfig) -> list[f.Fact]
         overrides=message.overrides,
         reason=message.reason,
     )
-    return [amended]
+    return [amended, *(resubmissions_elsewhere(state, message) if message.resubmit else [])]
 
 
 def amendment_problem(state: RunState, fact: f.ConfigAmended) -> str:

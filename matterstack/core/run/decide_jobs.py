@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 import attrs
 
@@ -10,9 +11,17 @@ from matterstack.core.ids import BackendName, TaskId, attempt_token
 from matterstack.core.operators import ASKED, NO_CAP, SENT_BACK
 from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
-from matterstack.core.run.retry_rules import failure_kind, may_retry, resources_of_next
+from matterstack.core.run.retry_rules import (
+    failed_dependency,
+    failure_kind,
+    may_retry,
+    resources_of_next,
+)
 from matterstack.core.run.state import AttemptState, RunState, TaskState
 from matterstack.core.states import ENDED_JOBS, ENDED_TASKS, FailureKind, JobState, TaskStatus
+
+_BEGUN: Final = frozenset({JobState.RUNNING, JobState.COMPLETED_OK, JobState.COMPLETED_ERROR})
+"""What a job is that has not been cancelled in time; where one is LOST, nobody knows."""
 
 
 def wanted_seats(state: RunState, backend: BackendName) -> int:
@@ -73,16 +82,15 @@ def decide_accepted(state: RunState, message: m.Accepted) -> list[f.Fact]:
     attempt = state.live.get(message.token)
     if attempt is None or attempt.job_id is not None:
         return []
-    return [
-        f.JobAccepted(
-            token=message.token,
-            job_id=message.job_id,
-            state=message.state,
-            manifest_sha256=message.manifest_sha256,
-            adopted=message.adopted,
-            set_aside=message.set_aside,
-        )
-    ]
+    accepted = f.JobAccepted(
+        token=message.token,
+        job_id=message.job_id,
+        state=message.state,
+        manifest_sha256=message.manifest_sha256,
+        adopted=message.adopted,
+        set_aside=message.set_aside,
+    )
+    return [accepted, *_missed(attempt, message.state)]
 
 
 def decide_refused(state: RunState, message: m.Refused) -> list[f.Fact]:
@@ -94,25 +102,48 @@ def decide_refused(state: RunState, message: m.Refused) -> list[f.Fact]:
     task = state.tasks[attempt.task_id]
     if task.cancellation is not None:
         return [refused, end_cancelled(state, task)]
+    if attempt.resubmission is not None and state.ending is None:
+        return [refused, *_given_up(state, task, attempt)]
     return [refused, *fail_task(state, task, message.reason)]
 
 
 def decide_withdrawn(state: RunState, message: m.Withdrawn) -> list[f.Fact]:
-    """Only what a person had ended gives up attempts: the run, or the task."""
+    """Only what a person had ended gives up attempts: the run, or the task; or who wants another attempt."""
     attempt = state.live.get(message.token)
     if attempt is None or attempt.job_id is not None:
         return []
     task = state.tasks[attempt.task_id]
-    if not is_to_end(state, task):
-        return []
     withdrawn = f.SubmissionWithdrawn(token=message.token, reason=message.reason)
-    return [withdrawn, end_cancelled(state, task)]
+    if is_to_end(state, task):
+        return [withdrawn, end_cancelled(state, task)]
+    return [] if attempt.resubmission is None else [withdrawn, *_given_up(state, task, attempt)]
 
 
 def is_to_end(state: RunState, task: TaskState) -> bool:
     """Whether nothing more is to be done for a task: it was cancelled, or its run is ending."""
     why = task.cancellation
     return state.ending is not None or (why is not None and not why.lets_job_end)
+
+
+def is_to_be_given_up(state: RunState, attempt: AttemptState) -> bool:
+    """Whether no job of an attempt is wanted any more, unless one has begun."""
+    return attempt.resubmission is not None or is_to_end(state, state.tasks[attempt.task_id])
+
+
+def _given_up(state: RunState, task: TaskState, attempt: AttemptState) -> list[f.Fact]:
+    """What follows when an attempt that a person wanted submitted anew is over, and never began."""
+    if (culprit := failed_dependency(state, task)) is not None:  # it would wait for ever
+        return fail_task(
+            state, task, f"task {culprit}, which it depends on, is {state.tasks[culprit].status}"
+        )
+    return [f.TaskResubmitted(task_id=task.task.id, token=attempt.token)]
+
+
+def _missed(attempt: AttemptState, seen: JobState) -> list[f.Fact]:
+    """That a job has begun which was to be cancelled before it does."""
+    if attempt.resubmission is None or seen not in _BEGUN:
+        return []
+    return [f.TaskResubmitMissed(task_id=attempt.task_id, token=attempt.token)]
 
 
 def end_cancelled(state: RunState, task: TaskState) -> f.TaskCancelled:
@@ -132,16 +163,15 @@ def decide_observed(state: RunState, message: m.Observed) -> list[f.Fact]:
         same = (message.state, message.raw_state, message.reason)
         if same == (attempt.state, attempt.raw_state, attempt.reason):
             return []
-        return [
-            f.JobStateChanged(
-                token=message.token,
-                state=message.state,
-                raw_state=message.raw_state,
-                reason=message.reason,
-                by=message.by,
-                sha256=message.sha256,
-            )
-        ]
+        changed = f.JobStateChanged(
+            token=message.token,
+            state=message.state,
+            raw_state=message.raw_state,
+            reason=message.reason,
+            by=message.by,
+            sha256=message.sha256,
+        )
+        return [changed, *_missed(attempt, message.state)]
     ended = f.JobEnded(
         token=message.token,
         state=message.state,
@@ -158,7 +188,7 @@ def decide_observed(state: RunState, message: m.Observed) -> list[f.Fact]:
         given=message.given,
         last_words=message.last_words,
     )
-    return [ended, *_after_job(state, attempt, message)]
+    return [*_missed(attempt, message.state), ended, *_after_job(state, attempt, message)]
 
 
 def _after_job(state: RunState, attempt: AttemptState, end: m.Observed) -> list[f.Fact]:
@@ -170,6 +200,8 @@ def _after_job(state: RunState, attempt: AttemptState, end: m.Observed) -> list[
         return [end_cancelled(state, task)]
     if end.raw_state == SENT_BACK and attempt.backend == ASKED:
         return _send_back(state, task, end)
+    if end.state is JobState.CANCELLED and attempt.resubmission is not None:
+        return _given_up(state, task, attempt)
     if end.state is JobState.CANCELLED:
         reason = "its job was cancelled outside of MatterStack"
         return fail_task(state, task, f"{reason} ({end.reason})" if end.reason else reason)

@@ -602,6 +602,38 @@ class TaskWithdrawn:
     reason: str = ""
 
 
+@attrs.frozen(kw_only=True)
+class TaskResubmitRequested:
+    """A person wants an attempt given up that has not begun, and the next one as its task is by now.
+
+    Its job is cancelled if it still waits by then; one that has begun goes on (`TaskResubmitMissed`).
+    """
+
+    task_id: TaskId
+    token: Token
+    by: str
+    reason: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class TaskResubmitted:
+    """The attempt had not begun, and was given up, as a person wanted: it counts as no try.
+
+    The next one is prepared when it is the task's turn.
+    """
+
+    task_id: TaskId
+    token: Token
+
+
+@attrs.frozen(kw_only=True)
+class TaskResubmitMissed:
+    """The job of the attempt had begun before it could be cancelled: it goes on as it was submitted."""
+
+    task_id: TaskId
+    token: Token
+
+
 Fact: TypeAlias = (
     RunCreated
     | AboutChanged
@@ -640,6 +672,9 @@ Fact: TypeAlias = (
     | Replanned
     | TaskReplanned
     | TaskWithdrawn
+    | TaskResubmitRequested
+    | TaskResubmitted
+    | TaskResubmitMissed
 )
 
 FACT_TYPES: Final[Mapping[str, type[Fact]]] = {kind.__name__: kind for kind in Fact.__args__}

@@ -33,13 +33,21 @@ from matterstack.core.run import facts as f
 from matterstack.core.run.apply import Touched, apply, new_run
 from matterstack.core.run.campaign_code import named
 from matterstack.core.run.decide_amend_config import amendment_problem
+from matterstack.core.run.decide_jobs import is_to_be_given_up
 from matterstack.core.run.numbers import Range, count_numbers, missing_beside, read_numbers
 from matterstack.core.run.state import AttemptState, RunState
-from matterstack.core.states import ENDED_JOBS, ENDED_RUNS, Phase, RunStatus, TaskStatus
+from matterstack.core.states import ENDED_JOBS, ENDED_RUNS, JobState, Phase, RunStatus, TaskStatus
 
 _FOREIGN = (MatterStackError, LookupError, ValueError, TypeError, AttributeError)
 """What comes of facts that no decision ever made."""
-_TASK_ENDS = (f.TaskSucceeded, f.TaskFailed, f.TaskRetried, f.TaskCancelled, f.TaskSkipped)
+_TASK_ENDS = (
+    f.TaskSucceeded,
+    f.TaskFailed,
+    f.TaskRetried,
+    f.TaskResubmitted,
+    f.TaskCancelled,
+    f.TaskSkipped,
+)
 _RUN_ENDS = (f.RunCompleted, f.RunFailed, f.RunCancelled)
 
 
@@ -250,6 +258,7 @@ def _contradiction(state: RunState, fact: f.Fact) -> str | None:
         or _plan_contradiction(state, fact)
         or _replan_contradiction(state, fact)
         or _task_contradiction(state, fact)
+        or _resubmit_contradiction(state, fact)
         or _job_contradiction(state, fact)
     )
 
@@ -334,6 +343,28 @@ def _task_contradiction(state: RunState, fact: f.Fact) -> str | None:
         case f.TaskCancelled(task_id=task_id) if fact.by and task_id in state.tasks:
             if state.tasks[task_id].status is TaskStatus.ACTIVE and not _is_cancelled(state, task_id):
                 return "nobody had asked for the end of its job"
+    return None
+
+
+def _resubmit_contradiction(state: RunState, fact: f.Fact) -> str | None:
+    """What is said of an attempt that is to be given up before it begins, and cannot be so."""
+    match fact:
+        case f.TaskResubmitRequested(token=token) if token in state.live:
+            attempt = state.live[token]
+            if attempt.state is JobState.RUNNING:
+                return "its job had begun"
+            if attempt.backend == ASKED:
+                return "it has no job that waits in a queue"
+            if token in state.resubmitting or is_to_be_given_up(state, attempt):
+                return "it was to be given up already"
+        case f.TaskResubmitted(task_id=task_id, token=token) if task_id in state.tasks:
+            last = state.tasks[task_id].last_attempt
+            if last is None or last.token != token or last.resubmission is None:
+                return "nobody had asked for that"
+            if last.ended_at is not None and last.job_id is not None and last.state is not JobState.CANCELLED:
+                return f"its job had not been cancelled: it was {last.state}"
+        case f.TaskResubmitMissed(token=token) if token not in state.resubmitting:
+            return "nobody had asked for it to be submitted anew"
     return None
 
 

@@ -87,6 +87,8 @@ class AmendTasks:
         tasks: which; of those that are not in ``named`` too, the ones that have succeeded are left out.
         changes: new values by path (`matterstack.core.model.amending`).
         named: those that a person named one by one.
+        resubmit: give up attempts that have not begun, where they are not as the tasks are then; without
+            changes, all of them.
     """
 
     by: str
@@ -94,6 +96,7 @@ class AmendTasks:
     changes: Mapping[str, Any] = attrs.field(hash=False)
     reason: str = ""
     named: Sequence[TaskId] = ()
+    resubmit: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -105,6 +108,8 @@ class AmendConfig:
         config: all of what is to hold, checked.
         overrides: as of `matterstack.core.run.facts.ConfigAmended`.
         moved: backends whose live jobs could not be followed as they are defined now, and why.
+        resubmit: give up attempts that have not begun, where their backend is another one, or is defined
+            in another way, than before.
     """
 
     by: str
@@ -113,6 +118,7 @@ class AmendConfig:
     overrides: Mapping[str, Any] = attrs.field(factory=dict)
     moved: Mapping[str, str] = attrs.field(factory=dict)
     reason: str = ""
+    resubmit: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -66,12 +66,13 @@ def resources_of_next(task: TaskState) -> Resources:
     """What the next attempt asks for: more of what the last one lacked, where the task wants that.
 
     That goes for the first attempt after a person's retry too.  After an attempt that ended well it starts
-    from the task's definition, and so does what was amended since the last attempt was prepared.
+    from the task's definition, and so does what was amended since the last attempt was prepared.  What was
+    given up before it began lacked nothing: what it had reached stays.
     """
     asked, last = task.task.resources, task.last_attempt
     if last is None or last.state is None:
         return asked
-    if task.tries == 0 and last.state not in _IN_VAIN_JOBS:
+    if task.tries == 0 and last.state not in _IN_VAIN_JOBS and last.resubmission is None:
         return asked
     kind = failure_kind(last.state, last.raw_state)
     before = asked if last.definition is None else last.definition.resources

@@ -24,6 +24,22 @@ from matterstack.core.run.holding import ONE_MACHINE, AlikeEnds, Holding, second
 from matterstack.core.states import ENDED_RUNS, JobState, Phase, RunStatus, TaskStatus
 
 
+@attrs.frozen(kw_only=True)
+class Resubmission:
+    """That a person wants an attempt given up, if it has not begun, and another one in its place."""
+
+    by: str
+    reason: str = ""
+
+    def __str__(self) -> str:
+        """Who wants it, and why.
+
+        >>> str(Resubmission(by="ann", reason="the partition is closed"))
+        'to be submitted anew, as ann wants: the partition is closed'
+        """
+        return f"to be submitted anew, as {self.by} wants" + (f": {self.reason}" if self.reason else "")
+
+
 @attrs.define(kw_only=True)
 class AttemptState:
     """One try of a task.  It is live, and holds its seat, until ``ended_at`` is set.
@@ -32,6 +48,7 @@ class AttemptState:
         last_words: of a try that failed, the last lines that its job printed.
         version: of the task's definition that it was prepared with.
         definition: that definition, where the task has been amended since; else None.
+        resubmission: of one that is to be given up before it begins, or was.
     """
 
     task_id: TaskId
@@ -56,6 +73,7 @@ class AttemptState:
     last_words: str = ""
     version: int = 1
     definition: Task | None = None
+    resubmission: Resubmission | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -164,6 +182,7 @@ class RunState:
         asking: how many of them wait for an answer; no cap counts these.
         collecting: ACTIVE tasks whose last job has ended, and whose outputs are to be collected.
         being_cancelled: ACTIVE tasks that a person had ended, while the rest of the run goes on.
+        resubmitting: live attempts that are to be given up if they have not begun.
         holding: which failures are alike, and whether the engine holds the run for their sake.
         nodes: where its jobs were seen, by backend.
     """
@@ -190,6 +209,7 @@ class RunState:
     asking: int = 0
     collecting: dict[TaskId, None] = attrs.field(factory=dict)
     being_cancelled: dict[TaskId, None] = attrs.field(factory=dict)
+    resubmitting: dict[Token, None] = attrs.field(factory=dict)
     hard_failures: dict[TaskId, None] = attrs.field(factory=dict)
     counts: Counter[TaskStatus] = attrs.field(factory=Counter)
     holding: Holding = attrs.field(factory=Holding)

@@ -7,8 +7,10 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import attrs
+
 from matterstack.core.errors import NotFoundError
-from matterstack.core.ids import RunId, TaskId
+from matterstack.core.ids import RunId, TaskId, Token
 from matterstack.core.operators import ASKED
 from matterstack.core.run.allowed import RETRIABLE_TASKS
 from matterstack.core.states import JobState, TaskStatus
@@ -71,6 +73,39 @@ def task_statuses(
         (run_id, json.dumps(list(task_ids))),
     )
     return {TaskId(task_id): TaskStatus(status) for task_id, status in rows}
+
+
+@attrs.frozen(kw_only=True)
+class GivenUp:
+    """What has become of attempts that were to be given up before they begin.
+
+    Attributes:
+        over: they were given up.
+        begun: they had begun, and went on as they were submitted.
+        asked: nobody knows yet.
+    """
+
+    over: Sequence[TaskId] = ()
+    begun: Sequence[TaskId] = ()
+    asked: Sequence[TaskId] = ()
+
+    def as_json(self) -> dict[str, list[TaskId]]:
+        """The object that commands print."""
+        return {"given_up": list(self.over), "begun": list(self.begun), "asked": list(self.asked)}
+
+
+def given_up(connection: sqlite3.Connection, run_id: RunId, attempts: Sequence[Token]) -> GivenUp:
+    """How it stands with attempts that somebody wants given up before they begin."""
+    rows = connection.execute(
+        "SELECT task_id, resubmission IS NULL, ended_at IS NULL FROM attempts "
+        "WHERE run_id = ? AND token IN (SELECT value FROM json_each(?)) ORDER BY task_id",
+        (run_id, json.dumps(list(attempts))),
+    ).fetchall()
+    return GivenUp(
+        over=[task_id for task_id, is_left, is_live in rows if not is_left and not is_live],
+        begun=[task_id for task_id, is_left, _ in rows if is_left],
+        asked=[task_id for task_id, is_left, is_live in rows if not is_left and is_live],
+    )
 
 
 def last_attempt_number(connection: sqlite3.Connection, run_id: RunId, task_id: TaskId) -> int:
