@@ -73,8 +73,10 @@ def bound_places(survey: Survey) -> Iterator[str]:
         yield from (u.place for u in survey.used if u.place is not None)
 
 
-def absences(survey: Survey) -> Iterator[str]:
+def absences(history: History, survey: Survey) -> Iterator[str]:
     """What is named by its hash, or said not to be there, in words."""
+    if not survey.tells_versions and history.changes.all:
+        yield "which versions attempts were made under: an older version made this bundle"
     if not survey.has_folder:
         yield "the run's folder was not there"
     for output in survey.outputs:

@@ -32,6 +32,7 @@ from matterstack.evidence.report.pages import (
 from matterstack.evidence.survey import SURVEY, Survey, survey_bytes
 from matterstack.evidence.tables import config_json, tasks_csv, workflow_json
 from matterstack.evidence.timeline import TIMELINE, timeline_svg
+from matterstack.evidence.version_tables import CHANGES, CONFIGS, DEFINITIONS, version_files
 
 EVENTS: Final = "events.jsonl"
 TASKS: Final = "tasks.csv"
@@ -39,10 +40,12 @@ CONFIG: Final = "config.json"
 OUR_FILES: Final = frozenset(
     {
         EVENTS, SURVEY, TASKS, CONFIG, WORKFLOW, CAMPAIGN_OBJECT, TIMELINE, GRAPH, REPORT_MD, REPORT_HTML,
-        CRATE, README, CITATION, MANIFEST, SEAL, SIGNATURE,
+        CRATE, README, CITATION, CHANGES, DEFINITIONS, MANIFEST, SEAL, SIGNATURE,
     }
 )  # fmt: skip
-OUR_FOLDERS: Final = frozenset({"outputs", "used", "logs", "answers", "sources", VERSIONS, ENVIRONMENTS})
+OUR_FOLDERS: Final = frozenset(
+    {"outputs", "used", "logs", "answers", "sources", VERSIONS, CONFIGS, ENVIRONMENTS}
+)
 
 FOREIGN: Final = "foreign"
 """Folder of what was found in the bundle's place and is none of ours."""
@@ -78,6 +81,7 @@ def derived_files(view: View) -> Iterator[tuple[str, bytes]]:
     yield CONFIG, config_json(view)
     yield WORKFLOW, workflow_json(view)
     yield TASKS, tasks_csv(view)
+    yield from version_files(view)
     wide = {TIMELINE: timeline_svg(view, WIDE_IN), GRAPH: graph_svg(view, WIDE_IN)}
     yield from wide.items()
     yield REPORT_MD, report_md(view)

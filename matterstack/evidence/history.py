@@ -10,7 +10,7 @@ import io
 import json
 import sqlite3
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -18,6 +18,7 @@ import attrs
 from matterstack.core.errors import InvariantError
 from matterstack.core.ids import RunId, TaskId, UtcTime
 from matterstack.core.model.amending import change_in_words
+from matterstack.core.model.workflow import Task
 from matterstack.core.run import facts as f
 from matterstack.core.run.apply import Touched, apply, new_run
 from matterstack.core.run.campaign_code import changes_in_words
@@ -26,6 +27,8 @@ from matterstack.core.run.config_changes import all_changes_told
 from matterstack.core.run.facts import BoundFile, OutputFile
 from matterstack.core.run.state import AttemptState, RunState
 from matterstack.core.shown_text import brief
+from matterstack.evidence.lineage import Definition, Lineage
+from matterstack.evidence.run_changes import RunChanges
 from matterstack.storage.codec import dumps
 from matterstack.storage.fact_codec import decode_fact
 from matterstack.storage.heads import require_head
@@ -73,12 +76,17 @@ class Version:
 
 @attrs.frozen(kw_only=True)
 class Note:
-    """Something that happened to the run as a whole; ``by`` is the person who did it, if it was one."""
+    """Something that happened to the run as a whole; ``by`` is the person who did it, if it was one.
+
+    Attributes:
+        change: number of the change that it is, or is a part of; see `matterstack.evidence.run_changes`.
+    """
 
     at: UtcTime
     what: str
     by: str = ""
     reason: str = ""
+    change: int | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -121,12 +129,15 @@ class History:
             the run's folder keeps, in the order in which they were used first.
         ended_at: when the run came to its end; None while it has not.
         is_amended: whether its config is another one by now than it was made with.
+        lineage: versions of definitions and of the config, and which attempt was made under which.
+        changes: what was changed of the run while it lived.
     """
 
     state: RunState
     seq: int
     head: str
     created: f.RunCreated
+    lineage: Lineage
     started_at: UtcTime | None = None
     iterations: list[Iteration] = attrs.field(factory=list)
     notes: list[Note] = attrs.field(factory=list)
@@ -143,6 +154,7 @@ class History:
     kept_code: dict[tuple[str, str], None] = attrs.field(factory=dict)
     ended_at: UtcTime | None = None
     is_amended: bool = False
+    changes: RunChanges = attrs.field(factory=RunChanges)
 
     @property
     def as_of(self) -> UtcTime:
@@ -163,6 +175,11 @@ class History:
         """Path and SHA-256 of files that the run keeps, and that were not so when it was made."""
         made_from = self.created.sources
         yield from ((path, digest) for path, digest in self.kept_code if made_from.get(path) != digest)
+
+    def definitions(self) -> Iterator[tuple[TaskId, Sequence[Definition]]]:
+        """All definitions of tasks that have had more than one, in the order in which they were planned."""
+        known = self.lineage.definitions
+        yield from ((task_id, known[task_id]) for task_id in self.state.tasks if task_id in known)
 
     def attempts(self) -> Iterator[AttemptState]:
         """All attempts, in the order in which their tasks were planned."""
@@ -244,14 +261,17 @@ def fold_events(rows: Iterable[EventRow]) -> History:
                 seq=row.seq,
                 head=chained(UNCHAINED, row.line()),
                 created=fact,
+                lineage=Lineage.begun(fact, row.at),
                 about=fact.about,
             )
             history.notes.append(Note(at=row.at, what=CREATED, by=fact.by))
             continue
         if row.seq <= history.seq or row.run_id != history.run_id:
             raise InvariantError(f"event {row.seq} of run {row.run_id} does not follow event {history.seq}")
+        before = _definition_of(history.state, fact)
         _remember(history, fact, row.at)
         apply(history.state, fact, row.at, touched)
+        history.lineage.take(history.state, fact, row.at, before, history.version)
         history.seq, history.head = row.seq, chained(history.head, row.line())
         history.most_live = max(history.most_live, len(history.state.live))
         touched = Touched()
@@ -260,8 +280,24 @@ def fold_events(rows: Iterable[EventRow]) -> History:
     return history
 
 
+def _definition_of(state: RunState, fact: f.Fact) -> Task | None:
+    """Definition of the task that a fact is about, as it is now."""
+    task = state.tasks.get(getattr(fact, "task_id", TaskId("")))
+    return None if task is None else task.task
+
+
 def _remember(history: History, fact: f.Fact, at: UtcTime) -> None:
     """Keep what the state does not."""
+    told = len(history.notes)
+    _remember_what_happened(history, fact, at)
+    version = history.lineage.config + 1 if isinstance(fact, f.ConfigAmended) else history.version
+    change = history.changes.take(history.state, fact, at, version=version)
+    if change is not None:
+        for place in range(told, len(history.notes)):
+            history.notes[place] = attrs.evolve(history.notes[place], change=change)
+
+
+def _remember_what_happened(history: History, fact: f.Fact, at: UtcTime) -> None:
     match fact:
         case f.AboutChanged():
             history.about = fact.about

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import attrs
 
 from matterstack.core.documents.about import About, kept_about
 from matterstack.core.errors import ConfigError
-from matterstack.core.ids import UtcTime
+from matterstack.core.ids import TaskId, UtcTime
+from matterstack.core.model.workflow import Task
 from matterstack.core.run.facts import RunCreated
 from matterstack.core.run.state import AttemptState, TaskState
 from matterstack.core.states import ENDED_RUNS, JobState, RunStatus, TaskStatus
 from matterstack.evidence.durations import seconds_between
 from matterstack.evidence.history import AttemptKey, History
+from matterstack.evidence.lineage import Definition, definition_text, text_sha256
+from matterstack.evidence.manifest import manifest_bytes
 from matterstack.evidence.survey import (
     AnswerRecord,
     AttemptRecord,
@@ -143,6 +148,40 @@ class View:
         until = attempt.started_at or attempt.ended_at or self.history.as_of
         return seconds_between(attempt.prepared_at, until)
 
+    def made_with(self, attempt: AttemptState) -> Task:
+        """The definition that an attempt was made with; older bundles show the newest one for all."""
+        if self.survey.tells_versions:
+            return self.history.lineage.definition_of(self.history.state, attempt).task
+        return self.history.state.tasks[attempt.task_id].task
+
+    def definition_sha256(self, task_id: TaskId, definition: Definition) -> str:
+        """Hash of a definition, as its text stands in the bundle; worked out once."""
+        key = (task_id, definition.number)
+        known = self._definition_hashes.get(key)
+        if known is None:
+            known = self._definition_hashes[key] = text_sha256(definition_text(definition.task))
+        return known
+
+    @cached_property
+    def _definition_hashes(self) -> dict[tuple[TaskId, int], str]:
+        return {}
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether there is a second version of anything that attempts follow from."""
+        lineage = self.history.lineage
+        return bool(lineage.definitions or self.history.versions or len(lineage.configs) > 1)
+
+    @cached_property
+    def config_sha256s(self) -> Sequence[str]:
+        """Hashes of the config's versions, each as it stands in the bundle."""
+        return [text_sha256(pretty_json(version.config)) for version in self.history.lineage.configs]
+
+    @cached_property
+    def campaign_sha256s(self) -> Sequence[str]:
+        """Hashes of the campaign's versions, each over the list of all its files."""
+        return [text_sha256(manifest_bytes(files)) for files in campaign_versions(self.history)]
+
     @cached_property
     def job_states(self) -> Counter[str]:
         """How many attempts are in which state."""
@@ -188,6 +227,18 @@ def attempt_word(attempt: AttemptState) -> str:
     return attempt.state.value if attempt.state is not None else ("ENDED" if attempt.ended_at else "PREPARED")
 
 
+def campaign_versions(history: History) -> Iterator[Mapping[str, str]]:
+    """All files of each version of the campaign, with their hashes."""
+    files = dict(history.created.sources)
+    pickled = history.created.config.get("campaign_object")
+    if pickled is not None:
+        files["campaign.pickle"] = pickled["sha256"]
+    yield files
+    for version in history.versions:
+        files = {**files, **version.files}
+        yield files
+
+
 def commit_words(created: RunCreated) -> str:
     """Where the workspace stood in git; empty where it was in none."""
     commit = created.commit
@@ -197,11 +248,16 @@ def commit_words(created: RunCreated) -> str:
     return f"git commit {commit.id} ({changed.get(commit.is_changed, 'unchanged')})"
 
 
-def command_line(task: TaskState) -> str:
+def pretty_json(value: Any) -> bytes:  # noqa: ANN401  any JSON
+    """JSON for people; in ASCII, since texts of jobs may be no valid Unicode."""
+    return json.dumps(value, indent=2).encode() + b"\n"
+
+
+def command_line(task: Task) -> str:
     """The command as one would type it."""
-    return shlex.join(task.task.command)
+    return shlex.join(task.command)
 
 
-def operator_line(task: TaskState) -> str:
+def operator_line(task: Task) -> str:
     """What a task did: its command, or who was asked."""
-    return command_line(task) or f"({task.task.operator})"
+    return command_line(task) or f"({task.operator})"

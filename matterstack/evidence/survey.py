@@ -19,13 +19,15 @@ from matterstack.core.ids import RunId, TaskId, Token
 from matterstack.core.shown_text import brief, shown
 
 SURVEY: Final = "evidence.json"
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Raised when a bundle of the same events and files becomes another one.  What is made from a survey of an
 older format is made as that version made it: report, tables and crate follow from the format too."""
-FORMATS: Final = frozenset({1, FORMAT})
+FORMATS: Final = frozenset({1, 2, FORMAT})
 UNBOUND_FORMAT: Final = 1
 """Made before ends of jobs were bound to logs, manifests and environments were in bundles, and README.md and
 CITATION.cff beside them."""
+TELLS_VERSIONS_FROM: Final = 3
+"""Bundles of before do not say which attempt was made under which versions, nor what was changed."""
 
 
 class FileState(StrEnum):
@@ -253,6 +255,11 @@ class Survey:
     environments: tuple[EnvironmentRecord, ...] = ()
     versions: tuple[SourceRecord, ...] = ()
     format: int = FORMAT
+
+    @property
+    def tells_versions(self) -> bool:
+        """Whether the bundle says what was changed, and names for each attempt what it was made under."""
+        return self.format >= TELLS_VERSIONS_FROM
 
     def made_from(self) -> Iterator[SourceRecord]:
         """All that the campaign was when the run was made."""

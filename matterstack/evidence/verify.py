@@ -58,7 +58,7 @@ __all__ = ["Finding", "examine_bundle", "verify_bundle"]
 DOCUMENTS: Final = OUR_FILES | {MANIFEST, SEAL}
 UNSUSPICIOUS_BYTES: Final = 64 << 20
 """Files up to this size are hashed, whatever is said of them."""
-_RULES: Final = frozenset({"fold", "paused", "held", "ended", "live"})
+_RULES: Final = frozenset({"fold", "paused", "held", "ended", "cancel", "amended", "live"})
 """Those of `matterstack.core.run.history_rules` that one run's events obey; others need those of all runs."""
 
 
@@ -308,13 +308,13 @@ class _Check:
                 continue  # beside the bundle, and checked by itself
             if path not in self.checks or path in self.blamed:
                 self.checks[path] = Strength.NOT_CHECKED
-        survey = self.survey
+        survey, history = self.survey, self.history
         return Verification(
             findings=tuple(sorted(set(self.findings))),
             checks=self.checks,
-            absent=() if survey is None else tuple(absences(survey)),
+            absent=() if survey is None or history is None else tuple(absences(history, survey)),
             unbound=() if survey is None else tuple(map(str, survey.unbound())),
-            seq=None if self.history is None else self.history.seq,
+            seq=None if history is None else history.seq,
         )
 
 

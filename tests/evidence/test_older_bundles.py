@@ -12,7 +12,7 @@ import pytest
 
 from matterstack.evidence.picture_meaning import same_picture
 from matterstack.evidence.strength import Strength
-from matterstack.evidence.survey import FORMAT, UNBOUND_FORMAT, parse_survey
+from matterstack.evidence.survey import FORMAT, TELLS_VERSIONS_FROM, UNBOUND_FORMAT, parse_survey
 from matterstack.evidence.verify import examine_bundle
 from tests.evidence.forger import Forger, swapped
 
@@ -49,6 +49,19 @@ def test_a_bundle_of_before_files_were_bound_verifies_and_it_is_said_how_strongl
         "large, attempt 1: output large.bin is referenced",
     )
     assert "measure, attempt 1: stdout.log: no hash of it was recorded when its job ended" in found.unbound
+
+
+def test_a_bundle_of_a_changed_run_from_before_versions_were_told_is_what_it_was(tmp_path: Path) -> None:
+    with tarfile.open(KEPT / "bundle_amended.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    survey = parse_survey((tmp_path / "evidence.json").read_bytes())
+    assert survey.format == TELLS_VERSIONS_FROM - 1
+    found = examine_bundle(tmp_path)
+    assert found.findings == ()
+    assert found.checks["report.md"] in {Strength.BYTES, Strength.MEANING}
+    for path in ("tasks.csv", "workflow.json", "config.json", "README.md"):
+        assert found.checks[path] is Strength.BYTES, path
+    assert found.absent == ("which versions attempts were made under: an older version made this bundle",)
 
 
 @pytest.mark.parametrize(

@@ -23,13 +23,17 @@ from matterstack.evidence.crate.graph import (
     ref,
     refs,
 )
+from matterstack.evidence.crate.made_under import MadeUnder, campaign_id
 from matterstack.evidence.crate.software import Environments, add_distribution, add_python
-from matterstack.evidence.crate.tasks import Tasks, add_tools, step_id, task_id, tool_id
+from matterstack.evidence.crate.tasks import Tasks, add_tools, step_id, task_id
 from matterstack.evidence.durations import hours_text
 from matterstack.evidence.environments import find_environments
 from matterstack.evidence.history import CREATED, Iteration
+from matterstack.evidence.lineage import FIRST
 from matterstack.evidence.presentation import View, commit_words
+from matterstack.evidence.report.change_rows import notes_told
 from matterstack.evidence.report.version_rows import version_rows
+from matterstack.evidence.version_tables import config_place
 
 CRATE: Final = "ro-crate-metadata.json"
 _BIOSCHEMAS: Final = "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"
@@ -63,7 +67,8 @@ class _Document:
         self.files = Files(self.graph, view, payload)
         self.environments = Environments(self.graph, find_environments(view))
         self.credits = Credits(self.graph, view.about)
-        self.done = Tasks(self.graph, view, self.files, self.environments)
+        self.made_under = MadeUnder(self.graph, view, self.files)
+        self.done = Tasks(self.graph, view, self.files, self.environments, self.made_under)
         self.tasks = list(self.state.tasks.values())
 
     def describe(self) -> None:
@@ -80,7 +85,9 @@ class _Document:
         )
         self.files.describe()
         self.environments.describe()
-        add_tools(self.graph, self.tasks, self.environments)
+        # Tools that were never started are those of steps only: a part of a workflow has been used in it.
+        self.started = add_tools(self.view, self.graph, self.tasks, self.environments)
+        self.made_under.describe()
         for task in self.tasks:
             self.done.describe(task)
         self._iterations()
@@ -111,7 +118,7 @@ class _Document:
 
     def _notes(self) -> None:
         """What people did to the run."""
-        for number, note in enumerate(self.view.history.notes, start=1):
+        for number, note in enumerate(notes_told(self.view), start=1):
             if note.by and note.what != CREATED:  # that one is described as the run's creation
                 self.graph.add(
                     local("intervention", number),
@@ -150,8 +157,6 @@ class _Document:
             name="MatterStack workflow",
             description="JSON: what a campaign planned, iteration by iteration",
         )
-        # Tools that were never started are those of steps only: a part of a workflow has been used in it.
-        started = dict.fromkeys(tool_id(task) for task in self.tasks if task.attempts)
         self.graph.add(
             WORKFLOW,
             ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"],
@@ -164,7 +169,7 @@ class _Document:
             conformsTo=ref(_BIOSCHEMAS),
             author=refs(self.credits.authors()),
             license=ref(self.credits.license()),
-            hasPart=refs(started or [ENGINE]),
+            hasPart=refs(self.started or [ENGINE]),
             softwareRequirements=refs(self._software()),
             isBasedOn=refs([*self.files.sources(), *self._later_files()]),
             step=refs(step_id(task) for task in self.tasks),
@@ -182,9 +187,14 @@ class _Document:
             startTime=moment(self.state.created_at),
             endTime=moment(self.state.created_at),
             actionStatus=COMPLETED,
-            # Of a run that was amended, the bundle has the last config; the events have them all.
-            result=refs([] if self.view.history.is_amended else [file_id("config.json")]),
+            result=refs(self._first_config()),
         )
+
+    def _first_config(self) -> list[str]:
+        if self.view.survey.tells_versions:
+            return [file_id(config_place(self.view, FIRST))]
+        # Of a run that was amended, older bundles have the last config; the events have them all.
+        return [] if self.view.history.is_amended else [file_id("config.json")]
 
     def _later_files(self) -> list[str]:
         return self.files.later(list(self.view.history.later_code()))
@@ -194,6 +204,7 @@ class _Document:
         rows = {row.number: row for row in version_rows(self.view)}
         for version in self.view.history.versions:
             row = rows[version.number]
+            changed = self.files.later(list(version.files.items()))
             self.graph.add(
                 local("campaign-version", version.number),
                 "UpdateAction",
@@ -204,11 +215,14 @@ class _Document:
                 ),
                 instrument=ref(ENGINE),
                 object=ref("#run"),
-                result=refs(self.files.later(list(version.files.items()))),
+                result=refs([*changed, *self._campaign(version.number)]),
                 startTime=moment(version.at),
                 endTime=moment(version.at),
                 actionStatus=COMPLETED,
             )
+
+    def _campaign(self, number: int) -> list[str]:
+        return [campaign_id(number)] if self.view.survey.tells_versions else []
 
     def _maker(self) -> str:
         """Who made the run, and in whose name all is done for it; the engine where that is not known."""

@@ -10,7 +10,7 @@ import attrs
 from matterstack.core.shown_text import shown
 from matterstack.evidence.crate.graph import Graph, file_id, local, ref
 from matterstack.evidence.history import AttemptKey
-from matterstack.evidence.presentation import View
+from matterstack.evidence.presentation import View, campaign_versions
 from matterstack.evidence.survey import (
     FileState,
     LogRecord,
@@ -44,6 +44,8 @@ _OURS: Final = {
     "graph.svg": "The tasks and what they depend on",
     README: "What this is, and how to check it",
     "CITATION.cff": "How to cite this",
+    "changes.csv": "What was changed while the run lived, value by value",
+    "definitions.jsonl": "All definitions of the tasks that have had more than one",
 }
 
 
@@ -84,6 +86,9 @@ class Files:
     def _said_of(self, path: str) -> str | None:
         if path == "config.json" and self._view.history.is_amended:
             return "The configuration of the run, as it was amended last"
+        if path.startswith("configs/"):
+            number = path.removeprefix("configs/").removesuffix(".json")
+            return f"The configuration of the run, version {number}"
         return _OURS.get(path)
 
     def _file(self, path: str, source: SourceRecord | None) -> None:
@@ -135,6 +140,14 @@ class Files:
         """Files of the campaign, as they were later, as far as they are here."""
         found = self._view.survey.versions
         return [file_id(r.place) for r in found if r.place is not None and (r.path, r.sha256) in code]
+
+    def of_campaign(self) -> list[list[str]]:
+        """Files of each version of the campaign, as far as they are here."""
+        places = {(r.path, r.sha256): r.place for r in self._view.survey.campaign_files()}
+        return [
+            [file_id(place) for key in files.items() if (place := places.get(key)) is not None]
+            for files in campaign_versions(self._view.history)
+        ]
 
     def output(self, output: OutputRecord) -> str:
         """An output of an attempt."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from matterstack.core.model.workflow import Task
 from matterstack.core.run.state import AttemptState, TaskState
 from matterstack.core.shown_text import shown
 from matterstack.core.states import JobState, TaskStatus
@@ -22,6 +23,7 @@ from matterstack.evidence.crate.graph import (
     ref,
     refs,
 )
+from matterstack.evidence.crate.made_under import MadeUnder
 from matterstack.evidence.crate.software import Environments
 from matterstack.evidence.history import AttemptKey
 from matterstack.evidence.presentation import View, attempt_word, operator_line
@@ -38,46 +40,56 @@ def task_id(task: TaskState) -> str:
     return local("task", task.task.id)
 
 
-def tool_id(task: TaskState) -> str:
+def tool_id(task: Task) -> str:
     """What a task is done with: the program and its script, or the operator that is asked."""
-    if not task.task.command:
-        return local("operator", task.task.operator)
+    if not task.command:
+        return local("operator", task.operator)
     return local("tool", _tool_name(task))
 
 
-def _tool_name(task: TaskState) -> str:
-    command = task.task.command
+def _tool_name(task: Task) -> str:
+    command = task.command
     words = [command[0]]
-    if len(command) > 1 and command[1] in task.task.files:
+    if len(command) > 1 and command[1] in task.files:
         words.append(command[1])
     return shown(" ".join(words))
 
 
-def add_tools(graph: Graph, tasks: Iterable[TaskState], environments: Environments) -> None:
-    """Describe all tools, each with what it ran in."""
+def add_tools(view: View, graph: Graph, tasks: Iterable[TaskState], environments: Environments) -> list[str]:
+    """Describe all tools, each with what it ran in; returns those that were ever started."""
     attempts: dict[str, list[AttemptKey]] = {}
-    first: dict[str, TaskState] = {}
+    first: dict[str, Task] = {}
     for task in tasks:
-        first.setdefault(tool_id(task), task)
-        attempts.setdefault(tool_id(task), []).extend((a.task_id, a.n) for a in task.attempts)
-    for identifier, task in first.items():
-        if not task.task.command:
-            graph.add(identifier, "SoftwareApplication", name=task.task.operator)
+        newest = tool_id(task.task)
+        first.setdefault(newest, task.task)
+        attempts.setdefault(newest, [])
+        for attempt in task.attempts:
+            definition = view.made_with(attempt)
+            tool = newest if definition is task.task else tool_id(definition)
+            first.setdefault(tool, definition)
+            attempts.setdefault(tool, []).append((attempt.task_id, attempt.n))
+    for identifier, definition in first.items():
+        if not definition.command:
+            graph.add(identifier, "SoftwareApplication", name=definition.operator)
             continue
-        is_python = task.task.command[0].rpartition("/")[2].startswith("python")
+        is_python = definition.command[0].rpartition("/")[2].startswith("python")
         graph.add(
             identifier,
             "SoftwareApplication",
-            name=_tool_name(task),
+            name=_tool_name(definition),
             softwareVersion=environments.version(attempts[identifier], is_python=is_python),
             softwareRequirements=refs(environments.among(attempts[identifier])),
         )
+    return [tool for tool, started in attempts.items() if started]
 
 
 class Tasks:
     """Describes tasks, and keeps what their attempts are called."""
 
-    def __init__(self, graph: Graph, view: View, files: Files, environments: Environments) -> None:
+    def __init__(
+        self, graph: Graph, view: View, files: Files, environments: Environments, made_under: MadeUnder
+    ) -> None:
+        self._made_under = made_under
         self._graph = graph
         self._view = view
         self._files = files
@@ -86,16 +98,15 @@ class Tasks:
 
     def describe(self, task: TaskState) -> None:
         """A task, and all that was done for it."""
-        tool = tool_id(task)
         self._graph.add(
             step_id(task),
             "HowToStep",
             name=task.task.id,
             position=str(task.position),
-            description=shown(operator_line(task)),
-            workExample=ref(tool),
+            description=shown(operator_line(task.task)),
+            workExample=ref(tool_id(task.task)),
         )
-        done = [self._attempt(task, attempt, tool) for attempt in task.attempts]
+        done = [self._attempt(attempt) for attempt in task.attempts]
         self.attempts += done
         if done:
             status = _TASK_STATUS[task.status]
@@ -111,16 +122,18 @@ class Tasks:
                 error=shown(task.reason) if status == FAILED else None,
             )
 
-    def _attempt(self, task: TaskState, attempt: AttemptState, tool: str) -> str:
+    def _attempt(self, attempt: AttemptState) -> str:
         key = (attempt.task_id, attempt.n)
+        task = self._view.made_with(attempt)
         record = self._view.records.get(key)
         answer = self._view.answers.get(key)
         used = [self._view.survey.used[place] for place in record.used] if record is not None else []
         value = self._graph.add_value
         given = [
             *(self._files.used(one) for one in used),
-            *(value("param", name, parameter) for name, parameter in task.task.params.items()),
+            *(value("param", name, parameter) for name, parameter in task.params.items()),
             value("resources", "resources", CONVERTER.unstructure(attempt.resources)),
+            *self._made_under.of(attempt),
         ]
         made = self._files.made_by(key)
         if answer is not None and answer.place is not None:
@@ -134,7 +147,7 @@ class Tasks:
             "CreateAction",
             name=f"attempt {attempt.n} of {attempt.task_id}",
             description=shown(operator_line(task)),
-            instrument=ref(tool),
+            instrument=ref(tool_id(task)),
             agent=ref(self._graph.add_person(by) if by else ENGINE),
             startTime=moment(attempt.started_at),
             endTime=moment(attempt.ended_at),
@@ -145,7 +158,7 @@ class Tasks:
             subjectOf=None if where is None else ref(where),
             object=refs(given),
             result=refs(made),
-            environment=refs([value("env", name, word) for name, word in task.task.env.items()]),
+            environment=refs([value("env", name, word) for name, word in task.env.items()]),
         )
 
     def _error(self, attempt: AttemptState) -> str:

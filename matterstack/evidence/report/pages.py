@@ -15,6 +15,7 @@ from matterstack.evidence.durations import bytes_text, duration_text, seconds_be
 from matterstack.evidence.environments import find_environments
 from matterstack.evidence.presentation import View, commit_words
 from matterstack.evidence.report.campaign_results import data, data_uri, figures, texts
+from matterstack.evidence.report.change_rows import change_rows, notes_told
 from matterstack.evidence.report.environment_rows import environment_rows
 from matterstack.evidence.report.rows import answers, believed_by_id, failures, provenance, task_row
 from matterstack.evidence.report.text import (
@@ -28,8 +29,8 @@ from matterstack.evidence.report.text import (
     time_text,
 )
 from matterstack.evidence.report.usage import cap_rows, usage_rows
-from matterstack.evidence.report.version_rows import version_rows
-from matterstack.evidence.survey import UNBOUND_FORMAT, FileState, Survey, summed, withheld_files
+from matterstack.evidence.report.version_rows import config_rows, definition_rows, version_rows
+from matterstack.evidence.survey import UNBOUND_FORMAT, FileState, summed, withheld_files
 
 REPORT_MD: Final = "report.md"
 README: Final = "README.md"
@@ -45,6 +46,7 @@ _FOLDERS: Final = {
     "answers": "what people and instruments answered",
     "sources": "the campaign's files, as they were when the run was made",
     "versions": "the campaign's files that changed or came later, by their hashes",
+    "configs": "the configuration, as it was before it was changed",
     "environments": "the software that jobs ran in, as their own scripts found it",
     "foreign": "files that were found here and that no export made",
 }
@@ -128,13 +130,16 @@ def _readme_context(view: View) -> dict[str, Any]:
         "head": view.survey.head,
         "version": view.survey.made_with.get("matterstack", ""),
         "has_large": next(view.survey.large(), None) is not None,
-        "folders": sorted({place.partition("/")[0] for place in _places(view.survey) if "/" in place}),
+        "folders": sorted({place.partition("/")[0] for place in _places(view) if "/" in place}),
+        "has_changes": view.survey.tells_versions and bool(view.history.changes.all),
+        "has_definitions": view.survey.tells_versions and bool(view.history.lineage.definitions),
         "has_citation": bool(view.about.authors),
         "says": _FOLDERS,
     }
 
 
-def _places(survey: Survey) -> Iterator[str]:
+def _places(view: View) -> Iterator[str]:
+    survey = view.survey
     found = (
         *survey.found_outputs(),
         *survey.used,
@@ -145,6 +150,20 @@ def _places(survey: Survey) -> Iterator[str]:
     yield from (record.place for record in found if record.place is not None)
     yield from (log.place for attempt in survey.attempts for log in attempt.logs if log.place is not None)
     yield from (record.path for record in survey.foreign)
+    if survey.tells_versions:
+        yield from (row.place for row in config_rows(view))
+
+
+def _changes(view: View) -> dict[str, Any]:
+    tells = view.survey.tells_versions
+    history = view.history
+    return {
+        "changes": change_rows(view) if tells else [],
+        "change_count": len(history.changes.all),
+        "definitions": list(definition_rows(view)) if tells else [],
+        "definition_count": sum(map(len, history.lineage.definitions.values())),
+        "configs": config_rows(view) if tells else [],
+    }
 
 
 def _context(view: View) -> dict[str, Any]:
@@ -176,7 +195,10 @@ def _context(view: View) -> dict[str, Any]:
         "data": list(data(view)),
         "found": json_text(state.campaign_state) if state.campaign_state else "",
         "answers": list(answers(view)),
-        "notes": view.history.notes,
+        "notes": notes_told(view),
+        "tells_versions": view.survey.tells_versions,
+        "is_changed": view.survey.tells_versions and view.is_changed,
+        **_changes(view),
         "caps": cap_rows(view),
         "usage": usage_rows(view),
         "by_id": [] if view.survey.format == UNBOUND_FORMAT else list(believed_by_id(view)),

@@ -14,6 +14,7 @@ from matterstack.core.states import TaskStatus
 from matterstack.evidence.durations import duration_text
 from matterstack.evidence.presentation import View, attempt_word, operator_line
 from matterstack.evidence.report.text import lines_text
+from matterstack.evidence.report.version_rows import versions_told
 from matterstack.evidence.survey import LogRecord, OutputRecord, UnclaimedRecord
 
 MOST_SHOWN_BYTES: Final = 20_000
@@ -39,6 +40,9 @@ class AttemptRow:
     ran: str
     exit_code: str
     outcome: str
+    definition: int
+    config: int
+    campaign: int
 
 
 @attrs.frozen(kw_only=True)
@@ -59,6 +63,7 @@ class Provenance:
 
     attempt: AttemptRow
     command: str
+    versions: str
     superseded: bool
     outputs: list[OutputRecord]
     unclaimed: list[UnclaimedRecord]
@@ -105,6 +110,8 @@ def task_row(view: View, task: TaskState) -> TaskRow:
 
 
 def _attempt_row(view: View, attempt: AttemptState) -> AttemptRow:
+    lineage = view.history.lineage
+    definition = lineage.definition_of(view.history.state, attempt)
     return AttemptRow(
         task_id=attempt.task_id,
         n=attempt.n,
@@ -118,6 +125,9 @@ def _attempt_row(view: View, attempt: AttemptState) -> AttemptRow:
         ran=duration_text(view.running_s(attempt)),
         exit_code="" if attempt.exit_code is None else str(attempt.exit_code),
         outcome=shown(view.outcome(attempt)),
+        definition=definition.number,
+        config=lineage.config_of(attempt),
+        campaign=definition.campaign,
     )
 
 
@@ -223,7 +233,8 @@ def provenance(view: View) -> Iterator[Provenance]:
             if outputs or unclaimed:
                 yield Provenance(
                     attempt=_attempt_row(view, attempt),
-                    command=shown(operator_line(task)),
+                    command=shown(operator_line(view.made_with(attempt))),
+                    versions=versions_told(view, attempt),
                     superseded=attempt is not task.last_attempt,
                     outputs=outputs,
                     unclaimed=unclaimed,
