@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, Final
 
 from matterstack.cli.errors import report
+from matterstack.cli.glance import is_glance
 from matterstack.cli.harmless_output import harmless_output
 
 _ASKS_FOR_HELP: Final = ("-h", "--help", "--version")
@@ -18,7 +19,7 @@ def run_command_line() -> None:
 
     with harmless_output():
         try:
-            if _only_prints(sys.argv[1:]):
+            if _only_prints(sys.argv[1:]) or is_glance(sys.argv[1:]):
                 code = _without_event_loop(main.main(standalone_mode=False))
             else:
                 # asyncclick runs on asyncio unless it is told otherwise.
@@ -34,11 +35,11 @@ def _only_prints(words: Sequence[str]) -> bool:
     return next((word for word in words if word.startswith("-")), None) in _ASKS_FOR_HELP
 
 
-def _without_event_loop(parsing: Coroutine[Any, Any, object]) -> object:
+def _without_event_loop(command: Coroutine[Any, Any, object]) -> object:
     """The result of a coroutine that waits for nothing: trio's import would be half the time of `--help`."""
     try:
-        parsing.send(None)
+        command.send(None)
     except StopIteration as end:
         return end.value
-    parsing.close()
-    raise RuntimeError("the parser of the command line waited for something")
+    command.close()
+    raise RuntimeError("a command waited for something, though it was said to wait for nothing")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 from rich.console import Console, RenderableType
@@ -25,9 +25,11 @@ from matterstack.cli.wording import (
 from matterstack.core.ids import RunId
 from matterstack.core.shown_text import shown, shown_lines
 from matterstack.core.states import RunStatus
-from matterstack.storage.read.reader import Reader
 from matterstack.storage.read.runs import RunSummary
 from matterstack.watch.colours import style_of
+
+if TYPE_CHECKING:
+    from matterstack.storage.read.reader import Reader
 
 PIPE_WIDTH: Final = 200
 

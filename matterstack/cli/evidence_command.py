@@ -209,35 +209,31 @@ async def import_run(context: click.Context, file: Path, as_json: bool) -> None:
     _print_bundle(imported, as_json)
 
 
-async def show_imported(root: Root, run_id: RunId, *, as_json: bool) -> bool:
+def show_imported(root: Root, run_id: RunId, *, as_json: bool) -> bool:
     """Show the status of a run that was imported into this root; False when none of this id was."""
-    import trio
-
     from matterstack.evidence.imported import imported_bundle
     from matterstack.evidence.importing import look_at_bundle
 
     folder = imported_bundle(root, run_id)
     if not folder.is_dir():
         return False
-    _print_bundle(await trio.to_thread.run_sync(look_at_bundle, folder), as_json)
+    _print_bundle(look_at_bundle(folder), as_json)
     return True
 
 
-async def list_imported(root: Root, run_ids: Sequence[RunId]) -> list[RunSummary]:
+def list_imported(root: Root, run_ids: Sequence[RunId]) -> list[RunSummary]:
     """These of the imported runs; of those that cannot be read it says so on stderr."""
     from matterstack.evidence.imported import imported_bundle
 
     if not run_ids:
         return []
-    import trio
-
     from matterstack.core.errors import MatterStackError
     from matterstack.evidence.importing import look_at_bundle
 
     summaries: list[RunSummary] = []
     for run_id in run_ids:
         try:
-            found = await trio.to_thread.run_sync(look_at_bundle, imported_bundle(root, run_id))
+            found = look_at_bundle(imported_bundle(root, run_id))
         except MatterStackError as error:
             click.echo(f"{run_id} was imported: {error}", err=True)
         else:
@@ -245,15 +241,13 @@ async def list_imported(root: Root, run_ids: Sequence[RunId]) -> list[RunSummary
     return summaries
 
 
-async def tasks_of_imported(root: Root, run_id: RunId) -> list[dict[str, Any]] | None:
+def tasks_of_imported(root: Root, run_id: RunId) -> list[dict[str, Any]] | None:
     """What ``run tasks`` shows of a run that was imported into this root; None when none of this id was."""
-    import trio
-
     from matterstack.evidence.imported import imported_bundle
     from matterstack.evidence.importing import imported_tasks
 
     folder = imported_bundle(root, run_id)
-    return await trio.to_thread.run_sync(imported_tasks, folder) if folder.is_dir() else None
+    return imported_tasks(folder) if folder.is_dir() else None
 
 
 async def print_events_of_imported(root: Root, run_id: RunId, after: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
@@ -14,8 +14,10 @@ from matterstack.core.ids import RunId
 from matterstack.core.states import ENDED_RUNS, RunStatus, TaskStatus
 from matterstack.storage.leases import is_held
 from matterstack.storage.read.failures import failures
-from matterstack.storage.read.reader import Reader
 from matterstack.storage.read.runs import RunSummary, run_summaries, runs_with_jobs
+
+if TYPE_CHECKING:
+    from matterstack.storage.read.reader import Reader
 
 LOOK_EVERY_S: Final = 1.0
 

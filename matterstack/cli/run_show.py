@@ -24,6 +24,7 @@ from matterstack.core.ids import RunId, TaskId
 from matterstack.core.states import RunStatus
 
 if TYPE_CHECKING:
+    from matterstack.storage.layout import Root
     from matterstack.storage.read.runs import RunSummary
 
 run_argument = click.argument("run_id", type=RUN_ID)
@@ -66,10 +67,10 @@ async def list_runs(
     """List runs, the newest last: all, or those that fit; then those that were imported from elsewhere."""
     from datetime import UTC, datetime
 
+    from matterstack.cli.glance import store_of
     from matterstack.cli.moments import moment
     from matterstack.cli.printing import print_json
     from matterstack.storage.read.filtered_runs import RunFilter
-    from matterstack.storage.read.reader import open_reader
     from matterstack.usecases.run_lists import fitting_imports, fitting_runs, imports_to_read, require_fitting
 
     root = current_root(context)
@@ -80,10 +81,10 @@ async def list_runs(
         since=None if since is None else moment(since, datetime.now(UTC)),
         last=last,
     )
-    async with open_reader(root) as reader:
-        await reader.read(require_fitting, root, wanted)
-        summaries = await reader.read(fitting_runs, wanted)
-    imported = fitting_imports(await list_imported(root, imports_to_read(root, wanted)), wanted)
+    with store_of(root) as connection:
+        require_fitting(connection, root, wanted)
+        summaries = fitting_runs(connection, wanted)
+    imported = fitting_imports(list_imported(root, imports_to_read(root, wanted)), wanted)
     if last is not None:
         newest = sorted([*summaries, *imported], key=lambda s: (s.created_at, s.run_id))[-last:]
         summaries, imported = ([s for s in some if s in newest] for some in (summaries, imported))
@@ -130,27 +131,25 @@ def _print_runs(summaries: Sequence[RunSummary], imported: Sequence[RunSummary])
 @click.pass_context
 async def status(context: click.Context, run_id: RunId, follow: bool, as_json: bool) -> None:
     """Show how far a run is."""
+    from matterstack.cli.glance import store_of
     from matterstack.cli.printing import print_json
-    from matterstack.cli.progress import follow_runs
     from matterstack.core.states import ENDED_RUNS
     from matterstack.storage.backend_reports import by_backend, read_reports, troubles
     from matterstack.storage.finishing_reports import finishing_words, read_finishing
     from matterstack.storage.read.failures import failures
-    from matterstack.storage.read.reader import open_reader
     from matterstack.storage.read.runs import require_run
 
     root = current_root(context)
-    async with open_reader(root) as reader:
+    if follow:
+        await _follow(root, run_id)
+    with store_of(root) as connection:
         try:
-            summary = await reader.read(require_run, run_id)
+            summary = require_run(connection, run_id)
         except NotFoundError:
-            if await show_imported(root, run_id, as_json=as_json):
+            if show_imported(root, run_id, as_json=as_json):
                 return
             raise
-        if follow:
-            await follow_runs(reader, [run_id], transient=True)
-            summary = await reader.read(require_run, run_id)
-        failed = await reader.read(failures, run_id)
+        failed = failures(connection, run_id)
     reports = read_reports(root)
     finishing = read_finishing(root, run_id)
     if as_json:
@@ -171,6 +170,15 @@ async def status(context: click.Context, run_id: RunId, follow: bool, as_json: b
         click.echo(f"{finishing_words(finishing.values())} ({', '.join(sorted(finishing))})")
 
 
+async def _follow(root: Root, run_id: RunId) -> None:
+    """Show progress until a run has ended; one that is not in the store has."""
+    from matterstack.cli.progress import follow_runs
+    from matterstack.storage.read.reader import open_reader
+
+    async with open_reader(root) as reader:
+        await follow_runs(reader, [run_id], transient=True)
+
+
 @click.command(short_help="List the tasks of a run.")
 @run_argument
 @json_option
@@ -178,19 +186,19 @@ async def status(context: click.Context, run_id: RunId, follow: bool, as_json: b
 async def tasks(context: click.Context, run_id: RunId, as_json: bool) -> None:
     """List the tasks of a run with their last attempt (--json: with all attempts)."""
     from matterstack.cli.failure_lines import said_in_cell
+    from matterstack.cli.glance import store_of
     from matterstack.cli.printing import print_json, print_table
     from matterstack.core.states import TaskStatus
-    from matterstack.storage.read.reader import open_reader
     from matterstack.storage.read.runs import require_run
     from matterstack.storage.read.tasks import task_list
 
     root = current_root(context)
-    async with open_reader(root) as reader:
+    with store_of(root) as connection:
         try:
-            await reader.read(require_run, run_id)
-            listed = await reader.read(task_list, run_id)
+            require_run(connection, run_id)
+            listed = task_list(connection, run_id)
         except NotFoundError:
-            found = await tasks_of_imported(root, run_id)
+            found = tasks_of_imported(root, run_id)
             if found is None:
                 raise
             listed = found

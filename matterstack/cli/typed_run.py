@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import closing
 
 import asyncclick as click
 
@@ -22,11 +21,11 @@ def typed_run(context: click.Context, name: str, *, takes_workspace: bool = True
     """
     if RUN_ID_PATTERN.fullmatch(name):
         return RunId(name)
-    from matterstack.storage.schema import open_database, reading
+    from matterstack.cli.glance import store_of
     from matterstack.usecases.run_names import find_run
 
     root = current_root(context)
-    with closing(open_database(root.database)) as connection, reading(root.database, connection):
+    with store_of(root) as connection:
         found = find_run(connection, root, name, takes_workspace=takes_workspace)
     if "--json" not in sys.argv:  # there, standard error has nothing but an error's document
         click.echo(f"run {found}", err=True)

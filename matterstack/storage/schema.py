@@ -22,10 +22,8 @@ from matterstack.core.errors import (
     StoreError,
 )
 from matterstack.core.shown_text import brief
-from matterstack.storage.chaining import chain_old_events
 from matterstack.storage.filesystems import file_system_type, is_network
 from matterstack.storage.modes import make_folders, open_shared
-from matterstack.storage.store_users import who_locks, whose_store
 
 logger: Final = logging.getLogger(__name__)
 
@@ -315,6 +313,8 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
             for statement in script.split(";"):
                 connection.execute(statement)
             if script is _CHAIN:
+                from matterstack.storage.chaining import chain_old_events
+
                 runs, events = chain_old_events(connection)
             connection.execute(f"PRAGMA user_version = {number}")
         connection.execute("COMMIT")
@@ -372,6 +372,8 @@ def translated_errors(path: Path) -> Iterator[None]:
             raise disk_full(place) from error
         hint = "the store's folder must be writable" if place.is_relative_to(path.parent) else ""
         if error.errno in {errno.EACCES, errno.EPERM} and hint:
+            from matterstack.storage.store_users import whose_store
+
             hint = whose_store(path) or hint
         raise StoreError(f"{place}: {error.strerror or error}", hint=hint) from error
 
@@ -437,12 +439,16 @@ def store_error(path: Path, error: sqlite3.Error) -> StoreError:
     if name.startswith("SQLITE_FULL") or (name.startswith(_FULL_TOO) and _has_no_room(path)):
         return disk_full(path)
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+        from matterstack.storage.store_users import whose_store
+
         hint = (
             whose_store(path)
             or "the file and its folder must be writable for you, on a disk mounted read-write"
         )
         return StoreError(f"{path}: cannot be written ({brief(error)})", hint=hint)
     if name.startswith("SQLITE_BUSY"):
+        from matterstack.storage.store_users import who_locks
+
         by, hint = who_locks(path)
         return StoreError(f"{path}: {by} kept it locked for {BUSY_TIMEOUT_S:.0f} s", hint=hint)
     return StoreError(f"{path}: {brief(error)}")

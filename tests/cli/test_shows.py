@@ -69,27 +69,63 @@ def test_a_group_alone_shows_its_help_as_a_usage_error(command_line: CommandLine
         assert done.stderr.startswith("Usage: matterstack")
 
 
-@pytest.mark.usefixtures("processes")
-def test_help_needs_none_of_the_heavy_modules() -> None:
-    # Their import is what takes time: this keeps `--help` quick, whatever the machine.
+# What takes a command's time is what it imports: these keep the quick ones quick, whatever the machine.
+HEAVY = {
+    "anyio._backends._trio",
+    "ase",
+    "matterstack.core.documents.config",
+    "matterstack.core.run.facts",
+    "matterstack.engine",
+    "numpy",
+    "pydantic",
+    "trio",
+    "trio_websocket",
+}
+
+
+def loaded_by(*commands: str, cwd: Path) -> set[str]:
+    """Modules that a process has loaded which ran these commands, each with success."""
     program = (
         "import sys\n"
         "from matterstack.cli import run_command_line\n"
-        "sys.argv = ['matterstack', '--help']\n"
-        "try:\n"
-        "    run_command_line()\n"
-        "except SystemExit as end:\n"
-        "    assert end.code == 0, end.code\n"
-        "print(*sorted(sys.modules), file=sys.stderr)\n"
+        f"for words in {[command.split() for command in commands]}:\n"
+        "    sys.argv = ['matterstack', *words]\n"
+        "    try:\n"
+        "        run_command_line()\n"
+        "    except SystemExit as end:\n"
+        "        assert end.code == 0, end.code\n"
+        "print('loaded', *sorted(sys.modules), file=sys.stderr)\n"
     )
     # What measures coverage loads modules of its own.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    loaded = set(done.stderr.split())
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True, env=environment)
+    loaded = set(done.stderr.rpartition("loaded ")[2].split())
     assert "asyncclick" in loaded
-    heavy = {"trio", "pydantic", "rich", "sqlite3", "numpy", "trio_websocket", "ase"}
-    assert not loaded & {*heavy, "matterstack.engine", "matterstack.core.model.workflow"}
+    return loaded
+
+
+@pytest.mark.usefixtures("processes")
+def test_help_needs_none_of_the_heavy_modules(tmp_path: Path) -> None:
+    lighter = {"cattrs", "matterstack.core.model.workflow", "rich", "sqlite3"}
+    needless = loaded_by("--help", "run list --help", cwd=tmp_path) & (HEAVY | lighter)
+    assert not needless
+
+
+def test_a_look_at_runs_needs_none_of_the_heavy_modules(command_line: CommandLine) -> None:
+    write_tasks(command_line.root, "one", [{"id": "a", "command": ["true"]}])
+    run_id = command_line.new_run("one")
+    look = (
+        "run list --last 20",
+        "run list --status PENDING --workspace one --label x --since 1d --json",
+        f"run status {run_id[:18]}",
+        "run status @last --json",
+        "run tasks one",
+    )
+    needless = loaded_by(*look, f"--root {command_line.root} run list", cwd=command_line.root) & HEAVY
+    assert not needless
+    needless = loaded_by(look[0], cwd=command_line.root) & {"cattrs", "matterstack.core.model.workflow"}
+    assert not needless
 
 
 def test_help_is_asked_for_where_only_commands_stand_before_it(command_line: CommandLine) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import attrs
 
 from matterstack.core.errors import IllegalTransitionError, RefusedError
 from matterstack.core.ids import RunId
-from matterstack.core.run.state import RunState
 from matterstack.core.states import ENDED_RUNS, ENDED_TASKS, RUN_TRANSITIONS, RunStatus, TaskStatus
+
+if TYPE_CHECKING:
+    from matterstack.core.run.state import RunState
 
 RETRIABLE_TASKS: Final = frozenset({TaskStatus.FAILED, TaskStatus.CANCELLED})
 """In which states a task may be named where failed tasks are given new attempts."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from matterstack.core.errors import NotFoundError
 from matterstack.core.ids import RunId, UtcTime
-from matterstack.core.run.facts import RunDeleted
-from matterstack.storage.fact_codec import decode_fact
 
-DELETED: Final = RunDeleted.__name__
+if TYPE_CHECKING:
+    from matterstack.core.run.facts import RunDeleted
+
+DELETED: Final = "RunDeleted"
 _LAST: Final = "SELECT at, type, data FROM events WHERE run_id = ? ORDER BY seq DESC LIMIT 1"
 
 
@@ -30,8 +31,7 @@ def deleted_run(connection: sqlite3.Connection, run_id: RunId) -> DeletedRun | N
     row = connection.execute(_LAST, (run_id,)).fetchone()
     if row is None or row[1] != DELETED:
         return None
-    fact = decode_fact(DELETED, row[2])
-    return DeletedRun(UtcTime(row[0]), fact) if isinstance(fact, RunDeleted) else None
+    return DeletedRun(UtcTime(row[0]), _decoded(row[2]))
 
 
 def all_deleted(connection: sqlite3.Connection) -> list[RunDeleted]:
@@ -39,10 +39,17 @@ def all_deleted(connection: sqlite3.Connection) -> list[RunDeleted]:
     found: list[RunDeleted] = []
     for (data,) in connection.execute("SELECT data FROM events WHERE type = ? ORDER BY seq", (DELETED,)):
         with suppress(Exception):  # whatever decoding makes of what nobody encoded
-            fact = decode_fact(DELETED, data)
-            if isinstance(fact, RunDeleted):
-                found.append(fact)
+            found.append(_decoded(data))
     return found
+
+
+def _decoded(data: str) -> RunDeleted:
+    # Few who look at runs come across one: the facts take longer to load than the runs to list.
+    from matterstack.core.run.facts import RunDeleted
+    from matterstack.storage.codec import decode
+
+    fact: RunDeleted = decode(data, RunDeleted)
+    return fact
 
 
 def no_such_run(connection: sqlite3.Connection, run_id: RunId) -> NotFoundError:
