@@ -213,5 +213,5 @@ def _parse(text: bytes, request: PlanningRequest, returncode: int | None) -> Any
     if request.code is not None:
         request.code.found = answer.get("code", {})
     if "error" in answer:
-        raise CampaignError(answer["error"])
+        raise CampaignError(answer["error"], is_loaded=answer.get("is_loaded", True))
     return answer["ok"]

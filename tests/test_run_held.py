@@ -46,9 +46,10 @@ def test_three_hundred_tasks_with_a_broken_program_are_held_and_all_succeed_when
 
     assert left.exit_code == 1, left.stderr
     assert 10 <= red(command_line, run_id) <= 10 + 4
-    assert "PAUSED" in left.stdout, "as the progress says it"
-    assert ": exit code 9" in left.stdout
+    assert f"held by the engine: matterstack run explain {run_id}" in left.stdout, "as the progress says it"
     assert "1. the engine holds the run, since 1" in left.stdout, "as explain says it"
+    assert left.stdout.count("exit code 9") == 1, "it is said once"
+    assert left.stdout.count("licence expired") == 1
     assert f"matterstack run resume {run_id}" in left.stdout
 
     program(tmp_path, "exit 0")
@@ -101,7 +102,8 @@ def test_a_failing_prologue_holds_the_run(command_line: CommandLine) -> None:
     left = command_line.run("run", "start", "w", "--set", f"backends.local.prologue={json.dumps(prologue)}")
 
     assert left.exit_code == 1
-    assert "paused by the engine" in left.stdout, left.stdout + left.stderr
+    assert left.stdout.count("the engine holds the run") == 1, left.stdout + left.stderr
+    assert "prologue line 2 failed with 127: module load no/such/module" in left.stdout
 
 
 def test_what_is_advised_after_a_failing_prologue_brings_the_run_to_its_end(
@@ -250,7 +252,7 @@ def test_on_slurm_a_broken_prologue_holds_the_run_and_names_the_nodes(
 
     assert left.exit_code == 1, left.stdout + left.stderr
     assert 10 <= red(command_line, run_id) <= 10 + 12
-    assert "no module vasp/6.5" in left.stdout
+    assert left.stdout.count("no module vasp/6.5") == 2, "the reason, and the last words"
     assert "on node" in left.stdout
 
     (paused,) = (e["data"] for e in command_line.events(run_id) if e["type"] == "RunPaused")

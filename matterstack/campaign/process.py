@@ -45,14 +45,16 @@ def main() -> None:
     request = json.loads(sys.stdin.readline())
     threading.Thread(target=_exit_with_the_engine, daemon=True).start()
     used = _watched(request)
+    campaign: Campaign | None = None
     try:
-        answer = _pinned(_answer(request, used), used)
+        campaign = _campaign(request, used)
+        answer = _pinned(_answer(campaign, request, used), used)
         text = json.dumps({"ok": answer} | _code(used), allow_nan=False)
     except CampaignError as error:
-        text = _failed(str(error), used)
+        text = _failed(str(error), used, is_loaded=campaign is not None)
     except BaseException as error:  # noqa: BLE001  whatever a campaign raises is its answer
         traceback.print_exc()
-        text = _failed(_describe(error, request), used)
+        text = _failed(_describe(error, request), used, is_loaded=campaign is not None)
     with os.fdopen(descriptor, "w", encoding="utf-8") as answer_file:
         answer_file.write(text)
     sys.stdout.flush()
@@ -88,7 +90,7 @@ def _code(used: UsedFiles | None) -> dict[str, Any]:
     return {} if used is None else {"code": used.as_json()}
 
 
-def _failed(problem: str, used: UsedFiles | None) -> str:
+def _failed(problem: str, used: UsedFiles | None, *, is_loaded: bool) -> str:
     """What is answered instead; a campaign that may not be called has not been used."""
     if used is not None:
         used.take_imported()
@@ -96,17 +98,19 @@ def _failed(problem: str, used: UsedFiles | None) -> str:
             used.require_pinned()
         except CampaignError as error:
             return json.dumps({"error": str(error)})
-    return json.dumps({"error": problem} | _code(used))
+    return json.dumps({"error": problem, "is_loaded": is_loaded} | _code(used))
 
 
-def _answer(request: Mapping[str, Any], used: UsedFiles | None) -> Any:  # noqa: ANN401  JSON
+def _campaign(request: Mapping[str, Any], used: UsedFiles | None) -> Campaign:
     file = Path(request["file"])
     if used is not None:
         used.refuse_changed(file)
     if request["object_sha256"] is not None:
-        campaign = unpickled(file, request["object_sha256"])
-    else:
-        campaign = load_campaign(file, request["params"], used)
+        return unpickled(file, request["object_sha256"])
+    return load_campaign(file, request["params"], used)
+
+
+def _answer(campaign: Campaign, request: Mapping[str, Any], used: UsedFiles | None) -> Any:  # noqa: ANN401  JSON
     results = _results(request["results"])
     if request["action"] == "load":
         return None

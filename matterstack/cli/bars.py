@@ -19,6 +19,7 @@ from matterstack.cli.wording import (
     elapsed_s,
     elapsed_text,
     head_lines,
+    reason_line,
     said_lines,
     stage_title,
 )
@@ -34,15 +35,15 @@ if TYPE_CHECKING:
 PIPE_WIDTH: Final = 200
 
 
-def heading(summary: RunSummary) -> Text:
-    """One line about a run."""
+def heading(summary: RunSummary, *, is_explained: bool = False) -> Text:
+    """One line about a run; ``is_explained``: see `reason_line`."""
     text = Text(f"{shown(summary.workspace)}  {summary.run_id}  ")
     text.append(summary.status.value, style=style_of(summary.status))
     text.append(f"  {elapsed_text(elapsed_s(summary))}", style="dim")
     if summary.status is RunStatus.RUNNING and _is_planning(summary):
         text.append("  planning", style="cyan")
-    if summary.status_reason:
-        text.append(f"  {shown(summary.status_reason)}")
+    if reason := reason_line(summary, is_explained=is_explained):
+        text.append(f"  {shown(reason)}")
     return text
 
 
@@ -50,11 +51,11 @@ def _is_planning(summary: RunSummary) -> bool:
     return all(done == total for done, total in map(done_and_total, summary.stages))
 
 
-def print_summary(summary: RunSummary) -> None:
-    """Show once how far a run is, as bars."""
+def print_summary(summary: RunSummary, *, is_explained: bool = False) -> None:
+    """Show once how far a run is, as bars; ``is_explained``: see `reason_line`."""
     width = None if sys.stdout.isatty() else PIPE_WIDTH
     console = Console(file=coloured(sys.stdout), highlight=False, width=width)
-    console.print(heading(summary), soft_wrap=True)
+    console.print(heading(summary, is_explained=is_explained), soft_wrap=True)
     bars = Progress(*_columns(), console=console, disable=True)  # never started: only its table is wanted
     for stage in summary.stages:
         done, total = done_and_total(stage)

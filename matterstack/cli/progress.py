@@ -24,6 +24,7 @@ async def follow_runs(
     *,
     ended_before: set[RunId] | None = None,
     transient: bool = False,
+    explains_held: bool = False,
     over: trio.Event | None = None,
 ) -> None:
     """Show progress until all these runs have ended; with None, of all runs, until it is over.
@@ -31,6 +32,7 @@ async def follow_runs(
     Args:
         ended_before: runs that are not followed since they had ended when they began to be served.
         transient: the caller prints a summary at the end: bars are wiped off, and heads are not printed.
+        explains_held: the caller explains runs that are held: lines need not.
         over: is set when nobody serves them any more: what was not shown yet is shown, and it returns.
     """
     if sys.stdout.isatty():
@@ -38,7 +40,8 @@ async def follow_runs(
 
         await follow_with_bars(reader, run_ids, ended_before or set(), transient=transient, over=over)
     else:
-        await keep_looking(reader, _Lines(reader, run_ids, ended_before or set(), transient).look, over)
+        lines = _Lines(reader, run_ids, ended_before or set(), transient, explains_held)
+        await keep_looking(reader, lines.look, over)
 
 
 @attrs.define(eq=False)
@@ -49,6 +52,7 @@ class _Lines:
     run_ids: Sequence[RunId] | None
     ended_before: set[RunId]
     transient: bool
+    explains_held: bool
     _told: set[object] = attrs.field(factory=set, init=False)
     _last: dict[RunId, tuple[object, ...]] = attrs.field(factory=dict, init=False)
     _said_at: dict[RunId, float] = attrs.field(factory=dict, init=False)
@@ -64,7 +68,7 @@ class _Lines:
             if key == news or (soon and summary.status == news[0]):
                 continue
             self._last[summary.run_id], self._said_at[summary.run_id] = key, now
-            click.echo(plain_line(summary))
+            click.echo(plain_line(summary, is_explained=self.explains_held))
         for line in () if self.transient else await newly_ended(self.reader, summaries, self._told):
             click.echo(line)
         return all_ended(summaries, self.run_ids)

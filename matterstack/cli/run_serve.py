@@ -81,8 +81,8 @@ async def run_init(
 ) -> None:
     """Make a new PENDING run of a workspace, and print its id.
 
-    Where it uses a cluster, its first tasks are planned and held against the limits of the partitions: what
-    can never run is refused.
+    Its campaign is loaded: one that cannot be is refused.  Where it uses a cluster, its first tasks are
+    planned and held against the limits of the partitions: what can never run is refused.
     """
     from matterstack.cli.printing import print_json
 
@@ -203,7 +203,7 @@ async def run_start(
     from matterstack.storage.openness import require_owner
     from matterstack.storage.read.failures import failures
     from matterstack.storage.read.reader import open_reader
-    from matterstack.storage.read.runs import campaign_state, require_run
+    from matterstack.storage.read.runs import campaign_state, held_runs, require_run
     from matterstack.storage.read.tasks import newest_outputs
 
     root = current_root(context)
@@ -216,13 +216,14 @@ async def run_start(
         outputs = await reader.read(newest_outputs, run_id, 12)
         state = await reader.read(campaign_state, run_id)
         failed = await reader.read(failures, run_id)
+        is_explained = bool(await reader.read(held_runs, [run_id]))
     if as_json:
         print_json(summary.as_json())
         await _tell_of_held(root, [run_id], err=True)
         _exit_by([summary])
         return
-    print_summary(summary)
-    for line in failure_lines(failed):
+    print_summary(summary, is_explained=is_explained)
+    for line in () if is_explained else failure_lines(failed):
         click.echo(line)
     print_state(state)
     await _tell_of_held(root, [run_id], err=False)
@@ -297,13 +298,20 @@ async def _serve(
                 trio.open_nursery() as nursery,
             ):
                 outside.start_soon(partial(stop_on_signals, engine.stop, within_s=STOP_WITHIN_S))
-                if until_done and not sys.stdout.isatty():
+                explains_held = until_done and not sys.stdout.isatty()
+                if explains_held:
                     nursery.start_soon(stop_when_held, reader, run_ids, engine.stop)
                 is_over = trio.Event()
                 async with trio.open_nursery() as display:
                     if show:
                         before = await ended_runs(reader) if run_ids is None else None
-                        follow = partial(follow_runs, ended_before=before, transient=transient, over=is_over)
+                        follow = partial(
+                            follow_runs,
+                            ended_before=before,
+                            transient=transient,
+                            explains_held=explains_held,
+                            over=is_over,
+                        )
                         display.start_soon(follow, reader, run_ids)
                     await engine.serve(run_ids, until_done=until_done)
                     is_over.set()

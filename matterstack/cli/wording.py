@@ -85,14 +85,21 @@ def said_lines(summary: RunSummary) -> Iterator[str]:
         yield f"note: {summary.note}"
 
 
-def plain_line(summary: RunSummary) -> str:
-    """A run in one line of text."""
+def reason_line(summary: RunSummary, *, is_explained: bool) -> str:
+    """Why a run is as it is; ``is_explained``: of one that is held it is said at length elsewhere."""
+    if summary.is_held and is_explained:
+        return f"held by the engine: matterstack run explain {summary.run_id}"
+    return summary.status_reason
+
+
+def plain_line(summary: RunSummary, *, is_explained: bool = False) -> str:
+    """A run in one line of text; ``is_explained``: see `reason_line`."""
     parts = [f"{datetime.now(UTC):%H:%M:%S} {summary.run_id} {summary.status}"]
     if summary.stages:
         stage = summary.stages[-1]
         done, total = done_and_total(stage)
         counts = counts_text(stage)
         parts.append(f"{stage_title(stage)}: {done}/{total} done" + (f", {counts}" if counts else ""))
-    if summary.status_reason:
-        parts.append(summary.status_reason)
+    if reason := reason_line(summary, is_explained=is_explained):
+        parts.append(reason)
     return "  ".join(parts)

@@ -65,9 +65,18 @@ class ConfigError(UsageError):
 
 
 class CampaignError(UsageError):
-    """``campaign.py`` is missing or broken, or planned a workflow that cannot run."""
+    """``campaign.py`` is missing or broken, or planned a workflow that cannot run.
+
+    Attributes:
+        is_loaded: whether there was a campaign to ask; not where its file cannot be run, or has none.
+    """
 
     code = "campaign"
+    is_loaded = True
+
+    def __init__(self, message: str, *, hint: str = "", is_loaded: bool = True) -> None:
+        super().__init__(message, hint=hint)
+        self.is_loaded = is_loaded
 
 
 class NotFoundError(MatterStackError):

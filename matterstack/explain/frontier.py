@@ -86,8 +86,9 @@ def _found(situation: Situation, groups: _Groups) -> tuple[dict[TaskId, int], di
     sources: dict[TaskId, int] = {}
     for task in situation.tasks:
         if is_hard_failure(task) and situation.run.status is not RunStatus.CANCELLED:
-            group = groups.of(failure(task))
-            group.tasks.append(task)
+            group = groups.of(failure(task, situation.run))
+            if group.key.kind is Kind.TASK_FAILED:
+                group.tasks.append(task)
             sources[task.task_id] = group.bit
         elif task.status in UNFINISHED:
             mask = 0

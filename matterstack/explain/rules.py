@@ -12,8 +12,9 @@ from typing import Final
 
 import attrs
 
-from matterstack.core.ids import BackendName
+from matterstack.core.ids import BackendName, attempt_token
 from matterstack.core.operators import ASKED, ASKING, REJECTED
+from matterstack.core.run.holding import WITHIN_S, end_in_common, seconds_taken
 from matterstack.core.scheduler_words import Outlook, SchedulerWords
 from matterstack.core.states import JobState, Phase, RunStatus, TaskStatus
 from matterstack.explain.causes import Kind
@@ -23,6 +24,7 @@ from matterstack.explain.situation import (
     BackendView,
     Condition,
     Health,
+    RunView,
     Situation,
     TaskView,
 )
@@ -126,9 +128,21 @@ def is_hard_failure(task: TaskView) -> bool:
     return task.status is TaskStatus.FAILED and not task.allow_failure
 
 
-def failure(task: TaskView) -> Key:
-    """The cause that a failed task is for those that depend on it."""
-    return Key(Kind.TASK_FAILED, None, task.reason)
+def failure(task: TaskView, run: RunView) -> Key:
+    """The cause that a failed task is for those that depend on it: its own, or that for which all wait."""
+    return Key(Kind.HELD) if is_held_for(task, run) else Key(Kind.TASK_FAILED, None, task.reason)
+
+
+def is_held_for(task: TaskView, run: RunView) -> bool:
+    """Whether a failed task is one of those for whose sake the engine holds its run."""
+    attempt, alike = task.attempt, run.held
+    if alike is None or run.status is not RunStatus.PAUSED or run.ending is not None or attempt is None:
+        return False
+    took_s = seconds_taken(attempt.started_at or attempt.submitted_at, attempt.ended_at)
+    token = attempt_token(run.run_id, task.task_id, attempt.n)
+    reason = task.reason or attempt.reason
+    common = end_in_common(task.task_id, token, reason, attempt.exit_code, attempt.raw_state)
+    return (took_s or 0.0) <= WITHIN_S and common == alike.common
 
 
 class TaskRules:

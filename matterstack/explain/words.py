@@ -26,11 +26,22 @@ def named(names: Sequence[str], what: str = "task") -> str:
     >>> named(["a"]), named(["a", "b"]), named(["a", "b", "c", "d", "e"])
     ('task a', 'tasks a and b', 'tasks a, b, c and 2 more')
     """
-    if len(names) == 1:
-        return f"{what} {names[0]}"
-    if len(names) <= MOST_NAMED:
-        return f"{what}s {', '.join(names[:-1])} and {names[-1]}"
-    return f"{what}s {', '.join(names[:MOST_NAMED])} and {len(names) - MOST_NAMED:,} more"
+    return f"{what}{'s' if len(names) > 1 else ''} {some(names)}"
+
+
+def some(names: Sequence[str], total: int = 0) -> str:
+    """The first few names, and how many more there are: of those given, or of a larger ``total``.
+
+    >>> some(["a", "b"]), some(["a", "b", "c", "d"], 50)
+    ('a and b', 'a, b, c and 47 more')
+    """
+    total = max(total, len(names))
+    if len(names) == total == 1:
+        return names[0]
+    if len(names) == total <= MOST_NAMED:
+        return f"{', '.join(names[:-1])} and {names[-1]}"
+    first = names[:MOST_NAMED]
+    return f"{', '.join(first)} and {total - len(first):,} more"
 
 
 def duration(seconds: float) -> str:

@@ -35,7 +35,7 @@ from matterstack.core.run.decide import decide
 from matterstack.core.run.facts import RunCreated
 from matterstack.core.run.state import RunState, TaskState
 from matterstack.storage.file_errors import file_errors
-from matterstack.storage.layout import Root
+from matterstack.storage.layout import Root, Workspace
 from matterstack.storage.secret_values import SecretVault
 
 NO_RUN: Final = RunId("RUN_ID")
@@ -71,13 +71,15 @@ async def check_first_plan(
         kept: the object that plans it, instead of ``campaign.py``.
 
     Raises:
-        CampaignError: naming the task, the field, the value and the limit.
+        CampaignError: naming the task, the field, the value and the limit; or there is no campaign to ask.
     """
     plan: FirstPlan | None = None
     try:
         with trio.move_on_after(planning_s):
             plan = await plan_first(root, slug, config, runtime, kept)
     except CampaignError as error:
+        if not error.is_loaded:
+            raise
         return [f"the limits of its backends could not be checked: {error}"]
     if plan is None:
         return [
@@ -169,21 +171,35 @@ def _keep(file: Path, content: bytes) -> None:
     file.write_bytes(content)
 
 
-async def require_loadable(root: Root, kept: KeptCampaign, config: RunConfig, runtime: Runtime) -> None:
-    """Load an object in a process of its own, before there is a run that could not go on.
+async def require_loadable(
+    root: Root,
+    slug: str,
+    config: RunConfig,
+    runtime: Runtime,
+    kept: KeptCampaign | None = None,
+    loading_s: float = PLANNING_S,
+) -> None:
+    """Load what plans in a process of its own, before there is a run that could not go on.
+
+    What takes longer is left to the engine, which waits longer.
+
+    Args:
+        kept: an object, instead of ``campaign.py``.
 
     Raises:
         CampaignError: it cannot be loaded; says why.
     """
+    workspace = root.workspaces / slug
     request = PlanningRequest(
         action="load",
-        campaign_file=kept.file,
-        object_sha256=kept.sha256,
-        folder=root.path,
-        params={},
+        campaign_file=Workspace(workspace).campaign_file,
+        folder=workspace,
+        params=config.params,
         timeout_s=config.planning_timeout_s,
     )
-    with file_errors(root.path):
+    if kept is not None:
+        request = attrs.evolve(request, **kept.asked(root, slug))
+    with trio.move_on_after(loading_s), file_errors(request.folder):
         await ProcessPlanner(runtime).ask(request)
 
 

@@ -56,9 +56,10 @@ async def make_run(
 ) -> RunId:
     """Make a PENDING run of a workspace, unless its first jobs could never run; every face makes runs so.
 
-    Where it uses a cluster its first plan is made once more for that, which is waited for at most
-    `matterstack.usecases.first_plan.PLANNING_S`.  What takes longer, and what runs on this machine only, the
-    engine checks in its own first planning, and fails the run with the same sentence.
+    Its campaign is loaded, and where it uses a cluster its first plan is made, once more for that.  This is
+    waited for at most `matterstack.usecases.first_plan.PLANNING_S`.  What takes longer, and what is planned
+    to run on this machine only, the engine checks in its own first planning, and fails the run with the same
+    sentence.
 
     Args:
         warn: told, a line each, what could not be checked, and of tasks that would fail.
@@ -69,8 +70,8 @@ async def make_run(
 
     Raises:
         UsageError, RefusedError: the key is no text, or that of a run of another workspace.
-        CampaignError: a job could never run: names task, field, value and limit.  Or as `create_run`; or an
-            object cannot be pickled, or not loaded where it is called.
+        CampaignError: a job could never run: names task, field, value and limit.  Or as `create_run`; or the
+            campaign cannot be loaded where it is called, or an object not be pickled.
         ConfigError, NotFoundError, StoreError: as `create_run`.
     """
     runtime = runtime or Runtime()
@@ -117,19 +118,18 @@ async def _make_new_run(
     from matterstack.backends.registry import has_limits_to_ask_for
 
     is_checked = any(map(has_limits_to_ask_for, config.backends.values()))
-    if pickle is None and not is_checked:
-        campaign_file = root.workspace(slug).campaign_file
-        for warning in await runtime.files(source_looks_like_secrets, campaign_file):
-            warn(warning)
-        return await runtime.files(create)
     # Loads what plans, which takes its time.
     from matterstack.usecases.first_plan import check_first_plan, kept_aside, require_loadable
 
-    if pickle is None:
+    if pickle is None and is_checked:
         warnings = await check_first_plan(root, slug, config, runtime)
+    elif pickle is None:
+        await require_loadable(root, slug, config, runtime)
+        campaign_file = root.workspace(slug).campaign_file
+        warnings = await runtime.files(source_looks_like_secrets, campaign_file)
     else:
         async with kept_aside(pickle, slug, runtime) as kept:
-            await require_loadable(root, kept, config, runtime)
+            await require_loadable(root, slug, config, runtime, kept)
             warnings = await check_first_plan(root, slug, config, runtime, kept) if is_checked else []
     for warning in warnings:
         warn(warning)

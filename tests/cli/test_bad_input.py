@@ -2,13 +2,17 @@
 
 import json
 import sqlite3
+from functools import partial
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
+import trio
 
 from matterstack.actors.runtime import Runtime
 from matterstack.storage.layout import Root
+from matterstack.usecases.configuration import effective_config
+from matterstack.usecases.first_plan import require_loadable
 from matterstack.usecases.runs import create_run
 from tests.support.campaigns import Diary, write_tasks, write_workspace
 from tests.support.command import CommandLine
@@ -127,6 +131,55 @@ def test_a_broken_campaign_fails_its_run_with_one_line_about_it(
         if expected not in reason or listed[run_id]["status"] != "FAILED" or "\n" in reason:
             wrong[name] = reason
     assert not wrong
+
+
+UNLOADABLE = (
+    "syntax error",
+    "no python",
+    "import error",
+    "no get_campaign",
+    "get_campaign raises",
+    "get_campaign returns nonsense",
+    "get_campaign hangs",
+    "the file exits",
+    "there is no file",
+)
+
+
+@pytest.mark.parametrize("name", UNLOADABLE)
+def test_a_campaign_that_cannot_be_loaded_is_refused_before_there_is_a_run(
+    command_line: CommandLine, name: str
+) -> None:
+    source, expected = BROKEN_CAMPAIGNS.get(name, ("import os\nos._exit(0)\n", "{file}: "))
+    folder = write_workspace(command_line.root, "w", source, config={"planning_timeout_s": 2})
+    if name == "there is no file":
+        (folder / "campaign.py").unlink()
+    words = expected.format(file=folder / "campaign.py").replace(": plan gave", ": load gave")
+
+    for command in (
+        ["start", "w"],
+        ["init", "w"],
+        ["init", "w", "--key", "k"],
+        ["init", "w", "--show-script"],
+    ):
+        done = command_line.run("run", *command, "--json")
+        assert (done.exit_code, done.stdout, done.error["code"]) == (2, "", "campaign"), command
+        shown = words.replace(": load gave", ": plan gave") if "--show-script" in command else words
+        assert shown in done.error["message"], command
+    assert not (folder / "runs").exists()
+    assert command_line.json("run", "list") == []
+
+
+def test_a_campaign_that_takes_long_to_load_is_left_to_the_engine(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_workspace(command_line.root, "w", "import time\ntime.sleep(600)\n")
+    monkeypatch.setenv("HOME", str(command_line.home))
+
+    root = Root(command_line.root)
+    config = effective_config(root, root.workspace("w"), {})
+
+    trio.run(partial(require_loadable, root, "w", config, Runtime(), loading_s=0.1))
 
 
 def test_a_campaign_that_works_oddly_is_no_broken_one(command_line: CommandLine, diary: Diary) -> None:

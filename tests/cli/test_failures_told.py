@@ -86,6 +86,19 @@ def test_the_report_tells_it_and_the_bundle_holds_against_its_store(
     assert command_line.json("evidence", "verify", str(bundle), "--against-store")["ok"] is True
 
 
+def test_folders_of_tasks_and_silence_make_no_difference_of_how_they_failed(
+    command_line: CommandLine,
+) -> None:
+    line = "[ $MATTERSTACK_TASK_ID = t1 ] || echo $PWD/job.sh: not found >&2; exit 3"
+    write_tasks(
+        command_line.root, "campaign", [{"id": f"t{n}", "command": ["bash", "-c", line]} for n in range(4)]
+    )
+    done = command_line.run("run", "start", "campaign")
+    first, *words = told(done.stdout)
+    assert first == "FAILED t0 and 3 more: its job ended with exit code 3"
+    assert len(words) == 1
+
+
 def test_nothing_is_told_where_nothing_failed(command_line: CommandLine) -> None:
     write_tasks(command_line.root, "campaign", [{"id": "a", "command": ["bash", "-c", "echo warned >&2"]}])
     done = command_line.run("run", "start", "campaign")

@@ -273,18 +273,49 @@ def test_without_slurm_the_run_is_made_all_the_same(
 
 @pytest.mark.usefixtures("slurm_env")
 def test_a_campaign_that_cannot_plan_yet_is_made_all_the_same(command_line: CommandLine) -> None:
+    campaign = """\
+    from pathlib import Path
+
+    class Later:
+        def plan(self, state, results):
+            return Path("structures.json").read_text()
+
+        def analyze(self, state, results):
+            return {}
+
+    get_campaign = Later
+    """
+    config = {"default_backend": "cluster", "backends": {"cluster": CLUSTER}}
+    write_workspace(command_line.root, "w", campaign, config=config)
+    assert_made_with_warning(command_line, "structures.json")
+
+
+@pytest.mark.usefixtures("slurm_env")
+def test_a_campaign_that_cannot_be_loaded_is_refused_before_any_limit_is_asked_for(
+    command_line: CommandLine,
+) -> None:
     write_slurm_tasks(command_line.root)
     (command_line.root / "workspaces" / "w" / "tasks.json").unlink()
-    assert_made_with_warning(command_line, "tasks.json")
+    done = command_line.run("run", "init", "w")
+    assert (done.exit_code, "tasks.json" in done.stderr) == (2, True)
+    assert command_line.json("run", "list") == []
 
 
-def test_where_all_jobs_run_here_the_campaign_is_not_asked_before_its_time(command_line: CommandLine) -> None:
-    write_workspace(
-        command_line.root,
-        "w",
-        "from pathlib import Path\nPath(__file__).with_name('asked').touch()\n",
-        config={"backends": {"local": {"type": "local"}}},
-    )
+def test_where_all_jobs_run_here_the_campaign_is_loaded_and_not_asked_before_its_time(
+    command_line: CommandLine,
+) -> None:
+    campaign = """\
+    from pathlib import Path
+
+    class Asked:
+        def plan(self, state, results):
+            Path("asked").touch()
+
+        analyze = plan
+
+    get_campaign = Asked
+    """
+    write_workspace(command_line.root, "w", campaign, config={"backends": {"local": {"type": "local"}}})
     done = command_line.run("run", "init", "w")
     assert (done.exit_code, done.stderr) == (0, "")
     assert not (command_line.root / "workspaces" / "w" / "asked").exists()

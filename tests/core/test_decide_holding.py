@@ -91,6 +91,29 @@ def test_the_fact_says_who_what_and_where() -> None:
     assert paused.reason.endswith(": exit code 1 (on n0, n1)")
 
 
+def test_a_reason_that_says_more_than_an_exit_code_is_told_and_counts_as_ever() -> None:
+    run = many()
+    for number in range(3):
+        name = f"t{number}"
+        fail(
+            run,
+            name,
+            exit_code=127,
+            raw_state="PROLOGUE_FAILED",
+            reason=f"prologue line 1 failed with 127: module load vasp (in {name})",
+            last_words=f"/root/tasks/{name}/1/job.sh: line 94: module: command not found",
+        )
+
+    (paused,) = run.tell(m.Settle())
+
+    assert isinstance(paused, f.RunPaused)
+    assert paused.alike is not None
+    assert paused.alike.common == run.state.holding.held == "exit code 127 (PROLOGUE_FAILED)"
+    assert paused.alike.reason == "prologue line 1 failed with 127: module load vasp (in the task)"
+    assert paused.alike.last_words == "job.sh: line 94: module: command not found"
+    assert paused.reason.endswith(f"in between: {paused.alike.reason}")
+
+
 @pytest.mark.parametrize("after", [0, MANY + 1])
 def test_a_run_without_such_a_limit_is_never_held(after: int) -> None:
     run = many(after=after)

@@ -8,11 +8,12 @@ import attrs
 import pytest
 
 from matterstack.core.ids import JobId, TaskId, UtcTime
+from matterstack.core.run.facts import AlikeFailures
 from matterstack.core.scheduler_words import JobSight
 from matterstack.core.states import JobState, Phase, RunStatus, TaskStatus
 from matterstack.explain.causes import Cause, Kind, Need
 from matterstack.explain.frontier import MOST_ALIKE, get_run_frontier
-from matterstack.explain.situation import Condition, EngineView, Health, OpenCommand
+from matterstack.explain.situation import Condition, EngineView, Health, OpenCommand, TaskView
 from tests.support.situations import (
     ALIVE,
     DEAD,
@@ -65,6 +66,53 @@ def test_a_pause_names_who_and_why_and_holds_up_all_that_would_be_submitted() ->
     assert pause.message == "the run is paused by ann: lunch; 1 job of it is followed meanwhile"
     assert pause.action == f"matterstack run resume {RUN}"
     assert (job.kind, job.blocks) == ("job_running", 2)
+
+
+def held_for(count: int, *tasks: str) -> dict[str, Any]:
+    names = tuple(map(TaskId, tasks))
+    return {"status": RunStatus.PAUSED, "held": AlikeFailures(common="exit code 3", tasks=names, count=count)}
+
+
+def at_once(name: str, exit_code: int = 3, **fields: Any) -> TaskView:
+    """A task whose job failed as soon as it had started."""
+    end = {"started_at": at("11:30"), "ended_at": at("11:30"), **fields}
+    ended = job("7", JobState.COMPLETED_ERROR, "FAILED", exit_code=exit_code, **end)
+    return failed(name, f"its job ended with exit code {exit_code}", attempt=ended)
+
+
+def test_a_hold_is_one_cause_with_the_failures_that_it_is_for() -> None:
+    alike = [at_once(f"t{n:02}") for n in range(12)]
+    tasks = [*alike, task("waits"), task("behind", "t00")]
+
+    hold = only(causes(*tasks, run=held_for(12, "t00", "t01", "t02", "t03")))
+
+    assert (hold.kind, hold.need, hold.blocks) == (Kind.HELD, Need.PERSON, 2)
+    assert "since 12 tasks (t00, t01, t02 and 9 more) failed alike within" in hold.message
+    assert hold.action.splitlines()[-2:] == [
+        f"matterstack run retry {RUN}",
+        f"matterstack run resume {RUN}",
+    ]
+
+
+def test_a_hold_retries_no_other_failures_and_they_are_causes_of_their_own() -> None:
+    tasks = [
+        *(at_once(f"t{n}") for n in range(3)),
+        at_once("other", exit_code=4),
+        at_once("late", ended_at=at("11:40")),
+        task("waits"),
+    ]
+
+    hold, *others = causes(*tasks, run=held_for(3, "t0", "t1", "t2"))
+
+    assert hold.action.splitlines()[-2] == f"matterstack run retry {RUN} t0 t1 t2"
+    assert sorted(cause.tasks for cause in others) == [("late",), ("other",)]
+
+
+def test_when_what_failed_was_retried_a_hold_only_has_to_be_let_go() -> None:
+    hold = only(causes(task("t0"), task("waits"), run=held_for(12, "t0")))
+
+    assert hold.action.splitlines()[-1] == f"matterstack run resume {RUN}"
+    assert "run retry" not in hold.action
 
 
 def test_without_an_engine_every_unfinished_task_waits_for_one() -> None:

@@ -20,7 +20,7 @@ from matterstack.core.model.workflow import Task
 from matterstack.core.operators import ASKED
 from matterstack.core.run import facts as f
 from matterstack.core.run.campaign_code import KnownCode
-from matterstack.core.run.holding import WITHIN_S, Holding, common_of, seconds_taken
+from matterstack.core.run.holding import WITHIN_S, Holding, end_in_common, seconds_taken
 from matterstack.core.run.state import (
     AttemptState,
     Cancellation,
@@ -356,9 +356,8 @@ def _count_failure(state: RunState, task: TaskState, touched: Touched, *, back: 
     took_s = _seconds_at_work(attempt)
     if took_s is None or took_s > WITHIN_S or attempt.state is JobState.LOST:
         return
-    names = {attempt.token: "the attempt", task.task.id: "the task"}
-    reason = task.reason or attempt.reason or "its job failed"
-    common = common_of(reason, attempt.exit_code, attempt.raw_state, names)
+    reason = task.reason or attempt.reason
+    common = end_in_common(task.task.id, attempt.token, reason, attempt.exit_code, attempt.raw_state)
     where = attempt.backend, attempt.host or ""
     if back:
         state.holding.take_back(common, task.task.id, *where)

@@ -7,6 +7,7 @@ from typing import Final
 
 from matterstack.core.ids import TaskId
 from matterstack.core.run import facts as f
+from matterstack.core.run.holding import MOST_COMMON, without_own_names
 from matterstack.core.run.state import RunState
 
 ENGINE: Final = "the engine"
@@ -23,19 +24,23 @@ def decide_hold(state: RunState) -> list[f.Fact]:
         return []
     ends = state.holding.alike[common]
     nodes = tuple(sorted({node for on_nodes in ends.nodes.values() for node in on_nodes if node}))
-    words = _shared_end([_last_words(state, task_id) for task_id in ends.tasks])
     alike = f.AlikeFailures(
-        common=common, tasks=tuple(ends.tasks), count=ends.total, nodes=nodes, last_words=words
+        common=common,
+        tasks=tuple(ends.tasks),
+        count=ends.total,
+        nodes=nodes,
+        last_words=_shared_end([_last_words(state, task_id) for task_id in ends.tasks]),
+        reason=_shared_reason(state, ends.tasks, common),
     )
     return [f.RunPaused(by=ENGINE, reason=_reason(alike), alike=alike)]
 
 
 def _reason(alike: f.AlikeFailures) -> str:
-    said = alike.last_words.splitlines()[-1:]
+    said = [] if alike.reason else alike.last_words.splitlines()[-1:]
     told = f", the last line {said[0].strip()[:MOST_IN_REASON]!r}" if said else ""
     return (
         f"{alike.count} tasks failed alike within seconds of their start, and none succeeded in between: "
-        f"{alike.common}{told}{_where(alike.nodes)}"
+        f"{alike.told}{told}{_where(alike.nodes)}"
     )
 
 
@@ -48,7 +53,21 @@ def _where(nodes: Sequence[str]) -> str:
 
 def _last_words(state: RunState, task_id: TaskId) -> str:
     attempt = state.tasks[task_id].last_attempt
-    return "" if attempt is None else attempt.last_words
+    if attempt is None:
+        return ""
+    return without_own_names(attempt.last_words, task_id, attempt.token, attempt.n)
+
+
+def _shared_reason(state: RunState, task_ids: Sequence[TaskId], common: str) -> str:
+    """Why all of them failed, where that says more than what is counted."""
+    reasons = set()
+    for task_id in task_ids:
+        task, attempt = state.tasks[task_id], state.tasks[task_id].last_attempt
+        if attempt is not None:
+            reason = task.reason or attempt.reason
+            reasons.add(without_own_names(reason, task_id, attempt.token, attempt.n)[:MOST_COMMON])
+    shared = reasons.pop() if len(reasons) == 1 else ""
+    return "" if common in shared else shared
 
 
 def _shared_end(texts: Sequence[str]) -> str:

@@ -112,6 +112,7 @@ class AlikeFailures:
         count: how many there are.
         nodes: where they failed.
         last_words: the last lines of standard error that they share.
+        reason: why each of them failed, in words, where they share that and it says more.
     """
 
     common: str
@@ -119,6 +120,12 @@ class AlikeFailures:
     count: int
     nodes: tuple[str, ...] = ()
     last_words: str = ""
+    reason: str = ""
+
+    @property
+    def told(self) -> str:
+        """What they have in common, for people."""
+        return self.reason or self.common
 
 
 @attrs.frozen(kw_only=True)

@@ -17,7 +17,7 @@ from typing import Final
 
 import attrs
 
-from matterstack.core.ids import BackendName, TaskId, UtcTime, utc_moment
+from matterstack.core.ids import BackendName, TaskId, Token, UtcTime, utc_moment
 
 WITHIN_S: Final = 30.0
 """What ends so soon after its start has not begun its work: it fails for what it found there."""
@@ -130,9 +130,32 @@ def common_of(reason: str, exit_code: int | None, raw_state: str, names: Mapping
     """
     if exit_code:
         return f"exit code {exit_code}" + (f" ({raw_state})" if raw_state not in _PLAIN_WORDS else "")
+    return _replaced(reason, names)[:MOST_COMMON]
+
+
+def end_in_common(task_id: TaskId, token: Token, reason: str, exit_code: int | None, raw_state: str) -> str:
+    """What the end of an attempt has in common with others like it; see `common_of`."""
+    return common_of(reason or "its job failed", exit_code, raw_state, _own_names(task_id, token))
+
+
+def without_own_names(text: str, task_id: TaskId, token: Token, n: int) -> str:
+    """A reason, or the last words of a job, without what is the task's own in it.
+
+    >>> without_own_names("/r/tasks/t1/1/job.sh: line 9: module: command not found", "t1", "ms-a", 1)
+    'job.sh: line 9: module: command not found'
+    """
+    text = re.sub(rf"\S*/tasks/{re.escape(task_id)}/{n}/", "", text)
+    return _replaced(text, _own_names(task_id, token))
+
+
+def _own_names(task_id: TaskId, token: Token) -> dict[str, str]:
+    return {token: "the attempt", task_id: "the task"}
+
+
+def _replaced(text: str, names: Mapping[str, str]) -> str:
     for name, word in names.items():
-        reason = re.sub(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", word, reason)
-    return reason[:MOST_COMMON]
+        text = re.sub(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", word, text)
+    return text
 
 
 def seconds_taken(start: UtcTime | None, end: UtcTime | None) -> float | None:

@@ -37,7 +37,7 @@ def retry_of(tasks: Sequence[TaskView], situation: Situation) -> str:
 
     After a prologue that failed, the command before it gives the mended one to the run.
     """
-    command = f"matterstack run retry {situation.run.run_id} {_selected(tasks, situation)}"
+    command = f"matterstack run retry {situation.run.run_id} {selected(tasks, situation)}"
     if backends := failed_prologues(tasks):
         return f"{mended_prologue(backends, situation)}\n{command}"
     lack = _lack(tasks, situation)
@@ -69,7 +69,7 @@ def mended_prologue(backends: Sequence[BackendName], situation: Situation) -> st
 # ---- which ----
 
 
-def _selected(tasks: Sequence[TaskView], situation: Situation) -> str:
+def selected(tasks: Sequence[TaskView], situation: Situation) -> str:
     """A selection that means these tasks exactly: as short as one can be, or all their names."""
     names = " ".join(task.task_id for task in tasks)
     if len(tasks) <= MOST_IN_COMMAND:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from matterstack.core.states import RunStatus
 from matterstack.explain.causes import Kind, Need
-from matterstack.explain.rules import OTHERS
-from matterstack.explain.situation import Condition, RunView, Situation
-from matterstack.explain.wording.advice import failed_prologues, mended_prologue, retry_of
+from matterstack.explain.rules import OTHERS, is_hard_failure, is_held_for
+from matterstack.explain.situation import Condition, RunView, Situation, TaskView
+from matterstack.explain.wording.advice import failed_prologues, mended_prologue, retry_of, selected
 from matterstack.explain.wording.cause_text import (
     CauseText,
     CauseWriter,
@@ -18,7 +18,7 @@ from matterstack.explain.wording.cause_text import (
     are,
     earliest,
 )
-from matterstack.explain.words import count, duration, named
+from matterstack.explain.words import count, duration, named, some
 from matterstack.storage.layout import Root
 from matterstack.storage.secret_values import how_to_give
 
@@ -63,22 +63,29 @@ def _held(_group: Group, situation: Situation) -> CauseText:
     live = situation.live_jobs
     followed = f"; {count(live, 'job')} of it {are(live)} followed meanwhile" if live else ""
     on_nodes = f" on {named(alike.nodes, 'node')}" if alike.nodes else ""
+    failed = [task for task in situation.tasks if is_hard_failure(task) and is_held_for(task, run)]
     message = (
-        f"the engine holds the run, since {count(alike.count, 'task')} ({named(alike.tasks)}) failed "
-        f"alike{on_nodes} within seconds of their start, and none succeeded in between: "
-        f"{alike.common}{followed}"
+        f"the engine holds the run, since {count(alike.count, 'task')} ({some(alike.tasks, alike.count)}) "
+        f"failed alike{on_nodes} within seconds of their start, and none succeeded in between: "
+        f"{alike.told}{followed}"
     )
-    alike_tasks = [task for task in situation.tasks if task.task_id in alike.tasks]
-    backends = failed_prologues(alike_tasks)
+    backends = failed_prologues(failed)
     mend = mended_prologue(backends, situation) if backends else _mending_alike(run)
-    action = (
-        f"matterstack run logs {run.run_id} {alike.tasks[0]} --stderr\n"
-        f"{mend}\n"
-        "# then do those that failed again, and let the run go on:\n"
-        f"matterstack run retry {run.run_id}\n"
-        f"matterstack run resume {run.run_id}"
-    )
+    log = f"matterstack run logs {run.run_id} {alike.tasks[0]} --stderr"
+    action = f"{log}\n{mend}\n{_going_on(failed, situation)}"
     return CauseText(Need.PERSON, run.since, message, action, last_words=alike.last_words)
+
+
+def _going_on(failed: Sequence[TaskView], situation: Situation) -> str:
+    """Retry those for whose sake the run is held, unless somebody has, and let it go on."""
+    run = situation.run
+    resume = f"matterstack run resume {run.run_id}"
+    if not failed:
+        return f"# then let the run go on:\n{resume}"
+    are_all = len(failed) == sum(map(is_hard_failure, situation.tasks))
+    which = "" if are_all else f" {selected(failed, situation)}"
+    again = f"matterstack run retry {run.run_id}{which}"
+    return f"# then do those that failed again, and let the run go on:\n{again}\n{resume}"
 
 
 def _mending_alike(run: RunView) -> str:

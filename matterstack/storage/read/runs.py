@@ -28,7 +28,8 @@ _SUMMARY: Final = f"""
            r.ending, {ASKS},
            (SELECT json_group_array(label) FROM labels l WHERE l.run_id = r.run_id),
            coalesce((SELECT note FROM notes n WHERE n.run_id = r.run_id), ''),
-           coalesce(h.head, ''), coalesce(h.seq, 0), coalesce(h.chained_to, 0)
+           coalesce(h.head, ''), coalesce(h.seq, 0), coalesce(h.chained_to, 0),
+           r.status = 'PAUSED' AND coalesce(json_extract(r.holding, '$.held'), '') != ''
     FROM runs r LEFT JOIN heads h ON h.run_id = r.run_id
 """  # noqa: S608
 
@@ -66,6 +67,7 @@ class RunSummary:
         seq: number of that event.
         chained_to: number of the last event that is older than the chain; 0 where none is.
         is_imported: it is evidence of a run that another root has.
+        is_held: it is paused by its engine, since too many of its tasks failed alike.
         labels, note: what people say of it, beside its history.
     """
 
@@ -83,6 +85,7 @@ class RunSummary:
     seq: int = 0
     chained_to: int = 0
     is_imported: bool = False
+    is_held: bool = False
     labels: tuple[str, ...] = ()
     note: str = ""
 
@@ -152,7 +155,7 @@ def run_summaries(connection: sqlite3.Connection, run_ids: Sequence[RunId] | Non
 
 def _summary(connection: sqlite3.Connection, row: tuple[Any, ...]) -> RunSummary:
     run_id, workspace, status, reason, iteration, names, created_at, updated_at, ending, asks, *more = row
-    labels, note, head, seq, chained_to = more
+    labels, note, head, seq, chained_to, is_held = more
     counts: dict[int, dict[TaskStatus, int]] = {}
     for number, task_status, count in connection.execute(
         "SELECT iteration, status, count(*) FROM tasks WHERE run_id = ? GROUP BY iteration, status", (run_id,)
@@ -183,6 +186,7 @@ def _summary(connection: sqlite3.Connection, row: tuple[Any, ...]) -> RunSummary
         head=head,
         seq=seq,
         chained_to=chained_to,
+        is_held=bool(is_held),
         labels=tuple(sorted(json.loads(labels))),
         note=note,
     )
