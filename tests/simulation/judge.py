@@ -6,7 +6,8 @@ The judge knows the truth of the cluster, which no engine sees, and compares it 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -17,10 +18,12 @@ from matterstack.core.run import facts as f
 from matterstack.core.run.state import AttemptState
 from matterstack.core.states import ENDED_RUNS, JobState, RunStatus, TaskStatus
 from matterstack.storage.check import check_store
+from matterstack.storage.commands import command_outcome
 from matterstack.storage.journal import Append
 from matterstack.storage.layout import Root
 from matterstack.storage.snapshot import load_run
 from tests.simulated_cluster.cluster import SimulatedCluster, SimulatedJob, Word
+from tests.simulation.ledger import Ledger
 from tests.simulation.scenario import Scenario
 
 
@@ -33,6 +36,7 @@ class Judge:
     """Watches one world.
 
     Attributes:
+        plans: see `tests.simulation.ledger.Ledger`.
         diary: what happened outside of the store: virtual time, and what.
         broken: what was promised and did not hold, in words.
         cancelled: tasks that a person cancelled by name.
@@ -43,10 +47,15 @@ class Judge:
     root: Root
     cluster: SimulatedCluster
     connection: sqlite3.Connection
+    plans: Mapping[tuple[str, int, str], Mapping[str, Any]] = attrs.field(factory=dict)
     diary: list[tuple[float, str]] = attrs.field(factory=list)
     broken: list[str] = attrs.field(factory=list)
     cancelled: set[tuple[RunId, TaskId]] = attrs.field(factory=set)
     named: set[tuple[RunId, TaskId]] = attrs.field(factory=set)
+    ledger: Ledger = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.ledger = Ledger(self.connection, self._attempt_folder, self.blame, self.plans)
 
     def note(self, what: str) -> None:
         """Write into the diary."""
@@ -61,6 +70,7 @@ class Judge:
 
     def saw_commit(self, append: Append) -> None:
         """Facts have just become durable: is the cluster as they say?"""
+        self.ledger.read()
         for _, fact in append.facts:
             self._saw_cancelled(append.run_id, fact)
             match fact:
@@ -111,6 +121,7 @@ class Judge:
             self.blame(f"job {job.job_id} was submitted for the attempt of {left}")
         if status is RunStatus.PAUSED or status in ENDED_RUNS:
             self.blame(f"job {job.job_id} was submitted while {run_id} was {status}")
+        self.ledger.saw_job(job)
 
     def saw_work(self, job: SimulatedJob) -> None:
         """A job began to work, or began again."""
@@ -121,15 +132,22 @@ class Judge:
         run_id = self._run_of(job)
         if self.statuses()[run_id] in ENDED_RUNS:
             self.blame(f"job {job.job_id} works for {run_id}, which has ended")
-        configs = self.scenario.configs
-        own = configs[self._number(run_id)]["max_hpc_jobs_per_run"]
-        self._judge_cap(sum(self._works(other) for other in self.live_jobs(run_id)), own, f"of {run_id}")
-        shared = max(config["backends"]["cluster"]["max_jobs"] for config in configs)
-        self._judge_cap(sum(map(self._works, self.cluster.jobs.values())), shared, "of the cluster")
+        self.ledger.saw_job(job)
+        self._judge_caps(run_id)
 
-    def _judge_cap(self, working: int, cap: int, whose: str) -> None:
-        if working > cap:
-            self.blame(f"{working} jobs {whose} work at once, of at most {cap}")
+    def _judge_caps(self, run_id: RunId) -> None:
+        """Whatever works now had a seat when the newest of it was prepared, under the caps of that moment."""
+        own = [job for job in self.live_jobs(run_id) if self._works(job)]
+        newest = self.ledger.newest(own)
+        cap = newest.own_cap if newest else int(self.ledger.config_of(run_id)["max_hpc_jobs_per_run"])
+        if len(own) > cap:
+            self.blame(f"{len(own)} jobs of {run_id} work at once, of at most {cap}")
+        working = [job for job in self.cluster.jobs.values() if self._works(job)]
+        for backend in dict.fromkeys(self.ledger.backend_of(job) for job in working):
+            on_it = [job for job in working if self.ledger.backend_of(job) == backend]
+            newest = self.ledger.newest(on_it)
+            if newest is not None and len(on_it) > newest.shared_cap:
+                self.blame(f"{len(on_it)} jobs on {backend} work at once, of at most {newest.shared_cap}")
 
     def _works(self, job: SimulatedJob) -> bool:
         is_at_it = job.is_alive and job.word is Word.RUNNING
@@ -164,9 +182,9 @@ class Judge:
         (slug,) = self.connection.execute("SELECT workspace FROM runs WHERE run_id = ?", (run_id,)).fetchone()
         return self.root.run_folder(slug, run_id)
 
-    def _number(self, run_id: RunId) -> int:
-        (slug,) = self.connection.execute("SELECT workspace FROM runs WHERE run_id = ?", (run_id,)).fetchone()
-        return int(slug.removeprefix("run"))
+    def _attempt_folder(self, run_id: RunId, task_id: TaskId, n: int) -> Path:
+        path: Path = self._folder(run_id).attempt(task_id, n).path
+        return path
 
     # ---- at the end ----
 
@@ -182,6 +200,7 @@ class Judge:
             if left := [job.job_id for job in self.live_jobs(run_id)]:
                 self.broken.append(f"jobs {left} of {run_id} were forgotten")
             self.broken += self._wrong_results(run_id)
+        self.ledger.judge_answers(lambda command_id: command_outcome(self.connection, command_id))
         if self.broken:
             raise BrokenPromiseError("\n".join(self.broken))
 

@@ -31,7 +31,8 @@ class Action:
         kind: what a person asks a run for (see `REQUESTS`), also at the very moment of its next submission
             (see `AMBUSHES`), or what becomes of an engine (see `DOOMS`).
         which: number that chooses the run, the task or the engine.
-        delay_s: for how long after a command has begun the engine lives.
+        delay_s: for how long after a command has begun the engine lives; of a change: how long a person
+            thinks about what was shown.
     """
 
     at_s: float
@@ -50,8 +51,13 @@ class Crash:
 
 DOOMS: Final = ("crash", "stop", "crash_at_commit", "crash_at_call", "crash_in_sbatch", "stop_in_sbatch",
                 "crash_in_squeue", "crash_in_scancel")  # fmt: skip
-AMBUSHES: Final = ("pause_in_sbatch", "cancel_in_sbatch")
-REQUESTS: Final = ("pause", "resume", "cancel", "cancel_tasks", "retry", "rerun")
+AMBUSHES: Final = ("pause_in_sbatch", "cancel_in_sbatch", "amend_in_sbatch", "amend_config_in_sbatch")
+CHANGES: Final = {
+    "amend": 4, "amend_config": 4, "retry_amended": 3, "edit_campaign": 4,
+    "amend_in_sbatch": 2, "amend_config_in_sbatch": 1,
+}  # fmt: skip
+"""What people change while runs live, and how often of all changes."""
+REQUESTS: Final = ("pause", "resume", "cancel", "cancel_tasks", "retry", "rerun", *CHANGES)
 EVERY_TASK: Final = 3
 """So many, modulo 5, is the number of a partial cancel that means all tasks that are left."""
 _WEIGHTS: Final = {
@@ -97,7 +103,7 @@ def scenario(seed: int) -> Scenario:
         faults=_faults(random, is_hectic=is_hectic),
         campaigns=[_campaign(random) for _ in range(runs)],
         configs=_configs(random, runs),
-        actions=_in_order([*_actions(random, is_hectic=is_hectic), *_partial_cancels(seed)]),
+        actions=_in_order([*_actions(random, is_hectic=is_hectic), *_partial_cancels(seed), *_changes(seed)]),
         crashes=_crashes(random),
     )
     return _with_broken_program(usual) if seed % BROKEN_EVERY == BROKEN_EVERY - 1 else usual
@@ -253,6 +259,21 @@ def _partial_cancels(seed: int) -> list[Action]:
     count = random.choice([0, 0, 1, 2, 4])
     return [
         Action(BUSY_S * random.random(), "cancel_tasks", random.randrange(1 << 16), 0.08 * random.random())
+        for _ in range(count)
+    ]
+
+
+def _changes(seed: int) -> list[Action]:
+    """Definitions, configs and campaigns are changed in some scenarios; drawn apart, too."""
+    random = Random(f"changes of {seed}")  # noqa: S311
+    count = random.choice([0, 0, 2, 5, 9])
+    return [
+        Action(
+            random.choice([1800.0, BUSY_S, BUSY_S, DAY_S]) * random.random(),
+            random.choices(list(CHANGES), list(CHANGES.values()))[0],
+            random.randrange(1 << 16),
+            random.choice([0.0, 0.0, 300.0]) * random.random(),
+        )
         for _ in range(count)
     ]
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random as global_random
 import shutil
 import sqlite3
 import tempfile
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -18,12 +22,23 @@ import attrs
 import trio
 from trio.testing import MockClock
 
-from matterstack.actors.planner import PlanningRequest
+from matterstack.actors.planner import CodeQuestion, PlanningRequest
 from matterstack.actors.runtime import Runtime
+from matterstack.core.errors import CampaignError
 from matterstack.core.ids import RunId, TaskId
 from matterstack.core.model.workflow import Workflow
 from matterstack.core.model.workflow_check import check_workflow
-from matterstack.core.run.messages import Cancel, CancelTasks, Command, Pause, Rerun, Resume, Retry
+from matterstack.core.run.messages import (
+    AmendConfig,
+    AmendTasks,
+    Cancel,
+    CancelTasks,
+    Command,
+    Pause,
+    Rerun,
+    Resume,
+    Retry,
+)
 from matterstack.core.states import ENDED_RUNS, OPEN_TASKS, RunStatus, TaskStatus
 from matterstack.engine import Engine, open_engine
 from matterstack.storage.codec import CONVERTER
@@ -35,7 +50,16 @@ from matterstack.storage.threads import run_inline
 from matterstack.usecases.runs import create_run
 from tests.simulated_cluster.cluster import SimulatedCluster
 from tests.simulated_cluster.programs import SimulatedCommands
+from tests.simulation.changes import (
+    WHY,
+    campaign_text,
+    config_changes,
+    task_changes,
+    version_of,
+    workflow_of,
+)
 from tests.simulation.judge import BrokenPromiseError, Judge
+from tests.simulation.ledger import Asked
 from tests.simulation.mortal import Died, Doom, Life, Stir, crashing, living, mortal_engine, mortal_runtime
 from tests.simulation.scenario import AMBUSHES, DAY_S, DOOMS, EVERY_TASK, Action, Crash, Scenario, scenario
 
@@ -47,27 +71,49 @@ REPORT_S: Final = 3600.0
 """Nobody reads what engines say of themselves."""
 ANSWER_INTERVAL_S: Final = 30.0
 ANSWER_PATIENCE_S: Final = 4 * 3600.0
+_UNSUCCEEDED: Final = frozenset(TaskStatus) - {TaskStatus.SUCCEEDED}
 MEMORY_FOLDER: Final = Path("/dev/shm")  # noqa: S108  nothing is synced there, so that a day takes little time
 
 
 @attrs.define
 class Planner:
-    """Calls the campaigns of a scenario."""
+    """Calls the campaigns of a scenario, in the version that stands in the workspace.
+
+    Attributes:
+        planned: the tasks of each plan by their id, by workspace, iteration and hash of ``campaign.py``.
+    """
 
     workflows: Mapping[str, Sequence[Workflow]]
+    planned: dict[tuple[str, int, str], Mapping[str, Any]] = attrs.field(factory=dict)
 
     async def ask(self, request: PlanningRequest) -> Any:
         """See `matterstack.actors.planner.Planner`."""
+        text = request.campaign_file.read_bytes()
+        digest = hashlib.sha256(text).hexdigest()
+        if request.code is not None:
+            self._tell_used(request.code, text, digest)
         await trio.sleep(1.0)
         number = request.state.get("iteration", 0)
         if request.action == "analyze":
             return {"iteration": number + 1}
-        workflows = self.workflows[request.campaign_file.parent.name]
+        slug = request.campaign_file.parent.name
+        workflows = self.workflows[slug]
         if number >= len(workflows):
             return None
+        workflow = workflow_of(version_of(text), workflows[number], f"{slug}, iteration {number + 1}")
         earlier = {TaskId(task_id): patterns for task_id, patterns in request.earlier.items()}
-        check_workflow(workflows[number], earlier, request.backends)
-        return CONVERTER.unstructure(workflows[number])
+        check_workflow(workflow, earlier, request.backends)
+        answer = CONVERTER.unstructure(workflow)
+        self.planned[slug, number + 1, digest] = {task["id"]: task for task in deepcopy(answer["tasks"])}
+        return answer
+
+    def _tell_used(self, code: CodeQuestion, text: bytes, digest: str) -> None:
+        """As the process that a campaign is called in does: which files it used, and what is new of them."""
+        known = code.known.files.get("campaign.py")
+        content = None if known == digest else b64encode(text).decode()
+        code.found = {"campaign.py": {"sha256": digest, "content": content, "is_added": known is None}}
+        if code.is_pinned and known not in {None, digest}:
+            raise CampaignError("campaign.py is not what the run was last planned with")
 
 
 @attrs.define(eq=False)
@@ -88,10 +134,11 @@ class World:
     judge: Judge = attrs.field(init=False)
     _ambushes: list[str] = attrs.field(factory=list)
     _asking: int = 0
+    _changes: int = 0
     _nursery: trio.Nursery = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.judge = Judge(self.scenario, self.root, self.cluster, self.connection)
+        self.judge = Judge(self.scenario, self.root, self.cluster, self.connection, self.planner.planned)
         self.cluster.on_submission = self.judge.saw_submission
         self.cluster.on_work = self.judge.saw_work
         self.cluster.on_fault = self.judge.note
@@ -176,9 +223,31 @@ class World:
             self._ambushes.append(action.kind)
             return
         run_id = self.runs[action.which % len(self.runs)]
+        if action.kind == "edit_campaign":
+            self._edit_campaign(run_id, action)
+            return
         request = self._request(run_id, action)
         if request is not None:
-            self.ask(run_id, request, is_doomed=action.which % 8 == 0)
+            self._nursery.start_soon(self._ask_after, action, run_id, request)
+
+    async def _ask_after(self, action: Action, run_id: RunId, request: Command) -> None:
+        """Ask as soon as the person has thought about it."""
+        self._asking += 1
+        if isinstance(request, AmendTasks | AmendConfig | Retry):
+            await trio.sleep(action.delay_s)
+        self.ask(run_id, request, is_doomed=action.which % 8 == 0)
+        self._asking -= 1
+
+    def _edit_campaign(self, run_id: RunId, action: Action) -> None:
+        """Write another version of ``campaign.py``, or the first one again."""
+        path = self.root.workspaces / f"run{self.runs.index(run_id)}" / "campaign.py"
+        version = 0 if action.which % 7 == 0 else self._next_change()
+        path.write_bytes(campaign_text(version) if version else b"")
+        self.judge.note(f"campaign of {run_id} is version {version}")
+
+    def _next_change(self) -> int:
+        self._changes += 1
+        return self._changes
 
     def doom(self, action: Action) -> None:
         """End an engine, now or at the next occasion."""
@@ -196,8 +265,10 @@ class World:
         """An engine runs a command."""
         if argv[0] == "sbatch" and self._ambushes:
             run_id = next(run_id for run_id in self.runs if any(run_id in word for word in argv))
-            kind = self._ambushes.pop()
-            self.ask(run_id, Pause(by="sim") if kind == "pause_in_sbatch" else Cancel(by="sim"))
+            kind = self._ambushes.pop().removesuffix("_in_sbatch")
+            request = self._request(run_id, Action(0, kind, self._changes, 0))
+            if request is not None:
+                self.ask(run_id, request)
 
     def _request(self, run_id: RunId, action: Action) -> Command | None:
         match action.kind:
@@ -215,12 +286,47 @@ class World:
                 return CancelTasks(by="sim", tasks=("*",) if action.which % 5 == EVERY_TASK else (one,))
             case "retry":
                 return Retry(by="sim")
+            case "amend":
+                return self._amendment(run_id, action.which)
+            case "amend_config":
+                return self._config_amendment(run_id)
+            case "retry_amended":
+                return self._amended_retry(run_id, action.which)
             case _:
                 ended = self._tasks(run_id, TaskStatus.SUCCEEDED, TaskStatus.FAILED)
                 if not ended:
                     return None
                 task_id = ended[action.which % len(ended)]
                 return Rerun(by="sim", tasks=(task_id,), recursive=action.which % 2 == 0)
+
+    def _amendment(self, run_id: RunId, which: int) -> Command | None:
+        """Some tasks that have not succeeded, and now and then one that has."""
+        tasks = self._tasks(run_id, *TaskStatus) if which % 9 == 0 else self._tasks(run_id, *_UNSUCCEEDED)
+        if not tasks:
+            return None
+        first = which % len(tasks)
+        chosen = tasks if which % 3 == 0 else tasks[first : first + 1 + which % 2]
+        number = self._next_change()
+        return AmendTasks(
+            by="sim",
+            tasks=chosen,
+            named=chosen[:1] if which % 4 == 0 else (),
+            changes=task_changes(number),
+            reason=WHY.format(number),
+        )
+
+    def _amended_retry(self, run_id: RunId, which: int) -> Command | None:
+        ended = self._tasks(run_id, TaskStatus.FAILED, TaskStatus.CANCELLED)
+        number = self._next_change()
+        named = [ended[which % len(ended)]] if ended and which % 2 else []
+        self.judge.named.update((run_id, task_id) for task_id in named)
+        return Retry(by="sim", tasks=named, changes=task_changes(number), reason=WHY.format(number))
+
+    def _config_amendment(self, run_id: RunId) -> Command:
+        (text,) = self.connection.execute("SELECT config FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+        number, before = self._next_change(), json.loads(text)
+        config = config_changes(number, before)
+        return AmendConfig(by="sim", before=before, config=config, reason=WHY.format(number))
 
     def _tasks(self, run_id: RunId, *statuses: TaskStatus) -> list[TaskId]:
         rows = self.connection.execute(
@@ -234,6 +340,8 @@ class World:
         self.judge.note(f"{type(request).__name__} {run_id}")
         if isinstance(request, Rerun):
             self.judge.named.update((run_id, task_id) for task_id in request.tasks)
+        if reason := getattr(request, "reason", ""):
+            self.judge.ledger.asked[reason] = Asked(run_id, request, command_id)
         insert_command(self.connection, run_id, request, self.runtime.now(), command_id)
         self.stir.tell()
         self._asking += 1
