@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import asyncclick as click
 
 from matterstack.cli.run_control import send
-from matterstack.cli.run_serve import parse_settings
 from matterstack.cli.shared_options import current_root
 from matterstack.core.errors import UsageError
 from matterstack.core.ids import RunId
@@ -52,11 +51,12 @@ async def amend_config(
     """Show what would change, ask, and send it."""
     from matterstack.cli.printing import confirm
     from matterstack.usecases.config_amendment import proposed_amendment
+    from matterstack.usecases.given_changes import typed_settings
 
     amendment = await proposed_amendment(
         current_root(context),
         run_id,
-        parse_settings(settings, "--config"),
+        typed_settings(settings, "--config"),
         from_workspace=from_workspace,
         reason=why,
         resubmit=resubmit,

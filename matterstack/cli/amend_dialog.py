@@ -16,13 +16,14 @@ from matterstack.core.shown_text import shown_lines
 from matterstack.explain.words import count, named
 
 if TYPE_CHECKING:
+    from matterstack.core.run.messages import AmendTasks, Retry
     from matterstack.usecases.amendments import Amendment
 
 _NOT_WITHOUT: Final = "without a terminal, or with --json, say --yes when it may be done"
 
 
-def agree(amendment: Amendment, *, yes: bool, as_json: bool) -> None:
-    """Return when the amendment may be made.
+def agreed(amendment: Amendment, *, yes: bool, as_json: bool) -> AmendTasks | Retry:
+    """The command that makes the amendment, when it may be made.
 
     Raises:
         UsageError: nobody said so, and there is nobody to ask.
@@ -32,6 +33,7 @@ def agree(amendment: Amendment, *, yes: bool, as_json: bool) -> None:
         show(amendment)
     question = "Change it?" if amendment.amended else "Submit them anew?"
     require_consent(question, yes=yes, as_json=as_json)
+    return amendment.command if yes else amendment.agreed
 
 
 def require_consent(question: str, *, yes: bool, as_json: bool) -> None:

@@ -10,7 +10,7 @@ import asyncclick as click
 from matterstack.cli.amend_config import amend_config, config_options
 from matterstack.cli.run_control import run_argument, send
 from matterstack.cli.shared_options import current_root, json_option
-from matterstack.cli.task_selection import change_options, changes_of, selection_options
+from matterstack.cli.task_selection import change_options, selection_options
 from matterstack.core.errors import UsageError
 from matterstack.core.ids import RunId
 
@@ -117,22 +117,23 @@ async def _amend_tasks(
     resubmit: bool,
     as_json: bool,
 ) -> None:
-    from matterstack.cli.amend_dialog import agree
+    from matterstack.cli.amend_dialog import agreed
     from matterstack.storage.read.reader import open_reader
     from matterstack.usecases.amendments import preview_amendment, require_changes
+    from matterstack.usecases.given_changes import typed_changes
     from matterstack.usecases.runs import user_name
 
-    changes = changes_of(settings)
+    changes = typed_changes(settings)
     async with open_reader(current_root(context)) as reader:
         amendment = await preview_amendment(
             reader, run_id, selection, changes, user_name(), why, resubmit=resubmit
         )
     require_changes(amendment)
-    agree(amendment, yes=yes, as_json=as_json)
+    command = agreed(amendment, yes=yes, as_json=as_json)
     await send(
         context,
         run_id,
-        amendment.command,
+        command,
         as_json,
         amended=amendment.as_json(),
         resubmitted=amendment.resubmitted,

@@ -10,7 +10,7 @@ import asyncclick as click
 
 from matterstack.cli.completion import propose_tasks
 from matterstack.cli.shared_options import RUN_ID, RUN_ID_ALONE, current_root, json_option
-from matterstack.cli.task_selection import change_options, changes_of, selection_options
+from matterstack.cli.task_selection import change_options, selection_options
 from matterstack.core.ids import RunId, TaskId, Token
 
 if TYPE_CHECKING:
@@ -72,20 +72,21 @@ async def retry(
     --set their definition changes first, as with run amend: it shows what changes, and asks.  After a timeout
     or out of memory they ask for more, where they say so (grow).  A FAILED or COMPLETED run goes on.
     """
-    from matterstack.cli.amend_dialog import agree
+    from matterstack.cli.amend_dialog import agreed
     from matterstack.storage.read.reader import open_reader
     from matterstack.usecases.amendments import preview_retry, require_changes
+    from matterstack.usecases.given_changes import typed_changes
     from matterstack.usecases.runs import user_name
 
-    changes = changes_of(settings)
+    changes = typed_changes(settings)
     async with open_reader(current_root(context)) as reader:
         retried = await preview_retry(reader, run_id, selection, changes, user_name(), why)
-    amended = None
-    if changes:
-        require_changes(retried)
-        agree(retried, yes=yes, as_json=as_json)
-        amended = retried.as_json()
-    await send(context, run_id, retried.command, as_json, amended=amended)
+    if not changes:
+        await send(context, run_id, retried.command, as_json)
+        return
+    require_changes(retried)
+    command = agreed(retried, yes=yes, as_json=as_json)
+    await send(context, run_id, command, as_json, amended=retried.as_json())
 
 
 @click.command(short_help="Give ended tasks new attempts.")

@@ -27,17 +27,14 @@ async def label(context: click.Context, run_id: RunId, words: tuple[str, ...], a
     from matterstack.cli.printing import print_json
     from matterstack.core.ids import utc_text
     from matterstack.storage.read.reader import open_reader
-    from matterstack.usecases.labels import label_run, read_change
+    from matterstack.usecases.labels import label_run, labelling_document, read_change
     from matterstack.usecases.runs import user_name
 
     change = read_change(words)
     async with open_reader(current_root(context)) as reader:
         said = await reader.read(label_run, run_id, change, user_name(), utc_text(datetime.now(UTC)))
-    labels = [{"label": one.text, "by": one.by, "at": one.at} for one in said.labels]
-    note = None if said.note is None else {"note": said.note.text, "by": said.note.by, "at": said.note.at}
     if as_json:
-        texts = [one.text for one in said.labels]
-        print_json({"run_id": run_id, "labels": texts, "label_records": labels, "note": note})
+        print_json(labelling_document(run_id, said))
         return
     for one in said.labels:
         click.echo(f"{one.text}  ({one.by}, {one.at})")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import asyncclick as click
 
@@ -29,33 +28,6 @@ set_option = click.option(
     help="Set a config key by its dotted path, such as --set params.n=5 (may be repeated).",
 )
 slug_argument = click.argument("slug", metavar="WORKSPACE", shell_complete=propose_workspaces)
-
-
-def parse_settings(settings: Sequence[str], option: str = "--set") -> dict[str, Any]:
-    """Read ``KEY=VALUE`` words of an option; a value that is no JSON is text.
-
-    >>> parse_settings(["params.n=5", "default_backend=cluster"])
-    {'params': {'n': 5}, 'default_backend': 'cluster'}
-    """
-    from matterstack.core.documents.config import merge, nested
-    from matterstack.core.documents.strict_json import TwinKeyError, without_twins
-    from matterstack.core.json_rules import json_problem
-
-    merged: dict[str, Any] = {}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals or not all(key.split(".")):
-            raise UsageError(f"{option} {setting!r}: must be KEY=VALUE, with a dotted path as the key")
-        try:
-            value = json.loads(text, object_pairs_hook=without_twins)
-        except TwinKeyError as error:
-            raise UsageError(f"{option} {setting!r}: {error}") from None
-        except (ValueError, RecursionError):
-            value = text
-        if problem := json_problem(value):
-            raise UsageError(f"{option} {setting!r}: cannot be kept as JSON: {problem}")
-        merged = merge(merged, nested(key, value))
-    return merged
 
 
 @click.command("init")
@@ -105,9 +77,10 @@ async def run_init(
 async def _show_script(root: Root, slug: str, settings: Sequence[str], as_json: bool) -> None:
     from matterstack.cli import show_script
     from matterstack.cli.printing import print_json
+    from matterstack.usecases.given_changes import typed_settings
     from matterstack.usecases.preview import preview
 
-    shown = await preview(root, slug, parse_settings(settings))
+    shown = await preview(root, slug, typed_settings(settings))
     for warning in shown.warnings:
         _warn(warning)
     if as_json:
@@ -123,9 +96,10 @@ async def _make(
     key: str | None = None,
     on_known: Callable[[RunId], None] | None = None,
 ) -> RunId:
+    from matterstack.usecases.given_changes import typed_settings
     from matterstack.usecases.runs import make_run
 
-    return await make_run(root, slug, parse_settings(settings), warn=_warn, key=key, on_known=on_known)
+    return await make_run(root, slug, typed_settings(settings), warn=_warn, key=key, on_known=on_known)
 
 
 def _warn(warning: str) -> None:

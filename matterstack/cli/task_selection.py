@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -94,17 +94,3 @@ def change_options(command: _Command) -> _Command:
     ):
         command = option(command)
     return command
-
-
-def changes_of(settings: Sequence[str]) -> dict[str, Any]:
-    """What was typed after ``--set``, by path."""
-    from matterstack.core.errors import UsageError
-    from matterstack.core.model.amending import setting
-
-    changes: dict[str, Any] = {}
-    for text in settings:
-        path, value = setting(text)
-        if path in changes:
-            raise UsageError(f"--set {path}: is given twice")
-        changes[path] = value
-    return changes

@@ -6,7 +6,8 @@
     │   └── CampaignError        campaign.py, or the workflow that it planned
     ├── NotFoundError            no such root, workspace, run or task            exit 3
     ├── RefusedError             not in this state                               exit 4
-    │   └── IllegalTransitionError
+    │   ├── IllegalTransitionError
+    │   └── ChangedError         somebody has changed it since it was shown
     ├── UnreachableError         a backend or the store cannot be reached        exit 5
     │   ├── BackendError
     │   └── StoreError
@@ -103,6 +104,12 @@ class IllegalTransitionError(RefusedError):
         self.what = what
         self.old = old
         self.new = new
+
+
+class ChangedError(RefusedError):
+    """What was shown and agreed to is not how it is any more; nothing was changed."""
+
+    code = "changed"
 
 
 class UnreachableError(MatterStackError):

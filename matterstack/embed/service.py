@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from matterstack.core.documents.config import merge, nested
-from matterstack.core.errors import ConfigError, UsageError
+from matterstack.core.errors import UsageError
 from matterstack.core.ids import RunId, TaskId, utc_text
-from matterstack.core.json_rules import json_problem
 from matterstack.core.run.messages import Command
 from matterstack.core.states import ENDED_RUNS, RunStatus
 from matterstack.storage.layout import Root
@@ -28,6 +26,7 @@ from matterstack.storage.read.runs import RunSummary, campaign_state, require_ru
 from matterstack.storage.read.tasks import task_list
 from matterstack.usecases.commands import send_command
 from matterstack.usecases.explain import KeptSights, explain
+from matterstack.usecases.given_changes import given_settings
 from matterstack.usecases.questions import answer_question, list_questions
 from matterstack.usecases.run_names import find_run
 from matterstack.usecases.runs import make_run
@@ -69,7 +68,7 @@ class Service:
         self, campaign: object, settings: Mapping[str, Any], workspace: str | None, key: str | None = None
     ) -> RunId:
         """Make a run, or find the one that has the key, and serve it."""
-        overrides = _overrides(settings)
+        overrides = given_settings(settings, SETTINGS)
         if isinstance(campaign, str):
             if workspace is not None:
                 raise UsageError(f"workspace={workspace!r}: {campaign!r} names a workspace already")
@@ -217,24 +216,6 @@ def _pages(connection: sqlite3.Connection, heard: Mapping[RunId, int]) -> list[E
     """Each run's in order; one that is far behind may come after later ones of others."""
     pages = (event_lines(connection, seq, run_id, PAGE) for run_id, seq in heard.items())
     return [line for _, line in sorted(chain.from_iterable(pages), key=itemgetter(0))]
-
-
-def _overrides(settings: object) -> Mapping[str, Any]:
-    """Settings as a config; a key may be a dotted path.
-
-    >>> _overrides({"params.n": 5, "params": {"m": 6}})
-    {'params': {'n': 5, 'm': 6}}
-    """
-    if not isinstance(settings, Mapping) or not all(isinstance(key, str) for key in settings):
-        raise UsageError(f"{SETTINGS}: must be a dict with text keys, not {settings!r}")
-    if problem := json_problem(settings):
-        raise ConfigError(f"{SETTINGS}: cannot be kept as JSON: {problem}")
-    merged: dict[str, Any] = {}
-    for key, value in settings.items():
-        if not all(key.split(".")):
-            raise ConfigError(f"{SETTINGS}: a part of {key!r} is empty")
-        merged = merge(merged, nested(key, value))
-    return merged
 
 
 def _slug(campaign: object) -> str:

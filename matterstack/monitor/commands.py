@@ -3,47 +3,43 @@
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 
 from matterstack.core.documents.config import describe
 from matterstack.core.documents.strict_json import without_twins
 from matterstack.core.errors import UsageError
-from matterstack.core.ids import RunId, TaskId
-from matterstack.core.run.messages import Cancel, CancelTasks, Command, Pause, Rerun, Resume, Retry
-from matterstack.storage.layout import require_run_id
+from matterstack.core.ids import TaskId
+from matterstack.core.run.messages import Cancel, Command, Pause, Rerun, Resume
+from matterstack.monitor.sent_changes import SentAmend, SentAmendConfig, SentApply, SentCancelTasks, SentRetry
+from matterstack.monitor.sent_fields import Reason, SentCommand, Tasks
+from matterstack.usecases.labels import LabelChange, read_change
 
 MOST_BYTES: Final = 64 * 1024
 
-_Id = Annotated[str | int, Field(description="comes back with the reply")]
-_Reason = Annotated[str, StringConstraints(max_length=2000)]
-_Tasks = Annotated[tuple[str, ...], Field(max_length=10_000)]
+
+class SentSteering(SentCommand):
+    """A command that goes to the run's actor as it is."""
+
+    @abstractmethod
+    def as_command(self, by: str) -> Command:
+        """As the run's actor takes it."""
 
 
-class _SentCommand(BaseModel):
-    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, strict=True)
-    id: _Id
-    run: str
-
-    @property
-    def run_id(self) -> RunId:
-        """Of the run that it is about."""
-        return require_run_id(self.run)
-
-
-class SentPause(_SentCommand):
+class SentPause(SentSteering):
     """A command to submit no new jobs."""
 
     command: Literal["pause"]
-    reason: _Reason = ""
+    reason: Reason = ""
 
     def as_command(self, by: str) -> Command:
         """As the run's actor takes it."""
         return Pause(by=by, reason=self.reason)
 
 
-class SentResume(_SentCommand):
+class SentResume(SentSteering):
     """A command to go on after a pause."""
 
     command: Literal["resume"]
@@ -53,45 +49,22 @@ class SentResume(_SentCommand):
         return Resume(by=by)
 
 
-class SentCancel(_SentCommand):
+class SentCancel(SentSteering):
     """End the jobs, then the run."""
 
     command: Literal["cancel"]
-    reason: _Reason = ""
+    reason: Reason = ""
 
     def as_command(self, by: str) -> Command:
         """As the run's actor takes it."""
         return Cancel(by=by, reason=self.reason)
 
 
-class SentCancelTasks(_SentCommand):
-    """End tasks, and those that depend on them; the run goes on."""
-
-    command: Literal["cancel_tasks"]
-    tasks: _Tasks = Field(min_length=1, strict=False)
-    reason: _Reason = ""
-
-    def as_command(self, by: str) -> Command:
-        """As the run's actor takes it."""
-        return CancelTasks(by=by, tasks=self.tasks, reason=self.reason)
-
-
-class SentRetry(_SentCommand):
-    """Give failed tasks new attempts."""
-
-    command: Literal["retry"]
-    tasks: _Tasks = Field(default=(), strict=False)
-
-    def as_command(self, by: str) -> Command:
-        """As the run's actor takes it."""
-        return Retry(by=by, tasks=tuple(TaskId(task) for task in self.tasks))
-
-
-class SentRerun(_SentCommand):
+class SentRerun(SentSteering):
     """Give ended tasks new attempts."""
 
     command: Literal["rerun"]
-    tasks: _Tasks = Field(min_length=1, strict=False)
+    tasks: Tasks = Field(min_length=1, strict=False)
     recursive: bool = False
 
     def as_command(self, by: str) -> Command:
@@ -99,7 +72,7 @@ class SentRerun(_SentCommand):
         return Rerun(by=by, tasks=tuple(TaskId(task) for task in self.tasks), recursive=self.recursive)
 
 
-class SentRespond(_SentCommand):
+class SentRespond(SentCommand):
     """Answer what a task asks.
 
     Attributes:
@@ -113,12 +86,51 @@ class SentRespond(_SentCommand):
     answer: dict[str, Any]
 
 
-SentRunCommand = SentPause | SentResume | SentCancel | SentCancelTasks | SentRetry | SentRerun
-SentCommand = SentRunCommand | SentRespond
-COMMANDS: Final = ("pause", "resume", "cancel", "cancel_tasks", "retry", "rerun", "respond")
-_COMMAND: Final[TypeAdapter[SentCommand]] = TypeAdapter(
-    Annotated[SentCommand, Field(discriminator="command")]
+class SentLabel(SentCommand):
+    """Say something of a run: labels, and a note.  ``note``: empty takes it away; None leaves it."""
+
+    command: Literal["label"]
+    add: Tasks = Field(default=(), strict=False)
+    remove: Tasks = Field(default=(), strict=False)
+    note: str | None = None
+
+    def change(self) -> LabelChange:
+        """As the use case takes it.
+
+        Raises:
+            UsageError: a label is none.
+        """
+        words = [f"+{label}" for label in self.add] + [f"-{label}" for label in self.remove]
+        return read_change([*words, *([] if self.note is None else [f"note={self.note}"])])
+
+
+_Sent = (
+    SentPause
+    | SentResume
+    | SentCancel
+    | SentCancelTasks
+    | SentRetry
+    | SentRerun
+    | SentRespond
+    | SentAmend
+    | SentAmendConfig
+    | SentApply
+    | SentLabel
 )
+COMMANDS: Final = (
+    "pause",
+    "resume",
+    "cancel",
+    "cancel_tasks",
+    "retry",
+    "rerun",
+    "respond",
+    "amend",
+    "amend_config",
+    "apply",
+    "label",
+)
+_COMMAND: Final[TypeAdapter[_Sent]] = TypeAdapter(Annotated[_Sent, Field(discriminator="command")])
 
 
 class BadCommandError(UsageError):

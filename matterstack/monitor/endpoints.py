@@ -6,7 +6,6 @@ import re
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec
@@ -16,7 +15,6 @@ import trio
 
 from matterstack.core.errors import NotFoundError, UsageError
 from matterstack.core.ids import RunId, TaskId, utc_text
-from matterstack.monitor.commands import SentRespond
 from matterstack.monitor.http_requests import Request
 from matterstack.monitor.http_responses import Response, error_response, json_response
 from matterstack.monitor.metrics import exposition, figures_of
@@ -24,7 +22,7 @@ from matterstack.monitor.views import events_view, log_view, run_view, runs_view
 from matterstack.storage.layout import Root, require_run_id
 from matterstack.storage.read.reader import Reader
 from matterstack.usecases.explain import KeptSights, explain
-from matterstack.usecases.questions import answer_question, list_questions
+from matterstack.usecases.questions import list_questions
 
 PAGE_FILES: Final = {
     ".html": "text/html; charset=utf-8",
@@ -93,11 +91,6 @@ class Documents:
         if what == "events":
             return await self._json(events_view, run_id, _seq(request.query.get("before")))
         return await self._json(run_view, run_id)
-
-    async def take_answer(self, command: SentRespond) -> None:
-        """Hand over what a person answered; see `answer_question` for what it raises."""
-        put = partial(answer_question, attempt=command.attempt)
-        await self._reader.read(put, self.root, command.run_id, TaskId(command.task), command.answer)
 
     async def _json(
         self, view: Callable[Concatenate[Any, _P], object], *args: _P.args, **kwargs: _P.kwargs

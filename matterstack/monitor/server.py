@@ -19,7 +19,6 @@ from trio_websocket import wrap_server_stream
 from matterstack.core.errors import MatterStackError, NotFoundError, UsageError
 from matterstack.core.ids import RunId
 from matterstack.monitor.access import SUBPROTOCOL, TOKEN_FOR_PAGE, Access, Refusal, new_token
-from matterstack.monitor.commands import SentCommand, SentRespond
 from matterstack.monitor.endpoints import Documents, is_of_page
 from matterstack.monitor.feed import Feed
 from matterstack.monitor.http_requests import BadRequestError, Request, read_request
@@ -32,12 +31,11 @@ from matterstack.monitor.http_responses import (
 from matterstack.monitor.running_monitors import link_to
 from matterstack.monitor.secret import TokenFile, keep_token, token_file_of
 from matterstack.monitor.session import Session
+from matterstack.monitor.steering import Steering
 from matterstack.monitor.wire import Wire
 from matterstack.storage.layout import Root, require_run_id
 from matterstack.storage.openness import settle
 from matterstack.storage.read.reader import open_reader
-from matterstack.usecases.commands import send_command
-from matterstack.usecases.runs import user_name
 
 logger: Final = logging.getLogger(__name__)
 
@@ -65,6 +63,7 @@ class Monitor:
     root: Root
     access: Access
     _documents: Documents
+    _steering: Steering
     feed: Feed
     _seats: trio.CapacityLimiter
     _token_file: TokenFile | None
@@ -224,15 +223,9 @@ class Monitor:
                 asked_for = SUBPROTOCOL in handshake.proposed_subprotocols
                 websocket = await handshake.accept(subprotocol=SUBPROTOCOL if asked_for else None)
             if not upgrading.cancelled_caught:
-                session = Session(websocket, wire, self.feed, self._carry_out, after, run, with_rows)
+                session = Session(websocket, wire, self.feed, self._steering.carry_out, after, run, with_rows)
                 await session.serve()
             nursery.cancel_scope.cancel()
-
-    async def _carry_out(self, command: SentCommand) -> None:
-        if isinstance(command, SentRespond):
-            await self._documents.take_answer(command)
-            return
-        await send_command(self.root, command.run_id, command.as_command(user_name()))
 
 
 def _bound_buffer(stream: trio.abc.Stream) -> None:
@@ -332,7 +325,9 @@ async def open_monitor(root: Root, address: Address, *, is_private: bool = False
     ):
         feed = Feed(for_events)
         documents = Documents(root, for_documents, lambda: int(seats.borrowed_tokens))
-        monitor = Monitor(root, access, documents, feed, seats, None if is_private else TokenFile(token_file))
+        steering = Steering(root, for_documents)
+        watched = None if is_private else TokenFile(token_file)
+        monitor = Monitor(root, access, documents, steering, feed, seats, watched)
         await monitor.look_at_token()
         nursery.start_soon(feed.serve)
         nursery.start_soon(monitor.watch_token)

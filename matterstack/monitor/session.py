@@ -11,10 +11,11 @@ import attrs
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
-from matterstack.core.errors import MatterStackError, UsageError
+from matterstack.core.errors import InvariantError, MatterStackError, UsageError
 from matterstack.core.ids import RunId
-from matterstack.monitor.commands import BadCommandError, SentCommand, parse_command
+from matterstack.monitor.commands import BadCommandError, parse_command
 from matterstack.monitor.feed import Feed, FellBehindError
+from matterstack.monitor.sent_fields import SentCommand
 from matterstack.monitor.wire import SEND_TIMEOUT_S, StalledError, Wire
 
 logger: Final = logging.getLogger(__name__)
@@ -32,8 +33,8 @@ CLOSE_TIMEOUT_S: Final = 5.0
 FAREWELL_S: Final = 0.2
 COMMANDS_AT_ONCE: Final = 8
 
-CarryOut = Callable[[SentCommand], Awaitable[None]]
-"""Carries a command out; raises `MatterStackError` where that is refused."""
+CarryOut = Callable[[SentCommand], Awaitable[Mapping[str, Any]]]
+"""Carries a command out, and says what stands in the reply; raises `MatterStackError` where it is refused."""
 
 
 @attrs.define(eq=False)
@@ -133,16 +134,17 @@ class Session:
 
     async def _carry_out_one(self, command: SentCommand, seat: object) -> None:
         try:
-            await self._carry_out(command)
+            told = await self._carry_out(command)
         except MatterStackError as error:
             await self._reply(command.id, error)
+        except Exception:
+            logger.exception("command %s could not be carried out", command.id)
+            await self._reply(command.id, InvariantError("this should not have happened; the log tells more"))
         else:
-            await self._reply(command.id, None)
+            await self._send({"reply": command.id, "ok": True, **told})
         finally:
             self._under_way.release_on_behalf_of(seat)
 
-    async def _reply(self, to: str | int | None, error: MatterStackError | None) -> None:
-        reply: dict[str, Any] = {"reply": to, "ok": error is None}
-        if error is not None:
-            reply["error"] = {"code": error.code, "message": str(error), "hint": error.hint}
-        await self._send(reply)
+    async def _reply(self, to: str | int | None, error: MatterStackError) -> None:
+        told = {"code": error.code, "message": str(error), "hint": error.hint}
+        await self._send({"reply": to, "ok": False, "error": told})

@@ -18,11 +18,12 @@ from pathlib import Path
 
 import attrs
 
-from matterstack.core.errors import NotFoundError, RefusedError
+from matterstack.core.errors import RefusedError
 from matterstack.core.ids import RunId
 from matterstack.storage.layout import Root
 from matterstack.storage.lock_holders import LockHolder, foreign_holders
 from matterstack.storage.modes import open_shared
+from matterstack.storage.read.deleted_runs import no_such_run
 
 
 @attrs.frozen
@@ -102,7 +103,7 @@ def _write_holder(connection: sqlite3.Connection, run_id: RunId) -> int | None:
             connection.execute("ROLLBACK")
         raise
     if row is None and holder is None:
-        raise NotFoundError(f"no run {run_id}")
+        raise no_such_run(connection, run_id)
     return int(row[0]) if row is not None else None
 
 
@@ -138,7 +139,7 @@ def _clear_holder(connection: sqlite3.Connection, run_id: RunId) -> None:
         (run_id,),
     ).rowcount
     if not changed:
-        raise NotFoundError(f"no run {run_id}", hint="list them with: matterstack run list")
+        raise no_such_run(connection, run_id)
 
 
 def foreign_holder(connection: sqlite3.Connection) -> Holder | None:

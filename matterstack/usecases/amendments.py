@@ -18,6 +18,7 @@ from matterstack.core.model.resources import Limits
 from matterstack.core.model.workflow import Task, Workflow
 from matterstack.core.model.workflow_check import check_limits
 from matterstack.core.run import facts as f
+from matterstack.core.run.agreed import Before, before_of
 from matterstack.core.run.allowed import RETRIABLE_TASKS
 from matterstack.core.run.decide import decide
 from matterstack.core.run.messages import AmendTasks, Retry
@@ -53,7 +54,8 @@ class Amendment:
     """What a command would change of the definitions of tasks, and what it leaves as it is.
 
     Attributes:
-        command: to be sent when somebody has agreed.
+        command: does it, whatever else is changed before it is carried out.
+        before: what it replaces.
         selected: all tasks that were meant.
         amended: those of them whose definition changes.
         queued: tasks of these with a job in a queue, which keeps what it was submitted with.
@@ -64,6 +66,7 @@ class Amendment:
 
     run_id: RunId
     command: AmendTasks | Retry
+    before: Before
     selected: Sequence[TaskId]
     amended: Sequence[TaskId] = ()
     differences: Sequence[Difference] = ()
@@ -71,6 +74,11 @@ class Amendment:
     resubmitted: Mapping[TaskId, Token] = attrs.field(factory=dict)
     running: Sequence[TaskId] = ()
     warnings: Sequence[str] = ()
+
+    @property
+    def agreed(self) -> AmendTasks | Retry:
+        """The command of somebody who was shown this: refused where it would replace other values."""
+        return attrs.evolve(self.command, before=self.before)
 
     def as_json(self) -> dict[str, Any]:
         """The object that commands print."""
@@ -179,6 +187,7 @@ async def _preview(
     return Amendment(
         run_id=state.run_id,
         command=command,
+        before=before_of(changed),
         selected=selected,
         amended=list(new),
         differences=_differences(changed),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -99,3 +99,14 @@ def label_run(
     added = [Said(label, by, at) for label in change.added]
     note = None if change.note is None else Said(change.note, by, at)
     return change_labels(connection, run_id, added, change.removed, note)
+
+
+def labelling_document(run_id: RunId, said: Labelling) -> dict[str, Any]:
+    """What is said of a run, as JSON."""
+    note = said.note
+    return {
+        "run_id": run_id,
+        "labels": [one.text for one in said.labels],
+        "label_records": [{"label": one.text, "by": one.by, "at": one.at} for one in said.labels],
+        "note": None if note is None else {"note": note.text, "by": note.by, "at": note.at},
+    }

@@ -43,6 +43,7 @@ from matterstack.storage.operator_files import (
     last_rejection,
     request_problem,
 )
+from matterstack.storage.read.deleted_runs import no_such_run
 from matterstack.storage.read.runs import require_run
 from matterstack.storage.read.tasks import asking_tasks
 from matterstack.storage.snapshot import load_run
@@ -151,7 +152,7 @@ def problems_of(question: OpenQuestion, document: Mapping[str, Any]) -> str:
 def _state(connection: sqlite3.Connection, run_id: RunId) -> RunState:
     state = load_run(connection, run_id)
     if state is None:
-        raise NotFoundError(f"no run {run_id}", hint="list them with: matterstack run list")
+        raise no_such_run(connection, run_id)
     return state
 
 

@@ -6,13 +6,13 @@ import sqlite3
 
 import attrs
 
-from matterstack.core.errors import NotFoundError
 from matterstack.core.ids import RunId, TaskId
 from matterstack.core.run.allowed import Standing, require_allowed
 from matterstack.core.run.decide_control import cancellations, why_not_cancelled
 from matterstack.core.run.messages import CancelTasks
 from matterstack.core.run.selection import Selectable, Selection, require_fitting, select
 from matterstack.core.states import TaskStatus
+from matterstack.storage.read.deleted_runs import no_such_run
 from matterstack.storage.snapshot import load_run
 
 
@@ -41,7 +41,7 @@ def tasks_to_end(connection: sqlite3.Connection, run_id: RunId, command: CancelT
     """
     state = load_run(connection, run_id)
     if state is None:
-        raise NotFoundError(f"no run {run_id}", hint="list them with: matterstack run list")
+        raise no_such_run(connection, run_id)
     require_allowed(Standing.of(state), "cancel_tasks")
     found = cancellations(state, command)
     # Whoever writes the name of a task that has ended should know; of a pattern, the others are meant.

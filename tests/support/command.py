@@ -19,13 +19,13 @@ import attrs
 import pytest
 
 from matterstack.actors.runtime import Runtime
-from matterstack.cli.run_serve import parse_settings
 from matterstack.core.ids import RunId
 from matterstack.storage.layout import Root
 from matterstack.storage.read.events import event_lines
 from matterstack.storage.read.runs import require_run
 from matterstack.storage.read.tasks import task_list
 from matterstack.storage.schema import open_database
+from matterstack.usecases.given_changes import typed_settings
 from matterstack.usecases.runs import create_run
 from tests.support.history import assert_history_if_readable
 from tests.support.inside import can_run_inside, run_inside
@@ -181,7 +181,7 @@ class CommandLine:
         """Make a run as ``run init`` does, after its look at the first plan; returns its id."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("HOME", str(self.home))
-            return create_run(Root(self.root), slug, parse_settings(settings), Runtime())
+            return create_run(Root(self.root), slug, typed_settings(settings), Runtime())
 
     def status(self, run_id: str) -> dict[str, Any]:
         """What ``run status --json`` says."""

@@ -94,10 +94,11 @@ def change_in_words(path: str, old: Any, new: Any) -> str:  # noqa: ANN401  any 
     >>> change_in_words("resources.walltime_s", 60, 7200), change_in_words("env.A", None, "x")
     ('resources.walltime_s: 60 -> 7200', "env.A: nothing -> 'x'")
     """
-    return f"{path}: {_shown(old)} -> {_shown(new)}"
+    return f"{path}: {told_value(old)} -> {told_value(new)}"
 
 
-def _shown(value: Any) -> str:  # noqa: ANN401  any JSON
+def told_value(value: Any) -> str:  # noqa: ANN401  any JSON
+    """A value as a line has room for it."""
     words = "nothing" if value is None else repr(value) if isinstance(value, str) else _json(value)
     return words if len(words) <= _MOST_SHOWN else words[: _MOST_SHOWN - 1] + "…"
 

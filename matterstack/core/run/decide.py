@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
+from matterstack.core.run.agreed import require_as_shown
 from matterstack.core.run.decide_amend import decide_amend_tasks
 from matterstack.core.run.decide_amend_config import decide_amend_config
 from matterstack.core.run.decide_control import (
@@ -50,7 +51,10 @@ def decide(state: RunState, message: m.Message) -> list[f.Fact]:
         RefusedError: the request is not possible in this state; nothing changes.
         NotFoundError: the request names a task that is not there.
     """
-    return _DECISIONS[type(message)](state, message)
+    facts = _DECISIONS[type(message)](state, message)
+    if isinstance(message, m.AmendTasks | m.Retry):
+        require_as_shown(message.before, facts)
+    return facts
 
 
 def decide_settle(state: RunState, message: m.Settle) -> list[f.Fact]:

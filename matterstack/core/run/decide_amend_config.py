@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from matterstack.core.errors import RefusedError
+from matterstack.core.errors import ChangedError, RefusedError
 from matterstack.core.ids import BackendName
 from matterstack.core.operators import ASKED, JOB_BY_HAND
 from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
+from matterstack.core.run.agreed import LOOK_AGAIN
 from matterstack.core.run.config_changes import all_changes_told, config_changes
 from matterstack.core.run.decide_resubmission import resubmissions_elsewhere
 from matterstack.core.run.state import AttemptState, RunState
@@ -39,9 +40,9 @@ def decide_amend_config(state: RunState, message: m.AmendConfig) -> list[f.Fact]
         how = "CANCELLED" if state.ending is None else "being cancelled"
         raise RefusedError(f"run {state.run_id} is {how}: nothing of it is amended any more")
     if meanwhile := config_changes(message.before, state.config):
-        raise RefusedError(
+        raise ChangedError(
             f"the config of run {state.run_id} was changed meanwhile: {all_changes_told(meanwhile)}",
-            hint="look at what you want to change once more, and give the command again",
+            hint=LOOK_AGAIN,
         )
     changes = config_changes(state.config, message.config)
     if not changes:

@@ -43,13 +43,15 @@ class Cancel:
 class Retry:
     """Give failed tasks (all that keep the run from completing, when none is named) new attempts.
 
-    ``changes``: what of their definitions is amended before, by path; ``reason``: why.
+    ``changes``: what of their definitions is amended before, by path; ``reason``: why; ``before``: as of
+    `AmendTasks`.
     """
 
     by: str
     tasks: Sequence[TaskId] = ()
     changes: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
     reason: str = ""
+    before: Mapping[TaskId, Mapping[str, Any]] = attrs.field(factory=dict, hash=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -89,6 +91,8 @@ class AmendTasks:
         named: those that a person named one by one.
         resubmit: give up attempts that have not begun, where they are not as the tasks are then; without
             changes, all of them.
+        before: what a person was shown that it replaces, by task and path: it is refused where a task has
+            something else there by now; empty: nobody was shown anything.
     """
 
     by: str
@@ -97,6 +101,7 @@ class AmendTasks:
     reason: str = ""
     named: Sequence[TaskId] = ()
     resubmit: bool = False
+    before: Mapping[TaskId, Mapping[str, Any]] = attrs.field(factory=dict, hash=False)
 
 
 @attrs.frozen(kw_only=True)

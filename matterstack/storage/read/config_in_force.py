@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import attrs
 
-from matterstack.core.errors import NotFoundError
 from matterstack.core.ids import RunId
+from matterstack.storage.read.deleted_runs import no_such_run
 from matterstack.storage.read.transactions import one_moment
 
 _OVERRIDES: Final = """
@@ -42,7 +42,7 @@ def config_in_force(connection: sqlite3.Connection, run_id: RunId) -> ConfigInFo
     with one_moment(connection):
         row = connection.execute("SELECT workspace, config FROM runs WHERE run_id = ?", (run_id,)).fetchone()
         if row is None:
-            raise NotFoundError(f"no run {run_id}", hint="list them with: matterstack run list")
+            raise no_such_run(connection, run_id)
         (overrides,) = connection.execute(_OVERRIDES, (run_id,)).fetchone() or (None,)
     return ConfigInForce(row[0], json.loads(row[1]), json.loads(overrides) if overrides else {})
 
