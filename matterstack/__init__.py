@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matterstack.client import connect as connect
     from matterstack.core.errors import BackendError as BackendError
     from matterstack.core.errors import CampaignError as CampaignError
+    from matterstack.core.errors import ChangedError as ChangedError
     from matterstack.core.errors import ClosedError as ClosedError
     from matterstack.core.errors import ConfigError as ConfigError
     from matterstack.core.errors import DatabaseCorruptError as DatabaseCorruptError
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from matterstack.core.model.workflow import Workflow as Workflow
     from matterstack.core.states import RunStatus as RunStatus
     from matterstack.core.states import TaskStatus as TaskStatus
+    from matterstack.embed.changes import Change as Change
     from matterstack.embed.handles import Engine as Engine
     from matterstack.embed.handles import EventStream as EventStream
     from matterstack.embed.handles import Run as Run
@@ -50,6 +52,8 @@ __all__ = [
     "Bundle",
     "Campaign",
     "CampaignError",
+    "Change",
+    "ChangedError",
     "Client",
     "ClosedError",
     "ConfigError",
@@ -92,6 +96,8 @@ _LATER = {
     "Bundle": "matterstack.evidence.export",
     "Campaign": "matterstack.core.model.workflow",
     "CampaignError": "matterstack.core.errors",
+    "Change": "matterstack.embed.changes",
+    "ChangedError": "matterstack.core.errors",
     "Client": "matterstack.client",
     "ClosedError": "matterstack.core.errors",
     "ConfigError": "matterstack.core.errors",

@@ -24,6 +24,7 @@ CAMPAIGNS: Final = {
 }
 HOSTS: Final = {
     "Bundle": "matterstack.evidence.export",
+    "Change": "matterstack.embed.changes",
     "Client": "matterstack.client",
     "Engine": "matterstack.embed.handles",
     "EventStream": "matterstack.embed.handles",
@@ -37,6 +38,7 @@ HOSTS: Final = {
 ERRORS: Final = (
     "BackendError",
     "CampaignError",
+    "ChangedError",
     "ClosedError",
     "ConfigError",
     "DatabaseCorruptError",

@@ -6,23 +6,30 @@ The same for trio and asyncio: they only differ in how calls get to where the en
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ParamSpec, Self
 
 import attrs
 
 from matterstack.core.errors import UsageError
 from matterstack.core.ids import RunId, TaskId
 from matterstack.core.model.workflow import Campaign
-from matterstack.core.run.messages import Cancel, CancelTasks, Command, Pause, Rerun, Resume, Retry
+from matterstack.core.run.messages import Cancel, Command, Pause, Rerun, Resume
 from matterstack.embed.calls import Calls
-from matterstack.embed.service import Event, Json, Service
+from matterstack.embed.changes import Change, selection_of, texts
+from matterstack.embed.service import SETTINGS, Event, Json, Service
 from matterstack.storage.read.runs import RunSummary
+from matterstack.usecases.given_changes import given_changes, given_settings
+from matterstack.usecases.labels import change_of
+from matterstack.usecases.proposals import Proposal
 from matterstack.usecases.runs import user_name
 
 if TYPE_CHECKING:
     from matterstack.evidence.export import Bundle
+
+_P = ParamSpec("_P")
 
 
 @attrs.define(eq=False)
@@ -152,16 +159,127 @@ class Run:
         """End the jobs, then the run, for ever.  Returns when that was taken up; `wait` waits for the end."""
         await self._ask(Cancel(by=user_name(), reason=reason))
 
-    async def cancel_tasks(self, tasks: Sequence[str], *, reason: str = "") -> None:
+    async def cancel_tasks(self, tasks: Sequence[str], *, reason: str = "", preview: bool = False) -> Change:
         """End tasks, by name or pattern (``relax-*``), and those that depend on them; the run goes on.
 
         Returns when that was taken up: a task is CANCELLED when its job is over.
-        """
-        await self._ask(CancelTasks(by=user_name(), tasks=_task_ids(tasks), reason=reason))
 
-    async def retry(self, tasks: Sequence[str] = ()) -> None:
-        """Give failed tasks new attempts: those named, or all.  A run that FAILED goes on."""
-        await self._ask(Retry(by=user_name(), tasks=_task_ids(tasks)))
+        Args:
+            preview: say which would end, and end none (see `Change`).
+        """
+        named = texts("tasks", tasks, "task ids")
+        return await self._change(preview, self._service.propose_cancelling, self.id, named, reason)
+
+    async def amend(
+        self,
+        tasks: Sequence[str] = (),
+        changes: Mapping[str, Any] | None = None,
+        *,
+        failed: bool = False,
+        waiting: bool = False,
+        kinds: Sequence[str] = (),
+        exit_codes: Sequence[int] = (),
+        failed_for: str = "",
+        reason: str = "",
+        preview: bool = False,
+    ) -> Change:
+        """Give another definition to tasks that have not succeeded: their next attempts are as it says.
+
+        Args:
+            tasks: names or patterns (``relax-*``).  What is given to say which tasks must all hold.
+            changes: new values by path, such as ``{"resources.walltime_s": 7200, "env.A": None}``.
+            failed: those that FAILED.
+            waiting: those that have not begun.
+            kinds: how their last attempt failed: ``timeout``, ``out_of_memory``, ``exit:3`` and so on.
+            exit_codes: what their last attempt ended with.
+            failed_for: a part of why they failed.
+            reason: why they are amended; kept in the run's history.
+            preview: say what would change, and change nothing (see `Change`).
+
+        Raises:
+            NotFoundError: no task is meant.
+            UsageError: no task was named, or nothing is to change.
+            RefusedError: one that was named has succeeded, or could not be run so; names the path.
+        """
+        chosen = selection_of(
+            tasks,
+            failed=failed,
+            waiting=waiting,
+            kinds=kinds,
+            exit_codes=exit_codes,
+            failed_for=failed_for,
+        )
+        given = given_changes(changes or {}, "changes")
+        return await self._change(preview, self._service.propose_amendment, self.id, chosen, given, reason)
+
+    async def retry(
+        self,
+        tasks: Sequence[str] = (),
+        changes: Mapping[str, Any] | None = None,
+        *,
+        failed: bool = False,
+        waiting: bool = False,
+        kinds: Sequence[str] = (),
+        exit_codes: Sequence[int] = (),
+        failed_for: str = "",
+        reason: str = "",
+        preview: bool = False,
+    ) -> Change:
+        """Give failed tasks new attempts: those meant, or all that keep the run from completing.
+
+        A run that FAILED goes on.  The arguments are those of `amend`; with ``changes`` the tasks have
+        another definition before.
+        """
+        chosen = selection_of(
+            tasks,
+            failed=failed,
+            waiting=waiting,
+            kinds=kinds,
+            exit_codes=exit_codes,
+            failed_for=failed_for,
+        )
+        given = given_changes(changes or {}, "changes")
+        return await self._change(preview, self._service.propose_retry, self.id, chosen, given, reason)
+
+    async def amend_config(
+        self,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        from_workspace: bool = False,
+        reason: str = "",
+        preview: bool = False,
+    ) -> Change:
+        """Go on with another config; jobs that are there are followed on.
+
+        Args:
+            settings: config keys for this run, as of `Engine.start`.
+            from_workspace: take the config files as they are now; what was set for this run alone stays.
+            reason: why; kept in the run's history.
+            preview: say what would change, and change nothing (see `Change`).
+
+        Raises:
+            ConfigError: that would be no config; names the key.
+            RefusedError: the run cannot go on with it.
+        """
+        given = given_settings(settings or {}, SETTINGS)
+        return await self._change(
+            preview, self._service.propose_config, self.id, given, from_workspace, reason
+        )
+
+    async def label(
+        self, add: Sequence[str] = (), remove: Sequence[str] = (), *, note: str | None = None
+    ) -> Json:
+        """Give the run labels and a note, or take them away; returns what it has, as ``run label --json``.
+
+        Args:
+            note: empty: none any more; None: as it is.
+
+        Raises:
+            UsageError: a label is none.
+        """
+        added, removed = texts("add", add, "labels"), texts("remove", remove, "labels")
+        change = change_of(added, removed, None if note is None else _text("note", note))
+        return await self._calls(self._service.label, self.id, change)
 
     async def rerun(self, tasks: Sequence[str], *, recursive: bool = False) -> None:
         """Give ended tasks new attempts, and with ``recursive`` all that depend on them."""
@@ -197,6 +315,18 @@ class Run:
 
     async def _ask(self, command: Command) -> None:
         await self._calls(self._service.ask, self.id, command)
+
+    async def _change(
+        self,
+        preview: bool,
+        propose: Callable[_P, Awaitable[Proposal]],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> Change:
+        proposal = await self._calls(propose, *args, **kwargs)
+        if not preview:
+            await self._calls(self._service.carry_out, proposal)
+        return Change(proposal.shown, partial(self._calls, self._service.carry_out_as_shown, proposal))
 
 
 @attrs.define(eq=False)
@@ -264,8 +394,4 @@ def _text(name: str, value: object) -> str:
 
 
 def _task_ids(tasks: object) -> tuple[TaskId, ...]:
-    if isinstance(tasks, str):
-        raise UsageError(f"tasks: must be a list of task ids, not {tasks!r}", hint=f"give [{tasks!r}]")
-    if not isinstance(tasks, Iterable):
-        raise UsageError(f"tasks: must be a list of task ids, not {tasks!r}")
-    return tuple(TaskId(task) for task in tasks)
+    return tuple(map(TaskId, texts("tasks", tasks, "task ids")))

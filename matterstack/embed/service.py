@@ -17,6 +17,7 @@ import attrs
 from matterstack.core.errors import UsageError
 from matterstack.core.ids import RunId, TaskId, utc_text
 from matterstack.core.run.messages import Command
+from matterstack.core.run.selection import Selection
 from matterstack.core.states import ENDED_RUNS, RunStatus
 from matterstack.storage.layout import Root
 from matterstack.storage.read.changes import StoreWatcher
@@ -27,9 +28,17 @@ from matterstack.storage.read.tasks import task_list
 from matterstack.usecases.commands import send_command
 from matterstack.usecases.explain import KeptSights, explain
 from matterstack.usecases.given_changes import given_settings
+from matterstack.usecases.labels import LabelChange, label_run, labelling_document
+from matterstack.usecases.proposals import (
+    Proposal,
+    propose_amendment,
+    propose_cancelling,
+    propose_config,
+    propose_retry,
+)
 from matterstack.usecases.questions import answer_question, list_questions
 from matterstack.usecases.run_names import find_run
-from matterstack.usecases.runs import make_run
+from matterstack.usecases.runs import make_run, user_name
 
 if TYPE_CHECKING:
     from matterstack.engine import Runtime
@@ -130,6 +139,7 @@ class Service:
 
     async def tasks(self, run_id: RunId) -> list[Json]:
         """Its tasks, with all attempts."""
+        await self.summary(run_id)
         return await self._reader.read(task_list, run_id)
 
     async def explain(self, run_id: RunId) -> Json:
@@ -140,6 +150,45 @@ class Service:
     async def ask(self, run_id: RunId, command: Command) -> None:
         """Ask it for something; returns when that is durable and answered."""
         await send_command(self.root, run_id, command, self.runtime)
+
+    async def propose_amendment(
+        self, run_id: RunId, selection: Selection, changes: Mapping[str, Any], reason: str
+    ) -> Proposal:
+        """Other definitions for tasks."""
+        return await propose_amendment(self._reader, run_id, selection, changes, reason)
+
+    async def propose_retry(
+        self, run_id: RunId, selection: Selection, changes: Mapping[str, Any], reason: str
+    ) -> Proposal:
+        """New attempts for failed tasks."""
+        return await propose_retry(self._reader, run_id, selection, changes, reason)
+
+    async def propose_config(
+        self, run_id: RunId, settings: Mapping[str, Any], from_workspace: bool, reason: str
+    ) -> Proposal:
+        """Another config."""
+        return await propose_config(
+            self._reader, run_id, settings, from_workspace=from_workspace, reason=reason
+        )
+
+    async def propose_cancelling(self, run_id: RunId, tasks: Sequence[str], reason: str) -> Proposal:
+        """The end of tasks."""
+        return await propose_cancelling(self._reader, run_id, tasks, reason)
+
+    async def carry_out(self, proposal: Proposal) -> None:
+        """Do it, whatever has changed meanwhile."""
+        await self.ask(proposal.run_id, proposal.command)
+
+    async def carry_out_as_shown(self, proposal: Proposal) -> None:
+        """Do it, if it would still do what it showed."""
+        await self.ask(proposal.run_id, proposal.agreed)
+
+    async def label(self, run_id: RunId, change: LabelChange) -> Json:
+        """Say something of it."""
+        now = utc_text(self.runtime.clock())
+        return labelling_document(
+            run_id, await self._reader.read(label_run, run_id, change, user_name(), now)
+        )
 
     async def questions(self, run_id: RunId) -> list[Json]:
         """What it asks people and instruments now."""

@@ -15,7 +15,7 @@ from matterstack.core.ids import TaskId
 from matterstack.core.run.messages import Cancel, Command, Pause, Rerun, Resume
 from matterstack.monitor.sent_changes import SentAmend, SentAmendConfig, SentApply, SentCancelTasks, SentRetry
 from matterstack.monitor.sent_fields import Reason, SentCommand, Tasks
-from matterstack.usecases.labels import LabelChange, read_change
+from matterstack.usecases.labels import LabelChange, change_of
 
 MOST_BYTES: Final = 64 * 1024
 
@@ -100,8 +100,7 @@ class SentLabel(SentCommand):
         Raises:
             UsageError: a label is none.
         """
-        words = [f"+{label}" for label in self.add] + [f"-{label}" for label in self.remove]
-        return read_change([*words, *([] if self.note is None else [f"note={self.note}"])])
+        return change_of(self.add, self.remove, self.note)
 
 
 _Sent = (

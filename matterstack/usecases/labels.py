@@ -56,6 +56,16 @@ def read_change(words: Sequence[str]) -> LabelChange:
     return LabelChange(tuple(added), tuple(removed), note)
 
 
+def change_of(added: Sequence[str], removed: Sequence[str], note: str | None) -> LabelChange:
+    """The same, as a program gives it; ``note``: empty takes it away, None leaves it.
+
+    Raises:
+        UsageError: a label is none, or contradicts another.
+    """
+    words = [f"+{label}" for label in added] + [f"-{label}" for label in removed]
+    return read_change([*words, *([] if note is None else [f"{_NOTE}{note}"])])
+
+
 def require_label(text: str) -> str:
     """Check the form of a label.
 

@@ -44,7 +44,7 @@ async def propose_amendment(
         RefusedError: all these tasks have these values already.
     """
     if not changes:
-        raise UsageError("set: say what is to change", hint="such as resources.walltime_s=7200")
+        raise UsageError("nothing is set: say what is to change", hint="such as resources.walltime_s=7200")
     amendment = await preview_amendment(reader, run_id, selection, changes, user_name(), reason)
     require_changes(amendment)
     return Proposal(
@@ -80,7 +80,7 @@ async def propose_config(
         UsageError: nothing was said.
     """
     if not settings and not from_workspace:
-        raise UsageError("set: say what is to change", hint="such as priority=3, or take it from_workspace")
+        raise UsageError("nothing is set: say what is to change", hint="such as priority=3")
     amendment = await proposed_amendment(
         reader.root, run_id, settings, from_workspace=from_workspace, reason=reason
     )
