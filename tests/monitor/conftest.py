@@ -9,7 +9,7 @@ import struct
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import h11
@@ -23,7 +23,13 @@ from matterstack.monitor.server import Address, Served, open_monitor
 from matterstack.storage.layout import Root
 from matterstack.storage.read.events import event_lines
 from matterstack.storage.schema import open_database
+from tests.support.command import CommandLine, command_line_in
 from tests.support.stored import StoredRun, new_root
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from tests.monitor.page_support import Site
 
 OTHER: RunId = RunId("20260102T030405-zzzzzz")
 PATIENCE_S = 20.0
@@ -204,3 +210,39 @@ def place(tmp_path: Path) -> Iterator[Place]:
         if stored.lease is not None:
             stored.lease.release(connection)
     connection.close()
+
+
+# ---- a browser; imported here, for most tests have none ----
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    from tests.monitor.page_support import chromium
+
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def site(command_line: CommandLine) -> Iterator[Site]:
+    from tests.monitor.page_support import site_on
+
+    with site_on(command_line) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def any_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A monitor that runs already."""
+    from tests.monitor.page_support import site_on
+
+    with command_line_in(tmp_path_factory.mktemp("site")) as command_line, site_on(command_line) as site:
+        site.start()
+        yield site
+
+
+@pytest.fixture
+def shared(any_site: Site) -> Iterator[Site]:
+    """The same monitor for many tests, for runs of each one's own."""
+    yield any_site
+    any_site.forget_runs()

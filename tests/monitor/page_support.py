@@ -162,6 +162,18 @@ def crowd(count: int) -> list[Task]:
     return [*relaxed, *energies, *more, task("sum", *(one.id for one in energies[:200]))]
 
 
+def chain_of_three(site: Site, name: str = "run") -> str:
+    """A run of three tasks, the first of which has a job; returns where the page shows it."""
+    run = site.new_run(name, task("a"), task("b", "a"), task("c", "b"))
+    site.activate(name, "a")
+    return f"#/runs/{run.run_id}"
+
+
+def go(page: Page, where: str) -> None:
+    """Show another part of the page, as a link would."""
+    page.evaluate("where => { location.hash = where }", where)
+
+
 @contextmanager
 def site_on(command_line: CommandLine) -> Iterator[Site]:
     """A site whose monitor is not started yet."""

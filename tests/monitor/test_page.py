@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from random import Random
 from typing import Any, Literal
 
-import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from matterstack.core.operators import ASKED
 from matterstack.core.run import messages as m
 from matterstack.core.states import JobState
-from tests.monitor.page_support import NAUGHTY, PATIENCE_S, Site, chromium, crowd, site_on, visit
+from tests.monitor.page_support import NAUGHTY, PATIENCE_S, Site, chain_of_three, crowd, go, site_on, visit
 from tests.support import random_runs
 from tests.support.campaigns import Diary, write_tasks
-from tests.support.command import CommandLine, command_line_in
+from tests.support.command import CommandLine
 from tests.support.states import ToldRun, task
 from tests.watch.scenes import change_of, document_of
 
@@ -25,44 +23,6 @@ SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 TABS = ("tasks", "graph", "timeline", "explain", "events")
 MOST_ELEMENTS = 2500
 """In the whole document, whatever the number of runs and tasks."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def site(command_line: CommandLine) -> Iterator[Site]:
-    with site_on(command_line) as site:
-        yield site
-
-
-@pytest.fixture(scope="module")
-def any_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A monitor that runs already."""
-    with command_line_in(tmp_path_factory.mktemp("site")) as command_line, site_on(command_line) as site:
-        site.start()
-        yield site
-
-
-@pytest.fixture
-def shared(any_site: Site) -> Iterator[Site]:
-    """The same monitor for many tests, for runs of each one's own."""
-    yield any_site
-    any_site.forget_runs()
-
-
-def chain_of_three(site: Site, name: str = "run") -> str:
-    """A run of three tasks, the first of which has a job; returns where the page shows it."""
-    run = site.new_run(name, task("a"), task("b", "a"), task("c", "b"))
-    site.activate(name, "a")
-    return f"#/runs/{run.run_id}"
-
-
-def go(page: Page, where: str) -> None:
-    page.evaluate("where => { location.hash = where }", where)
 
 
 def connection(page: Page) -> Any:

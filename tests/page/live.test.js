@@ -101,6 +101,14 @@ describe("the connection", () => {
     assert.equal(FakeSocket.last.url, "ws://monitor/events?after=7&rows=1");
   });
 
+  it("is kept where events of the past are missing: their run was deleted", async () => {
+    greet(9);
+    for (const document of [event(9), rows(9), asOf(9)]) FakeSocket.last.say(document);
+    await browser.pass(50);
+    assert.deepEqual(heard.map((change) => change.seq), [9]);
+    assert.deepEqual(states.at(-1), { isLive: true, text: "Live" });
+  });
+
   it("begins anew where the store never had what was seen", async () => {
     FakeSocket.last.end(4004, "the newest event has seq 3");
     await browser.pass(60_000);
@@ -183,6 +191,17 @@ describe("the list of runs", () => {
   it("does not go back to rows that are older than what was read", () => {
     runs.take(change(5, "a", { status: "PAUSED" }));
     assert.equal(runs.byId.get("a").status, "RUNNING");
+  });
+
+  it("has no run that was deleted, whatever was read of it before", async () => {
+    runs.take({ seq: 6, events: [{ seq: 6, run: "a", type: "RunDeleted", data: {} }], rows: [] });
+    assert.deepEqual(runs.list.map((run) => run.run_id), ["b"]);
+    await browser.pass(1000);
+    assert.deepEqual(runs.list.map((run) => run.run_id), ["b"], "this was read as of event 5");
+    runs.take(change(7, "a"));
+    view = { seq: 7, jobs: {}, runs: [{ run_id: "a", status: "RUNNING" }] };
+    await browser.pass(1000);
+    assert.deepEqual(runs.list.map((run) => run.run_id), ["b", "a"], "it was put back");
   });
 
   it("asks for runs that it does not know", async () => {

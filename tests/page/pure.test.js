@@ -205,4 +205,12 @@ describe("what comes in", () => {
     assert.equal(incoming.take({ type: "as_of", seq: 3 }), null);
     assert.equal(incoming.take(event(6)), 4);
   });
+
+  it("passes over numbers of the past that the store has no more, and over none that come now", () => {
+    const incoming = new Incoming(3);
+    incoming.past = 7;
+    assert.equal(incoming.take(event(6)), null);
+    assert.equal(incoming.take(event(8)), 7);
+    assert.deepEqual(incoming.take({ type: "as_of", seq: 6 }), { seq: 6, events: [event(6)], rows: [] });
+  });
 });

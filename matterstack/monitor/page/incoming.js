@@ -12,6 +12,9 @@ export class Incoming {
   /** @type {Rows[]} */
   #rows = [];
 
+  /** Up to where it is the past, as the store has it: what is missing there has gone with a run that was deleted. */
+  past = 0;
+
   /** @param {number} seq up to which event everything was taken. */
   constructor(seq) {
     this.seq = seq;
@@ -22,7 +25,7 @@ export class Incoming {
    *
    * @param {StoredEvent | Rows | {type: "as_of", seq: number}} document
    * @returns {Change | number | null} what has changed, once all of it is there; or, as sequence numbers have no
-   *   gaps, that of an event that is missing.
+   *   gaps but those of deleted runs, that of an event that is missing.
    */
   take(document) {
     if (document.type === "as_of") return this.#finish(document.seq);
@@ -32,8 +35,8 @@ export class Incoming {
     }
     const event = /** @type {StoredEvent} */ (document);
     const last = this.#events.at(-1)?.seq ?? this.seq;
-    if (event.seq > last + 1) return last + 1;
-    if (event.seq === last + 1) this.#events.push(event);
+    if (event.seq > last + 1 && event.seq > this.past) return last + 1;
+    if (event.seq > last) this.#events.push(event);
     return null;
   }
 

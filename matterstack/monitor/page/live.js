@@ -101,6 +101,7 @@ export class Live {
         return;
       }
       this.#newest = document.seq;
+      this.#incoming.past = document.seq;
       this.#waitMs = FIRST_WAIT_MS;
       this.#tell();
     } else {

@@ -9,6 +9,7 @@ import { GraphTab } from "./graph-tab.js";
 import { badge, capsText, countsText, progressBar, progressOf } from "./parts.js";
 import { Questions } from "./questions.js";
 import { RunTasks } from "./run-tasks.js";
+import { isDeletion } from "./runs.js";
 import { TaskPanel } from "./task-panel.js";
 import { TasksTab } from "./tasks-tab.js";
 import { timeElement } from "./times.js";
@@ -32,6 +33,7 @@ export class RunView {
   #loaded = null;
   /** @type {Change[]} */
   #early = [];
+  #isThere = true;
   /** @type {Tab} */
   #tab = "tasks";
   /** @type {TaskPanel | null} */
@@ -48,6 +50,8 @@ export class RunView {
   #buttons;
   #panes;
   #body;
+  #parts;
+  #actionBar;
 
   /**
    * @param {App} app
@@ -91,15 +95,21 @@ export class RunView {
       ]),
     );
     this.#body = h("div", { class: "run-body" }, h("div", { class: "panes" }, Object.values(this.#panes)));
-    this.element = h(
-      "section",
-      { class: "view", "aria-labelledby": "view-title" },
-      h("div", { class: "run-head" }, this.#heading, h("div", { class: "actions", role: "group", "aria-label": "Actions" }, Object.values(this.#actions))),
-      this.#state,
+    this.#actionBar = h("div", { class: "actions", role: "group", "aria-label": "Actions" }, Object.values(this.#actions));
+    this.#parts = h(
+      "div",
+      { class: "view" },
       this.#bar,
       this.#questions.element,
       h("div", { class: "tabs", role: "tablist", "aria-label": "Views of the run", keydown: (/** @type {KeyboardEvent} */ event) => this.#onTabKey(event) }, Object.values(this.#buttons)),
       this.#body,
+    );
+    this.element = h(
+      "section",
+      { class: "view", "aria-labelledby": "view-title" },
+      h("div", { class: "run-head" }, this.#heading, this.#actionBar),
+      this.#state,
+      this.#parts,
     );
   }
 
@@ -148,13 +158,14 @@ export class RunView {
       view = await ask(runPath(this.#runId));
     } catch (error) {
       if (error instanceof AnswerError && error.status === 404) {
-        this.#state.replaceChildren(h("p", { class: "problem" }, error.message));
+        this.#showAbsence(error.message);
         return;
       }
       this.#state.replaceChildren(h("p", { class: "problem" }, `The run cannot be read: ${messageOf(error)}. Trying again.`));
       setTimeout(() => this.load(), 2000);
       return;
     }
+    this.#setThere(true);
     const loaded = { run: view.run, tasks: new RunTasks(view), leftOut: view.left_out };
     this.#loaded = loaded;
     const early = this.#early;
@@ -165,6 +176,37 @@ export class RunView {
     this.draw();
     this.#showTask(loaded);
     await this.#tabs.events.load();
+  }
+
+  /**
+   * There is no such run, or no longer: say so, and nothing else.
+   *
+   * @param {string} why
+   */
+  #showAbsence(why) {
+    const hadFocus = this.element.contains(document.activeElement);
+    this.#setThere(false);
+    this.closePanel();
+    this.#state.replaceChildren(
+      h("p", { class: "problem", role: "alert" }, why),
+      h("p", {}, h("a", { href: "#/" }, "All runs")),
+    );
+    if (hadFocus) this.#heading.focus();
+    this.#app.redraw();
+  }
+
+  /** @param {boolean} isThere */
+  #setThere(isThere) {
+    this.#isThere = isThere;
+    this.#parts.hidden = !isThere;
+    this.#actionBar.hidden = !isThere;
+  }
+
+  /** Read it again, since what was known of it holds no more. */
+  #loadAgain() {
+    this.#loaded = null;
+    this.#drawnHead = "";
+    return this.load();
   }
 
   /**
@@ -179,7 +221,8 @@ export class RunView {
       rows: rows.filter((row) => row.run === this.#runId),
     };
     if (!ours.events.length) return;
-    if (this.#loaded === null) this.#early.push(ours);
+    if (ours.events.some(isDeletion) || !this.#isThere) this.#loadAgain();
+    else if (this.#loaded === null) this.#early.push(ours);
     else this.#set(this.#loaded, ours);
   }
 
@@ -354,7 +397,7 @@ export class RunView {
   /** @param {"pause" | "resume" | "retry" | "cancel"} name */
   can(name) {
     const button = this.#actions[name];
-    return !button.hidden && !button.disabled;
+    return this.#loaded !== null && !button.hidden && !button.disabled;
   }
 
   pause() {

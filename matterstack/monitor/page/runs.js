@@ -18,6 +18,8 @@ export class Runs {
   #onChange;
   /** @type {Set<string>} */
   #dirty = new Set();
+  /** @type {Map<string, number>} By which event runs were deleted: what was read before that holds no more. */
+  #deleted = new Map();
   /** @type {import("./dom.js").Timer | 0} */
   #timer = 0;
 
@@ -53,7 +55,12 @@ export class Runs {
       Object.assign(run, row);
       run.version += 1;
     }
-    for (const event of events) this.#dirty.add(event.run);
+    for (const event of events) {
+      this.#dirty.add(event.run);
+      if (!isDeletion(event)) continue;
+      this.#deleted.set(event.run, event.seq);
+      this.byId.delete(event.run);
+    }
     this.#onChange();
     this.#timer ||= setTimeout(() => this.#refresh(), INTERVAL_MS);
   }
@@ -65,7 +72,10 @@ export class Runs {
     try {
       /** @type {import("./documents.js").RunsView} */
       const view = await ask(`/api/runs?runs=${named.join(",")}`);
-      for (const run of view.runs) this.byId.set(run.run_id, kept(run, view.seq, this.byId.get(run.run_id)));
+      for (const run of view.runs) {
+        if (view.seq < (this.#deleted.get(run.run_id) ?? 0)) continue;
+        this.byId.set(run.run_id, kept(run, view.seq, this.byId.get(run.run_id)));
+      }
       this.jobs = view.jobs;
     } catch {
       // The connection's state says that the monitor is away; these are asked for again when it is back.
@@ -78,6 +88,13 @@ export class Runs {
     this.#onChange();
   }
 }
+
+/**
+ * Whether an event says that its run is there no more.
+ *
+ * @param {import("./documents.js").StoredEvent} event
+ */
+export const isDeletion = ({ type }) => type === "RunDeleted";
 
 /**
  * @param {import("./documents.js").RunDocument} run

@@ -37,6 +37,8 @@ export class WindowedGrid {
   #shown = new Map();
   /** @type {string | null} */
   #activeKey = null;
+  /** Where that row was: when it goes, the one that takes its place has the keyboard. */
+  #activeAt = 0;
   /** @type {string | null} */
   #selectedKey = null;
   #space = h("div", { class: "grid-space", role: "presentation" });
@@ -74,7 +76,9 @@ export class WindowedGrid {
   }
 
   get #activeIndex() {
-    return Math.max(0, this.#rows.findIndex((row) => this.#options.key(row) === this.#activeKey));
+    const index = this.#rows.findIndex((row) => this.#options.key(row) === this.#activeKey);
+    if (index >= 0) this.#activeAt = index;
+    return Math.max(0, index);
   }
 
   /**
@@ -127,11 +131,14 @@ export class WindowedGrid {
       if (place !== row) this.#space.insertBefore(row, place);
       before = row;
     }
+    let hadFocus = false;
     for (const [key, { element }] of this.#shown) {
       if (keys.has(key)) continue;
+      hadFocus ||= element.contains(document.activeElement);
       element.remove();
       this.#shown.delete(key);
     }
+    if (hadFocus) this.#goTo(this.#activeAt);
   }
 
   /**
