@@ -12,7 +12,9 @@ from matterstack.core.ids import RUN_ID_PATTERN
 from matterstack.core.states import RunStatus, TaskStatus
 
 Count = Annotated[int, Field(ge=0)]
-Command = Literal["pause", "resume", "cancel", "cancel_tasks", "retry", "rerun", "amend", "respond"]
+Command = Literal[
+    "pause", "resume", "cancel", "cancel_tasks", "retry", "rerun", "amend_config", "amend", "respond"
+]
 
 
 class RunDocument(BaseModel):

@@ -183,6 +183,15 @@ def _replan(run: Standing) -> Refusal | None:
     )
 
 
+def _amend_config(run: Standing) -> Refusal | None:
+    if RunStatus.CANCELLED not in {run.status, run.ending}:
+        return None
+    how = f"{run.status}" if run.ending is None else "being cancelled"
+    rule = "nothing of it is amended any more"
+    reason = f"{run.status}: {rule}" if run.ending is None else run.status_reason
+    return Refusal(reason, RefusedError(f"run {run.run_id} is {how}: {rule}"))
+
+
 def _rerun(run: Standing) -> Refusal | None:
     if run.ending is not None:
         hint = "nothing can be rerun while the run is being ended"
@@ -204,6 +213,7 @@ _REFUSALS: Final[Mapping[str, Callable[[Standing], Refusal | None]]] = {
     "cancel_tasks": _cancel_tasks,
     "retry": _retry,
     "rerun": _rerun,
+    "amend_config": _amend_config,
     "amend": _amend,
     "replan": _replan,
     "respond": _respond,

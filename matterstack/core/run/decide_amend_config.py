@@ -15,10 +15,10 @@ from matterstack.core.operators import ASKED, JOB_BY_HAND
 from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
 from matterstack.core.run.agreed import LOOK_AGAIN
+from matterstack.core.run.allowed import Standing, require_allowed
 from matterstack.core.run.config_changes import all_changes_told, config_changes
 from matterstack.core.run.decide_resubmission import resubmissions_elsewhere
 from matterstack.core.run.state import AttemptState, RunState
-from matterstack.core.states import RunStatus
 
 UNCHANGEABLE: Final[Mapping[str, str]] = {
     "secrets": "what its jobs have left behind so far was looked through for those that it has",
@@ -36,9 +36,7 @@ def decide_amend_config(state: RunState, message: m.AmendConfig) -> list[f.Fact]
 
     A FAILED run stays FAILED: it is for a retry to reopen it.
     """
-    if RunStatus.CANCELLED in {state.status, state.ending}:
-        how = "CANCELLED" if state.ending is None else "being cancelled"
-        raise RefusedError(f"run {state.run_id} is {how}: nothing of it is amended any more")
+    require_allowed(Standing.of(state), "amend_config")
     if meanwhile := config_changes(message.before, state.config):
         raise ChangedError(
             f"the config of run {state.run_id} was changed meanwhile: {all_changes_told(meanwhile)}",
