@@ -100,11 +100,11 @@ class Site:
 
     # ---- the store ----
 
-    def new_run(self, name: str, *tasks: Task) -> StoredRun:
+    def new_run(self, name: str, *tasks: Task, **config: Any) -> StoredRun:
         """A RUNNING run of these tasks, which this process serves; the first is 20260101T000000-abcdef."""
         run_id = RunId(f"20260101T{self._made:06d}-abcdef")
         self._made += 1
-        run = StoredRun.create(self.connection, self.root, run_id, backends=BACKENDS)
+        run = StoredRun.create(self.connection, self.root, run_id, **{"backends": BACKENDS, **config})
         run.tell(m.Start())
         if tasks:
             run.tell(m.Planned(iteration=1, workflow=Workflow(tasks, name="first")))

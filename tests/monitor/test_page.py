@@ -257,12 +257,12 @@ def test_failed_tasks_are_tried_again_all_or_one(shared: Site, browser: Browser)
         page = visitor.page
         go(page, f"#/runs/{run.run_id}/tasks/a")
         page.get_by_role("complementary", name="a").get_by_role("button", name="Retry task").click()
-        page.get_by_role("dialog").get_by_role("button", name="Retry").click()
+        page.get_by_role("dialog").get_by_role("button", name="Retry 1 task").click()
         expect(page.locator(".task-panel .badge")).to_have_text("READY")
         expect(page.get_by_role("row", name="after WAITING")).to_be_visible()
         expect(page.get_by_role("row", name="b FAILED")).to_be_visible()
         page.get_by_role("button", name="Retry failed tasks").click()
-        page.get_by_role("dialog").get_by_role("button", name="Retry").click()
+        page.get_by_role("dialog").get_by_role("button", name="Retry 1 task").click()
         expect(page.get_by_role("row", name="b READY")).to_be_visible()
 
 
@@ -394,7 +394,7 @@ def test_a_screen_reader_is_told_what_things_are(shared: Site, browser: Browser)
         go(page, f"{where}/tasks")
         snapshot = page.get_by_role("grid", name="Tasks").aria_snapshot()
         assert 'columnheader "State"' in snapshot
-        assert 'row "a ACTIVE 1 local job-a QUEUED' in snapshot
+        assert 'row "Tick a a ACTIVE 1 local job-a QUEUED' in snapshot
         expect(page.get_by_role("grid", name="Tasks").get_by_role("row").nth(2)).to_have_attribute(
             "aria-rowindex", "3"
         )

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import matterstack.monitor
+from matterstack.core.run.selection import KINDS
 from matterstack.core.states import ENDED_RUNS, ENDED_TASKS, RunStatus, TaskStatus
 from matterstack.monitor.endpoints import PAGE_FILES
 
@@ -15,6 +16,7 @@ TABLES = {
     "RUN_STATES": frozenset(RunStatus),
     "ENDED_TASKS": ENDED_TASKS,
     "ENDED_RUNS": ENDED_RUNS,
+    "FAILURE_KINDS": frozenset(KINDS),
 }
 
 

@@ -10,17 +10,16 @@ import { freshId, h } from "./dom.js";
 /** @typedef {{title: string, text: string, action: string, isDangerous?: boolean, withReason?: boolean}} Asked */
 
 /**
- * Open a dialog; resolves with what its buttons give, null when it was left.
+ * Open a dialog; resolves with what it was left with, null when nothing was chosen.
  *
  * @template T
  * @param {string} title
- * @param {HTMLElement} content
- * @param {Button<T>[]} buttons
+ * @param {(leave: (value: T | null) => void) => HTMLElement} fill makes what is in it, and calls what closes it.
  * @returns {Promise<T | null>}
  */
-function open(title, content, buttons) {
+export function inDialog(title, fill) {
   const titleId = freshId("title");
-  const dialog = h("dialog", { "aria-labelledby": titleId }, h("h2", { id: titleId }, title), content);
+  const dialog = h("dialog", { "aria-labelledby": titleId }, h("h2", { id: titleId }, title));
   const returnTo = /** @type {HTMLElement | null} */ (document.activeElement);
   return new Promise((resolve) => {
     /** @param {T | null} value */
@@ -30,19 +29,33 @@ function open(title, content, buttons) {
       returnTo?.focus?.();
       resolve(value);
     };
-    dialog.append(
-      h("p", { class: "buttons" }, buttons.map(({ label, kind, value }) =>
-        h("button", { type: "button", class: kind, click: () => leave(value()) }, label))),
-    );
+    dialog.append(fill(leave));
     dialog.addEventListener("cancel", (event) => {
       event.preventDefault();
       leave(null);
     });
     document.body.append(dialog);
     dialog.showModal();
-    dialog.querySelector("button")?.focus();
+    /** @type {HTMLElement | null} */
+    const first = dialog.querySelector("[autofocus]") ?? dialog.querySelector("button");
+    first?.focus();
   });
 }
+
+/**
+ * The same, with buttons below that leave it with what they give.
+ *
+ * @template T
+ * @param {string} title
+ * @param {HTMLElement} content
+ * @param {Button<T>[]} buttons
+ * @returns {Promise<T | null>}
+ */
+const open = (title, content, buttons) =>
+  inDialog(title, (leave) => {
+    const below = buttons.map(({ label, kind, value }) => h("button", { type: "button", class: kind, click: () => leave(value()) }, label));
+    return h("div", {}, content, h("p", { class: "buttons" }, below));
+  });
 
 /**
  * Ask before something is done; resolves with {reason}, or null when it is not to be done.

@@ -155,3 +155,13 @@ export interface Question {
   rejected: string | null;
   problem: string;
 }
+
+/** What an amendment changes, or has changed, of tasks. */
+export interface Amended {
+  selected: string[];
+  tasks: string[];
+  differences: { path: string; old: unknown; new: unknown; tasks: string[] }[];
+  queued: string[];
+  running: string[];
+  warnings: string[];
+}

@@ -116,10 +116,25 @@ function wordsOf({ type, data }, task) {
   if (type === "RunCreated") return `from ${data.workspace}`;
   if (type === "TaskPlanned") return data.task.id;
   if (type === "AttemptPrepared") return `${data.task_id}, attempt ${data.n} on ${data.backend}`;
+  const isToldOtherwise = new Set([...(task ? ["token", "task_id"] : []), ...(data.changes ? AFTER_CHANGES : []), ...(type === "RunPaused" ? ["alike"] : [])]);
   const parts = Object.entries(data)
-    .filter(([name, value]) => !(task && (name === "token" || name === "task_id")) && !isNothing(value))
+    .filter(([name, value]) => !isToldOtherwise.has(name) && !isNothing(value))
     .map(([name, value]) => `${name}=${typeof value === "object" ? JSON.stringify(value) : value}`);
-  return cut([task?.task_id, ...parts].filter(Boolean).join(" "), 300);
+  return cut([task?.task_id, changesText(data.changes), ...parts].filter(Boolean).join(" "), 300);
+}
+
+/** What follows from the changes of the same event, or is too long for a line. */
+const AFTER_CHANGES = ["changes", "config", "overrides", "planned", "task", "contents"];
+
+/**
+ * What an amendment has changed: of a task, by path, or of a config, as a list.
+ *
+ * @param {Record<string, {old?: unknown, new?: unknown}> | {path: string, old?: unknown, new?: unknown}[] | undefined} changes
+ */
+function changesText(changes) {
+  if (!changes) return "";
+  const all = Array.isArray(changes) ? changes : Object.entries(changes).map(([path, change]) => ({ path, ...change }));
+  return all.map((change) => `${change.path}: ${JSON.stringify(change.old ?? null)} → ${JSON.stringify(change.new ?? null)}`).join("; ");
 }
 
 /** @param {unknown} value */

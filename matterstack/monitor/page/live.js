@@ -10,6 +10,8 @@ const SILENCE_MS = 25_000;
 const HELLO_MS = 15_000;
 const BATCH_MS = 40;
 const NO_SUCH_SEQ = 4004;
+/** What the monitor takes as one command. */
+const MOST_BYTES = 64 * 1024;
 /** The protocol of monitors that send rows. */
 const PROTOCOL = 2;
 
@@ -19,8 +21,18 @@ const PROTOCOL = 2;
  * @property {(change: import("./documents.js").Change) => void} onChange is given the next events, in order, and the rows that they changed.
  * @property {(state: {isLive: boolean, text: string}) => void} onState is told how things stand.
  * @property {() => void} onOtherStore is called when the store never had what was seen: everything is to be read anew.
- * @typedef {{resolve: (reply: {ok: boolean, error: any}) => void, reject: (error: Error) => void}} Order
+ * @typedef {{ok: boolean, error?: any, result?: any, basis?: string}} Reply
+ * @typedef {{resolve: (reply: Reply) => void, reject: (error: Error) => void}} Order
  */
+
+/** Why a command was not carried out; `code` is that of the monitor's error. */
+export class CommandError extends Error {
+  /** @param {{code?: string, message: string, hint?: string}} error */
+  constructor({ code = "", message, hint }) {
+    super(hint ? `${message} (${hint})` : message);
+    this.code = code;
+  }
+}
 
 export class Live {
   #onChange;
@@ -209,7 +221,7 @@ export class Live {
   }
 
   /**
-   * Send a command; resolves when it was carried out, and rejects with the reason when it was not.
+   * Send a command; resolves with the reply when it was carried out, and rejects with the reason when it was not.
    *
    * @param {Record<string, unknown>} command
    */
@@ -217,10 +229,15 @@ export class Live {
     if (this.#socket?.readyState !== WebSocket.OPEN) throw new Error("not connected: nothing was sent");
     this.#lastOrder += 1;
     const id = this.#lastOrder;
-    /** @type {Promise<{ok: boolean, error: any}>} */
+    const text = JSON.stringify({ id, ...command });
+    if (new TextEncoder().encode(text).length > MOST_BYTES) {
+      throw new Error("this is too much for one message: nothing was sent; say which tasks by a pattern, or by how they stand");
+    }
+    /** @type {Promise<Reply>} */
     const reply = new Promise((resolve, reject) => this.#orders.set(id, { resolve, reject }));
-    this.#socket.send(JSON.stringify({ id, ...command }));
-    const { ok, error } = await reply;
-    if (!ok) throw new Error(error.hint ? `${error.message} (${error.hint})` : error.message);
+    this.#socket.send(text);
+    const answer = await reply;
+    if (!answer.ok) throw new CommandError(answer.error);
+    return answer;
   }
 }

@@ -198,10 +198,13 @@ const KEYS = [
   ["1 … 5", `${TABS.join(", ")} of a run`],
   ["p", "pause or resume the run"],
   ["y", "retry its failed tasks"],
+  ["m", "amend tasks"],
+  ["c", "change its config"],
   ["x", "cancel it"],
   ["Esc", "close the task, then the run"],
   ["↑ ↓ PgUp PgDn Home End", "move in a table or graph"],
   ["Enter", "open the row"],
+  ["Space", "tick a task"],
 ];
 
 function keysAreOn() {
@@ -268,6 +271,8 @@ function press(key) {
   else if (key === "p" && view.can("pause")) view.pause();
   else if (key === "p" && view.can("resume")) view.resume();
   else if (key === "y" && view.can("retry")) view.retry();
+  else if (key === "m" && view.can("amend")) view.amend();
+  else if (key === "c" && view.can("amend_config")) view.amendConfig();
   else if (key === "x" && view.can("cancel")) view.cancel();
   else return false;
   return true;

@@ -7,9 +7,11 @@ import { EventsTab } from "./events-tab.js";
 import { ExplainTab } from "./explain-tab.js";
 import { GraphTab } from "./graph-tab.js";
 import { badge, capsText, countsText, progressBar, progressOf } from "./parts.js";
+import { amendConfig, amendTasks, cancelTasks, retryTasks } from "./proposals.js";
 import { Questions } from "./questions.js";
 import { RunTasks } from "./run-tasks.js";
 import { isDeletion } from "./runs.js";
+import { ENDED_TASKS, isChangeable } from "./states.js";
 import { TaskPanel } from "./task-panel.js";
 import { TasksTab } from "./tasks-tab.js";
 import { timeElement } from "./times.js";
@@ -21,6 +23,7 @@ import { TimelineTab } from "./timeline-tab.js";
  * @typedef {"tasks" | "graph" | "timeline" | "explain" | "events"} Tab
  * @typedef {{run: import("./documents.js").RunDocument, tasks: RunTasks, leftOut: number}} Loaded
  * @typedef {import("./dialogs.js").Asked} Asked
+ * @typedef {import("./selection-fields.js").Chosen} Chosen
  */
 
 /** @type {Tab[]} */
@@ -64,7 +67,11 @@ export class RunView {
     setText(this.#heading, runId);
     /** @param {string} taskId */
     const openTask = (taskId) => app.goTo(runId, this.#tab, taskId);
-    const tasks = new TasksTab(openTask);
+    const tasks = new TasksTab(openTask, [
+      { command: "amend", title: "Amend", fits: (task) => isChangeable(task.status), act: (chosen) => this.amend(chosen) },
+      { command: "retry", title: "Retry", fits: (task) => task.retriable, act: (chosen) => this.retry(chosen) },
+      { command: "cancel_tasks", title: "Cancel", isDangerous: true, fits: (task) => !ENDED_TASKS.has(task.status), act: (chosen) => this.cancelTasks(chosen) },
+    ]);
     this.#tabs = {
       tasks,
       graph: new GraphTab((node) => {
@@ -83,6 +90,8 @@ export class RunView {
       pause: this.#action("Pause", "p", () => this.pause()),
       resume: this.#action("Resume", "p", () => this.resume()),
       retry: this.#action("Retry failed tasks", "y", () => this.retry()),
+      amend: this.#action("Amend tasks", "m", () => this.amend()),
+      amend_config: this.#action("Change config", "c", () => this.amendConfig()),
       cancel: this.#action("Cancel run", "x", () => this.cancel()),
     };
     /** @type {Record<string, HTMLButtonElement>} */
@@ -274,8 +283,12 @@ export class RunView {
     const panel = new TaskPanel(this.#runId, task, {
       onClose: () => this.#app.goTo(this.#runId, this.#tab),
       onOpen: (taskId) => this.#app.goTo(this.#runId, this.#tab, taskId),
-      onRetry: (taskId) => this.retry([taskId]),
-      canRetry: () => run.allowed.retry === true,
+      actions: {
+        amend: (taskId) => this.amend({ ids: [taskId], leftOut: 0 }),
+        retry: (taskId) => this.retry({ ids: [taskId], leftOut: 0 }),
+        cancel_tasks: (taskId) => this.cancelTasks({ ids: [taskId], leftOut: 0 }),
+      },
+      can: (command) => run.allowed[command] === true && this.#app.live.isLive,
     });
     this.#panel = panel;
     this.#body.append(panel.element);
@@ -359,6 +372,7 @@ export class RunView {
 
   /** @param {Loaded} loaded */
   #drawActions({ run: { allowed } }) {
+    this.#tabs.tasks.offer((command) => allowed[command] === true && this.#app.live.isLive);
     const focused = Object.values(this.#actions).find((button) => button === document.activeElement);
     for (const [name, button] of Object.entries(this.#actions)) {
       button.hidden = allowed[name] !== true;
@@ -394,7 +408,7 @@ export class RunView {
 
   // ---- what can be done ----
 
-  /** @param {"pause" | "resume" | "retry" | "cancel"} name */
+  /** @param {"pause" | "resume" | "retry" | "amend" | "amend_config" | "cancel"} name */
   can(name) {
     const button = this.#actions[name];
     return this.#loaded !== null && !button.hidden && !button.disabled;
@@ -412,7 +426,7 @@ export class RunView {
   resume() {
     return this.#do("resume", "resumed", {
       title: "Resume this run?",
-      text: `Jobs of ${this.#name} are submitted again.`,
+      text: `It is ${this.#loaded?.run.status_reason || "paused"}. From now on, jobs of ${this.#name} are submitted again.`,
       action: "Resume",
     });
   }
@@ -427,31 +441,37 @@ export class RunView {
     });
   }
 
-  /** @param {string[]} tasks */
-  retry(tasks = []) {
-    const failed = this.#loaded?.tasks.counts.FAILED;
-    const what = tasks.length ? `task ${tasks.join(", ")}` : failed ? count(failed, "failed task") : "what did not succeed";
-    return this.#do(
-      "retry",
-      "given new attempts",
-      { title: "Try again?", text: `New attempts are made for ${what}, and for what was skipped because of that.`, action: "Retry" },
-      { tasks },
-    );
+  /** @param {Chosen | null} chosen null: the tasks that are said in the form. */
+  retry(chosen = null) {
+    if (this.#loaded) retryTasks(this.#app, this.#loaded.run, chosen);
+  }
+
+  /** @param {Chosen | null} chosen null: the tasks that are said in the form. */
+  amend(chosen = null) {
+    if (this.#loaded) amendTasks(this.#app, this.#loaded.run, chosen);
+  }
+
+  /** @param {Chosen} chosen */
+  cancelTasks(chosen) {
+    if (this.#loaded) cancelTasks(this.#app, this.#loaded.run, chosen);
+  }
+
+  amendConfig() {
+    if (this.#loaded) amendConfig(this.#app, this.#loaded.run);
   }
 
   /**
    * @param {string} command
    * @param {string} done
    * @param {Asked} question
-   * @param {Record<string, unknown>} more
    */
-  async #do(command, done, question, more = {}) {
+  async #do(command, done, question) {
     const answer = await confirmed(question);
     if (answer === null) return;
     this.#app.say(`Asking the run to ${command}…`);
     try {
       const reason = question.withReason && answer.reason ? { reason: answer.reason } : {};
-      await this.#app.live.command({ command, run: this.#runId, ...reason, ...more });
+      await this.#app.live.command({ command, run: this.#runId, ...reason });
       this.#app.say(`${this.#name} was ${done}.`);
     } catch (error) {
       this.#app.say("");

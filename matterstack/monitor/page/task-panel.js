@@ -1,7 +1,7 @@
 // One task: what it is, how it went, and what it prints.
 
 import { h } from "./dom.js";
-import { ENDED_TASKS, hasFailed } from "./states.js";
+import { ENDED_TASKS, hasFailed, isChangeable } from "./states.js";
 import { LogView } from "./log-view.js";
 import { badge } from "./parts.js";
 import { duration, timeElement } from "./times.js";
@@ -15,7 +15,7 @@ export class TaskPanel {
   #attemptCount = -1;
   #facts = h("dl", { class: "facts" });
   #state = h("span", { class: "state" });
-  #retry;
+  #buttons;
   #attempt = h("select", { id: "attempt", change: () => this.#showLog() });
   #stream = h(
     "select",
@@ -24,7 +24,7 @@ export class TaskPanel {
     h("option", { value: "stderr" }, "stderr"),
   );
   #logPart;
-  #canRetry;
+  #can;
 
   /**
    * @param {string} runId
@@ -32,16 +32,20 @@ export class TaskPanel {
    * @param {object} asked
    * @param {() => void} asked.onClose
    * @param {(taskId: string) => void} asked.onOpen
-   * @param {(taskId: string) => void} asked.onRetry
-   * @param {() => boolean} asked.canRetry
+   * @param {Record<"amend" | "retry" | "cancel_tasks", (taskId: string) => void>} asked.actions
+   * @param {(command: string) => boolean} asked.can whether the run can be told that now.
    */
-  constructor(runId, task, { onClose, onOpen, onRetry, canRetry }) {
+  constructor(runId, task, { onClose, onOpen, actions, can }) {
     this.#task = task;
     this.onOpen = onOpen;
     this.taskId = task.task_id;
-    this.#canRetry = canRetry;
+    this.#can = can;
     this.#log = new LogView(runId, task.task_id, () => this.#isOver());
-    this.#retry = h("button", { type: "button", click: () => onRetry(task.task_id) }, "Retry task");
+    this.#buttons = {
+      retry: h("button", { type: "button", click: () => actions.retry(task.task_id) }, "Retry task"),
+      amend: h("button", { type: "button", click: () => actions.amend(task.task_id) }, "Amend task"),
+      cancel_tasks: h("button", { type: "button", class: "danger", click: () => actions.cancel_tasks(task.task_id) }, "Cancel task"),
+    };
     this.heading = h("h2", { id: "task-title", tabindex: "-1" }, task.task_id);
     this.#logPart = h(
       "div",
@@ -59,7 +63,7 @@ export class TaskPanel {
     this.element = h(
       "aside",
       { class: "task-panel", "aria-labelledby": "task-title" },
-      h("div", { class: "panel-head" }, this.heading, this.#state, this.#retry,
+      h("div", { class: "panel-head" }, this.heading, this.#state, Object.values(this.#buttons),
         h("button", { type: "button", class: "plain close", "aria-label": "Close the task", click: onClose }, "✕")),
       this.#facts,
       this.#logPart,
@@ -68,7 +72,9 @@ export class TaskPanel {
 
   draw() {
     const task = this.#task;
-    this.#retry.hidden = !task.retriable || !this.#canRetry();
+    this.#buttons.retry.hidden = !task.retriable || !this.#can("retry");
+    this.#buttons.amend.hidden = !isChangeable(task.status) || !this.#can("amend");
+    this.#buttons.cancel_tasks.hidden = ENDED_TASKS.has(task.status) || !this.#can("cancel_tasks");
     if (task.version === this.#version) return;
     this.#version = task.version;
     this.#state.replaceChildren(badge(task.status));

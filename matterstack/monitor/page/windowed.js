@@ -16,6 +16,7 @@ const PHONE = matchMedia("(max-width: 40rem)");
  * @property {(row: Row) => string} key gives what a row is recognized by when rows move.
  * @property {(row: Row) => number | string} version gives what differs when a row is to be drawn anew.
  * @property {(row: Row) => void} onOpen is called with the row that was chosen.
+ * @property {(row: Row) => void} [onTick] is called with the row whose checkbox was used, or on which the space bar was.
  * @property {string} [whenEmpty]
  */
 
@@ -193,7 +194,8 @@ export class WindowedGrid {
       this.#goTo(target);
     } else if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
-      this.#options.onOpen(this.#rows[index]);
+      const { onOpen, onTick } = this.#options;
+      (event.key === " " && onTick ? onTick : onOpen)(this.#rows[index]);
     }
   }
 
@@ -202,9 +204,10 @@ export class WindowedGrid {
     const target = /** @type {Element} */ (event.target);
     /** @type {RowElement | null} */
     const element = target.closest("[role=row]");
-    if (!element || getSelection()?.toString()) return;
+    const isTick = target.closest("input") !== null;
+    if (!element || (!isTick && getSelection()?.toString())) return;
     const row = this.#rows.find((candidate) => this.#options.key(candidate) === element.key);
-    if (row) this.#options.onOpen(row);
+    if (row) (isTick ? this.#options.onTick : this.#options.onOpen)?.(row);
   }
 
   /** @param {FocusEvent} event */
