@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import asyncclick as click
@@ -108,6 +108,6 @@ def _sha(digest: str | None) -> str:
     return "nothing" if digest is None else digest[:_SHA_LETTERS]
 
 
-def _named(names: list[str]) -> str:
+def _named(names: Sequence[str]) -> str:
     first = ", ".join(names[:_MOST_NAMED])
     return first if len(names) <= _MOST_NAMED else f"{first} and {len(names) - _MOST_NAMED:,} more"

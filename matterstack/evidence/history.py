@@ -45,7 +45,7 @@ class Iteration:
     """One round of planning, as the events tell it.
 
     Attributes:
-        planned_by: number of the campaign's version that planned it, see `Version`.
+        planned_by: number of the campaign's version that planned it last, see `Version`.
         analyzed_by: that of the one which analyzed it last.
     """
 
@@ -321,6 +321,21 @@ def _remember_what_happened(history: History, fact: f.Fact, at: UtcTime) -> None
                 )
             )
             _remember_code(history, fact.code, fact.unkept)
+        case f.Replanned():
+            for iteration in history.iterations[-1:]:
+                iteration.name, iteration.task_count = fact.name, fact.task_count
+                iteration.planned_by = history.version
+            _remember_code(history, fact.code, fact.unkept)
+            what = f"planned round {fact.iteration} anew"
+            history.notes.append(Note(at=at, what=what, by=fact.by, reason=fact.reason))
+        case f.TaskReplanned():
+            words = [change_in_words(path, change.old, change.new) for path, change in fact.changes.items()]
+            words += [f"files.{name} has another content" for name in fact.contents]
+            what = f"planned {fact.task_id} in another way"
+            history.notes.append(Note(at=at, what=what, reason="; ".join(words)))
+        case f.TaskWithdrawn():
+            what = f"withdrew {fact.task_id}, which the plan has no more"
+            history.notes.append(Note(at=at, what=what, by=fact.by, reason=fact.reason))
         case f.CampaignChanged():
             _remember_version(history, fact, at)
         case f.PlanWarned():
@@ -386,7 +401,10 @@ def _remember_what_happened(history: History, fact: f.Fact, at: UtcTime) -> None
 
 def _is_told(history: History, fact: f.TaskCancelled | f.TaskCancelRequested) -> bool:
     """Whether the end of a task is only what a person had asked for before."""
-    return fact.task_id in history.state.being_cancelled
+    task = history.state.tasks.get(fact.task_id)
+    if task is None or task.cancellation is None:
+        return False
+    return task.is_being_cancelled or isinstance(fact, f.TaskCancelled)
 
 
 def _remember_version(history: History, fact: f.CampaignChanged, at: UtcTime) -> None:

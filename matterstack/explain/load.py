@@ -190,6 +190,7 @@ def _run(connection: sqlite3.Connection, root: Root, run_id: RunId, r: Mapping[s
         planning_timeout_s=config["planning_timeout_s"],
         planning_log=str(root.run_folder(r["workspace"], run_id).planning_log),
         campaign_class=config.get("campaign_object", {}).get("class", ""),
+        is_pinned=config.get("pin_campaign", False),
         held=_held(connection, run_id) if status is RunStatus.PAUSED else None,
     )
 
@@ -215,6 +216,7 @@ def _tasks(connection: sqlite3.Connection, run_id: RunId, default_backend: Backe
 def _task(row: Mapping[str, Any], default_backend: BackendName, attempt: dict[str, Any] | None) -> TaskView:
     task = row["task"]
     sources = (source.partition("/")[0] for source in task["inputs"].values())
+    why = row["cancellation"] or {}
     return TaskView(
         task_id=TaskId(row["task_id"]),
         status=TaskStatus(row["status"]),
@@ -225,7 +227,8 @@ def _task(row: Mapping[str, Any], default_backend: BackendName, attempt: dict[st
         tries=row["tries"],
         retries=task["retries"],
         allow_failure=task["allow_failure"],
-        is_cancelled=row["cancellation"] != "null",
+        is_cancelled=bool(why) and not why.get("lets_job_end"),
+        is_withdrawn=bool(why) and bool(why.get("is_gone")),
         attempt=_attempt(attempt) if attempt is not None else None,
     )
 

@@ -56,6 +56,7 @@ class TaskView:
     Attributes:
         needs: tasks that it depends on; those that are not among the tasks of the situation have succeeded.
         is_cancelled: a person had this task ended; its job may be left.
+        is_withdrawn: the plan has it no more.
         tries: attempts since it was planned or reopened, of ``retries + 1`` at the most.
     """
 
@@ -69,6 +70,7 @@ class TaskView:
     retries: int = 0
     allow_failure: bool = False
     is_cancelled: bool = False
+    is_withdrawn: bool = False
     attempt: AttemptView | None = None
 
 
@@ -83,6 +85,7 @@ class RunView:
         done: how many of them have ended.
         held: the failures for whose sake its engine holds it.
         campaign_class: of the object that a host program started it with; empty: it has a ``campaign.py``.
+        is_pinned: another campaign than that which made it may not plan it, unless a person says so.
     """
 
     run_id: RunId
@@ -103,6 +106,7 @@ class RunView:
     planning_timeout_s: float = 3600.0
     planning_log: str = "planning.log"
     campaign_class: str = ""
+    is_pinned: bool = False
     held: AlikeFailures | None = None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from matterstack.core.last_words import closing
@@ -40,6 +40,7 @@ _TASK: Final = {
     "TaskResubmitMissed": "has begun before it could be submitted anew: it goes on as it was submitted",
     "SubmissionRefused": "its job was not taken",
     "SubmissionWithdrawn": "its job was given up before it was submitted",
+    "TaskWithdrawn": "was withdrawn: the plan has it no more",
 }
 _WITH_ANOTHER: Final = frozenset({"TaskCancelled", "TaskCancelRequested"})
 _TOLD: Final = frozenset({"task_id", "token", "by", "reason", "last_words"})
@@ -62,6 +63,9 @@ def sentence(event: Mapping[str, Any], task_id: str | None) -> str:
     elif kind == "IterationPlanned":
         name = f" ({data['name']})" if data.get("name") else ""
         words = f"round {data['iteration']}{name} was planned: {data['task_count']} tasks"
+    elif kind == "Replanned":
+        name = f" ({data['name']})" if data.get("name") else ""
+        words = f"round {data['iteration']}{name} was planned anew, with {data['task_count']} tasks,"
     elif kind == "PlanWarned":
         words = f"round {data['iteration']} has a warning: {'; '.join(data['warnings'])}"
     elif kind == "ConfigAmended":
@@ -107,11 +111,20 @@ def _of_task(kind: str, data: Mapping[str, Any]) -> str:
     if kind == "TaskAmended":
         changes = (change_in_words(path, c["old"], c["new"]) for path, c in data["changes"].items())
         return f"was amended ({'; '.join(changes)})"
+    if kind == "TaskReplanned":
+        return f"is planned in another way ({'; '.join(_replanned(data))})"
     if kind in _TASK:
         return _TASK[kind]
     # A word of a newer version: what it says is shown as it is.
     rest = {name: value for name, value in data.items() if name not in _TOLD}
     return f"{kind} {json.dumps(rest, ensure_ascii=False)}" if rest else kind
+
+
+def _replanned(data: Mapping[str, Any]) -> Iterator[str]:
+    yield from (change_in_words(path, c["old"], c["new"]) for path, c in data["changes"].items())
+    yield from (f"files.{name} has another content" for name in data.get("contents", ()))
+    if not data["changes"] and not data.get("contents"):
+        yield "what was amended stays"
 
 
 def _state(data: Mapping[str, Any]) -> str:

@@ -162,4 +162,10 @@ def _other_facts() -> list[f.Fact]:
         f.TaskAmended(task_id=a, by="ann", changes={"params.x": f.Change(None, ["é", 1.5])}),
         f.TaskResubmitRequested(task_id=a, token=t, by="ann", reason="é"),
         f.TaskResubmitted(task_id=a, token=t), f.TaskResubmitMissed(task_id=a, token=t),
+        f.Replanned(iteration=1, by="ann", task_count=2, name="é", code={"é.py": "1a"}, unkept=("é.py",)),
+        f.TaskReplanned(
+            task_id=a, changes={"priority": f.Change(0, 1)}, planned=task("a", params={"x": [1]}),
+            task=task("a", priority=1), contents={"é.dat": f.Change(None, "1a")},
+        ),
+        f.TaskWithdrawn(task_id=a, by="ann", ends_job=True, reason="é"),
     ]  # fmt: skip

@@ -75,8 +75,8 @@ def _merged(
         old = before if isinstance(before, dict) else {}
         found: dict[str, Any] = {}
         for name in dict.fromkeys((*planned, *amended)):
-            values = (part.get(name, _ABSENT) for part in (old, amended, planned))
-            value = _merged((*path, name), *values, clashes, plan_wins)
+            was, own, new = (part.get(name, _ABSENT) for part in (old, amended, planned))
+            value = _merged((*path, name), was, own, new, clashes, plan_wins)
             if value is not _ABSENT:
                 found[name] = value
         return found

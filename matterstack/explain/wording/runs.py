@@ -149,7 +149,8 @@ def _planning_failed(_group: Group, situation: Situation) -> CauseText:
 
 
 def _mending(run: RunView) -> str:
-    retry = f"matterstack run retry {run.run_id}"
+    # Where it is pinned, what was mended is taken by a plan that a person looks at first.
+    retry = f"matterstack run {'replan' if run.is_pinned else 'retry'} {run.run_id}"
     if not run.campaign_class:
         return f"# mend workspaces/{run.workspace}/campaign.py, then:\n{retry}"
     if "__main__" in run.campaign_class or "<locals>" in run.campaign_class:
@@ -209,8 +210,11 @@ def _patience(situation: Situation) -> str:
 def _completed(_group: Group, situation: Situation) -> CauseText:
     run = situation.run
     message = f"the run COMPLETED after {count(run.iteration, 'iteration')}: the campaign's goal is met"
-    if cancelled := [task.task_id for task in situation.tasks if task.is_cancelled]:
+    ended = [task for task in situation.tasks if task.is_cancelled]
+    if cancelled := [task.task_id for task in ended if not task.is_withdrawn]:
         message += f", without {named(cancelled)}, cancelled by a person"
+    if gone := [task.task_id for task in ended if task.is_withdrawn]:
+        message += f", without {named(gone)}, which the plan has no more"
     return CauseText(Need.NOTHING, run.since or run.updated_at, message)
 
 

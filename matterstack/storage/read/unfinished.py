@@ -49,14 +49,15 @@ def task_counts(connection: sqlite3.Connection, run_id: RunId) -> dict[str, int]
 
 
 def unsucceeded_tasks(connection: sqlite3.Connection, run_id: RunId) -> list[Row]:
-    """Tasks that have not succeeded, in the order of the plan; ``task`` is parsed."""
+    """Tasks that have not succeeded, in the order of the plan; ``task`` and ``cancellation`` are parsed."""
     rows = connection.execute(
         f"SELECT {', '.join(_TASK_COLUMNS)} FROM tasks "  # noqa: S608
         "WHERE run_id = ? AND status != 'SUCCEEDED' ORDER BY position",
         (run_id,),
     )
     tasks = [dict(zip(_TASK_COLUMNS, row, strict=True)) for row in rows]
-    return [{**task, "task": json.loads(task["task"])} for task in tasks]
+    parsed = ("task", "cancellation")
+    return [{**task, **{name: json.loads(task[name]) for name in parsed}} for task in tasks]
 
 
 def newest_attempts(connection: sqlite3.Connection, run_id: RunId) -> dict[TaskId, Row]:
