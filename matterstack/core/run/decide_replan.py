@@ -132,12 +132,12 @@ def _skipped(found: Difference) -> Iterator[f.Fact]:
 def _refuse_what_cannot_run(state: RunState, workflow: Workflow, found: Difference) -> None:
     """Hold what is to be done to the rules of a plan, with what was amended and what stays as it was."""
     steps = {each.task_id: each for each in found.tasks}
-    kept = {t for t in state.tasks if state.tasks[t].iteration < state.iteration}
-    kept |= {each.task_id for each in found.tasks if each.step is Step.STALE}
+    stale = {each.task_id for each in found.tasks if each.step is Step.STALE}
+    kept = stale | {t for t, task in state.tasks.items() if task.iteration < state.iteration}
     to_check = [
         _task(steps[task.id]) if task.id in steps else state.tasks[task.id].task
         for task in workflow.tasks
-        if task.id not in kept
+        if task.id not in stale
     ]
     if to_check:
         earlier = {task_id: state.tasks[task_id].task.outputs for task_id in kept}

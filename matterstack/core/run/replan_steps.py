@@ -310,6 +310,6 @@ def changed_since(state: RunState, basis: m.Basis) -> Iterator[str]:
         if before is None:
             yield f"task {task_id} was planned"
         elif before.version != seen.version:
-            yield f"task {task_id} was amended"
+            yield f"task {task_id} was amended or planned anew"
         elif before.standing != seen.standing:
             yield f"task {task_id} is {seen.standing or 'not cancelled any more'}"
