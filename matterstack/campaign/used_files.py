@@ -125,11 +125,12 @@ class UsedFiles(MetaPathFinder):
         if self._refused:
             files = named(sorted(self._refused))
             are, them = ("is", "it") if len(self._refused) == 1 else ("are", "them")
+            as_before = "it was" if are == "is" else "they were"
             raise CampaignError(
                 f"{self._folders[0]}: {files} {are} not what the run was last planned with, and config.json "
-                f"says pin_campaign: to go on with {them}, `matterstack run replan` (it shows what changes by "
-                f"that); or put {them} back as {'it was' if are == 'is' else 'they were'} (the run's folder "
-                "has copies), then `matterstack run retry`"
+                f"says pin_campaign: to go on with {them}, `matterstack run replan` (it shows what that "
+                f"changes); or put {them} back as {as_before} (the run's folder has copies), then "
+                "`matterstack run retry`"
             )
 
     def as_json(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from matterstack.explain.wording.cause_text import MOST_IN_COMMAND
 from matterstack.explain.words import duration, named, seconds_between
 
 _FACTOR: Final = 2
+_NO_FILE: Final = "files: "
 _MINUTE_S: Final = 60
 
 
@@ -40,6 +41,12 @@ def retry_of(tasks: Sequence[TaskView], situation: Situation) -> str:
     command = f"matterstack run retry {situation.run.run_id} {selected(tasks, situation)}"
     if backends := failed_prologues(tasks):
         return f"{mended_prologue(backends, situation)}\n{command}"
+    if _lack_files(tasks) and not situation.run.campaign_class:
+        campaign = f"workspaces/{situation.run.workspace}/campaign.py"
+        return (
+            f"# put the file there, or name another one in {campaign}; this shows what changes by that:\n"
+            f"matterstack run replan {situation.run.run_id}"
+        )
     lack = _lack(tasks, situation)
     if lack is None:
         return command
@@ -111,6 +118,14 @@ def _kind(attempt: AttemptView) -> str:
 
 
 # ---- what they lacked ----
+
+
+def _lack_files(tasks: Sequence[TaskView]) -> bool:
+    """Whether no job was submitted since what the campaign names in ``files`` could not be copied."""
+    return all(
+        task.attempt is not None and task.attempt.job_id is None and task.reason.startswith(_NO_FILE)
+        for task in tasks
+    )
 
 
 def _lack(tasks: Sequence[TaskView], situation: Situation) -> Lack | None:
