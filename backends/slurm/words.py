@@ -16,7 +16,7 @@ from matterstack.core.scheduler_words import Outlook, Reason, SchedulerWords
 _COMMANDS: Final = frozenset({"squeue", "sbatch", "scontrol", "scancel", "sacct", "sinfo", "sacctmgr"})
 MOST_JOBS_NAMED: Final = 8
 _ELEMENT: Final = re.compile(r"([0-9]+)_[0-9]+")
-_GIVE_UP: Final = "scancel --state=PENDING {ids}"
+_GIVE_UP: Final = "scancel {pending}"
 
 
 @attrs.frozen(kw_only=True)
@@ -43,6 +43,15 @@ class SlurmWords(SchedulerWords):
         if len(ids) > MOST_JOBS_NAMED:
             ids = list(dict.fromkeys(JobId(_ELEMENT.sub(r"\1", job_id)) for job_id in ids))
         return ",".join(ids)
+
+    def pending_list(self, ids: Sequence[JobId]) -> str:
+        """As scancel takes those that wait; with a state, one element would stand for all that wait with it.
+
+        >>> SlurmWords().pending_list(["7"]), SlurmWords().pending_list(["7", "12_0"])
+        ('--state=PENDING 7', '7,12_0')
+        """
+        listed = self.job_list(ids)
+        return listed if "_" in listed else f"--state=PENDING {listed}"
 
     def is_host_out(self, problem: str) -> bool:
         """See `SchedulerWords.is_host_out`: what Slurm's commands complain of is told with their name."""

@@ -79,6 +79,10 @@ class SchedulerWords:
         """Jobs as its commands take them: what stands for ``{ids}`` in an action."""
         return " ".join(ids)
 
+    def pending_list(self, ids: Sequence[JobId]) -> str:
+        """Those of them that wait, and no others, as the command takes them that ends jobs."""
+        return self.job_list(ids)
+
     def is_host_out(self, problem: str) -> bool:
         """Whether it is the way to `host` that is out, and not the scheduler there."""
         return bool(self.host and problem)

@@ -15,6 +15,7 @@ import attrs
 from matterstack.core.errors import DiskFullError
 from matterstack.core.ids import BackendName, RunId, TaskId, UtcTime
 from matterstack.core.model.resources import Resources
+from matterstack.core.run.decide_resubmission import RULES
 from matterstack.core.run.facts import AlikeFailures
 from matterstack.core.scheduler_words import PLAIN, SchedulerWords
 from matterstack.core.states import JobState, Phase, RunStatus, TaskStatus
@@ -229,15 +230,25 @@ def _task(row: Mapping[str, Any], default_backend: BackendName, attempt: dict[st
         allow_failure=task["allow_failure"],
         is_cancelled=bool(why) and not why.get("lets_job_end"),
         is_withdrawn=bool(why) and bool(why.get("is_gone")),
-        attempt=_attempt(attempt) if attempt is not None else None,
+        attempt=_attempt(attempt, task) if attempt is not None else None,
     )
 
 
-def _attempt(row: dict[str, Any]) -> AttemptView:
+def _attempt(row: dict[str, Any], task: Mapping[str, Any]) -> AttemptView:
+    definition = row.pop("definition") or task
+    is_outdated = any(definition.get(name) != task[name] for name in task if name not in RULES)
+    is_resubmitted = row.pop("resubmission") is not None
     asked: Resources = CONVERTER.structure(row.pop("resources"), Resources)
     state = JobState(row.pop("state")) if row["state"] else row.pop("state")
     walltime_s = asked.walltime_s if state is JobState.RUNNING else None
-    return AttemptView(state=state, walltime_s=walltime_s, asked=asked, **row)
+    return AttemptView(
+        state=state,
+        walltime_s=walltime_s,
+        asked=asked,
+        is_outdated=is_outdated,
+        is_resubmitted=is_resubmitted,
+        **row,
+    )
 
 
 def _seats(connection: sqlite3.Connection) -> list[_Seats]:

@@ -25,6 +25,8 @@ class AttemptView:
     Attributes:
         walltime_s: when its job is ended, while that runs.
         asked: what it asked for; None where that is not known.
+        is_outdated: its task was amended since, and its job would be another one now.
+        is_resubmitted: it is to be given up before it begins.
     """
 
     n: int
@@ -42,6 +44,8 @@ class AttemptView:
     exit_code: int | None = None
     host: str | None = None
     asked: Resources | None = None
+    is_outdated: bool = False
+    is_resubmitted: bool = False
 
     @property
     def is_live(self) -> bool:

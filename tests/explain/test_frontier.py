@@ -512,6 +512,31 @@ def test_a_job_that_does_not_start_by_itself_needs_a_person(
         assert cause.action.splitlines()[-1] == "scancel --state=PENDING 17"
 
 
+def test_an_element_that_never_starts_is_given_up_without_the_others_of_its_array() -> None:
+    cause = only(causes(task("a", attempt=job("17_3", reason="PartitionDown"))))
+
+    assert cause.action.splitlines()[-1] == "scancel 17_3"
+
+
+def test_a_job_that_waits_as_it_was_before_an_amendment_names_what_submits_it_anew() -> None:
+    old = task("a", attempt=job("17", reason="Priority", is_outdated=True))
+    new = task("b", attempt=job("18", reason="Priority"))
+
+    cause = only(causes(old, new))
+
+    assert cause.message.endswith("; task a was amended since")
+    assert cause.action == (f"# to submit it anew, as amended:\nmatterstack run amend {RUN} a --resubmit")
+
+
+def test_a_job_that_is_being_submitted_anew_says_so_and_asks_for_nothing() -> None:
+    cause = only(
+        causes(task("a", attempt=job("17", reason="Priority", is_outdated=True, is_resubmitted=True)))
+    )
+
+    assert cause.message.endswith("; task a is being submitted anew")
+    assert cause.action == ""
+
+
 def test_a_limit_that_other_jobs_use_up_is_only_a_wait() -> None:
     cause = only(causes(task("a", attempt=job("17", reason="QOSMaxJobsPerUserLimit"))))
 

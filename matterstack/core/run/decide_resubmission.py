@@ -23,6 +23,8 @@ from matterstack.core.run.retry_rules import failed_dependency
 from matterstack.core.run.state import AttemptState, RunState
 from matterstack.core.states import JobState
 
+RULES: Final = ("retries", "retry_on", "allow_failure", "priority")
+"""What of a task holds at once, also for a job that was submitted."""
 _OF_NO_JOB: Final = frozenset(
     {"max_jobs", "poll_interval_s", "grace_period_s", "command_timeout_s", "runaway_after_s"}
 )
@@ -89,7 +91,7 @@ def waiting_attempts(state: RunState, task_ids: Iterable[TaskId]) -> Iterator[At
 
 def _is_another_job(old: Task, new: Task) -> bool:
     """Whether something changed that a job has from its submission; rules hold for those that wait, too."""
-    rules = {name: getattr(new, name) for name in ("retries", "retry_on", "allow_failure", "priority")}
+    rules = {name: getattr(new, name) for name in RULES}
     return attrs.evolve(old, **rules) != new
 
 

@@ -44,14 +44,20 @@ def _of_job(group: Group, need: Need, situation: Situation) -> CauseText:
         which = "" if one else "the first "
         message += f"; {which}expected to start at {clock(start, situation.context.now)}"
     since = earliest(attempt.submitted_at for attempt in attempts_of(group))
-    action = _filled(reason.action, ids, words)
+    actions = [_filled(reason.action, ids, words)]
     if reason.give_up:
-        action += f"\n# or give {'it' if one else 'them'} up:\n{_filled(reason.give_up, ids, words)}"
-    return CauseText(need, since, message, action)
+        actions.append(f"# or give {'it' if one else 'them'} up:\n{_filled(reason.give_up, ids, words)}")
+    if anew := [t for t in group.tasks if t.attempt is not None and t.attempt.is_resubmitted]:
+        message += f"; {named([t.task_id for t in anew])} {are(len(anew))} being submitted anew"
+    elif amended := [t.task_id for t in group.tasks if t.attempt is not None and t.attempt.is_outdated]:
+        message += f"; {named(amended)} {'was' if len(amended) == 1 else 'were'} amended since"
+        command = f"matterstack run amend {situation.run.run_id} {' '.join(amended)} --resubmit"
+        actions.append(f"# to submit {'it' if len(amended) == 1 else 'them'} anew, as amended:\n{command}")
+    return CauseText(need, since, message, "\n".join(filter(None, actions)))
 
 
 def _filled(command: str, ids: Sequence[JobId], words: SchedulerWords) -> str:
-    return command.format(ids=words.job_list(ids), id=next(iter(ids), ""))
+    return command.format(ids=words.job_list(ids), pending=words.pending_list(ids), id=next(iter(ids), ""))
 
 
 def _expected_start(ids: Iterable[JobId], situation: Situation) -> UtcTime | None:

@@ -19,6 +19,7 @@ _TASK_COLUMNS: Final = ("task_id", "status", "reason", "tries", "cancellation", 
 _ATTEMPT_COLUMNS: Final = (
     "n", "backend", "prepared_at", "job_id", "state", "raw_state", "reason",
     "submitted_at", "started_at", "ended_at", "exit_code", "host", "resources", "last_words",
+    "definition", "resubmission",
 )  # fmt: skip
 _SEAT_COLUMNS: Final = (
     "backend", "run_id", "seats", "last_at", "lease_host", "lease_boot_id", "lease_pid",
@@ -61,7 +62,7 @@ def unsucceeded_tasks(connection: sqlite3.Connection, run_id: RunId) -> list[Row
 
 
 def newest_attempts(connection: sqlite3.Connection, run_id: RunId) -> dict[TaskId, Row]:
-    """The newest attempt of each task that has not succeeded; ``resources`` is parsed."""
+    """The newest attempt of each task that has not succeeded; its JSON is parsed."""
     # SQLite takes the other columns from the row that has the maximum: sqlite.org/lang_select.html
     columns = ", ".join(f"a.{column}" for column in _ATTEMPT_COLUMNS[1:])
     rows = connection.execute(
@@ -73,6 +74,7 @@ def newest_attempts(connection: sqlite3.Connection, run_id: RunId) -> dict[TaskI
     found = {TaskId(task_id): dict(zip(_ATTEMPT_COLUMNS, row, strict=True)) for task_id, *row in rows}
     for attempt in found.values():
         attempt["resources"] = json.loads(attempt["resources"])
+        attempt["definition"] = json.loads(attempt["definition"]) if attempt["definition"] else None
     return found
 
 
