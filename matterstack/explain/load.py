@@ -41,6 +41,7 @@ from matterstack.storage.leases import Holder, intruders, is_held, this_process
 from matterstack.storage.read.events import last_event_of, last_pause
 from matterstack.storage.read.transactions import one_moment
 from matterstack.storage.read.unfinished import (
+    hosts_that_worked,
     newest_attempts,
     oldest_open_command,
     run_row,
@@ -193,6 +194,7 @@ def _run(connection: sqlite3.Connection, root: Root, run_id: RunId, r: Mapping[s
         campaign_class=config.get("campaign_object", {}).get("class", ""),
         is_pinned=config.get("pin_campaign", False),
         held=_held(connection, run_id) if status is RunStatus.PAUSED else None,
+        worked_on=hosts_that_worked(connection, run_id) if counts.get(TaskStatus.FAILED) else frozenset(),
     )
 
 

@@ -88,6 +88,7 @@ class RunView:
         tasks: how many it has in all.
         done: how many of them have ended.
         held: the failures for whose sake its engine holds it.
+        worked_on: where jobs of it have ended well; empty where no task has failed.
         campaign_class: of the object that a host program started it with; empty: it has a ``campaign.py``.
         is_pinned: another campaign than that which made it may not plan it, unless a person says so.
     """
@@ -112,6 +113,7 @@ class RunView:
     campaign_class: str = ""
     is_pinned: bool = False
     held: AlikeFailures | None = None
+    worked_on: frozenset[str] = frozenset()
 
 
 class Condition(Enum):

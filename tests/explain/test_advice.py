@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -30,8 +30,8 @@ def several(count: int, name: str = "a", **fields: Any) -> list[TaskView]:
     return [ended(f"{name}{i}", **fields) for i in range(count)]
 
 
-def advised(tasks: Sequence[TaskView], *others: TaskView) -> str:
-    return retry_of(tasks, situation(*tasks, *others))
+def advised(tasks: Sequence[TaskView], *others: TaskView, worked_on: Iterable[str] = ()) -> str:
+    return retry_of(tasks, situation(*tasks, *others, run={"worked_on": frozenset(worked_on)}))
 
 
 OTHERS = [
@@ -75,9 +75,9 @@ def test_many_that_share_everything_with_another_are_all_named() -> None:
     assert line.split()[4:] == [one.task_id for one in tasks]
 
 
-def lacked(tasks: Sequence[TaskView]) -> tuple[str, str]:
+def lacked(tasks: Sequence[TaskView], **run: Iterable[str]) -> tuple[str, str]:
     """What is said of it, and what is set."""
-    comment, line = advised(tasks, *OTHERS).splitlines()
+    comment, line = advised(tasks, *OTHERS, **run).splitlines()
     words = shlex.split(line)
     assert comment.startswith("# ")
     assert ("--set" in words) is ("--yes" in words)
@@ -118,9 +118,18 @@ def test_nodes_that_failed_are_left_out_beside_those_that_were() -> None:
 
 
 def test_a_node_on_which_all_failed_alike_is_left_out() -> None:
-    tasks = several(3, host="n7")
-    assert lacked(tasks) == ("all of them failed on n7; without that node", "resources.extra.exclude=n7")
-    assert advised(several(1, host="n7"), *OTHERS) == f"{WORD} a0", "one alone says nothing of its node"
+    for tasks in (several(3, host="n7"), several(3, host="n7", raw="PROLOGUE_FAILED")):
+        assert lacked(tasks, worked_on={"n1", "n2"}) == (
+            "all of them failed on n7, where nothing ended well, and others did elsewhere; without it",
+            "resources.extra.exclude=n7",
+        )
+    alone = several(1, host="n7")
+    assert advised(alone, *OTHERS, worked_on={"n1"}) == f"{WORD} a0", "one alone says nothing of its node"
+
+
+@pytest.mark.parametrize("worked_on", [(), ("n7",), ("n1", "n7")])
+def test_a_node_is_not_blamed_where_others_ended_well_or_none_did_anywhere(worked_on: Sequence[str]) -> None:
+    assert advised(several(3, host="n7"), *OTHERS, worked_on=worked_on) == f"{WORD} a0 a1 a2"
 
 
 def test_every_advice_can_be_typed() -> None:

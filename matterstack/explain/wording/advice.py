@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import attrs
@@ -39,8 +39,6 @@ def retry_of(tasks: Sequence[TaskView], situation: Situation) -> str:
     After a prologue that failed, the command before it gives the mended one to the run.
     """
     command = f"matterstack run retry {situation.run.run_id} {selected(tasks, situation)}"
-    if backends := failed_prologues(tasks):
-        return f"{mended_prologue(backends, situation)}\n{command}"
     if _lack_files(tasks) and not situation.run.campaign_class:
         campaign = f"workspaces/{situation.run.workspace}/campaign.py"
         return (
@@ -48,6 +46,8 @@ def retry_of(tasks: Sequence[TaskView], situation: Situation) -> str:
             f"matterstack run replan {situation.run.run_id}"
         )
     lack = _lack(tasks, situation)
+    if lack is None and (backends := failed_prologues(tasks)):
+        return f"{mended_prologue(backends, situation)}\n{command}"
     if lack is None:
         return command
     setting = f" --set {shlex.quote(lack.setting)} --yes" if lack.setting else ""
@@ -137,7 +137,7 @@ def _lack(tasks: Sequence[TaskView], situation: Situation) -> Lack | None:
         return _longer(attempts)
     if kinds == {FailureKind.OUT_OF_MEMORY}:
         return _larger(attempts)
-    return _elsewhere(attempts, kinds, situation)
+    return elsewhere(attempts, situation)
 
 
 def _longer(attempts: Sequence[AttemptView]) -> Lack:
@@ -173,18 +173,23 @@ def _grows(asked: Resources, *, walltime: bool = False, memory: bool = False) ->
     return asked.grown(walltime=walltime, memory=memory) != asked
 
 
-def _elsewhere(attempts: Sequence[AttemptView], kinds: Iterable[str], situation: Situation) -> Lack | None:
-    """Leave a node out that failed, or on which several failed that are alike in nothing else."""
+def elsewhere(attempts: Sequence[AttemptView], situation: Situation) -> Lack | None:
+    """Leave a node out that failed; or on which several tasks did, and none of the run's has ended well."""
     hosts = sorted({attempt.host for attempt in attempts if attempt.host})
     paths = {situation.words_of(attempt.backend).exclude for attempt in attempts}
-    is_node = set(kinds) == {FailureKind.NODE_FAIL}
+    is_node = {_kind(attempt) for attempt in attempts} == {FailureKind.NODE_FAIL}
     if len(paths) != 1 or not (path := paths.pop()) or not hosts:
         return None
-    if not is_node and not (len(hosts) == 1 and len(attempts) > 1):
+    worked = situation.run.worked_on
+    if not is_node and (len(hosts) > 1 or len(attempts) < 2 or not worked or hosts[0] in worked):
         return None
     name = path.rpartition(".")[2]
     before = {host for a in attempts if a.asked for host in a.asked.extra.get(name, "").split(",") if host}
     nodes = ",".join(sorted({*before, *hosts}))
     where = ", ".join(hosts)
-    why = f"without {where}, which failed" if is_node else f"all of them failed on {where}; without that node"
+    why = (
+        f"without {where}, which failed"
+        if is_node
+        else f"all of them failed on {where}, where nothing ended well, and others did elsewhere; without it"
+    )
     return Lack(f"{path}={nodes}", why)

@@ -10,7 +10,13 @@ from matterstack.core.states import RunStatus
 from matterstack.explain.causes import Kind, Need
 from matterstack.explain.rules import OTHERS, is_hard_failure, is_held_for
 from matterstack.explain.situation import Condition, RunView, Situation, TaskView
-from matterstack.explain.wording.advice import failed_prologues, mended_prologue, retry_of, selected
+from matterstack.explain.wording.advice import (
+    elsewhere,
+    failed_prologues,
+    mended_prologue,
+    retry_of,
+    selected,
+)
 from matterstack.explain.wording.cause_text import (
     CauseText,
     CauseWriter,
@@ -69,8 +75,7 @@ def _held(_group: Group, situation: Situation) -> CauseText:
         f"failed alike{on_nodes} within seconds of their start, and none succeeded in between: "
         f"{alike.told}{followed}"
     )
-    backends = failed_prologues(failed)
-    mend = mended_prologue(backends, situation) if backends else _mending_alike(run)
+    mend = _mending_held(failed, situation)
     log = f"matterstack run logs {run.run_id} {alike.tasks[0]} --stderr"
     action = f"{log}\n{mend}\n{_going_on(failed, situation)}"
     return CauseText(Need.PERSON, run.since, message, action, last_words=alike.last_words)
@@ -88,7 +93,14 @@ def _going_on(failed: Sequence[TaskView], situation: Situation) -> str:
     return f"# then do those that failed again, and let the run go on:\n{again}\n{resume}"
 
 
-def _mending_alike(run: RunView) -> str:
+def _mending_held(failed: Sequence[TaskView], situation: Situation) -> str:
+    run = situation.run
+    attempts = [task.attempt for task in failed if task.attempt is not None]
+    if attempts and (lack := elsewhere(attempts, situation)):
+        # Those too that have not begun: they would come to that node.
+        return f"# {lack.why}:\nmatterstack run amend {run.run_id} '*' --set {lack.setting} --yes"
+    if backends := failed_prologues(failed):
+        return mended_prologue(backends, situation)
     return (
         "# mend what they share; what stands in config.json is given to the run by:\n"
         f"# matterstack run amend {run.run_id} --config-from-workspace --yes\n"

@@ -7,6 +7,7 @@ import sqlite3
 from typing import Any, Final
 
 from matterstack.core.ids import RunId, TaskId
+from matterstack.core.states import JobState
 from matterstack.storage.read.deleted_runs import no_such_run
 
 Row = dict[str, Any]
@@ -76,6 +77,15 @@ def newest_attempts(connection: sqlite3.Connection, run_id: RunId) -> dict[TaskI
         attempt["resources"] = json.loads(attempt["resources"])
         attempt["definition"] = json.loads(attempt["definition"]) if attempt["definition"] else None
     return found
+
+
+def hosts_that_worked(connection: sqlite3.Connection, run_id: RunId) -> frozenset[str]:
+    """Where jobs of a run have ended well."""
+    rows = connection.execute(
+        "SELECT DISTINCT host FROM attempts WHERE run_id = ? AND state = ? AND host IS NOT NULL",
+        (run_id, JobState.COMPLETED_OK.value),
+    )
+    return frozenset(host for (host,) in rows)
 
 
 def seat_holders(connection: sqlite3.Connection) -> list[Row]:

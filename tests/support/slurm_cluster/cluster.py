@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
@@ -191,6 +191,14 @@ class SlurmCluster:
         jobs = sorted(set(self.output("squeue", "--noheader", "--all", "--format=%F").split()), key=int)
         if jobs:
             self.run("scancel", *jobs, check=False)  # it complains of a job that ends at this very moment
+
+    def end_walltimes(self, jobs: Iterable[str]) -> None:
+        """Have Slurm find that the walltimes of running jobs are over: it ends them within half a minute.
+
+        A walltime has at least a minute, and is looked at every 30 s.
+        """
+        for job in jobs:
+            self.run("scontrol", "update", f"JobId={job}", "EndTime=now+1")
 
     def repair(self) -> None:
         """Undo every outage: all daemons live, the controller answers, and all nodes can be used."""
