@@ -62,6 +62,7 @@ class SummaryWriter:
     _changed: dict[RunId, RunState] = attrs.field(factory=dict)
     _configs: dict[RunId, str] = attrs.field(factory=dict)
     _wake: trio.Event = attrs.field(factory=trio.Event)
+    _writing: trio.Lock = attrs.field(factory=trio.Lock)
 
     def note(self, state: RunState) -> None:
         """Note that a run has changed: its ``run.json`` is written soon."""
@@ -77,16 +78,23 @@ class SummaryWriter:
             await trio.sleep(INTERVAL_S)
 
     async def flush(self) -> None:
-        """Write what has not been written yet."""
-        changed, self._changed = self._changed, {}
+        """Return when all that was noted is written; what cannot be is left for the next time."""
+        async with self._writing:  # what somebody else is just writing may be what the caller waits for
+            changed, self._changed = self._changed, {}
+            try:
+                await self._write_all(changed)
+            finally:
+                self._changed = {**changed, **self._changed}
+
+    async def _write_all(self, changed: dict[RunId, RunState]) -> None:
+        """Take those out of ``changed`` that have been written."""
         try:
             # From the store: a file must not name a head, or a config, that a crash may still take back.
             heads, configs = await self.runtime.store(self._stored, tuple(changed)) if changed else ({}, {})
         except StoreError as error:
             logger.warning("run.json of %d runs cannot be written yet: %s", len(changed), error)
-            self._changed = {**changed, **self._changed}
             return
-        for run_id, state in changed.items():
+        for run_id, state in tuple(changed.items()):
             folder = self.root.run_folder(state.workspace, state.run_id)
             try:
                 await self.runtime.files(_write, folder, summary(state, heads.get(run_id, "")))
@@ -96,6 +104,7 @@ class SummaryWriter:
             except OSError as error:
                 # It is derived: the next change writes it again.
                 logger.warning("%s: cannot be written: %s", folder.summary_file, error.strerror or error)
+            del changed[run_id]
 
     def _stored(self, run_ids: Sequence[RunId]) -> tuple[dict[RunId, str], dict[RunId, str]]:
         """The heads of runs, and their configs as JSON text."""

@@ -240,3 +240,38 @@ def test_a_job_by_hand_is_submitted_where_its_script_says_and_its_outputs_come_h
     assert (handed_out / "sum").read_text() == "42\n"
     task = command_line.tasks(run_id)["hand"]
     assert (task["status"], task["attempts"][0]["exit_code"]) == ("FAILED", 3)
+
+
+def test_tasks_and_config_are_amended_behind_ssh_while_a_job_is_at_work_there(
+    command_line: CommandLine, sshd: Sshd, diary: Diary
+) -> None:
+    tasks = [
+        diary.task("works", diary.gate()),
+        diary.task("waits", 'echo "$GIVEN $SITE" > out', depends_on=["works"], outputs=["out"]),
+        diary.task("fails", '[ "$GIVEN" = enough ]'),
+    ]
+    _write(command_line, sshd, tasks)
+    run_id = command_line.new_run("campaign")
+    engine = command_line.start("run", "loop", "--until-done", run_id)
+    wait_until(
+        lambda: command_line.tasks(run_id).get("fails", {}).get("status") == "FAILED", PATIENCE_S, "a failure"
+    )
+    wait_until(lambda: "works" in diary.started(), PATIENCE_S, "a job at work")
+
+    amend = ("run", "amend", run_id, "--yes")
+    command_line.ok(*amend, "waits", "--set", "env.GIVEN=given")
+    command_line.ok(*amend, "--config", 'backends.cluster.prologue=["export SITE=mended"]')
+    command_line.ok("run", "retry", run_id, "fails", "--set", "env.GIVEN=enough", "--yes")
+    elsewhere = command_line.run(*amend, "--config", "backends.cluster.ssh.host=elsewhere")
+    refused = command_line.run(*amend, "--config", "backends.cluster.partition=nowhere")
+    diary.open()
+
+    assert engine.wait().exit_code == 0, engine.stderr
+    assert (elsewhere.exit_code, "live there" in elsewhere.stderr) == (4, True), elsewhere
+    assert (refused.exit_code, "partition='nowhere', which does not exist" in refused.stderr) == (4, True), (
+        refused
+    )
+    assert Counter(diary.started()) == Counter({"works": 1, "waits": 1, "fails": 2})
+    folder = command_line.run_folder("campaign", run_id) / "tasks" / "waits" / "1"
+    assert (folder / "out").read_text() == "given mended\n"
+    assert "SITE" not in (folder.parents[1] / "works" / "1" / "job.sh").read_text()

@@ -6,7 +6,7 @@ from typing import Final
 from tests.support.command import PATIENCE_S, Running
 from tests.support.polling import wait_until
 from tests.support.torture import Plan, Torture
-from tests.support.trials import Lease, Trial
+from tests.support.trials import SLUG, Lease, Trial
 
 RUNS: Final = 20
 SEATS: Final = 4
@@ -61,3 +61,36 @@ def test_caps_hold_over_two_engines_that_are_killed_in_turns(trial: Trial, tmp_p
 
     assert found.broken() == [], found
     assert found.holders > 1
+
+
+def test_runs_of_two_engines_are_amended_and_each_takes_up_its_own(local_trial: Trial) -> None:
+    trial = local_trial
+    gate = trial.diary.gate()
+    tasks = [
+        trial.task("works", gate),
+        trial.task("waits", 'echo "$GIVEN $SITE" > out', depends_on=["works"], outputs=["out"]),
+    ]
+    trial.write(tasks, max_jobs=SEATS)
+    runs = [trial.new_run() for _ in range(2)]
+    engines = [trial.command_line.start("run", "loop", "--until-done", run_id) for run_id in runs]
+
+    def each_has_its_own() -> bool:
+        leases = trial.leases()
+        return all(_held_by(leases, engine) == {run} for engine, run in zip(engines, runs, strict=True))
+
+    wait_until(each_has_its_own, PATIENCE_S, "an engine for each run")
+    wait_until(lambda: len(trial.diary.started()) == 2, PATIENCE_S, "both jobs")
+
+    for run_id in runs:
+        amend = ("run", "amend", run_id, "--yes")
+        trial.command_line.ok(*amend, "waits", "--set", f"env.GIVEN={run_id}")
+        trial.command_line.ok(*amend, "--config", f'backends.local.prologue=["export SITE={run_id}"]')
+        trial.command_line.ok(*amend, "--config", "backends.local.max_jobs=1")
+    trial.diary.open()
+
+    assert [engine.wait().exit_code for engine in engines] == [0, 0]
+    for run_id in runs:
+        out = trial.command_line.run_folder(SLUG, run_id) / "tasks" / "waits" / "1" / "out"
+        assert out.read_text() == f"{run_id} {run_id}\n"
+        assert [len(task["attempts"]) for task in trial.command_line.tasks(run_id).values()] == [1, 1]
+    assert trial.most_live_in_the_store(runs) == 2, "no job was ended when the cap came down"

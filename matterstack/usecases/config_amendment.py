@@ -82,6 +82,7 @@ async def proposed_amendment(
     Raises:
         NotFoundError: there is no such run, or its workspace has gone.
         ConfigError, CampaignError: the config would be wrong; names the file and the field.
+        RefusedError: a task that waits could never run so.
     """
     runtime = runtime or Runtime()
     async with open_reader(root) as reader:
@@ -90,7 +91,17 @@ async def proposed_amendment(
         command = attrs.evolve(proposed.command, resubmit=resubmit)
         state = await reader.read(load_run, run_id) if proposed.changes else None
     proposed = attrs.evolve(proposed, command=command)
-    return proposed if state is None else _with_jobs(proposed, state)
+    if state is None:
+        return proposed
+    warnings = await _limit_warnings(root, state, command)
+    return _with_jobs(attrs.evolve(proposed, notes=(*proposed.notes, *warnings)), state)
+
+
+async def _limit_warnings(root: Root, state: RunState, command: AmendConfig) -> list[str]:
+    # Backends: not for those who only ask a run.
+    from matterstack.usecases.limits_of_amended import check_amended_limits
+
+    return [f"warning: {warning}" for warning in await check_amended_limits(root, state, command.config)]
 
 
 def _with_jobs(proposed: Amendment, state: RunState) -> Amendment:

@@ -194,6 +194,52 @@ def test_a_living_engine_takes_an_amendment_up_and_its_jobs_go_on(
     assert "export SAID=x" in script.read_text()
 
 
+def test_tasks_that_wait_are_held_against_the_partition_that_comes(
+    command_line: CommandLine, slurm_env: SlurmCluster
+) -> None:
+    resources = {"memory_mib": 20, "walltime_s": 120}
+    tasks = [
+        {"id": "fails", "command": ["false"], "resources": resources},
+        {"id": "waits", "command": ["true"], "resources": resources, "depends_on": ["fails"]},
+    ]
+    folder = write_tasks(command_line.root, "demo", tasks)
+    config = {
+        "default_backend": "cluster",
+        "backends": {"cluster": FAST, "other": {**FAST, "partition": "short"}},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    run_id = command_line.new_run("demo")
+    amend = ("run", "amend", run_id, "--yes", "--config")
+    limit = "walltime_s=120, but a job in partition short gets at most 60"
+
+    assert command_line.run(*amend, "backends.cluster.partition=short").exit_code == 0, (
+        "nothing is planned yet"
+    )
+    command_line.ok(*amend, "backends.cluster.partition=main")
+    command_line.run("run", "loop", "--until-done", run_id)
+    assert command_line.status(run_id)["status"] == "FAILED"
+    failed = command_line.run(*amend, "backends.cluster.partition=short")
+    assert (failed.exit_code, failed.stderr) == (0, "")
+    assert (
+        f"warning: if it is retried: task 'fails': resources: backend cluster can never give {limit}"
+        in failed.stdout
+    )
+    command_line.ok(*amend, "backends.cluster.partition=main")
+    command_line.ok("run", "retry", run_id)
+
+    for setting, name in (
+        ("backends.cluster.partition=short", "cluster"),
+        ("default_backend=other", "other"),
+    ):
+        refused = command_line.run(*amend, setting)
+        assert (refused.exit_code, refused.stdout) == (4, "")
+        assert f"task 'fails': resources: backend {name} can never give {limit} (and 1 more" in refused.stderr
+    assert config_of(command_line, run_id)["backends"]["cluster"]["partition"] == "main"
+    slurm_env.kill_controller()
+    assert "could not be checked" in command_line.ok(*amend, "backends.cluster.partition=low")
+    assert "could not be checked" not in command_line.ok(*amend, prologue("x").replace("local", "cluster"))
+
+
 def test_on_slurm_a_prologue_with_a_typo_is_mended_in_the_workspace(
     command_line: CommandLine, slurm_env: SlurmCluster
 ) -> None:

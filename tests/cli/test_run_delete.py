@@ -12,6 +12,7 @@ import pytest
 from matterstack.storage.crash_points import CRASH_VARIABLE, CRASHED
 from tests.support.campaigns import write_tasks
 from tests.support.command import CommandLine
+from tests.support.on_terminal import on_terminal
 
 TASKS = [{"id": "a", "command": ["bash", "-c", "echo 1 > a.txt"], "outputs": ["a.txt"]}]
 
@@ -23,6 +24,29 @@ def runs(command_line: CommandLine) -> list[str]:
     made = [command_line.new_run("relax") for _ in range(3)]
     command_line.ok("run", "loop", "--until-done")
     return made
+
+
+@pytest.mark.parametrize(("answer", "is_gone"), [("n", False), ("", False), ("y", True)])
+def test_on_a_terminal_it_says_what_is_left_and_asks(
+    command_line: CommandLine, runs: list[str], answer: str, is_gone: bool
+) -> None:
+    bundle = command_line.json("run", "export-evidence", runs[0])["path"]
+    command_line.ok("run", "export-evidence", runs[1])
+
+    done = on_terminal(command_line, "run", "delete", *runs[:2], typed=f"{answer}\n", COLUMNS="500")
+
+    assert f"{runs[0]} (relax) is COMPLETED; what is left of it: {bundle}" in done.stdout
+    assert "delete 2 runs for ever?" in done.stdout
+    assert ("nothing was deleted" in done.stdout) is not is_gone
+    assert done.exit_code == (0 if is_gone else 4)
+    left = {run["run_id"] for run in command_line.json("run", "list")}
+    assert left == ({runs[2]} if is_gone else {*runs})
+
+
+def test_without_a_terminal_it_has_to_be_said(command_line: CommandLine, runs: list[str]) -> None:
+    done = command_line.run("run", "delete", runs[0], "--without-evidence")
+    assert (done.exit_code, "give --yes" in done.stderr) == (4, True)
+    assert len(command_line.json("run", "list")) == 3
 
 
 def left_in(command_line: CommandLine, run_id: str) -> set[str]:

@@ -338,6 +338,58 @@ def test_a_retry_in_a_run_that_is_not_held_counts_anew() -> None:
     assert not settled(run), "a person has just said that they are to be tried"
 
 
+def cancel(run: ToldRun, *names: str) -> None:
+    run.tell(m.CancelTasks(by="ann", tasks=names))
+
+
+def test_what_a_person_cancels_while_the_run_is_held_stays_so_and_the_others_go_on() -> None:
+    run = many()
+    fail(run, "t0", "t1", "t2")
+    assert settled(run)
+
+    cancel(run, "t3", "t4")
+    assert run.state.status is RunStatus.PAUSED
+    assert run.state.holding.held
+    run.tell(m.Retry(by="ann"))
+    run.tell(m.Resume(by="ann"))
+
+    assert (run.statuses()["t3"], run.statuses()["t4"]) == ("CANCELLED", "CANCELLED")
+    assert {run.statuses()[name] for name in ("t0", "t1", "t2", "t5")} == {"READY"}
+    assert not run.state.holding.held
+
+
+def test_where_a_person_cancelled_all_that_it_was_held_for_the_run_fails_when_it_is_let_go() -> None:
+    run = many(5)
+    fail(run, "t0", "t1", "t2")
+    assert settled(run)
+    cancel(run, "t3", "t4")
+    assert kinds(run.tell(m.Settle())) == [], "it is for a person to say what next"
+
+    run.tell(m.Resume(by="ann"))
+
+    assert kinds(run.tell(m.Settle())) == ["RunFailed"]
+
+
+def test_a_job_that_is_cancelled_while_it_fails_like_others_does_not_count() -> None:
+    run = many()
+    fail(run, "t0", "t1", exit_code=3)
+    begin(run, "t2")
+    cancel(run, "t2")
+    fail(run, "t2", exit_code=3)
+    assert not settled(run)
+
+    fail(run, "t3", exit_code=3)
+    assert settled(run)
+
+
+def test_a_run_whose_other_tasks_were_all_cancelled_fails_and_is_not_held() -> None:
+    run = many(5)
+    begin(run, "t2")
+    cancel(run, "t3", "t4")
+    fail(run, "t0", "t1", "t2")
+    assert kinds(run.tell(m.Settle())) == ["RunFailed"]
+
+
 def test_a_pause_by_a_person_is_no_hold() -> None:
     run = many()
     fail(run, "t0", "t1")

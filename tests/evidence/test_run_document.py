@@ -1,7 +1,9 @@
 """``run.json`` is what its schema says, and the same as what ``run status`` says."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -83,3 +85,31 @@ async def test_run_json_is_replaced_at_most_once_a_second_and_tells_the_last_cha
     connection.close()
     start = autojump_clock.current_time() - 4.2
     assert [(round(at - start, 3), status) for at, status in written] == [(0.0, "RUNNING"), (1.0, "PAUSED")]
+
+
+async def test_who_flushes_waits_for_what_is_just_being_written(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    assert autojump_clock
+    root = new_root(tmp_path / "root")
+    run = ToldRun.new(RUN_ID)
+    folder = root.run_folder(run.state.workspace, RUN_ID)
+    folder.path.mkdir(parents=True)
+    begun = trio.Event()
+
+    async def slow(function: Callable[..., Any], *arguments: object) -> Any:
+        begun.set()
+        await trio.sleep(5)
+        return function(*arguments)
+
+    connection = open_database(root.database)
+    writer = SummaryWriter(root, Runtime(files=slow, store=run_inline), connection)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(writer.serve)
+        run.tell(m.Start())
+        writer.note(run.state)
+        await begun.wait()
+        await writer.flush()
+        assert json.loads(folder.summary_file.read_text())["status"] == "RUNNING"
+        nursery.cancel_scope.cancel()
+    connection.close()

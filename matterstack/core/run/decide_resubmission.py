@@ -71,7 +71,7 @@ def is_elsewhere(state: RunState, attempt: AttemptState, message: m.AmendConfig)
         return False
     wanted = _now(state, attempt).backend or message.config["default_backend"]
     before, after = (
-        _about_jobs(config["backends"].get(here, {})) for config in (state.config, message.config)
+        about_jobs(config["backends"].get(here, {})) for config in (state.config, message.config)
     )
     return wanted != here or before != after
 
@@ -99,7 +99,8 @@ def _now(state: RunState, attempt: AttemptState) -> Task:
     return state.tasks[attempt.task_id].task
 
 
-def _about_jobs(backend: Mapping[str, Any]) -> Mapping[str, Any]:
+def about_jobs(backend: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What of a backend's definition makes its jobs what they are."""
     return {key: value for key, value in backend.items() if key not in _OF_NO_JOB}
 
 
