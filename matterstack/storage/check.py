@@ -8,14 +8,16 @@ Changes nothing that it checks.  The history's own rules are those of
     snapshot  the rows of runs, tasks and attempts are what the facts give, at the end and on the way
     claim     the job that worked in an attempt's folder is the one that the facts name
     restored  no folder of a run knows of events that the store does not have
+    given     what the job of an attempt was given is what its task's definition said when it was prepared
     files     the recorded outputs of tasks are there, in the recorded size
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -36,7 +38,7 @@ from matterstack.core.run.history_rules import HistoryChecker, Problem
 from matterstack.core.run.numbers import Range, read_numbers
 from matterstack.core.run.state import AttemptState, RunState, TaskState
 from matterstack.core.shown_text import brief
-from matterstack.storage.codec import decode, encode
+from matterstack.storage.codec import CONVERTER, decode, encode
 from matterstack.storage.deletion import unfinished
 from matterstack.storage.fact_codec import decode_fact
 from matterstack.storage.layout import Root, RunFolder, is_folder
@@ -71,6 +73,9 @@ _TABLE_NAMES: Final = "SELECT name FROM sqlite_schema WHERE type = 'table'"
 _LAST_USED: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
 _MOST_SHOWN: Final = 80
 """How many characters of a value are shown from where it begins to differ."""
+_MOST_MANIFEST_BYTES: Final = 8 << 20
+_OWN_NAMES: Final = "MATTERSTACK_"
+"""How the variables begin that each job is given beside those of its task."""
 _MOST_CLAIM_BYTES: Final = 4096
 """As much of it as backends read."""
 
@@ -407,6 +412,7 @@ def _check_files(root: Root, state: RunState) -> Iterator[Problem]:
     for task in state.tasks.values():
         for attempt in task.attempts:
             yield from _check_claim(folder, state, attempt)
+            yield from _check_given(folder, state, attempt)
         if task.outputs and task.attempts:
             yield from _check_outputs(folder, state, task)
 
@@ -431,6 +437,61 @@ def _check_claim(folder: RunFolder, state: RunState, attempt: AttemptState) -> I
     if claimant == attempt.job_id:
         text += ", in a claim that does not bear the nonce of the attempt"
     yield Problem(state.run_id, None, "claim", text)
+
+
+def _check_given(folder: RunFolder, state: RunState, attempt: AttemptState) -> Iterator[Problem]:
+    path = folder.attempt(attempt.task_id, attempt.n).manifest
+    try:
+        # Before there is a job, an engine may be writing it anew.
+        manifest = json.loads(read_small(path, _MOST_MANIFEST_BYTES)) if attempt.job_id else None
+    except (OSError, ValueError, RecursionError):
+        return  # gone, or longer than is read here, or the job has written over it: a bundle tells of that
+    if not isinstance(manifest, dict):
+        return
+    for what, wanted in _to_be_given(state, attempt).items():
+        given = _as_given(what, manifest.get(what), wanted)
+        if given != wanted:
+            is_, should_be = _where_others(given, wanted)
+            text = (
+                f"attempt {attempt.n} of task {attempt.task_id} was given {what} {_shortened(is_)}, "
+                f"and its definition says {_shortened(should_be)}"
+            )
+            yield Problem(state.run_id, None, "given", text)
+            return
+
+
+def _as_given(what: str, given: Any, wanted: Any) -> Any:  # noqa: ANN401  whatever a manifest holds
+    """What stands in a manifest, without names of our own, and with what its version did not know."""
+    if not isinstance(given, dict):
+        return given
+    if what == "env":
+        return {n: value for n, value in given.items() if n in wanted or not n.startswith(_OWN_NAMES)}
+    return {**wanted, **given} if what == "resources" else given
+
+
+def _where_others(given: object, wanted: object) -> tuple[object, object]:
+    """Of two mappings only what is not the same."""
+    if not (isinstance(given, dict) and isinstance(wanted, dict)):
+        return given, wanted
+    same = {name for name in given if name in wanted and given[name] == wanted[name]}
+    return _without(given, same), _without(wanted, same)
+
+
+def _without(mapping: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in mapping.items() if name not in names}
+
+
+def _to_be_given(state: RunState, attempt: AttemptState) -> dict[str, Any]:
+    """What a manifest has by the facts."""
+    task = state.definition_of(attempt)
+    wanted: dict[str, Any] = {
+        "command": list(task.command),
+        "env": dict(task.env),
+        "params": task.params,
+        "outputs": list(task.outputs),
+        "resources": CONVERTER.unstructure(attempt.resources),
+    }
+    return wanted
 
 
 def _check_outputs(folder: RunFolder, state: RunState, task: TaskState) -> Iterator[Problem]:

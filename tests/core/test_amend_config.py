@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -176,10 +177,42 @@ def test_check_knows_an_amendment_that_was_never_decided() -> None:
     run.end("a")
     run.tell(m.Collected(token=run.token("a")), m.Settle())
     ended = [fact for _, fact in run.facts]
-    late = attrs.evolve(amended, changes=())
-    assert [problem.rule for problem in found([*ended, attrs.evolve(late, config=run.state.config)])] == [
-        "ended"
-    ]
+    further = {**run.state.config, "priority": 4}
+    late = attrs.evolve(amended, config=further, changes=config_changes(run.state.config, further))
+    assert [problem.rule for problem in found([*ended, late])] == ["ended"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "it changes nothing"),
+        ({"backends": {"local": {"type": "slurm"}}}, "type cannot be changed"),
+        ({"secrets": ["API_TOKEN"]}, "secrets of run .* cannot be changed"),
+    ],
+)
+def test_check_knows_an_amendment_that_the_run_could_not_go_on_with(
+    changes: dict[str, Any], words: str
+) -> None:
+    run = with_a_job()
+    config = merge(run.state.config, changes)
+    told = config_changes(run.state.config, config)
+    forged = f.ConfigAmended(by="x", changes=told, config=config)
+    (problem,) = found([*(fact for _, fact in run.facts), forged])
+    assert problem.rule == "amended"
+    assert re.search(words, problem.problem)
+
+
+def test_check_knows_an_attempt_that_is_not_where_the_config_in_force_says() -> None:
+    run = ToldRun.running(task("a"))
+    run.tell(amendment(run, {"default_backend": "cluster"}))
+    run.prepare(backend=CLUSTER)
+    facts = [fact for _, fact in run.facts]
+    assert found(facts) == []
+    (prepared,) = [fact for fact in facts if isinstance(fact, f.AttemptPrepared)]
+    forged = attrs.evolve(prepared, backend=LOCAL)
+    (problem,) = found([forged if fact is prepared else fact for fact in facts])
+    assert problem.rule == "amended"
+    assert "is on backend local, and its task is to run on cluster" in problem.problem
 
 
 def test_a_config_with_the_value_of_a_secret_is_refused_by_its_name() -> None:

@@ -310,3 +310,15 @@ def test_an_amendment_of_what_has_succeeded_breaks_a_rule() -> None:
     (found,) = problems([*run.facts, (run.now, late)])
     assert (found.rule, found.run_id) == ("fold", RunId(RUN_ID))
     assert "the task had succeeded" in found.problem
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [(f.Change(7, 1), "priority was 0, not 7"), (f.Change(0, 0), "it changes nothing")],
+)
+def test_an_amendment_that_says_what_is_not_so_breaks_a_rule(change: f.Change, words: str) -> None:
+    run = running()
+    forged = f.TaskAmended(task_id=TaskId("a"), by="x", changes={"priority": change})
+    (found,) = problems([*run.facts, (run.now, forged)])
+    assert (found.rule, found.run_id) == ("fold", RunId(RUN_ID))
+    assert words in found.problem

@@ -62,6 +62,8 @@ _CLAIMS: Final = "matterstack/storage/claims.py"
 _STATE: Final = "matterstack/core/run/state.py"
 _JOBS: Final = "matterstack/core/run/decide_jobs.py"
 _CONTROL: Final = "matterstack/core/run/decide_control.py"
+_APPLY: Final = "matterstack/core/run/apply.py"
+_CONFIG: Final = "matterstack/core/run/decide_amend_config.py"
 
 PLANTED: Final = (
     Planted(
@@ -235,7 +237,7 @@ PLANTED: Final = (
     ),
     Planted(
         "a new engine does not know which tasks were being cancelled",
-        "cancel at",
+        "cancel at|though nobody named it",
         [
             Edit(
                 "matterstack/storage/snapshot.py",
@@ -243,7 +245,7 @@ PLANTED: Final = (
                 "None",
             )
         ],
-        first=8,
+        first=12,
     ),
     Planted(
         "a run is never held, whatever fails alike",
@@ -263,6 +265,93 @@ PLANTED: Final = (
         "was submitted while .* was PAUSED|paused at",
         [Edit(_RUN, "m.Settle(may_pause=not self._submissions.may_land)", "m.Settle()")],
         first=14,
+    ),
+    Planted(
+        "an attempt starts with the definition before the last amendment",
+        "its definition said|was prepared for",
+        [Edit(_JOURNAL, "connection.executemany(UPDATE_DEFINITION, append.definitions)", "pass")],
+        first=2,
+    ),
+    Planted(
+        "an attempt that was prepared is submitted as its task was amended since",
+        "when that was prepared its definition said",
+        [
+            Edit(
+                _APPLY,
+                "if attempt.definition is None:",
+                "if attempt.ended_at and attempt.definition is None:",
+            )
+        ],
+        first=7,
+    ),
+    Planted(
+        "the answer to a change is not stored with it, so that the next engine makes it again",
+        "was done twice|was done, and the answer was",
+        [
+            Edit(
+                _JOURNAL,
+                "in append.outcomes.items():",
+                "in ({} if append.facts else append.outcomes).items():",
+            )
+        ],
+    ),
+    Planted(
+        "an amendment changes what has succeeded",
+        "had succeeded",
+        [
+            Edit(
+                "matterstack/core/run/decide_amend.py",
+                "(succeeded if task.status is TaskStatus.SUCCEEDED else found).append(task_id)",
+                "found.append(task_id)",
+            )
+        ],
+        first=7,
+    ),
+    Planted(
+        "of two people who change a config at once, the later one is not told",
+        "that the person had not seen",
+        [
+            Edit(
+                _CONFIG,
+                "if meanwhile := config_changes(message.before, state.config):",
+                "if meanwhile := ():",
+            )
+        ],
+    ),
+    Planted(
+        "a config that was amended forgets the seats of live jobs",
+        "cap at|work at once",
+        [
+            Edit(
+                _JOBS,
+                "state.job_cap - (len(state.live) - state.asking)",
+                "state.job_cap - sum(a.backend == backend for a in state.live.values())",
+            )
+        ],
+        first=25,
+    ),
+    Planted(
+        "what is ready stays where it was when the default backend changes",
+        "where its task is not to run|amended at",
+        [Edit(_APPLY, "    if moved:\n", "    if moved and not state.ready:\n")],
+        first=25,
+    ),
+    Planted(
+        "a backend goes on as it was when a config defines it anew",
+        "of another config",
+        [Edit("matterstack/engine.py", 'key = f"{name} {definition}"', "key = name")],
+        first=12,
+    ),
+    Planted(
+        "a campaign that changed is not told of",
+        "nothing had said that the campaign's",
+        [
+            Edit(
+                "matterstack/core/run/decide_planning.py",
+                "    if not files:\n        return []\n",
+                "    if files or not files:\n        return []\n",
+            )
+        ],
     ),
 )
 

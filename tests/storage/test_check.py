@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -301,6 +302,38 @@ def test_a_fact_that_cannot_be_decoded_is_a_problem(place: Place, data: str) -> 
     assert problem.problem.startswith("it is no RunPaused as this version of MatterStack writes them: ")
 
 
+def _amended_and_prepared(place: Place) -> None:
+    """Task a has the second version of its definition, and an attempt of that."""
+    changes = {"resources.walltime_s": 7200, "command": ["longer"]}
+    amend = m.AmendTasks(by="ann", tasks=[TaskId("a")], changes=changes)
+    work(place.run(), tell(amend), activate("a"))
+    assert place.problems() == []
+
+
+def test_an_attempt_of_an_older_definition_than_the_last_amendment_is_named(place: Place) -> None:
+    _amended_and_prepared(place)
+    seq = place.seq_of(f.AttemptPrepared)
+    place.sql("UPDATE events SET data = json_set(data, '$.version', 1) WHERE seq = ?", seq)
+    (problem, *_) = place.problems()
+    assert (problem.rule, problem.seq) == ("amended", seq)
+    assert "is of version 1 of its task, which was amended to version 2" in problem.problem
+
+
+def test_an_attempt_that_asks_for_what_its_task_had_before_an_amendment_is_named(place: Place) -> None:
+    _amended_and_prepared(place)
+    seq = place.seq_of(f.AttemptPrepared)
+    place.sql("UPDATE events SET data = json_set(data, '$.resources.walltime_s', 60) WHERE seq = ?", seq)
+    assert place.found()[0] == ("amended", seq)
+
+
+def test_an_amendment_that_came_after_the_attempt_it_should_be_of_is_named(place: Place) -> None:
+    _amended_and_prepared(place)
+    amended, prepared = place.seq_of(f.TaskAmended), place.seq_of(f.AttemptPrepared)
+    for old, new in ((amended, -1), (prepared, amended), (-1, prepared)):
+        place.sql("UPDATE events SET seq = ? WHERE seq = ?", new, old)
+    assert place.found()[0] == ("amended", amended)
+
+
 # ---- the snapshot ----
 
 
@@ -435,6 +468,51 @@ def test_what_else_is_in_the_place_of_a_claim_says_nothing(place: Place) -> None
     place.claim("a", by="")
     place.folder("c").claim.mkdir(parents=True)
     os.mkfifo(place.folder("c").claim / "job_id")
+    assert place.problems() == []
+
+
+def _given(place: Place, **changes: Any) -> None:
+    """Write the manifest that the job of task a was given."""
+    row = place.connection.execute("SELECT resources FROM attempts WHERE task_id = 'a'").fetchone()
+    manifest = {
+        "command": ["longer"],
+        "env": {"MATTERSTACK_TASK_ID": "a"},
+        "params": {},
+        "outputs": [],
+        "resources": json.loads(row[0]),
+        **changes,
+    }
+    place.folder("a").path.mkdir(parents=True, exist_ok=True)
+    place.folder("a").manifest.write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"command": ["true"]}, "command ['true'], and its definition says ['longer']"),
+        ({"env": {"A": "b"}}, "env {'A': 'b'}, and its definition says {}"),
+        ({"params": {"n": 1}}, "params {'n': 1}, and its definition says {}"),
+        ({"resources": {"walltime_s": 60}}, "walltime_s': 60}, and its definition says {'walltime_s': 7200}"),
+    ],
+)
+def test_a_job_that_was_given_what_its_task_was_before_an_amendment_is_named(
+    place: Place, changes: dict[str, Any], words: str
+) -> None:
+    _amended_and_prepared(place)
+    _given(place)
+    assert place.problems() == []
+    _given(place, **changes)
+    (problem,) = place.problems()
+    assert (problem.run_id, problem.seq, problem.rule) == (RUN_ID, None, "given")
+    assert problem.problem.startswith("attempt 1 of task a was given ")
+    assert words in problem.problem
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", "[" * 100_000, '{"command": ["longer"]'])
+def test_a_manifest_that_a_job_has_written_over_says_nothing(place: Place, text: str) -> None:
+    _amended_and_prepared(place)
+    place.folder("a").path.mkdir(parents=True)
+    place.folder("a").manifest.write_text(text)
     assert place.problems() == []
 
 

@@ -45,7 +45,7 @@ def decide_amend_config(state: RunState, message: m.AmendConfig) -> list[f.Fact]
     changes = config_changes(state.config, message.config)
     if not changes:
         return []
-    for problem, hint in _problems(state, message):
+    for problem, hint in _problems(state, message.config, message.moved):
         raise RefusedError(problem, hint=hint)
     amended = f.ConfigAmended(
         by=message.by,
@@ -61,19 +61,19 @@ def amendment_problem(state: RunState, fact: f.ConfigAmended) -> str:
     """What keeps an amendment from being one that was ever decided; empty when nothing does."""
     if fact.changes != config_changes(state.config, fact.config):
         return "its changes are not those between the config before it and its own"
-    for attempt in state.live.values():
-        name = _host_of(state, attempt)
-        if name is not None and name not in fact.config["backends"]:
-            return f"attempt {attempt.token} is live on backend {name}, which it takes away"
-    return ""
+    if not fact.changes:
+        return "it changes nothing"
+    return next((problem for problem, _ in _problems(state, fact.config, {})), "")
 
 
-def _problems(state: RunState, message: m.AmendConfig) -> Iterator[tuple[str, str]]:
+def _problems(
+    state: RunState, config: Mapping[str, Any], moved: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
     """What must not be changed of this run now: a sentence, and what to do instead."""
     for key, why in UNCHANGEABLE.items():
-        if config_changes(_part(state.config, key), _part(message.config, key)):
+        if config_changes(_part(state.config, key), _part(config, key)):
             yield f"{key} of run {state.run_id} cannot be changed: {why}", NEW_RUN
-    before, after = state.config["backends"], message.config["backends"]
+    before, after = state.config["backends"], config["backends"]
     for name in before:
         if name not in after:
             yield from _gone(state, name)
@@ -83,9 +83,9 @@ def _problems(state: RunState, message: m.AmendConfig) -> Iterator[tuple[str, st
         if live and old != new:
             kinds = f"backends.{name}.type cannot be changed from {old} to {new}"
             yield f"{kinds} while {_listed(live)}", ANOTHER_BACKEND
-        elif live and name in message.moved:
-            yield f"{message.moved[name]} while {_listed(live)}", ANOTHER_BACKEND
-    if message.config["default_backend"] != state.config["default_backend"]:
+        elif live and name in moved:
+            yield f"{moved[name]} while {_listed(live)}", ANOTHER_BACKEND
+    if config["default_backend"] != state.config["default_backend"]:
         by_hand = [a for a in _live_on(state, state.config["default_backend"]) if _follows_default(state, a)]
         if by_hand:
             yield (

@@ -12,8 +12,9 @@ each rule the first fact of each run that breaks it.  The rules are those that p
              the run is about may be said anew at any time; unless it is CANCELLED, tasks may be amended for a
              retry, and its config)
     cancel   what a person cancelled is CANCELLED, or was done in time; it gets no other end, and no other try
-    amended  an attempt is prepared with its task's newest definition, never with an older one; an amended
-             config tells each change that it makes and no other, and leaves live attempts their backends
+    amended  an attempt is prepared with its task's newest definition, never with an older one, and for the
+             backend that the config in force says; an amended config tells each change that it makes and no
+             other, leaves live attempts their backends, and changes nothing that stays as it was
     code     a campaign that changed is told before what it planned or analyzed (part of ``fold``)
     live     a task or a run that has ended has left no attempt live
 """
@@ -27,7 +28,9 @@ import attrs
 
 from matterstack.core.errors import MatterStackError
 from matterstack.core.ids import BackendName, RunId, TaskId, Token
+from matterstack.core.model.amending import value_at
 from matterstack.core.model.definition_merge import differences
+from matterstack.core.model.workflow import Task
 from matterstack.core.operators import ASKED
 from matterstack.core.run import facts as f
 from matterstack.core.run.apply import Touched, apply, new_run
@@ -218,21 +221,21 @@ def _check_before(state: RunState, event: f.Event) -> Iterator[Problem]:
 
 
 def _is_of_old(state: RunState, fact: f.AttemptPrepared) -> str | None:
-    """Why an attempt is not what its task's definition says, where that was amended; None if it is."""
+    """Why an attempt is not what its task's definition and the config say; None if it is."""
     task = state.tasks.get(fact.task_id)
-    if task is None or (task.version == 1 and fact.version == 1):
+    if task is None:
         return None
     if fact.version != task.version:
         return f"is of version {fact.version} of its task, which was amended to version {task.version}"
-    if fact.backend != state.backend_of(task.task):
-        return f"is on backend {fact.backend}, and its task was amended to another one"
+    if fact.backend != (backend := state.backend_of(task.task)):
+        return f"is on backend {fact.backend}, and its task is to run on {backend}"
     asked, wanted = fact.resources, task.task.resources
     grown = attrs.evolve(wanted, walltime_s=asked.walltime_s, memory_mib=asked.memory_mib)
     less = any(
         most is not None and (value is None or value < most)
         for value, most in ((asked.walltime_s, wanted.walltime_s), (asked.memory_mib, wanted.memory_mib))
     )
-    return "asks for other resources than its task was amended to" if grown != asked or less else None
+    return "asks for other resources than its task's definition says" if grown != asked or less else None
 
 
 def _may_come_after_the_end(state: RunState, fact: f.Fact) -> bool:
@@ -278,10 +281,21 @@ def _run_contradiction(state: RunState, fact: f.Fact) -> str | None:
             return f"the run was {state.ending or status}"
         case f.TaskAmended(task_id=task_id) if task_id in state.tasks and _has_succeeded(state, task_id):
             return "the task had succeeded"
+        case f.TaskAmended(task_id=task_id) if task_id in state.tasks:
+            return _amendment_contradiction(state.tasks[task_id].task, fact)
         case f.AttemptPrepared() | f.IterationPlanned() if status is RunStatus.PENDING:
             return "the run had not started"
         case _ if isinstance(fact, _RUN_ENDS) and state.open_count and not state.has_ended:
             return f"{state.open_count} of its tasks had not ended"
+    return None
+
+
+def _amendment_contradiction(task: Task, fact: f.TaskAmended) -> str | None:
+    for path, change in fact.changes.items():
+        if (value := value_at(task, path)) != change.old:
+            return f"{path} was {value!r}, not {change.old!r}"
+    if all(change.old == change.new for change in fact.changes.values()):
+        return "it changes nothing"
     return None
 
 
