@@ -24,6 +24,8 @@ from trio_websocket import (
 from matterstack.actors.nurseries import open_plain_nursery
 from matterstack.core.errors import MatterStackError, MonitorError, UsageError, error_of
 
+MOST_MESSAGE_BYTES: Final = 64 << 20
+"""What changes of ten thousand tasks is told in one message, and the monitor is trusted."""
 CONNECT_TIMEOUT_S: Final = 15.0
 ANSWER_TIMEOUT_S: Final = 60.0
 CLOSE_TIMEOUT_S: Final = 1.0
@@ -195,6 +197,7 @@ class Site:
                         self.name,
                         path,
                         extra_headers=self._credentials,
+                        max_message_size=MOST_MESSAGE_BYTES,
                     )
                     watch.cancel_scope.cancel()
                 return socket

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,8 +16,11 @@ from matterstack.client.address import Site
 from matterstack.client.link import Connection, Event, Link, open_link
 from matterstack.client.token_file import given_token
 from matterstack.core.errors import UsageError
+from matterstack.core.run.selection import Selection
 from matterstack.embed.calls import Calls
+from matterstack.embed.changes import Change, selection_of, texts
 from matterstack.storage.layout import require_run_id
+from matterstack.usecases.given_changes import given_changes, given_settings
 
 
 @attrs.define(eq=False)
@@ -103,13 +107,98 @@ class Client:
         """End a run's jobs, then the run.  Returns when that was taken up."""
         await self._send_command("cancel", run_id, reason=reason)
 
-    async def cancel_tasks(self, run_id: str, tasks: Sequence[str], *, reason: str = "") -> None:
-        """End tasks of a run, by name or pattern, and those that depend on them.  Returns when taken up."""
-        await self._send_command("cancel_tasks", run_id, tasks=list(tasks), reason=reason)
+    async def cancel_tasks(
+        self, run_id: str, tasks: Sequence[str], *, reason: str = "", preview: bool = False
+    ) -> Change:
+        """End tasks of a run, by name or pattern, and those that depend on them.  Returns when taken up.
 
-    async def retry(self, run_id: str, tasks: Sequence[str] = ()) -> None:
-        """Give failed tasks new attempts: those named, or all."""
-        await self._send_command("retry", run_id, tasks=list(tasks))
+        With ``preview`` none is ended: it says which would be (see `Change`).
+        """
+        named = texts("tasks", tasks, "task ids")
+        return await self._change("cancel_tasks", run_id, preview, tasks=named, reason=reason)
+
+    async def amend(
+        self,
+        run_id: str,
+        tasks: Sequence[str] = (),
+        changes: Mapping[str, Any] | None = None,
+        *,
+        failed: bool = False,
+        waiting: bool = False,
+        kinds: Sequence[str] = (),
+        exit_codes: Sequence[int] = (),
+        failed_for: str = "",
+        reason: str = "",
+        preview: bool = False,
+    ) -> Change:
+        """Give another definition to tasks of a run; see `Run.amend` for the arguments.
+
+        With ``preview`` nothing is changed: it says what would be (see `Change`).
+        """
+        chosen = selection_of(
+            tasks,
+            failed=failed,
+            waiting=waiting,
+            kinds=kinds,
+            exit_codes=exit_codes,
+            failed_for=failed_for,
+        )
+        return await self._change_tasks("amend", run_id, chosen, changes, reason, preview)
+
+    async def retry(
+        self,
+        run_id: str,
+        tasks: Sequence[str] = (),
+        changes: Mapping[str, Any] | None = None,
+        *,
+        failed: bool = False,
+        waiting: bool = False,
+        kinds: Sequence[str] = (),
+        exit_codes: Sequence[int] = (),
+        failed_for: str = "",
+        reason: str = "",
+        preview: bool = False,
+    ) -> Change:
+        """Give failed tasks new attempts, with ``changes`` of their definitions before; see `Run.retry`.
+
+        With ``preview`` nothing is changed: it says what would be (see `Change`).
+        """
+        chosen = selection_of(
+            tasks,
+            failed=failed,
+            waiting=waiting,
+            kinds=kinds,
+            exit_codes=exit_codes,
+            failed_for=failed_for,
+        )
+        return await self._change_tasks("retry", run_id, chosen, changes, reason, preview)
+
+    async def amend_config(
+        self,
+        run_id: str,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        from_workspace: bool = False,
+        reason: str = "",
+        preview: bool = False,
+    ) -> Change:
+        """Go on with another config; see `Run.amend_config` for the arguments.
+
+        With ``preview`` nothing is changed: it says what would be (see `Change`).
+        """
+        given = given_settings(settings or {}, "settings")
+        return await self._change(
+            "amend_config", run_id, preview, set=given, from_workspace=from_workspace, reason=reason
+        )
+
+    async def label(
+        self, run_id: str, add: Sequence[str] = (), remove: Sequence[str] = (), *, note: str | None = None
+    ) -> dict[str, Any]:
+        """Give a run labels and a note, or take them away; returns what it has then."""
+        added, removed = texts("add", add, "labels"), texts("remove", remove, "labels")
+        reply = await self._send_command("label", run_id, add=added, remove=removed, note=note)
+        said: dict[str, Any] = reply["result"]
+        return said
 
     async def rerun(self, run_id: str, tasks: Sequence[str], *, recursive: bool = False) -> None:
         """Give ended tasks new attempts."""
@@ -124,8 +213,37 @@ class Client:
         """
         await self._send_command("respond", run_id, task=task, attempt=attempt, answer=dict(answer))
 
-    async def _send_command(self, command: str, run_id: str, **fields: object) -> None:
-        await self._calls(self._link.send_command, command, run_id, fields)
+    async def _change_tasks(
+        self,
+        command: str,
+        run_id: str,
+        chosen: Selection,
+        changes: Mapping[str, Any] | None,
+        reason: str,
+        preview: bool,
+    ) -> Change:
+        which = {
+            "failed": chosen.failed,
+            "waiting": chosen.waiting,
+            "kinds": chosen.kinds,
+            "exit_codes": chosen.exit_codes,
+            "reason": chosen.reason,
+        }
+        given = given_changes(changes or {}, "changes")
+        return await self._change(
+            command, run_id, preview, tasks=chosen.names, which=which, set=given, reason=reason
+        )
+
+    async def _change(self, command: str, run_id: str, preview: bool, **fields: object) -> Change:
+        """The monitor knows what it has shown by its ``basis``, where that was asked for."""
+        reply = await self._send_command(command, run_id, preview=preview, **fields)
+        return Change(reply["result"], partial(self._apply, run_id, reply["basis"]) if preview else None)
+
+    async def _apply(self, run_id: str, basis: str) -> None:
+        await self._send_command("apply", run_id, basis=basis)
+
+    async def _send_command(self, command: str, run_id: str, **fields: object) -> dict[str, Any]:
+        return await self._calls(self._link.send_command, command, run_id, fields)
 
 
 @asynccontextmanager

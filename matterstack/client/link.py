@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -94,8 +94,10 @@ class Link:
                 raise self.error or MonitorError(f"{self.site.name}: the stream has ended") from None
         return self._kept
 
-    async def send_command(self, command: str, run_id: str, fields: dict[str, object]) -> None:
+    async def send_command(self, command: str, run_id: str, fields: Mapping[str, object]) -> dict[str, Any]:
         """Over a connection of its own: replies must not wait for events that nobody reads.
+
+        Returns the reply.
 
         Raises:
             MatterStackError: it was refused; of the same class and code as where it happened.
@@ -111,13 +113,16 @@ class Link:
                 nursery.start_soon(require_signs_of_life, site, socket)
                 await socket.send_message(json.dumps(order))
                 while (reply := site.parsed(await socket.get_message())).get("reply") != ORDER_ID:
-                    pass
+                    if reply.get("reply", ORDER_ID) is None:  # it could not be read, not even its id
+                        break
                 nursery.cancel_scope.cancel()
         except ConnectionClosed:
             text = f"{site.name}: the connection was lost; {command} may have been carried out"
             raise MonitorError(text, hint="ask again: twice is the same as once") from None
         if not reply["ok"]:
             raise error_of(reply["error"])
+        done: dict[str, Any] = reply
+        return done
 
 
 async def require_signs_of_life(site: Site, socket: WebSocketConnection) -> None:

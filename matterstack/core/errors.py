@@ -220,7 +220,8 @@ class InvariantError(MatterStackError):
 
 def error_of(document: Mapping[str, Any]) -> MatterStackError:
     """An error that was told as ``{"code", "message", "hint"}``, as the class that has this code."""
-    kinds = {kind.code: kind for kind in _all_kinds(MatterStackError)}
+    # Of those that share a code, the first one had it; the others are about something nearer at hand.
+    kinds = {kind.code: kind for kind in reversed(_all_kinds(MatterStackError))}
     kind = kinds.get(document["code"], RefusedError)
     # The classes differ in their arguments; what matters to the caller is code, message and hint.
     error = kind.__new__(kind)

@@ -21,15 +21,18 @@ class Change:
     """
 
     result: Mapping[str, Any]
-    _apply: Callable[[], Awaitable[None]]
+    _apply: Callable[[], Awaitable[None]] | None
 
     async def apply(self) -> None:
-        """Make the change that ``result`` shows, and no other.  Once more is the same.
+        """Make the change that ``result`` shows, and no other.
 
         Raises:
             ChangedError: somebody has changed meanwhile what it would replace: look at it once more.
             RefusedError: not in the state that the run is in by now.
+            UsageError: it was made at once, without ``preview``.
         """
+        if self._apply is None:
+            raise UsageError("this change was made already", hint="with preview=True it is shown first")
         await self._apply()
 
 

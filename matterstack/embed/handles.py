@@ -324,9 +324,10 @@ class Run:
         **kwargs: _P.kwargs,
     ) -> Change:
         proposal = await self._calls(propose, *args, **kwargs)
-        if not preview:
-            await self._calls(self._service.carry_out, proposal)
-        return Change(proposal.shown, partial(self._calls, self._service.carry_out_as_shown, proposal))
+        if preview:
+            return Change(proposal.shown, partial(self._calls, self._service.carry_out_as_shown, proposal))
+        await self._calls(self._service.carry_out, proposal)
+        return Change(proposal.shown, None)
 
 
 @attrs.define(eq=False)

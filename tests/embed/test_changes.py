@@ -64,7 +64,8 @@ async def test_an_amendment_is_of_the_next_attempt_and_reopens_nothing(host: Hos
         assert (await run.wait()).status is RunStatus.FAILED
         made = await run.amend(["a"], GOOD)
         assert made.result["tasks"] == ["a"]
-        await made.apply()  # once more is the same
+        with pytest.raises(UsageError, match="was made already"):
+            await made.apply()
         assert (await run.status()).status is RunStatus.FAILED
         assert types(home).count("TaskAmended") == 1
         again = await run.retry()

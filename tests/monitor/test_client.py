@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import threading
 from functools import partial
 from typing import Any
@@ -15,9 +16,19 @@ from trio_websocket import ConnectionClosed, WebSocketRequest, serve_websocket
 
 from matterstack import aio
 from matterstack.client import Client, connect
-from matterstack.core.errors import MonitorError, NotFoundError, UsageError
+from matterstack.core.errors import (
+    ChangedError,
+    MatterStackError,
+    MonitorError,
+    NotFoundError,
+    RefusedError,
+    UsageError,
+)
+from matterstack.core.model.workflow import Workflow
+from matterstack.core.run import messages as m
 from matterstack.monitor.server import Address, open_monitor
 from tests.monitor.conftest import OTHER, PATIENCE_S, Place
+from tests.support.states import task
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -102,6 +113,52 @@ async def test_commands_are_carried_out_and_refusals_come_as_the_errors_that_the
             await client.retry("../..")
     kinds = [line["type"] for line in place.lines(run=place.run.run_id)]
     assert kinds[-2:] == ["RunPaused", "RunResumed"]
+
+
+async def test_a_change_is_shown_agreed_to_and_refused_where_it_is_another_by_then(place: Place) -> None:
+    place.run.tell(m.Planned(iteration=1, workflow=Workflow([task("a"), task("b"), task("c", "b")])))
+    place.let_go()
+    run_id, longer = place.run.run_id, {"resources.walltime_s": 7200}
+    async with place.serving(), connect(f"http://127.0.0.1:{place.port}", place.token) as client:
+        shown = await client.amend(run_id, ["a"], longer, reason="too short", preview=True)
+        assert shown.result["tasks"] == ["a"]
+        other = await client.amend(run_id, changes={"resources.walltime_s": 60}, waiting=True)
+        assert other.result["tasks"] == ["a", "b", "c"]
+        with pytest.raises(UsageError, match="made already"):
+            await other.apply()
+        with pytest.raises(ChangedError, match="is 60, not nothing as was shown"):
+            await shown.apply()
+        with pytest.raises(RefusedError, match="nothing would change") as refused:
+            await client.amend(run_id, ["a"], {"resources.walltime_s": 60})
+        assert type(refused.value) is RefusedError, "and not what else has this code"
+        config = await client.amend_config(run_id, {"priority": 3}, preview=True)
+        await config.apply()
+        ending = await client.cancel_tasks(run_id, ["b"], preview=True)
+        assert [one["task_id"] for one in ending.result["tasks"]] == ["b", "c"]
+        await ending.apply()
+        assert (await client.label(run_id, ["cathode"], note="page 12"))["labels"] == ["cathode"]
+        for wrong, words in (
+            (client.amend(run_id, ["a"], {"comand": "x"}), "comand"),
+            (client.retry(run_id, kinds=["timeuot"]), "no kind of failure"),
+            (client.retry(run_id, "a"), "tasks: must be a list"),
+        ):
+            with pytest.raises(MatterStackError, match=words):
+                await wrong
+    kinds = [line["type"] for line in place.lines(run=run_id)]
+    assert kinds[-6:] == ["TaskAmended"] * 3 + ["ConfigAmended", "TaskCancelled", "TaskCancelled"]
+
+
+async def test_changes_of_many_tasks_are_told_and_a_command_too_long_is_refused(
+    place: Place,
+) -> None:
+    tasks = [task(f"t-{number}-{'x' * 90}") for number in range(4500)]
+    place.run.tell(m.Planned(iteration=1, workflow=Workflow(tasks)))
+    async with place.serving(), connect(f"http://127.0.0.1:{place.port}", place.token) as client:
+        shown = await client.amend(place.run.run_id, ["*"], {"priority": 3}, preview=True)
+        assert len(shown.result["tasks"]) == len(tasks)
+        assert len(json.dumps(shown.result)) > 1 << 20
+        with trio.fail_after(PATIENCE_S), pytest.raises(UsageError, match="a message has at most"):
+            await client.amend(place.run.run_id, [one.id for one in tasks], {"priority": 3}, preview=True)
 
 
 async def test_an_error_of_the_program_comes_out_as_it_is() -> None:
