@@ -129,6 +129,7 @@ class Client:
         exit_codes: Sequence[int] = (),
         failed_for: str = "",
         reason: str = "",
+        resubmit: bool = False,
         preview: bool = False,
     ) -> Change:
         """Give another definition to tasks of a run; see `Run.amend` for the arguments.
@@ -143,7 +144,9 @@ class Client:
             exit_codes=exit_codes,
             failed_for=failed_for,
         )
-        return await self._change_tasks("amend", run_id, chosen, changes, reason, preview)
+        return await self._change_tasks(
+            "amend", run_id, chosen, changes, preview, reason=reason, resubmit=resubmit
+        )
 
     async def retry(
         self,
@@ -171,7 +174,7 @@ class Client:
             exit_codes=exit_codes,
             failed_for=failed_for,
         )
-        return await self._change_tasks("retry", run_id, chosen, changes, reason, preview)
+        return await self._change_tasks("retry", run_id, chosen, changes, preview, reason=reason)
 
     async def amend_config(
         self,
@@ -180,6 +183,7 @@ class Client:
         *,
         from_workspace: bool = False,
         reason: str = "",
+        resubmit: bool = False,
         preview: bool = False,
     ) -> Change:
         """Go on with another config; see `Run.amend_config` for the arguments.
@@ -187,9 +191,25 @@ class Client:
         With ``preview`` nothing is changed: it says what would be (see `Change`).
         """
         given = given_settings(settings or {}, "settings")
-        return await self._change(
-            "amend_config", run_id, preview, set=given, from_workspace=from_workspace, reason=reason
-        )
+        fields = {"from_workspace": from_workspace, "reason": reason, "resubmit": resubmit}
+        return await self._change("amend_config", run_id, preview, set=given, **fields)
+
+    async def replan(
+        self,
+        run_id: str,
+        *,
+        redo_changed: bool = False,
+        cancel_gone: bool = False,
+        yes_plan: bool = False,
+        reason: str = "",
+        preview: bool = False,
+    ) -> Change:
+        """Ask the campaign of a run once more; see `Run.replan` for the arguments.
+
+        With ``preview`` nothing is changed: it says what would be (see `Change`).
+        """
+        choices = {"redo_changed": redo_changed, "cancel_gone": cancel_gone, "yes_plan": yes_plan}
+        return await self._change("replan", run_id, preview, reason=reason, **choices)
 
     async def label(
         self, run_id: str, add: Sequence[str] = (), remove: Sequence[str] = (), *, note: str | None = None
@@ -219,8 +239,8 @@ class Client:
         run_id: str,
         chosen: Selection,
         changes: Mapping[str, Any] | None,
-        reason: str,
         preview: bool,
+        **fields: object,
     ) -> Change:
         which = {
             "failed": chosen.failed,
@@ -231,7 +251,7 @@ class Client:
         }
         given = given_changes(changes or {}, "changes")
         return await self._change(
-            command, run_id, preview, tasks=chosen.names, which=which, set=given, reason=reason
+            command, run_id, preview, tasks=chosen.names, which=which, set=given, **fields
         )
 
     async def _change(self, command: str, run_id: str, preview: bool, **fields: object) -> Change:

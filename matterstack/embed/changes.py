@@ -44,9 +44,7 @@ def selection_of(
     Raises:
         UsageError: what was given is not of the kind that it must be; names the argument.
     """
-    for name, flag in (("failed", failed), ("waiting", waiting)):
-        if not isinstance(flag, bool):
-            raise UsageError(f"{name}: must be True or False, not {flag!r}"[:500])
+    require_flags(failed=failed, waiting=waiting)
     if not isinstance(failed_for, str):
         raise UsageError(f"failed_for: must be text, not {failed_for!r}"[:500])
     codes = _listed("exit_codes", exit_codes, "exit codes")
@@ -60,6 +58,17 @@ def selection_of(
         exit_codes=codes,
         reason=failed_for,
     )
+
+
+def require_flags(**given: object) -> None:
+    """Check what a host gives as flags.
+
+    Raises:
+        UsageError: one is none; names the argument.
+    """
+    for name, flag in given.items():
+        if not isinstance(flag, bool):
+            raise UsageError(f"{name}: must be True or False, not {flag!r}"[:500])
 
 
 def texts(name: str, given: object, what: str) -> tuple[str, ...]:

@@ -16,9 +16,9 @@ import attrs
 from matterstack.core.errors import UsageError
 from matterstack.core.ids import RunId, TaskId
 from matterstack.core.model.workflow import Campaign
-from matterstack.core.run.messages import Cancel, Command, Pause, Rerun, Resume
+from matterstack.core.run.messages import Cancel, Command, Pause, ReplanChoices, Rerun, Resume
 from matterstack.embed.calls import Calls
-from matterstack.embed.changes import Change, selection_of, texts
+from matterstack.embed.changes import Change, require_flags, selection_of, texts
 from matterstack.embed.service import SETTINGS, Event, Json, Service
 from matterstack.storage.read.runs import RunSummary
 from matterstack.usecases.given_changes import given_changes, given_settings
@@ -181,6 +181,7 @@ class Run:
         exit_codes: Sequence[int] = (),
         failed_for: str = "",
         reason: str = "",
+        resubmit: bool = False,
         preview: bool = False,
     ) -> Change:
         """Give another definition to tasks that have not succeeded: their next attempts are as it says.
@@ -194,6 +195,8 @@ class Run:
             exit_codes: what their last attempt ended with.
             failed_for: a part of why they failed.
             reason: why they are amended; kept in the run's history.
+            resubmit: cancel jobs that still wait in a queue, and submit them anew as their tasks are then;
+                without changes: as they are now.
             preview: say what would change, and change nothing (see `Change`).
 
         Raises:
@@ -201,6 +204,7 @@ class Run:
             UsageError: no task was named, or nothing is to change.
             RefusedError: one that was named has succeeded, or could not be run so; names the path.
         """
+        require_flags(resubmit=resubmit)
         chosen = selection_of(
             tasks,
             failed=failed,
@@ -210,7 +214,9 @@ class Run:
             failed_for=failed_for,
         )
         given = given_changes(changes or {}, "changes")
-        return await self._change(preview, self._service.propose_amendment, self.id, chosen, given, reason)
+        return await self._change(
+            preview, self._service.propose_amendment, self.id, chosen, given, reason, resubmit
+        )
 
     async def retry(
         self,
@@ -247,6 +253,7 @@ class Run:
         *,
         from_workspace: bool = False,
         reason: str = "",
+        resubmit: bool = False,
         preview: bool = False,
     ) -> Change:
         """Go on with another config; jobs that are there are followed on.
@@ -255,16 +262,44 @@ class Run:
             settings: config keys for this run, as of `Engine.start`.
             from_workspace: take the config files as they are now; what was set for this run alone stays.
             reason: why; kept in the run's history.
+            resubmit: cancel jobs that still wait on a backend that is another one then, and submit them anew.
             preview: say what would change, and change nothing (see `Change`).
 
         Raises:
             ConfigError: that would be no config; names the key.
             RefusedError: the run cannot go on with it.
         """
+        require_flags(from_workspace=from_workspace, resubmit=resubmit)
         given = given_settings(settings or {}, SETTINGS)
         return await self._change(
-            preview, self._service.propose_config, self.id, given, from_workspace, reason
+            preview, self._service.propose_config, self.id, given, from_workspace, reason, resubmit
         )
+
+    async def replan(
+        self,
+        *,
+        redo_changed: bool = False,
+        cancel_gone: bool = False,
+        yes_plan: bool = False,
+        reason: str = "",
+        preview: bool = False,
+    ) -> Change:
+        """Ask the campaign once more for the iteration in hand, and take what it plans now.
+
+        Args:
+            redo_changed: do what succeeded with another definition again, in place of keeping its result.
+            cancel_gone: end the jobs of tasks that are no longer planned.
+            yes_plan: where a task was amended and the plan changed the same field, the plan's holds.
+            reason: why; kept in the run's history.
+            preview: say what would change, and change nothing (see `Change`).
+
+        Raises:
+            CampaignError: the campaign failed, or plans what cannot be.
+            RefusedError: nothing would change, or not in the run's state.
+        """
+        require_flags(redo_changed=redo_changed, cancel_gone=cancel_gone, yes_plan=yes_plan)
+        choices = ReplanChoices(redo_changed=redo_changed, cancel_gone=cancel_gone, yes_plan=yes_plan)
+        return await self._change(preview, self._service.propose_replan, self.id, choices, reason)
 
     async def label(
         self, add: Sequence[str] = (), remove: Sequence[str] = (), *, note: str | None = None
@@ -323,6 +358,7 @@ class Run:
         *args: _P.args,
         **kwargs: _P.kwargs,
     ) -> Change:
+        require_flags(preview=preview)
         proposal = await self._calls(propose, *args, **kwargs)
         if preview:
             return Change(proposal.shown, partial(self._calls, self._service.carry_out_as_shown, proposal))

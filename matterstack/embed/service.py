@@ -16,7 +16,7 @@ import attrs
 
 from matterstack.core.errors import UsageError
 from matterstack.core.ids import RunId, TaskId, utc_text
-from matterstack.core.run.messages import Command
+from matterstack.core.run.messages import Command, ReplanChoices
 from matterstack.core.run.selection import Selection
 from matterstack.core.states import ENDED_RUNS, RunStatus
 from matterstack.storage.layout import Root
@@ -31,9 +31,11 @@ from matterstack.usecases.given_changes import given_settings
 from matterstack.usecases.labels import LabelChange, label_run, labelling_document
 from matterstack.usecases.proposals import (
     Proposal,
+    carry_out,
     propose_amendment,
     propose_cancelling,
     propose_config,
+    propose_replan,
     propose_retry,
 )
 from matterstack.usecases.questions import answer_question, list_questions
@@ -152,10 +154,10 @@ class Service:
         await send_command(self.root, run_id, command, self.runtime)
 
     async def propose_amendment(
-        self, run_id: RunId, selection: Selection, changes: Mapping[str, Any], reason: str
+        self, run_id: RunId, selection: Selection, changes: Mapping[str, Any], reason: str, resubmit: bool
     ) -> Proposal:
         """Other definitions for tasks."""
-        return await propose_amendment(self._reader, run_id, selection, changes, reason)
+        return await propose_amendment(self._reader, run_id, selection, changes, reason, resubmit=resubmit)
 
     async def propose_retry(
         self, run_id: RunId, selection: Selection, changes: Mapping[str, Any], reason: str
@@ -164,24 +166,33 @@ class Service:
         return await propose_retry(self._reader, run_id, selection, changes, reason)
 
     async def propose_config(
-        self, run_id: RunId, settings: Mapping[str, Any], from_workspace: bool, reason: str
+        self, run_id: RunId, settings: Mapping[str, Any], from_workspace: bool, reason: str, resubmit: bool
     ) -> Proposal:
         """Another config."""
         return await propose_config(
-            self._reader, run_id, settings, from_workspace=from_workspace, reason=reason
+            self._reader,
+            run_id,
+            settings,
+            from_workspace=from_workspace,
+            reason=reason,
+            resubmit=resubmit,
         )
 
     async def propose_cancelling(self, run_id: RunId, tasks: Sequence[str], reason: str) -> Proposal:
         """The end of tasks."""
         return await propose_cancelling(self._reader, run_id, tasks, reason)
 
+    async def propose_replan(self, run_id: RunId, choices: ReplanChoices, reason: str) -> Proposal:
+        """What its campaign plans now."""
+        return await propose_replan(self.root, run_id, choices, reason, self.runtime)
+
     async def carry_out(self, proposal: Proposal) -> None:
         """Do it, whatever has changed meanwhile."""
-        await self.ask(proposal.run_id, proposal.command)
+        await carry_out(self.root, proposal, self.runtime, as_shown=False)
 
     async def carry_out_as_shown(self, proposal: Proposal) -> None:
         """Do it, if it would still do what it showed."""
-        await self.ask(proposal.run_id, proposal.agreed)
+        await carry_out(self.root, proposal, self.runtime, as_shown=True)
 
     async def label(self, run_id: RunId, change: LabelChange) -> Json:
         """Say something of it."""

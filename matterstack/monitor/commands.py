@@ -13,7 +13,14 @@ from matterstack.core.documents.strict_json import without_twins
 from matterstack.core.errors import UsageError
 from matterstack.core.ids import TaskId
 from matterstack.core.run.messages import Cancel, Command, Pause, Rerun, Resume
-from matterstack.monitor.sent_changes import SentAmend, SentAmendConfig, SentApply, SentCancelTasks, SentRetry
+from matterstack.monitor.sent_changes import (
+    SentAmend,
+    SentAmendConfig,
+    SentApply,
+    SentCancelTasks,
+    SentReplan,
+    SentRetry,
+)
 from matterstack.monitor.sent_fields import Reason, SentCommand, Tasks
 from matterstack.usecases.labels import LabelChange, change_of
 
@@ -113,6 +120,7 @@ _Sent = (
     | SentRespond
     | SentAmend
     | SentAmendConfig
+    | SentReplan
     | SentApply
     | SentLabel
 )
@@ -126,6 +134,7 @@ COMMANDS: Final = (
     "respond",
     "amend",
     "amend_config",
+    "replan",
     "apply",
     "label",
 )

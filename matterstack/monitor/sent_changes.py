@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
+from matterstack.core.run.messages import ReplanChoices
 from matterstack.monitor.sent_fields import Reason, SentCommand, Set, Tasks, Which
 from matterstack.storage.read.reader import Reader
 from matterstack.usecases.given_changes import (
@@ -20,6 +21,7 @@ from matterstack.usecases.proposals import (
     propose_amendment,
     propose_cancelling,
     propose_config,
+    propose_replan,
     propose_retry,
 )
 
@@ -42,17 +44,24 @@ class SentChange(SentCommand):
 
 
 class SentAmend(SentChange):
-    """Give other definitions to tasks that have not succeeded."""
+    """Give other definitions to tasks that have not succeeded.
+
+    Attributes:
+        resubmit: cancel jobs that still wait, and submit them anew; alone: as they are now.
+    """
 
     command: Literal["amend"]
     tasks: Tasks = Field(default=(), strict=False)
     which: Which = Which()
-    set: Set
+    set: Set = Field(default_factory=dict)
+    resubmit: bool = False
 
     async def propose(self, reader: Reader) -> Proposal:
         """Values by path, or words as on the command line."""
-        selection = self.which.with_names(self.tasks)
-        return await propose_amendment(reader, self.run_id, selection, _changes(self.set), self.reason)
+        selection, changes = self.which.with_names(self.tasks), _changes(self.set)
+        return await propose_amendment(
+            reader, self.run_id, selection, changes, self.reason, resubmit=self.resubmit
+        )
 
 
 class SentRetry(SentChange):
@@ -70,18 +79,24 @@ class SentRetry(SentChange):
 
 
 class SentAmendConfig(SentChange):
-    """Go on with another config."""
+    """Go on with another config.  ``resubmit``: as of `SentAmend`, where a backend is another one then."""
 
     command: Literal["amend_config"]
     set: Set = Field(default_factory=dict)
     from_workspace: bool = False
+    resubmit: bool = False
 
     async def propose(self, reader: Reader) -> Proposal:
         """Settings by dotted key, or words as on the command line."""
         given = self.set
         settings = given_settings(given, _SET) if isinstance(given, dict) else typed_settings(given, _SET)
         return await propose_config(
-            reader, self.run_id, settings, from_workspace=self.from_workspace, reason=self.reason
+            reader,
+            self.run_id,
+            settings,
+            from_workspace=self.from_workspace,
+            reason=self.reason,
+            resubmit=self.resubmit,
         )
 
 
@@ -94,6 +109,28 @@ class SentCancelTasks(SentChange):
     async def propose(self, reader: Reader) -> Proposal:
         """Those that would end now."""
         return await propose_cancelling(reader, self.run_id, self.tasks, self.reason)
+
+
+class SentReplan(SentChange):
+    """Ask the campaign once more for the iteration in hand, and take what it plans now.
+
+    Attributes:
+        redo_changed: do what succeeded with another definition again.
+        cancel_gone: end the jobs of tasks that are no longer planned.
+        yes_plan: where a task was amended and the plan changed the same, the plan's holds.
+    """
+
+    command: Literal["replan"]
+    redo_changed: bool = False
+    cancel_gone: bool = False
+    yes_plan: bool = False
+
+    async def propose(self, reader: Reader) -> Proposal:
+        """This may take as long as the campaign takes to plan."""
+        choices = ReplanChoices(
+            redo_changed=self.redo_changed, cancel_gone=self.cancel_gone, yes_plan=self.yes_plan
+        )
+        return await propose_replan(reader.root, self.run_id, choices, self.reason)
 
 
 class SentApply(SentCommand):

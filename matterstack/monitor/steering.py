@@ -10,7 +10,6 @@ from typing import Any
 import attrs
 
 from matterstack.core.ids import TaskId, utc_text
-from matterstack.core.run.messages import Command
 from matterstack.monitor.commands import SentLabel, SentRespond, SentSteering
 from matterstack.monitor.sent_changes import SentApply, SentChange
 from matterstack.monitor.sent_fields import SentCommand
@@ -19,6 +18,7 @@ from matterstack.storage.layout import Root
 from matterstack.storage.read.reader import Reader
 from matterstack.usecases.commands import send_command
 from matterstack.usecases.labels import label_run, labelling_document
+from matterstack.usecases.proposals import carry_out
 from matterstack.usecases.questions import answer_question
 from matterstack.usecases.runs import user_name
 
@@ -45,7 +45,7 @@ class Steering:
                 return await self._change(command)
             case SentApply():
                 proposal = self._shown.find(command.run_id, command.basis)
-                await self._send(command, proposal.agreed)
+                await carry_out(self.root, proposal, as_shown=True)
                 return {"result": proposal.shown}
             case SentRespond():
                 put = partial(answer_question, attempt=command.attempt)
@@ -57,7 +57,7 @@ class Steering:
                 said = await self._reader.read(label_run, command.run_id, command.change(), user_name(), now)
                 return {"result": labelling_document(command.run_id, said)}
             case SentSteering():
-                await self._send(command, command.as_command(user_name()))
+                await send_command(self.root, command.run_id, command.as_command(user_name()))
                 return {}
         raise TypeError(type(command).__name__)
 
@@ -65,8 +65,5 @@ class Steering:
         proposal = await command.propose(self._reader)
         if command.preview:
             return {"basis": self._shown.keep(proposal), "result": proposal.shown}
-        await self._send(command, proposal.command)
+        await carry_out(self.root, proposal, as_shown=False)
         return {"result": proposal.shown}
-
-    async def _send(self, sent: SentCommand, command: Command) -> None:
-        await send_command(self.root, sent.run_id, command)

@@ -7,7 +7,7 @@ from itertools import islice
 
 import attrs
 
-from matterstack.core.errors import CampaignError, RefusedError
+from matterstack.core.errors import CampaignError, ChangedError, RefusedError
 from matterstack.core.ids import TaskId
 from matterstack.core.model.workflow import Task, Workflow
 from matterstack.core.model.workflow_check import check_workflow
@@ -63,7 +63,7 @@ def _refuse_changed_meanwhile(state: RunState, message: m.Replan) -> None:
     meanwhile = list(islice(_changed_meanwhile(state, message), MOST_NAMED + 1))
     if meanwhile:
         more = " and more" if len(meanwhile) > MOST_NAMED else ""
-        raise RefusedError(
+        raise ChangedError(
             f"run {state.run_id} has changed since its plan was shown: "
             f"{'; '.join(meanwhile[:MOST_NAMED])}{more}",
             hint="look at the plan once more, and give the command again",
