@@ -19,8 +19,19 @@ from matterstack.watch.keys import decode_keys
 from matterstack.watch.known import Known, Stream
 from matterstack.watch.parts import Scene
 from matterstack.watch.reading import Documents, known_at_first
+from matterstack.watch.shown_change import ShownChange
 from matterstack.watch.terminal import Terminal
-from matterstack.watch.view import Quit, SentCommand, View, press, run_of
+from matterstack.watch.typed_change import TypedChange
+from matterstack.watch.view import (
+    Agree,
+    Look,
+    Quit,
+    SentCommand,
+    View,
+    press,
+    run_of,
+    told_error,
+)
 
 FRAME_S: Final = 0.25
 """Between two pictures of what happens; what a key does is drawn at once."""
@@ -29,6 +40,11 @@ TICK_S: Final = 1.0
 ESCAPE_S: Final = 0.05
 """How long the rest of a key that begins with an escape may take."""
 _DONE: Final = {"pause": "was paused", "resume": "was resumed", "cancel": "is being cancelled"}
+_MADE: Final = {
+    "amend": "amended as shown",
+    "retry": "tried again as shown",
+    "cancel_tasks": "the tasks that were shown are cancelled, their jobs first",
+}
 _NOT_DONE: Final = {"pause": "paused", "resume": "resumed", "cancel": "cancelled"}
 
 
@@ -120,23 +136,59 @@ class _Watching:
             nursery.cancel_scope.cancel()
         elif isinstance(action, SentCommand):
             nursery.start_soon(self._carry_out, action)
+        elif isinstance(action, Look):
+            nursery.start_soon(self._look, action)
+        elif isinstance(action, Agree):
+            nursery.start_soon(self._agree, action.change)
         self._documents.ask_again()
         self._draw_now()
 
     async def _carry_out(self, command: SentCommand) -> None:
-        run = self._known.runs.get(command.run_id)
-        name = command.run_id if run is None else f"{run['workspace']} {command.run_id}"
+        name = self._name(command.run_id)
         self._say(f"asking {name} to {command.command}…")
         try:
             await self._link.send_command(command.command, command.run_id, {})
         except MatterStackError as error:
-            hint = f" ({error.hint})" if error.hint else ""
-            self._say(f"{name} was not {_NOT_DONE[command.command]}: {error}{hint}")
+            self._say(f"{name} was not {_NOT_DONE[command.command]}: {told_error(error)}")
         else:
             self._say(f"{name} {_DONE[command.command]}")
 
-    def _say(self, notice: str) -> None:
-        self._view = attrs.evolve(self._view, notice=notice)
+    async def _look(self, look: Look) -> None:
+        """Ask what would change; then it is for the person to say whether it may."""
+        name = self._name(look.run_id)
+        self._say(f"asking what would change of {name}…")
+        try:
+            reply = await self._link.send_command(look.command, look.run_id, {**look.fields, "preview": True})
+        except MatterStackError as error:
+            self._say(f"nothing was changed: {told_error(error)}", look.line)
+            return
+        shown = ShownChange.of(look.command, look.run_id, reply, name)
+        if shown is None:
+            self._say(f"nothing of {name} would change")
+        elif self._view.asked or self._view.shown or self._view.line:
+            self._say(f"nothing was changed of {name}: something else was begun meanwhile")
+        else:
+            self._view = attrs.evolve(self._view, shown=shown, notice="")
+            self._draw_now()
+
+    async def _agree(self, change: ShownChange) -> None:
+        name = self._name(change.run_id)
+        try:
+            await self._link.send_command("apply", change.run_id, {"basis": change.basis})
+        except MatterStackError as error:
+            self._say(f"nothing was changed of {name}: {told_error(error)}")
+        else:
+            self._say(f"{name}: {_MADE[change.command]}")
+
+    def _name(self, run_id: str) -> str:
+        run = self._known.runs.get(run_id)
+        return run_id if run is None else f"{run['workspace']} {run_id}"
+
+    def _say(self, notice: str, line: TypedChange | None = None) -> None:
+        """Say something; ``line`` is typed on, unless something else was begun."""
+        view = self._view
+        is_free = not (view.asked or view.shown or view.line)
+        self._view = attrs.evolve(view, notice=notice, line=line if is_free else view.line)
         self._draw_now()
 
     async def _obey_signals(self, scope: trio.CancelScope) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 
+from matterstack.core.errors import MatterStackError, UsageError
 from matterstack.core.ids import RunId
+from matterstack.core.run.allowed import RETRIABLE_TASKS
 from matterstack.core.states import TaskStatus
 from matterstack.watch.known import Known, is_open, log_path, refusal, run_path
+from matterstack.watch.shown_change import ShownChange
 from matterstack.watch.tasks import ATTENTION
+from matterstack.watch.typed_change import TypedChange
 
 
 class Screen(StrEnum):
@@ -37,7 +41,28 @@ class SentCommand:
     run_id: str
 
 
-Action: TypeAlias = Quit | SentCommand
+@attrs.frozen
+class Look:
+    """Ask the monitor what a command would change.
+
+    Attributes:
+        line: what was typed, to be typed on where it is refused.
+    """
+
+    command: str
+    run_id: str
+    fields: Mapping[str, Any]
+    line: TypedChange | None = None
+
+
+@attrs.frozen
+class Agree:
+    """Have done what was shown."""
+
+    change: ShownChange
+
+
+Action: TypeAlias = Quit | SentCommand | Look | Agree
 
 FILTERS: Final[Sequence[tuple[str, frozenset[TaskStatus]]]] = (
     ("all", frozenset(ATTENTION)),
@@ -49,6 +74,8 @@ FILTERS: Final[Sequence[tuple[str, frozenset[TaskStatus]]]] = (
 PRINTING: Final = frozenset({"compute", "manual_hpc"})
 """Operators whose attempts print something."""
 COMMANDS: Final = {"p": "pause", "r": "resume", "c": "cancel"}
+CHANGES: Final = {"a": "amend", "t": "retry"}
+CANCEL_TASK: Final = "x"
 _STEPS: Final = {"up": -1, "k": -1, "down": 1, "j": 1}
 
 
@@ -64,6 +91,8 @@ class View:
         stream: what of a task's output is shown, ``stdout`` or ``stderr``.
         back: where escape leads, the last one first.
         asked: a command that is carried out if the next key is y.
+        shown: a change that was shown, and is made if the next key is y.
+        line: what somebody types now: all keys go there.
         notice: what became of the last command, or what went wrong.
     """
 
@@ -75,6 +104,8 @@ class View:
     stream: str = "stdout"
     back: tuple[Screen, ...] = ()
     asked: SentCommand | None = None
+    shown: ShownChange | None = None
+    line: TypedChange | None = None
     notice: str = ""
 
 
@@ -138,10 +169,19 @@ def press(view: View, known: Known, key: str, rows: int) -> tuple[View, Action |
     if view.asked is not None:
         command = view.asked
         return attrs.evolve(view, asked=None), command if key in {"y", "Y"} else None
+    if view.shown is not None:
+        change = view.shown
+        return attrs.evolve(view, shown=None), Agree(change) if key in {"y", "Y"} else None
+    if view.line is not None:
+        return _type(view, view.line, key)
     if key == "q":
         return view, Quit()
     if key in COMMANDS:
         return _ask(view, known, COMMANDS[key]), None
+    if key in CHANGES:
+        return _begin_line(view, known, CHANGES[key]), None
+    if key == CANCEL_TASK and view.screen in {Screen.RUN, Screen.TASK}:
+        return _cancel_task(view, known)
     if key in {"escape", "backspace"}:
         return _back(view), None
     if key == "e" and view.screen is not Screen.EXPLAIN:
@@ -161,6 +201,51 @@ def _ask(view: View, known: Known, command: str) -> View:
     if (problem := refusal(run, command)) is not None:
         return attrs.evolve(view, notice=problem)
     return attrs.evolve(view, asked=SentCommand(command, run_id))
+
+
+def _begin_line(view: View, known: Known, command: str) -> View:
+    """Begin to type what is to change: of the selected task, or of those that failed."""
+    run_id = selected_run(view, known)
+    run = known.runs.get(run_id or "")
+    if run_id is None or run is None:
+        return view
+    if (problem := refusal(run, command)) is not None:
+        return attrs.evolve(view, notice=problem)
+    task_id = _task_meant(view, known)
+    task = known.task(run_id, task_id)
+    is_meant = task is not None and (command != "retry" or task.status in RETRIABLE_TASKS)
+    return attrs.evolve(view, line=TypedChange(command, run_id, f"{task_id} " if is_meant else "--failed "))
+
+
+def _type(view: View, line: TypedChange, key: str) -> tuple[View, Action | None]:
+    if key == "escape":
+        return attrs.evolve(view, line=None), None
+    if key != "enter":
+        return attrs.evolve(view, line=line.typed(key)), None
+    try:
+        fields = line.fields()
+    except UsageError as error:
+        return attrs.evolve(view, notice=told_error(error)), None
+    return attrs.evolve(view, line=None), Look(line.command, line.run_id, fields, line)
+
+
+def _cancel_task(view: View, known: Known) -> tuple[View, Action | None]:
+    run_id, task_id = selected_run(view, known), _task_meant(view, known)
+    run = known.runs.get(run_id or "")
+    if run_id is None or run is None or task_id is None:
+        return view, None
+    if (problem := refusal(run, "cancel_tasks")) is not None:
+        return attrs.evolve(view, notice=problem), None
+    return view, Look("cancel_tasks", run_id, {"tasks": [task_id]})
+
+
+def _task_meant(view: View, known: Known) -> str | None:
+    return selected_task(view, known) if view.screen in {Screen.RUN, Screen.TASK, Screen.LOG} else None
+
+
+def told_error(error: MatterStackError) -> str:
+    """What went wrong, and what to do, in one line."""
+    return f"{error} ({error.hint})" if error.hint else str(error)
 
 
 def _open(view: View, screen: Screen) -> View:

@@ -222,3 +222,65 @@ def test_a_token_is_taken_from_a_file_or_from_standard_input(site: Site) -> None
     assert (empty.exit_code, empty.stderr.splitlines()[0]) == (2, "Error: -: there is no token in it")
     alone = site.command_line.run("watch", "--token-file", "x")
     assert "--token-file: needs a --url" in alone.stderr
+
+
+def test_tasks_are_amended_tried_again_and_cancelled_with_keys_and_only_after_a_yes(
+    command_line: CommandLine, diary: Diary, terminal: Window
+) -> None:
+    fails = [diary.task(name, '[ "$MODE" = good ]') for name in ("fails-1", "fails-2")]
+    write_tasks(
+        command_line.root,
+        "demo",
+        [*fails, diary.task("stays", diary.gate("never")), diary.task("after", depends_on=["stays"])],
+    )
+    run_id = command_line.new_run("demo")
+    engine = command_line.start("run", "loop", run_id)
+    watch(terminal, command_line, run_id, size=(110, 30))
+    terminal.wait_for("● live", "fails-1 FAILED", "fails-2 FAILED", "stays   ACTIVE")
+
+    # What makes no sense is typed on, and nothing is asked of the run before a yes.
+    terminal.press("t")
+    terminal.wait_for("retry: --failed ▏", "esc: leave it")
+    terminal.press("e", "n", "v", "s", ".", "M", "O", "D", "E", "=", "x", "Enter")
+    terminal.wait_for("is nothing that a task has", "retry: --failed envs.MODE=x▏")
+    terminal.press("C-w", *"env.MODE=good", "Enter")
+    terminal.wait_for(
+        f"demo {run_id}: tasks fails-1 and fails-2 will be tried again, amended before:",
+        "env.MODE: nothing -> 'good'   (2 tasks)",
+        "Try them again?  y: yes, any other key: no",
+    )
+    terminal.press("n")
+    terminal.wait_for("t try again")
+    assert not [event for event in command_line.events(run_id) if event["type"] == "TaskAmended"]
+    terminal.press("t", *"env.MODE=good", "Enter")
+    terminal.wait_for("Try them again?")
+    terminal.press("y")
+    terminal.wait_for("tried again as shown", "fails-1 SUCCEEDED", "fails-2 SUCCEEDED")
+
+    terminal.press("Home", "a")
+    terminal.wait_for("amend: stays ▏")
+    terminal.press(*"priority=3", "Enter")
+    terminal.wait_for(
+        "task stays will be amended:", "priority: 0 -> 3", "task stays at work now: not touched"
+    )
+    terminal.press("y")
+    terminal.wait_for("amended as shown")
+
+    # Who was shown something else is told so.
+    terminal.press("a", *"priority=4", "Enter")
+    terminal.wait_for("priority: 3 -> 4", "Change it?")
+    command_line.run("run", "amend", run_id, "stays", "--set", "priority=7", "--yes")
+    terminal.press("y")
+    terminal.wait_for("changed meanwhile: priority of task stays is 7, not 3 as", "was shown (look at")
+
+    terminal.press("x")
+    terminal.wait_for(
+        "tasks stays and after will be cancelled, 1 of them with jobs",
+        "task after: since a task before it is",
+    )
+    terminal.press("y")
+    terminal.wait_for("stays   CANCELLED", "after   CANCELLED", "COMPLETED")
+    assert command_line.job_processes(run_id) == set()
+    assert engine.wait().exit_code == 0
+    terminal.press("q")
+    assert terminal.wait_for_end() == 0

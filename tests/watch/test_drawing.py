@@ -16,6 +16,8 @@ from matterstack.core.states import JobState
 from matterstack.watch.drawing import draw
 from matterstack.watch.known import Known, Stream, log_path, run_path
 from matterstack.watch.parts import Scene, window
+from matterstack.watch.shown_change import ShownChange
+from matterstack.watch.typed_change import TypedChange
 from matterstack.watch.view import Screen, SentCommand, View, run_of
 from tests.support.states import RUN_ID, ToldRun, task
 from tests.watch.scenes import NOW, because, known_of, lines_with, look, rows
@@ -263,7 +265,7 @@ def test_whoever_looks_is_told_when_what_they_see_is_old() -> None:
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_the_keys_are_named_below(screen: Screen, width: int) -> None:
     view = View(screen=screen, run_id=RUN_ID, task_id="bad")
-    foot = " ".join(look(with_log("x\n"), view, width).splitlines()[-3:])
+    foot = " ".join(look(with_log("x\n"), view, width).splitlines()[-4:])
     assert "q quit" in foot
     assert ("p pause" in foot) is (screen not in {Screen.TASK, Screen.LOG})
     assert ("esc" in foot) is (screen is not Screen.RUNS)
@@ -304,6 +306,9 @@ def naughty() -> tuple[Known, list[View]]:
     known.stream = Stream(lost_at="2026-01-01T00:04:00.000000Z", problem=NAUGHTY)
     views = [View(screen=screen, run_id=RUN_ID, task_id="bad") for screen in Screen]
     asked = [attrs.evolve(view, asked=SentCommand("pause", RUN_ID)) for view in views]
+    change = ShownChange("amend", RUN_ID, "p-1", (NAUGHTY, f"  {NAUGHTY}", NAUGHTY))
+    asked += [attrs.evolve(view, shown=change) for view in views]
+    asked += [attrs.evolve(view, line=TypedChange("amend", RUN_ID, NAUGHTY)) for view in views]
     return known, [*views, *asked, *(attrs.evolve(view, notice=NAUGHTY) for view in views)]
 
 
@@ -325,3 +330,72 @@ def test_markup_of_others_is_shown_as_it_was_written() -> None:
     known, _ = naughty()
     shown = look(known, View(screen=Screen.LOG, run_id=RUN_ID, task_id="bad"))
     assert "[red]" in shown
+
+
+def test_what_would_change_stands_over_the_question_and_long_lines_are_broken() -> None:
+    known = known_of(busy_run())
+    lines = ("demo: tasks a and b will be amended:", f"  env.A: nothing -> {'x' * 120}", "Change it?")
+    view = attrs.evolve(run_of(RUN_ID), shown=ShownChange("amend", RUN_ID, "p-1", lines))
+    foot = look(known, view).splitlines()[-5:]
+    assert foot[0].startswith("demo: tasks a and b will be amended:")
+    assert foot[1].startswith("  env.A: nothing ->")
+    assert foot[-1].startswith("Change it?  y: yes, any other key: no")
+    many = ShownChange("amend", RUN_ID, "p-1", (*(f"line {n}" for n in range(100)), "Change it?"))
+    assert look(known, attrs.evolve(view, shown=many)).splitlines()[-1].startswith("Change it?")
+
+
+def test_of_what_is_typed_the_end_is_always_there() -> None:
+    known = known_of(busy_run())
+    line = TypedChange("amend", RUN_ID, f"task-{'x' * 200} env.A=end")
+    shown = look(known, attrs.evolve(run_of(RUN_ID), line=line, notice="that was wrong")).splitlines()
+    (place,) = [number for number, row in enumerate(shown) if "env.A=end▏" in row]
+    assert "that was wrong" in shown[place - 1]
+    assert "esc: leave it" in " ".join(shown[place:])
+
+
+def test_whoever_resumes_a_run_is_told_why_it_waits() -> None:
+    run = busy_run()
+    run.tell(m.Pause(by="ann", reason="10 tasks ended alike"))
+    asked = attrs.evolve(run_of(RUN_ID), asked=SentCommand("resume", RUN_ID))
+    assert "10 tasks ended alike" in " ".join(look(known_of(run), asked, 200).splitlines()[-2:])
+
+
+def told(command: str, **result: object) -> list[str]:
+    shown = ShownChange.of(command, RUN_ID, {"basis": "p-1", "result": result}, "demo")
+    return [] if shown is None else list(shown.lines)
+
+
+def test_what_would_change_is_told_in_words() -> None:
+    difference = {"path": "resources.walltime_s", "old": 60, "new": 7200, "tasks": ["a", "b"]}
+    some: dict[str, object] = {
+        "selected": ["a", "b"], "tasks": ["a", "b"], "differences": [difference], "queued": ["a"],
+        "running": ["b"], "resubmitted": [], "warnings": ["cluster was not asked"],
+    }  # fmt: skip
+    assert told("amend", **some) == [
+        "demo: tasks a and b will be amended:",
+        "  resources.walltime_s: 60 -> 7200   (2 tasks)",
+        "task b at work now: not touched; a next attempt is as it says",
+        "task a submitted: keeps what it was submitted with",
+        "warning: cluster was not asked",
+        "Change it?",
+    ]
+    assert told("retry", **{**some, "queued": [], "running": [], "warnings": []}) == [
+        "demo: tasks a and b will be tried again, amended before:",
+        "  resources.walltime_s: 60 -> 7200   (2 tasks)",
+        "Try them again?",
+    ]
+    many = [{**difference, "path": f"env.{n}"} for n in range(11)]
+    assert "  and 3 more differences" in told("amend", **{**some, "differences": many})
+    anew = {**some, "differences": [], "tasks": [], "queued": [], "running": [], "warnings": []}
+    assert told("amend", **{**anew, "resubmitted": ["a"]})[:2] == [
+        "demo: nothing is amended.",
+        "task a submitted, and waiting: cancelled and submitted anew",
+    ]
+    ends = {"task_id": "a", "is_live": True, "because": None}
+    with_it = {"task_id": "c", "is_live": False, "because": "a"}
+    assert told("cancel_tasks", tasks=[ends, with_it]) == [
+        "demo: tasks a and c will be cancelled, 1 of them with jobs, which are ended first.",
+        "task c: since a task before it is",
+        "The run goes on without them. Cancel them?",
+    ]
+    assert told("cancel_tasks", tasks=[]) == []

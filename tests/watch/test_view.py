@@ -5,11 +5,17 @@ from __future__ import annotations
 import attrs
 import pytest
 
+from matterstack.core.errors import UsageError
 from matterstack.core.ids import RunId
 from matterstack.core.run import messages as m
+from matterstack.core.states import JobState
 from matterstack.watch.known import Known, log_path, run_path
+from matterstack.watch.shown_change import ShownChange
+from matterstack.watch.typed_change import TypedChange
 from matterstack.watch.view import (
     Action,
+    Agree,
+    Look,
     Quit,
     Screen,
     SentCommand,
@@ -174,3 +180,118 @@ def test_only_what_is_looked_at_is_asked_for() -> None:
 
 def test_names_of_tasks_cannot_lead_to_other_documents() -> None:
     assert log_path(OLD, "../../x?y", "stdout").startswith(f"/api/runs/{OLD}/tasks/..%2F..%2Fx%3Fy/log?")
+
+
+# ---- changes ----
+
+SHOWN = ShownChange("amend", OLD, "p-1", ("demo: task a will be amended:", "  x: 1 -> 2", "Change it?"))
+
+
+def failed_run() -> Known:
+    run = ToldRun.running(task("a"), task("b"), task("c", "a"))
+    run.activate("a", "b")
+    run.end("a", JobState.COMPLETED_ERROR)
+    run.collect("a")
+    return known_of(run)
+
+
+@pytest.mark.parametrize("screen", list(Screen))
+@pytest.mark.parametrize(("key", "command", "begins"), [("a", "amend", "b "), ("t", "retry", "--failed ")])
+def test_a_change_is_typed_looked_at_and_only_then_agreed_to(
+    screen: Screen, key: str, command: str, begins: str
+) -> None:
+    known = failed_run()
+    view = View(screen=screen, run_id=OLD, task_id="b")
+    known.follow(OLD)
+    begins = begins if screen in {Screen.RUN, Screen.TASK, Screen.LOG} else "--failed "
+    typing, actions = typed(known, view, key)
+    assert (typing.line, actions) == (TypedChange(command, OLD, begins), [])
+    typing, actions = typed(known, typing, *"q env.X=y1", "backspace", *"2", "up", "tab")
+    assert typing.line is not None
+    assert (typing.line.text, actions) == (f"{begins}q env.X=y2", []), "keys of the screen are letters there"
+    assert typed(known, typing, "escape") == (view, [])
+    after, (look,) = typed(known, typing, "enter")
+    assert after == view
+    assert isinstance(look, Look)
+    assert (look.command, look.run_id, look.line) == (command, OLD, typing.line)
+    assert look.fields["set"] == ["env.X=y2"]
+
+
+def test_a_retry_begins_with_the_selected_task_where_that_has_failed() -> None:
+    known = failed_run()
+    view = View(screen=Screen.RUN, run_id=OLD, task_id="a")
+    known.follow(OLD)
+    line = typed(known, view, "t")[0].line
+    assert line is not None
+    assert line.text == "a "
+
+
+def test_what_was_shown_is_done_after_a_yes_and_never_without() -> None:
+    known = failed_run()
+    view = View(screen=Screen.RUN, run_id=OLD)
+    shown = attrs.evolve(view, shown=SHOWN)
+    for key in ("y", "Y"):
+        assert typed(known, shown, key) == (view, [Agree(SHOWN)])
+    for key in ("n", "enter", "escape", "q", "a", "x"):
+        assert typed(known, shown, key) == (view, []), key
+
+
+def test_the_selected_task_is_cancelled_after_it_was_shown_what_ends_with_it() -> None:
+    known = failed_run()
+    for screen in (Screen.RUN, Screen.TASK):
+        view = View(screen=screen, run_id=OLD, task_id="b")
+        known.follow(OLD)
+        assert typed(known, view, "x") == (view, [Look("cancel_tasks", OLD, {"tasks": ["b"]})])
+    for screen in (Screen.RUNS, Screen.LOG, Screen.EXPLAIN):
+        view = View(screen=screen, run_id=OLD, task_id="b")
+        assert typed(known, view, "x") == (view, [])
+
+
+def test_what_cannot_be_changed_is_said_before_anything_is_typed() -> None:
+    run = ToldRun.running(task("a"))
+    run.tell(m.Cancel(by="ann"), m.Settle())
+    known = known_of(run)
+    for key in "atx":
+        view, actions = typed(known, View(screen=Screen.RUN, run_id=OLD, task_id="a"), key)
+        assert (view.line, actions) == (None, [])
+        assert f"demo {OLD} is CANCELLED" in view.notice
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("relax-1", "say what is to change"),
+        ("relax-1 resources.walltim_s=1", "(did you mean resources.walltime_s?)"),
+        ("--kind", "--kind: what?"),
+        ("--exit-code x env.A=1", "--exit-code: must be a whole number, not 'x'"),
+        ("--fialed env.A=1", "there is no --fialed"),
+        ("'relax-1 env.A=1", "cannot be split into words"),
+        ("=1", "no PATH=VALUE"),
+    ],
+)
+def test_a_line_that_makes_no_sense_is_typed_on(text: str, words: str) -> None:
+    known = two_runs()
+    view = attrs.evolve(run_of(OLD), line=TypedChange("amend", OLD, text))
+    after, actions = typed(known, view, "enter")
+    assert (after.line, actions) == (view.line, [])
+    assert words in after.notice
+
+
+def test_a_line_names_tasks_as_the_command_line_does() -> None:
+    which = "'relax-*' scf --failed --kind=timeout --kind exit:3 --exit-code 3 --reason 'no licence'"
+    fields = TypedChange("retry", OLD, f"{which} --set env.A=x priority=1").fields()
+    assert fields == {
+        "tasks": ["relax-*", "scf"],
+        "which": {"failed": True, "kinds": ["timeout", "exit:3"], "exit_codes": [3], "reason": "no licence"},
+        "set": ["env.A=x", "priority=1"],
+    }
+    assert TypedChange("amend", OLD, "scf --resubmit").fields()["resubmit"] is True
+    with pytest.raises(UsageError, match="there is no --resubmit"):
+        TypedChange("retry", OLD, "scf --resubmit").fields()
+
+
+def test_a_line_and_its_last_word_can_be_taken_back() -> None:
+    line = TypedChange("amend", OLD, "scf env.A=x")
+    assert line.typed("\x17").text == "scf "
+    assert line.typed("\x15").text == ""
+    assert TypedChange("amend", OLD).typed("backspace").typed("\x00").text == ""

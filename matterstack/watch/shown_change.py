@@ -1,0 +1,76 @@
+"""What the monitor says that a command would change, as lines over the question whether it may."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import attrs
+
+from matterstack.core.model.amending import change_in_words
+from matterstack.explain.words import count, named
+
+MOST_DIFFERENCES: Final = 8
+
+
+@attrs.frozen
+class ShownChange:
+    """A change that somebody may agree to.
+
+    Attributes:
+        basis: by which the monitor knows what it has shown.
+        lines: what would change; the last one asks.
+    """
+
+    command: str
+    run_id: str
+    basis: str
+    lines: tuple[str, ...]
+
+    @classmethod
+    def of(cls, command: str, run_id: str, reply: Mapping[str, Any], run_name: str) -> ShownChange | None:
+        """As the monitor has shown it; None where there is nothing to agree to."""
+        result = reply["result"]
+        told = (
+            _ending(result, run_name) if command == "cancel_tasks" else _amending(command, result, run_name)
+        )
+        lines = tuple(told)
+        return cls(command, run_id, reply["basis"], lines) if lines else None
+
+
+def _amending(command: str, result: Mapping[str, Any], run: str) -> Iterator[str]:
+    differences = result["differences"]
+    if command == "retry":
+        then = ", amended before:" if differences else "."
+        yield f"{run}: {named(result['selected'])} will be tried again{then}"
+    elif differences:
+        yield f"{run}: {named(result['tasks'])} will be amended:"
+    else:
+        yield f"{run}: nothing is amended."
+    for difference in differences[:MOST_DIFFERENCES]:
+        change = change_in_words(difference["path"], difference["old"], difference["new"])
+        yield f"  {change}   ({count(len(difference['tasks']), 'task')})"
+    if len(differences) > MOST_DIFFERENCES:
+        yield f"  and {len(differences) - MOST_DIFFERENCES} more differences"
+    if result["resubmitted"]:
+        yield f"{named(result['resubmitted'])} submitted, and waiting: cancelled and submitted anew"
+    if result["running"]:
+        yield f"{named(result['running'])} at work now: not touched; a next attempt is as it says"
+    if result["queued"]:
+        yield f"{named(result['queued'])} submitted: keeps what it was submitted with"
+    for warning in result["warnings"]:
+        yield f"warning: {warning}"
+    yield "Try them again?" if command == "retry" else "Change it?"
+
+
+def _ending(result: Mapping[str, Any], run: str) -> Iterator[str]:
+    tasks = result["tasks"]
+    if not tasks:
+        return
+    live = sum(task["is_live"] for task in tasks)
+    with_jobs = f", {live} of them with jobs, which are ended first" if live else ""
+    yield f"{run}: {named([task['task_id'] for task in tasks])} will be cancelled{with_jobs}."
+    behind = [task["task_id"] for task in tasks if task["because"] is not None]
+    if behind:
+        yield f"{named(behind)}: since a task before it is"
+    yield "The run goes on without them. Cancel them?"
