@@ -11,7 +11,9 @@ from matterstack.core.model.resources import Resources
 from matterstack.core.run import messages as m
 from matterstack.core.states import JobState
 from matterstack.storage.read.events import event_lines
-from tests.monitor.page_support import NAUGHTY, PATIENCE_S, Site, go, visit
+from tests.monitor.page_support import NAUGHTY, PATIENCE_S, Site, go, site_on, visit
+from tests.support.campaigns import write_tasks
+from tests.support.command import CommandLine
 from tests.support.states import task
 
 expect.set_options(timeout=PATIENCE_S * 1000)
@@ -400,6 +402,35 @@ def test_forms_are_filled_in_with_the_keyboard_alone(shared: Site, browser: Brow
         page.keyboard.press("Enter")
         expect(form).to_have_count(0)
         assert len(facts(shared, run_id, "TaskAmended")) == 1
+
+
+def test_a_real_run_that_failed_is_mended_on_the_page_and_completes(
+    command_line: CommandLine, browser: Browser
+) -> None:
+    asks = ["sh", "-c", 'test "$STRENGTH" = 7 || { echo no strength >&2; exit 3; }']
+    tasks = [{"id": name, "command": asks} for name in ("x", "y")]
+    write_tasks(command_line.root, "trial", [*tasks, {"id": "after", "command": asks, "depends_on": ["x"]}])
+    run_id = command_line.new_run("trial")
+    with site_on(command_line) as site:
+        command_line.check_at_end = True
+        site.start("run", "loop", run_id, "--serve", "127.0.0.1:0")
+        with visit(browser, site) as visitor:
+            page = visitor.page
+            go(page, f"#/runs/{run_id}")
+            expect(page.locator(".run-state .badge")).to_have_text("FAILED")
+            page.get_by_role("group", name="Actions").get_by_role("button", name="Amend tasks").click()
+            form = page.get_by_role("dialog")
+            form.get_by_label("Names or patterns").fill("*")
+            change(form, "env.STRENGTH", "7")
+            look(form)
+            assert rows(form) == [["env.STRENGTH", "nothing", '"7"', "3 tasks"]]
+            form.get_by_role("button", name="Amend 3 tasks").click()
+            expect(form).to_have_count(0)
+            expect(page.locator(".run-state .badge")).to_have_text("FAILED")
+            page.get_by_role("button", name="Retry failed tasks").click()
+            form.get_by_role("button", name="Retry 3 tasks").click()
+            expect(page.locator(".run-state .badge")).to_have_text("COMPLETED")
+            assert set(command_line.tasks(run_id)) == {"x", "y", "after"}
 
 
 FORMS = ("Amend tasks", "Retry failed tasks", "Change config")

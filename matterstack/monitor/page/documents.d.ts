@@ -165,3 +165,27 @@ export interface Amended {
   running: string[];
   warnings: string[];
 }
+
+/** A task as it was planned last time, and as it is now. */
+export interface ReplannedTask {
+  task_id: string;
+  change: "new" | "changed" | "gone";
+  status: string | null;
+  step: string;
+  differences: { path: string; old: unknown; new: unknown }[];
+  clashes: { path: string; amended: unknown; planned: unknown; takes: "amended" | "planned" }[];
+  files: { name: string; old: string | null; new: string | null }[];
+}
+
+/** What a plan that was asked for once more changes, or has changed. */
+export interface Replanned {
+  iteration: number;
+  name: string | null;
+  campaign: { path: string; old: string | null; new: string }[];
+  tasks: ReplannedTask[];
+  same: number;
+  reopened: string[];
+  skipped: string[];
+  reopens_run: boolean;
+  warnings: string[];
+}

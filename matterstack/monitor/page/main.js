@@ -200,6 +200,7 @@ const KEYS = [
   ["y", "retry its failed tasks"],
   ["m", "amend tasks"],
   ["c", "change its config"],
+  ["n", "plan its iteration once more"],
   ["x", "cancel it"],
   ["Esc", "close the task, then the run"],
   ["↑ ↓ PgUp PgDn Home End", "move in a table or graph"],
@@ -273,6 +274,7 @@ function press(key) {
   else if (key === "y" && view.can("retry")) view.retry();
   else if (key === "m" && view.can("amend")) view.amend();
   else if (key === "c" && view.can("amend_config")) view.amendConfig();
+  else if (key === "n" && view.can("replan")) view.replan();
   else if (key === "x" && view.can("cancel")) view.cancel();
   else return false;
   return true;

@@ -148,7 +148,8 @@ class ProposalForm {
     this.#look.hidden = action !== null;
     // The keyboard goes where there is something to read; what is behind it is the button that does it.
     this.#heading.focus({ preventScroll: true });
-    this.#preview.scrollIntoView({ block: "nearest" });
+    // What is long is read from its beginning.
+    this.#preview.scrollIntoView({ block: this.#preview.offsetHeight > innerHeight / 2 ? "start" : "nearest" });
   }
 
   /** Do what was shown. */

@@ -9,6 +9,7 @@ import { GraphTab } from "./graph-tab.js";
 import { badge, capsText, countsText, progressBar, progressOf } from "./parts.js";
 import { amendConfig, amendTasks, cancelTasks, retryTasks } from "./proposals.js";
 import { Questions } from "./questions.js";
+import { replan } from "./replan-form.js";
 import { RunTasks } from "./run-tasks.js";
 import { isDeletion } from "./runs.js";
 import { ENDED_TASKS, isChangeable } from "./states.js";
@@ -92,6 +93,7 @@ export class RunView {
       retry: this.#action("Retry failed tasks", "y", () => this.retry()),
       amend: this.#action("Amend tasks", "m", () => this.amend()),
       amend_config: this.#action("Change config", "c", () => this.amendConfig()),
+      replan: this.#action("Replan", "n", () => this.replan()),
       cancel: this.#action("Cancel run", "x", () => this.cancel()),
     };
     /** @type {Record<string, HTMLButtonElement>} */
@@ -408,7 +410,7 @@ export class RunView {
 
   // ---- what can be done ----
 
-  /** @param {"pause" | "resume" | "retry" | "amend" | "amend_config" | "cancel"} name */
+  /** @param {"pause" | "resume" | "retry" | "amend" | "amend_config" | "replan" | "cancel"} name */
   can(name) {
     const button = this.#actions[name];
     return this.#loaded !== null && !button.hidden && !button.disabled;
@@ -458,6 +460,10 @@ export class RunView {
 
   amendConfig() {
     if (this.#loaded) amendConfig(this.#app, this.#loaded.run);
+  }
+
+  replan() {
+    if (this.#loaded) replan(this.#app, this.#loaded.run);
   }
 
   /**
