@@ -262,6 +262,7 @@ def test_failed_tasks_are_tried_again_as_selected_and_changed(shared: Site, brow
         form = opened(page, run_id, "Retry failed tasks")
         # What is tried again where nothing is said is shown at once.
         expect(form.get_by_role("region")).to_contain_text("a, b, c, e")
+        expect(form.get_by_label("Names or patterns")).to_be_focused()
         form.get_by_label("Failed with the words").fill("LICENCE")
         change(form, "env.LICENCE", "b")
         look(form)
@@ -338,6 +339,8 @@ def test_tasks_are_cancelled_with_what_depends_on_them_and_the_run_goes_on(
         expect(page.get_by_role("row", name="next CANCELLED")).to_be_visible()
         expect(page.get_by_role("row", name="last CANCELLED")).to_be_visible()
         expect(page.get_by_role("row", name="queued ACTIVE")).to_be_visible()
+        # The button that was used is there no more, and the keyboard stays with the task.
+        expect(page.get_by_role("heading", name="next", level=2)).to_be_focused()
         assert [(one["task_id"], one["reason"]) for one in facts(shared, run_id, "TaskCancelled")] == [
             ("next", "too hot"),
             ("last", "too hot"),

@@ -89,6 +89,19 @@ export function setText(element, text) {
 }
 
 /**
+ * Show an element or not; where it is hidden and had the keyboard, another one has it.
+ *
+ * @param {HTMLElement} element
+ * @param {boolean} isShown
+ * @param {() => void} focusOther
+ */
+export function reveal(element, isShown, focusOther) {
+  const hadFocus = !isShown && document.activeElement === element;
+  element.hidden = !isShown;
+  if (hadFocus) focusOther();
+}
+
+/**
  * Call `draw` soon, and once, however often this is asked for; also in a tab that is not shown.
  *
  * @param {() => void} draw

@@ -56,7 +56,7 @@ class ProposalForm {
   #problem = h("p", { role: "alert", class: "problem" });
   #status = h("p", { role: "status", class: "small" });
   #heading = h("h3", { id: freshId("preview"), tabindex: "-1" });
-  #preview = h("section", { class: "preview", "aria-labelledby": this.#heading.id, hidden: true });
+  #preview = h("section", { class: "preview", "aria-labelledby": this.#heading.id, "aria-live": "polite", hidden: true });
   #reason = h("input", { id: freshId("reason"), type: "text", maxlength: 2000, autocomplete: "off" });
   #look = h("button", { type: "submit", class: "primary" }, "Show what changes");
   #send;
@@ -81,7 +81,7 @@ class ProposalForm {
         novalidate: true,
         submit: (/** @type {Event} */ event) => {
           event.preventDefault();
-          this.#lookAt("");
+          this.#lookAt("", true);
         },
       },
       h("p", {}, proposal.text),
@@ -92,7 +92,8 @@ class ProposalForm {
       this.#status,
       h("p", { class: "buttons" }, h("button", { type: "button", click: () => leave(null) }, "Leave it"), this.#look, this.#send),
     );
-    if (proposal.atOnce) this.#lookAt("");
+    // Whoever has begun to read or to type meanwhile is not disturbed.
+    if (proposal.atOnce) this.#lookAt("", false);
   }
 
   /** The fields say something else now. */
@@ -109,8 +110,9 @@ class ProposalForm {
    * Ask what would change, and show it.
    *
    * @param {string} before what is to be read with it.
+   * @param {boolean} takesFocus
    */
-  async #lookAt(before) {
+  async #lookAt(before, takesFocus) {
     if (this.#isBusy) return;
     this.#forget();
     setText(this.#problem, before);
@@ -118,7 +120,7 @@ class ProposalForm {
     await this.#busy("Looking at what would change…", async () => {
       try {
         const seen = await this.#ask();
-        if (turn === this.#turn) this.#show(seen);
+        if (turn === this.#turn) this.#show(seen, takesFocus);
       } catch (error) {
         if (turn === this.#turn) setText(this.#problem, [before, messageOf(error)].filter(Boolean).join("\n"));
       }
@@ -135,8 +137,11 @@ class ProposalForm {
     return { basis, result, reason };
   }
 
-  /** @param {{basis: string, result: any, reason: string}} seen */
-  #show(seen) {
+  /**
+   * @param {{basis: string, result: any, reason: string}} seen
+   * @param {boolean} takesFocus
+   */
+  #show(seen, takesFocus) {
     const { heading, content, action } = this.#proposal.show(seen.result);
     this.#seen = seen;
     setText(this.#heading, heading);
@@ -147,6 +152,7 @@ class ProposalForm {
     this.#send.hidden = action === null;
     this.#look.hidden = action !== null;
     // The keyboard goes where there is something to read; what is behind it is the button that does it.
+    if (!takesFocus) return;
     this.#heading.focus({ preventScroll: true });
     // What is long is read from its beginning.
     this.#preview.scrollIntoView({ block: this.#preview.offsetHeight > innerHeight / 2 ? "start" : "nearest" });
@@ -168,7 +174,7 @@ class ProposalForm {
         else setText(this.#problem, messageOf(error));
       }
     });
-    if (meanwhile) await this.#lookAt(`Nothing was changed yet: ${meanwhile}. This is what it would change now:`);
+    if (meanwhile) await this.#lookAt(`Nothing was changed yet: ${meanwhile}. This is what it would change now:`, true);
   }
 
   /** Of what was shown, with the reason that stands there now; null where another thing has to be shown first. */
@@ -179,7 +185,7 @@ class ProposalForm {
     const again = await this.#ask();
     if (turn !== this.#turn) return null;
     if (JSON.stringify(again.result) === JSON.stringify(seen.result)) return again.basis;
-    this.#show(again);
+    this.#show(again, true);
     setText(this.#problem, "Nothing was changed yet: somebody else changed it meanwhile. This is what it would change now.");
     return null;
   }

@@ -1,6 +1,6 @@
 // One task: what it is, how it went, and what it prints.
 
-import { h } from "./dom.js";
+import { h, reveal } from "./dom.js";
 import { ENDED_TASKS, hasFailed, isChangeable } from "./states.js";
 import { LogView } from "./log-view.js";
 import { badge } from "./parts.js";
@@ -72,9 +72,11 @@ export class TaskPanel {
 
   draw() {
     const task = this.#task;
-    this.#buttons.retry.hidden = !task.retriable || !this.#can("retry");
-    this.#buttons.amend.hidden = !isChangeable(task.status) || !this.#can("amend");
-    this.#buttons.cancel_tasks.hidden = ENDED_TASKS.has(task.status) || !this.#can("cancel_tasks");
+    const { retry, amend, cancel_tasks: cancel } = this.#buttons;
+    const focusHeading = () => this.heading.focus();
+    reveal(retry, task.retriable && this.#can("retry"), focusHeading);
+    reveal(amend, isChangeable(task.status) && this.#can("amend"), focusHeading);
+    reveal(cancel, !ENDED_TASKS.has(task.status) && this.#can("cancel_tasks"), focusHeading);
     if (task.version === this.#version) return;
     this.#version = task.version;
     this.#state.replaceChildren(badge(task.status));

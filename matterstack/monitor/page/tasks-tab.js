@@ -1,6 +1,6 @@
 // The tasks of a run, in a table.
 
-import { count, h, label, number, setText } from "./dom.js";
+import { count, h, label, number, reveal, setText } from "./dom.js";
 import { TASK_STATES } from "./states.js";
 import { badge } from "./parts.js";
 import { timeElement } from "./times.js";
@@ -144,7 +144,9 @@ export class TasksTab {
     this.#tickedBar.hidden = !this.#ticked.size;
     setText(this.#tickedText, this.#ticked.size ? `${count(this.#ticked.size, "task")} ticked` : "");
     const ticked = this.#tickedTasks();
-    for (const { action, button } of this.#actions) button.hidden = !this.#can(action.command) || !ticked.some(action.fits);
+    for (const { action, button } of this.#actions) {
+      reveal(button, this.#can(action.command) && ticked.some(action.fits), () => this.focusGrid());
+    }
     this.#tickAll.hidden = !this.#shown.length;
     setText(this.#tickAll, this.#areAllTicked() ? "Untick these" : "Tick these");
     label(this.#tickAll, `${this.#areAllTicked() ? "Untick" : "Tick"} the ${count(this.#shown.length, "task")} that are shown`);
