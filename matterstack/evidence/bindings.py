@@ -17,6 +17,7 @@ from matterstack.evidence.gathering.given import UNREADABLE, UsedKey, recorded_m
 from matterstack.evidence.gathering.log_files import bound_logs
 from matterstack.evidence.gathering.sources import campaign_object_sha256, place_of_version
 from matterstack.evidence.history import AttemptKey, End, History
+from matterstack.evidence.ran_with import other_than_defined
 from matterstack.evidence.survey import (
     UNBOUND_FORMAT,
     AttemptRecord,
@@ -268,6 +269,7 @@ def _used(history: History, survey: Survey, content: Content) -> Iterator[str]:
     if survey.format == UNBOUND_FORMAT:
         return  # no manifest is there
     wanted: dict[AttemptKey, tuple[UsedKey, ...]] = {}
+    made = {(a.task_id, a.n): (history.state.definition_of(a), a) for a in history.attempts()}
     for record in survey.attempts:
         if record.manifest_file is None:
             continue
@@ -277,9 +279,12 @@ def _used(history: History, survey: Survey, content: Content) -> Iterator[str]:
             return
         try:
             wanted[key] = used_files(text, history.state.workspace)
+            other = other_than_defined(text, *made[key])
         except UNREADABLE:
             yield f"{MANIFEST_NAME} of attempt {record.n} of {record.task_id} cannot be read"
             continue
+        if other:
+            yield f"attempt {record.n} of {record.task_id} was given another {other} than its definition has"
         end = history.ends.get(key)
         if end is not None and not _agrees(end.given, text, wanted[key]):
             yield f"what attempt {record.n} of {record.task_id} was given is not as its end has it"

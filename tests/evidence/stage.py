@@ -16,6 +16,8 @@ from matterstack.core.model.resources import Resources
 from matterstack.core.model.workflow import Task, Workflow
 from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
+from matterstack.core.run.apply import new_run
+from matterstack.core.run.campaign_code import NOTHING_USED, UsedCode
 from matterstack.core.run.facts import OutputFile
 from matterstack.core.states import JobState
 from matterstack.storage.bound_files import bind_attempt
@@ -117,11 +119,11 @@ class Stage:
         number = self.stored.run.state.iteration + 1
         self.tell(m.Planned(iteration=number, workflow=Workflow(tasks, name=name)))
 
-    def prepare(self) -> None:
-        """Take seats for all that is ready, and write the folders."""
+    def prepare(self, seats: int = 100) -> None:
+        """Take seats for what is ready, and write the folders."""
         state = self.stored.run.state
         before = {task_id: len(task.attempts) for task_id, task in state.tasks.items()}
-        self.tell(m.Prepare(backend=LOCAL, seats=100))
+        self.tell(m.Prepare(backend=LOCAL, seats=seats))
         for task_id, task in state.tasks.items():
             if len(task.attempts) > before[task_id]:
                 self._write_folder(task.task)
@@ -139,7 +141,15 @@ class Stage:
             content = (self.attempt_folder(maker).path / path).read_bytes()
             (folder.path / name).write_bytes(content)
             inputs.append({"name": name, "from": source, "sha256": sha256(content)})
-        manifest = {"command": list(task.command), "files": files, "inputs": inputs}
+        resources = self.stored.run.state.tasks[task.id].attempts[-1].resources
+        manifest = {
+            "command": list(task.command),
+            "env": {"MATTERSTACK_TASK_ID": task.id, **task.env},
+            "params": task.params,
+            "resources": attrs.asdict(resources),
+            "files": files,
+            "inputs": inputs,
+        }
         folder.manifest.write_text(json.dumps(manifest))
 
     def start(self, *task_ids: str) -> None:
@@ -233,9 +243,23 @@ class Stage:
         )
         return path
 
-    def analyze(self, **state: Any) -> None:
+    def analyze(self, code: UsedCode = NOTHING_USED, **state: Any) -> None:
         """The campaign analyzes the iteration."""
-        self.tell(m.Analyzed(iteration=self.stored.run.state.iteration, state=state))
+        self.tell(m.Analyzed(iteration=self.stored.run.state.iteration, state=state, code=code))
+
+    def used(self, **changed: bytes) -> UsedCode:
+        """What a call of the campaign used that has other modules now, by name; they are kept as they are."""
+        files: dict[str, str] = {}
+        for name, content in changed.items():
+            files[f"{name}.py"] = digest = sha256(content)
+            self.folder.versions.mkdir(exist_ok=True)
+            (self.folder.versions / digest).write_bytes(content)
+        return UsedCode(files=files, added=tuple(files))
+
+    def amend_config(self, reason: str = "", **values: Any) -> None:
+        """A person gives the run another config."""
+        config = self.stored.run.state.config
+        self.tell(m.AmendConfig(by="ann", before=config, config={**config, **values}, reason=reason))
 
 
 def sha256(content: bytes) -> str:
@@ -275,6 +299,7 @@ def _told_run(run_id: RunId, config: Mapping[str, Any]) -> ToldRun:
         commit=f.Commit(id="ab" * 20, is_changed=True),
     )
     run.facts[:] = [(at, made)]
+    run.state = new_run(run_id, made, at)
     return run
 
 

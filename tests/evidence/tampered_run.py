@@ -22,6 +22,11 @@ VALUE: Final = b'"LiF": 4.03'
 """It stands in a file of the campaign, in what a job was given, and in what that has left."""
 ELSEWHERE: Final = ENVIRONMENT.replace(b"2.2.0", b"2.1.0")
 """Another one of those that jobs ran in."""
+AMENDED: Final = (TaskId("relax"), TaskId("fetch"))
+AMENDMENT: Final = {"env.LC_ALL": "C", "resources.walltime_s": 600}
+SECOND: Final = b"def get_campaign(): return 2\n"
+THIRD: Final = b"def get_campaign(): return 3\n"
+"""The campaign, as it was changed twice."""
 ANSWER: Final = b'{"thickness": 12.5}\n'
 LOOK: Final = {"question": "How thick is the film?", "fields": {"thickness": {"type": "number"}}}
 HOLDING: Final = ("fetch.py", "raw.txt", "stdout.log")
@@ -88,6 +93,8 @@ def tell(made: Stage) -> None:
     made.end("bad", state=JobState.COMPLETED_ERROR, stderr=b"cannot\n", environment=ELSEWHERE)
     _ask(made)
     made.tell(m.Pause(by="ann", reason="lunch"), m.Resume(by="ann"))
+    made.tell(m.AmendTasks(by="ann", tasks=AMENDED, changes=AMENDMENT, reason="to be sure"))
+    made.amend_config("nobody else is here", priority=5)
     made.prepare()
     made.start("flaky", "fetch", "relax")
     fetched = {"raw.txt": b"{" + VALUE + b"}\n", "clean.txt": b"1 lattice\n"}
@@ -95,8 +102,8 @@ def tell(made: Stage) -> None:
     made.end("fetch", fetched, stdout=said, knows=sha256(ENVIRONMENT), holding=HOLDING)
     made.end("flaky", {"part1.dat": b"all of it\n"})
     made.end("relax", {"out.txt": b"sorted\n", "log.txt": b"2 lines\n" * 300}, stdout=b"sorted\n")
-    made.analyze(best="LiF", energy_ev=-1.5)
-    made.tell(m.Planned(iteration=2, workflow=None))
+    made.analyze(made.used(campaign=SECOND), best="LiF", energy_ev=-1.5)
+    made.tell(m.Planned(iteration=2, workflow=None, code=made.used(campaign=THIRD)))
 
 
 def _ask(made: Stage) -> None:

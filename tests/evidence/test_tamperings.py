@@ -20,8 +20,8 @@ from matterstack.evidence.manifest import MANIFEST
 from matterstack.evidence.strength import Strength, Verification
 from matterstack.evidence.verify import examine_bundle
 from matterstack.storage.layout import Root
-from tests.evidence.beside_tamperings import GROUPS, Tampering
 from tests.evidence.bundles import content
+from tests.evidence.change_tamperings import GROUPS, Tampering
 from tests.evidence.forger import Forger
 from tests.evidence.tampered_run import tampered_run
 

@@ -158,11 +158,18 @@ def failures(view: View) -> Iterator[Failure]:
             yield Failure(
                 task_id=attempt.task_id,
                 n=attempt.n,
-                what=f"attempt {attempt.n} was followed by another",
+                what=f"attempt {attempt.n}{_under(view, attempt)} was followed by another",
                 reason=shown(outcome),
                 last_lines=text,
                 printed=_where(attempt),
             )
+
+
+def _under(view: View, attempt: AttemptState) -> str:
+    """Which definition, where its task has had more than one."""
+    if not view.survey.tells_versions or attempt.task_id not in view.history.lineage.definitions:
+        return ""
+    return f" (definition {view.history.lineage.definition_of(view.history.state, attempt).number})"
 
 
 def _where(attempt: AttemptState | None) -> str:

@@ -57,7 +57,7 @@ class DefinitionRow:
     number: int
     since: str
     sha256: str
-    what: str
+    what: Sequence[str]
     campaign: int
     attempts: str
 
@@ -125,16 +125,16 @@ def definition_rows(view: View) -> Iterator[DefinitionRow]:
                 number=one.number,
                 since=one.at or "",
                 sha256=view.definition_sha256(task_id, one),
-                what=shown(_said(one, values.get((task_id, one.number), {}))),
+                what=[shown(line) for line in _said(one, values.get((task_id, one.number), {}))],
                 campaign=one.campaign,
                 attempts=_listed(mine) or "none",
             )
 
 
-def _said(definition: Definition, changed: Mapping[str, Change]) -> str:
+def _said(definition: Definition, changed: Mapping[str, Change]) -> list[str]:
     if not changed:
-        return operator_line(definition.task)
-    return "; ".join(change_in_words(path, one.old, one.new) for path, one in changed.items())
+        return [operator_line(definition.task)]
+    return [change_in_words(path, one.old, one.new) for path, one in changed.items()]
 
 
 def versions_told(view: View, attempt: AttemptState) -> str:
