@@ -124,7 +124,7 @@ several(
     CAMPAIGN,
     {
         "by the events an analysis used another version than the newest": retold(
-            lambda f: used_by(f, "IterationAnalyzed").update({CODE: sha256(THIRD)})
+            lambda f: used_by(f, "IterationAnalyzed").update({CODE: sha256(SECOND)})
         ),
         "by the events a version followed on another one": retold(
             lambda f: f.event("CampaignChanged")["before"].update({CODE: sha256(THIRD)})
@@ -136,8 +136,8 @@ several(
 @tampering(CAMPAIGN, "by the events the last version never was")
 def _never_was(f: Forger) -> None:
     f.take_out(THIRD_AT)
-    f.drop(f.whole_event("CampaignChanged", action="plan"))
-    used_by(f, "RunCompleted")[CODE] = sha256(SECOND)
+    f.drop(f.whole_event("CampaignChanged", action="analyze"))
+    used_by(f, "IterationAnalyzed")[CODE] = sha256(SECOND)
     f.survey = attrs.evolve(f.survey, versions=f.survey.versions[:1])
     f.rebuild()
 
@@ -176,7 +176,7 @@ def format_of_before(f: Forger) -> None:
 several(
     CHANGES,
     {
-        "report.md: a change is left out": without_line("report.md", b"| 3 | 2026-01-01 00:00:37 | amended"),
+        "report.md: a change is left out": without_line("report.md", b"their definitions | env"),
         "report.html: a change is left out": without_line("report.html", b"amended the config, which gave"),
         "report.md: who changed something": penned(
             "report.md", b"| ann | to be sure |", b"| eve | to be sure |"
@@ -198,12 +198,12 @@ several(
         ),
         "the config of before is taken out": lambda f: taken_out(f, "configs/1.json"),
         "a further config is put in": lambda f: put_in(f, "configs/3.json"),
-        "tasks.csv: an attempt was made under another version": penned("tasks.csv", b",2,1\r\n", b",1,1\r\n"),
+        "tasks.csv: an attempt was made under another version": penned("tasks.csv", b",2,2\r\n", b",1,2\r\n"),
         "the crate: an attempt was made under another definition": penned(
             "ro-crate-metadata.json", b'{"@id": "#definition/relax/2"}', b'{"@id": "#definition/relax/1"}'
         ),
         "the crate: an attempt was made under another campaign": penned(
-            "ro-crate-metadata.json", b'{"@id": "#campaign/1"}', b'{"@id": "#campaign/2"}'
+            "ro-crate-metadata.json", b'{"@id": "#campaign/2"}', b'{"@id": "#campaign/1"}'
         ),
         "its format is said to be the one of before, which does not tell of changes": format_of_before,
     },

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from matterstack.core.ids import TaskId
-from matterstack.core.model.workflow import Task, Workflow
+from matterstack.core.model.workflow import Task
 from matterstack.core.run import messages as m
 from matterstack.core.states import JobState
 from matterstack.storage.layout import Root
@@ -48,8 +48,8 @@ def changed(made: Stage) -> None:
     made.end("relax-1", {"relaxed.dat": b"1\n"})
     made.end("relax-2", {"relaxed.dat": b"2\n"})
     made.analyze(made.used(campaign=NEWER, energies=ENERGIES), best="LiF")
-    rank = Workflow([Task(TaskId("rank"), command=["rank"])])
-    made.tell(m.Planned(iteration=2, workflow=rank, code=made.used(campaign=NEWER, energies=ENERGIES)))
+    rank = Task(TaskId("rank"), command=["rank"])
+    made.plan(rank, code=made.used(campaign=NEWER, energies=ENERGIES))
     made.prepare()
     made.start("rank")
     made.end("rank")

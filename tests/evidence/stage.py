@@ -114,10 +114,10 @@ class Stage:
         for message in messages:
             self.stored.tell(message, m.Settle())
 
-    def plan(self, *tasks: Task, name: str | None = None) -> None:
+    def plan(self, *tasks: Task, name: str | None = None, code: UsedCode = NOTHING_USED) -> None:
         """The campaign plans an iteration."""
         number = self.stored.run.state.iteration + 1
-        self.tell(m.Planned(iteration=number, workflow=Workflow(tasks, name=name)))
+        self.tell(m.Planned(iteration=number, workflow=Workflow(tasks, name=name), code=code))
 
     def prepare(self, seats: int = 100) -> None:
         """Take seats for what is ready, and write the folders."""

@@ -76,7 +76,7 @@ def tampered_run(folder: Path) -> tuple[Root, Path]:
 
 def tell(made: Stage) -> None:
     made.tell(m.Start())
-    made.plan(*TASKS, name="round one")
+    made.plan(*TASKS, name="round one", code=made.used(campaign=SECOND))
     made.prepare()
     made.start("mix", "flaky", "large", "bad")
     made.end(
@@ -102,8 +102,8 @@ def tell(made: Stage) -> None:
     made.end("fetch", fetched, stdout=said, knows=sha256(ENVIRONMENT), holding=HOLDING)
     made.end("flaky", {"part1.dat": b"all of it\n"})
     made.end("relax", {"out.txt": b"sorted\n", "log.txt": b"2 lines\n" * 300}, stdout=b"sorted\n")
-    made.analyze(made.used(campaign=SECOND), best="LiF", energy_ev=-1.5)
-    made.tell(m.Planned(iteration=2, workflow=None, code=made.used(campaign=THIRD)))
+    made.analyze(made.used(campaign=THIRD), best="LiF", energy_ev=-1.5)
+    made.tell(m.Planned(iteration=2, workflow=None))
 
 
 def _ask(made: Stage) -> None:

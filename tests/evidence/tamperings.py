@@ -480,6 +480,12 @@ def exchange(f: Forger) -> None:
     f.events[place], f.events[other] = {**two, "seq": one["seq"]}, {**one, "seq": two["seq"]}
 
 
+def configure(f: Forger) -> None:
+    """Also as it was amended later."""
+    for kind in ("RunCreated", "ConfigAmended"):
+        f.event(kind)["config"].update(job_cap=99)
+
+
 def retold(change: Callable[[Forger], Any]) -> Tampering:
     def forge(f: Forger) -> None:
         change(f)
@@ -503,7 +509,7 @@ several(
         "a parameter": retold(lambda f: f.task("mix")["params"].update(name="LiI")),
         "an environment variable": retold(lambda f: f.task("mix")["env"].update(OMP_NUM_THREADS="8")),
         "who made the run": retold(lambda f: f.event("RunCreated").update(by="eve")),
-        "the configuration": retold(lambda f: f.event("RunCreated")["config"].update(job_cap=99)),
+        "the configuration": retold(configure),
         "a version of the software": retold(lambda f: f.event("RunCreated")["software"].update(numpy="1.0")),
         "what the campaign found": retold(
             lambda f: f.event("IterationAnalyzed").update(state={"best": "LiI"})
@@ -572,7 +578,7 @@ def _never_bound(f: Forger) -> None:
 
 @tampering(EVENTS, "the record of what a job was given, and its file")
 def _given(f: Forger) -> None:
-    data = f.read(SCRIPT).replace(b"mix.py", b"max.py")
+    data = f.read(SCRIPT).replace(b'"name": "mix.py"', b'"name": "max.py"').replace(b"/mix.py", b"/max.py")
     f.write(SCRIPT, data)
     f.event("JobAccepted", token=f.token("mix")).update(manifest_sha256=sha256(data))
     given = f.end("mix")["given"]
@@ -593,6 +599,7 @@ def _source(f: Forger) -> None:
     data = b"def get_campaign(): return 1\n"
     f.write("sources/campaign.py", data)
     f.event("RunCreated")["sources"]["campaign.py"] = sha256(data)
+    f.event("CampaignChanged")["before"]["campaign.py"] = sha256(data)
     f.rebuild()
 
 

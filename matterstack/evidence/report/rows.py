@@ -26,7 +26,11 @@ MOST_ERRORS: Final = 20
 
 @attrs.frozen(kw_only=True)
 class AttemptRow:
-    """One attempt as a row in words."""
+    """One attempt as a row in words.
+
+    Attributes:
+        versions: numbers of those that it was made under: definition, config, campaign.
+    """
 
     task_id: str
     n: int
@@ -40,9 +44,7 @@ class AttemptRow:
     ran: str
     exit_code: str
     outcome: str
-    definition: int
-    config: int
-    campaign: int
+    versions: str
 
 
 @attrs.frozen(kw_only=True)
@@ -125,9 +127,7 @@ def _attempt_row(view: View, attempt: AttemptState) -> AttemptRow:
         ran=duration_text(view.running_s(attempt)),
         exit_code="" if attempt.exit_code is None else str(attempt.exit_code),
         outcome=shown(view.outcome(attempt)),
-        definition=definition.number,
-        config=lineage.config_of(attempt),
-        campaign=definition.campaign,
+        versions=f"{definition.number}, {lineage.config_of(attempt)}, {definition.campaign}",
     )
 
 
