@@ -1,6 +1,6 @@
 """The installed ``matterstack`` command, run as people run it: a child process with its output in pipes.
 
-Commands that only read need not be one: `tests.support.inside`.
+Commands that are no engines need not be one: `tests.support.inside`.
 """
 
 import contextlib
@@ -124,11 +124,11 @@ class CommandLine:
     ) -> Done:
         """Run a command to its end, in the root (or in another folder ``cwd``).
 
-        Whatever it is, it must not show a traceback.  One that only reads has no process of its own.
+        Whatever it is, it must not show a traceback.  One that is no engine has no process of its own.
         """
         option = ["--root", str(root)] if root is not None else []
         if not (self.apart or self.wrapper or env) and can_run_inside(arguments):
-            said = run_inside([*option, *arguments], cwd or self.root, self.environment)
+            said = run_inside([*option, *arguments], cwd or self.root, self.environment, PATIENCE_S)
             assert "Traceback" not in said.stderr + said.stdout, said.stderr
             return Done(said.exit_code, said.stdout, said.stderr)
         done = subprocess.run(

@@ -20,18 +20,23 @@ from matterstack.cli import run_command_line
 
 _READ: Final = {"events", "explain", "list", "logs", "status", "tasks"}
 _EVIDENCE: Final = {"archive", "clean", "export-evidence", "import"}
+_STEER: Final = {
+    "amend", "cancel", "delete", "forget", "init", "label", "pause", "rerun", "resume", "retry"
+}  # fmt: skip
 _FOLLOWS: Final = {"--follow", "-f"}
 
 
 def can_run_inside(words: Sequence[str]) -> bool:
-    """Whether a command reads, or writes evidence, and comes to its end by itself; not where a loop runs."""
+    """Whether a command is no engine and ends by itself; not in a thread, nor where an event loop runs."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
     with contextlib.suppress(sniffio.AsyncLibraryNotFoundError):
         sniffio.current_async_library()
         return False
     match words:
-        case ["run", word, *_] if word in _READ | _EVIDENCE:
+        case ["run", word, *_] if word in _READ | _EVIDENCE | _STEER:
             return not _FOLLOWS & set(words)
-        case ["check" | "evidence" | "schema", *_]:
+        case ["check" | "evidence" | "respond" | "schema", *_]:
             return True
     return False
 
@@ -45,8 +50,11 @@ class Said:
     stderr: str
 
 
-def run_inside(words: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> Said:
-    """Run a command as its script does, in a folder, with an environment and no input."""
+def run_inside(words: Sequence[str], cwd: Path, environment: Mapping[str, str], patience_s: float) -> Said:
+    """Run a command as its script does, in a folder, with an environment and no input.
+
+    One that has not ended after ``patience_s`` is ended by an error.
+    """
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     code = 0
     with (
@@ -54,12 +62,27 @@ def run_inside(words: Sequence[str], cwd: Path, environment: Mapping[str, str]) 
         _as_it_was(),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
+        _ended_after(patience_s, words),
     ):
         try:
             run_command_line()
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 1
     return Said(code, *(_text(stream) for stream in (out, err)))
+
+
+@contextlib.contextmanager
+def _ended_after(seconds: float, words: Sequence[str]) -> Iterator[None]:
+    def end(*_: object) -> None:
+        raise TimeoutError(f"{' '.join(words)} has not ended after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _text(stream: io.TextIOWrapper) -> str:
