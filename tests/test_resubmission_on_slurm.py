@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import signal
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -114,6 +115,10 @@ def test_jobs_in_a_closed_partition_are_submitted_to_the_one_that_the_config_nam
     wait_until(lambda: command_line.status(run_id)["status"] == "COMPLETED", PATIENCE_S, "the end")
     assert sorted(diary.started()) == ["a", "b"]
     command_line.ok("check")
+    bundle = command_line.json("run", "export-evidence", run_id)
+    assert command_line.json("evidence", "verify", bundle["path"])["ok"]
+    report = (Path(bundle["path"]) / "report.md").read_text()
+    assert "asked for the job of a to be submitted anew" in report
 
 
 def test_a_job_that_begins_before_it_can_be_cancelled_goes_on_and_who_asked_is_told(

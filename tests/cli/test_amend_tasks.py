@@ -156,3 +156,19 @@ def test_what_failed_in_spite_of_allow_failure_is_retried_in_a_completed_run(
     assert command_line.status(run_id)["status"] == "COMPLETED"
     done = command_line.run("run", "retry", run_id)
     assert f"matterstack run rerun {run_id} TASK..." in done.stderr
+
+
+def test_without_a_job_that_waits_nothing_is_submitted_anew(command_line: CommandLine) -> None:
+    run_id = mixed(command_line)
+    amend = ["run", "amend", run_id]
+
+    alone = command_line.run(*amend, "slow0", "--resubmit", "--yes", "--json")
+    assert (alone.exit_code, alone.error["code"]) == (4, "refused")
+    assert alone.error["message"] == "none of these tasks has a job that waits in a queue"
+    unnamed = command_line.run(*amend, "--resubmit", "--yes")
+    assert (unnamed.exit_code, "name the tasks to amend" in unnamed.stderr) == (2, True)
+    about = command_line.run(*amend, "--about", "about.toml", "--resubmit")
+    assert (about.exit_code, "--resubmit is for --set and --config" in about.stderr) == (2, True)
+    with_set = command_line.json(*amend, "slow0", "--set", "env.NAP=0", "--resubmit", "--yes")
+    assert (with_set["amended"]["tasks"], with_set["amended"]["resubmitted"]) == (["slow0"], [])
+    assert not [kind for kind in command_line.event_types(run_id) if "Resubmit" in kind]

@@ -100,7 +100,7 @@ def test_an_amendment_leaves_a_run_as_it_is_unless_it_is_held_so(program: Progra
         assert not held or (amended is f.ConfigAmended and told.was is RunStatus.RUNNING), told
         assert all(fact.alike for fact in held)
         assert run.state.status is (RunStatus.PAUSED if held else told.was)
-        assert {type(fact) for fact in told.facts} <= {amended, f.RunPaused}, told
+        assert {type(fact) for fact in told.facts} <= {amended, f.TaskResubmitRequested, f.RunPaused}, told
 
 
 @MANY

@@ -98,7 +98,13 @@ def _cancel_tasks(state: RunState, random: Random) -> m.Message:
 
 
 def _amend(state: RunState, random: Random) -> m.Message:
-    return m.AmendTasks(by="eve", tasks=_some(state, random), changes=_changes(random), reason="too short")
+    return m.AmendTasks(
+        by="eve",
+        tasks=_some(state, random),
+        changes=_changes(random) if random.random() < 0.8 else {},
+        reason="too short",
+        resubmit=random.random() < 0.5,
+    )
 
 
 def _retry_amended(state: RunState, random: Random) -> m.Message:
@@ -179,7 +185,13 @@ def _amend_config(state: RunState, random: Random) -> m.Message:
         ]
     )
     before = random.choice([state.config, state.config, state.config, {}])
-    return m.AmendConfig(by="ann", before=before, config=merge(state.config, changes), overrides=changes)
+    return m.AmendConfig(
+        by="ann",
+        before=before,
+        config=merge(state.config, changes),
+        overrides=changes,
+        resubmit=random.random() < 0.5,
+    )
 
 
 def _replan(state: RunState, random: Random) -> m.Message:
