@@ -16,10 +16,10 @@ import trio
 
 from matterstack.actors.supervisor import RestartPolicy
 from matterstack.backends.base import PreparedAttempt
-from matterstack.core.ids import RunId
+from matterstack.core.ids import RunId, TaskId
 from matterstack.core.model.workflow import Workflow
 from matterstack.core.run import facts as f
-from matterstack.core.run.messages import Cancel, CancelTasks, Pause, Resume
+from matterstack.core.run.messages import AmendTasks, Cancel, CancelTasks, Pause, Resume
 from matterstack.core.run.state import TaskState
 from matterstack.core.states import ENDED_RUNS, RunStatus
 from tests.support.engine import World, flat, task
@@ -104,11 +104,19 @@ class Mischief:
         self.world.command(run, CancelTasks(by="eva", tasks=tuple(names)))
         await trio.lowlevel.checkpoint()
 
+    async def resubmit(self) -> None:
+        """Have some jobs that wait submitted anew; refused where none does."""
+        names = [TaskId(f"t{self.random.randrange(12):04}") for _ in range(4)]
+        changes = self.random.choice([{}, {"env.X": str(self.random.random())}])
+        command = AmendTasks(by="eva", tasks=names, changes=changes, resubmit=True)
+        self.world.command(self.random.choice(self.runs), command)
+        await trio.lowlevel.checkpoint()
+
     async def go_on(self) -> None:
         """Do something every few seconds until cancelled."""
         deeds: list[Callable[[], Awaitable[None]]] = [
             *[self.crash_backend] * 3, *[self.crash_run] * 2, self.outage, self.slow_down,
-            *[self.pause_for_a_while] * 2, self.cancel_one, self.cancel_tasks,
+            *[self.pause_for_a_while] * 2, self.cancel_one, self.cancel_tasks, self.resubmit,
         ]  # fmt: skip
         while True:
             await trio.sleep(self.random.uniform(0, 4))
