@@ -73,6 +73,24 @@ async def test_one_that_runs_is_not_touched(world: World) -> None:
     world.check()
 
 
+async def test_one_that_has_begun_before_its_engine_saw_that_is_not_touched(world: World) -> None:
+    world.campaign("w", flat(1))
+    run = world.create("w")
+    world.cluster.behave = lambda _: Behaviour(queue_s=10, duration_s=100)
+    async with world.serving():
+        await world.until(world.cluster.live, "a job")
+        await trio.sleep_until(world.cluster.jobs[0].starts_at + 0.01)
+        assert attempts(world, run) == [(JobState.QUEUED, 1)], "as the engine has it"
+        await resubmit(world, run, FIRST)
+        await world.until_status(run, RunStatus.COMPLETED)
+    assert [type(event.fact) for event in world.events() if "Resubmit" in type(event.fact).__name__] == [
+        f.TaskResubmitRequested,
+        f.TaskResubmitMissed,
+    ]
+    assert attempts(world, run) == [(JobState.COMPLETED_OK, 1)]
+    world.check()
+
+
 @pytest.mark.parametrize("poll_s", [0.0, 3.0])
 async def test_one_that_begins_in_between_goes_on_and_its_run_is_told(world: World, poll_s: float) -> None:
     world.campaign("w", flat(1))
