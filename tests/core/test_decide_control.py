@@ -246,12 +246,27 @@ def test_a_run_fails_when_a_task_failed_and_nothing_else_can_advance() -> None:
     assert run.statuses() == {"a": "FAILED", "b": "SUCCEEDED", "c": "SKIPPED"}
 
 
-def test_the_reason_of_a_failed_run_names_three_tasks_and_counts_the_others() -> None:
+def test_the_reason_of_a_failed_run_says_once_how_tasks_failed_alike() -> None:
     run = ToldRun.running(*(task(f"t{n}") for n in range(5)))
     run.fail("t0", "t1", "t2", "t3", "t4")
     run.tell(m.Settle())
-    reason = "; ".join(f"task t{n} failed: its job ended with exit code 1" for n in range(3))
-    assert run.state.status_reason == f"{reason}; 2 more tasks failed"
+    assert run.state.status_reason == "task t0 and 4 more failed: its job ended with exit code 1"
+
+
+@pytest.mark.parametrize(
+    ("kinds_of_ends", "left"), [(3, ""), (4, "; 1 more task failed"), (5, "; 2 more tasks failed")]
+)
+def test_the_reason_of_a_failed_run_names_three_ways_and_counts_the_others(
+    kinds_of_ends: int, left: str
+) -> None:
+    run = ToldRun.running(*(task(f"t{n}") for n in range(kinds_of_ends)))
+    for n in range(kinds_of_ends):
+        run.activate(f"t{n}")
+        run.end(f"t{n}", JobState.COMPLETED_ERROR, exit_code=n + 1)
+        run.collect(f"t{n}")
+    run.tell(m.Settle())
+    reason = "; ".join(f"task t{n} failed: its job ended with exit code {n + 1}" for n in range(3))
+    assert run.state.status_reason == f"{reason}{left}"
 
 
 def test_a_paused_run_does_not_fail_behind_the_back_of_the_person_who_paused_it() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from matterstack.core.ids import TaskId
 from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
 from matterstack.core.run.agreed import require_as_shown
@@ -80,13 +81,18 @@ def _end_now(state: RunState) -> list[f.Fact]:
 
 
 def _failure_summary(state: RunState) -> str:
-    failed = list(state.hard_failures)
-    named = [
-        f"task {task_id} failed: {state.tasks[task_id].reason}" for task_id in failed[:MOST_FAILURES_NAMED]
-    ]
-    if len(failed) > len(named):
-        named.append(f"{len(failed) - len(named)} more tasks failed")
-    return "; ".join(named)
+    alike: dict[str, list[TaskId]] = {}
+    for task_id in state.hard_failures:
+        alike.setdefault(state.tasks[task_id].reason, []).append(task_id)
+    words: list[str] = []
+    left = len(state.hard_failures)
+    for reason, failed in list(alike.items())[:MOST_FAILURES_NAMED]:
+        more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+        words.append(f"task {failed[0]}{more} failed: {reason}")
+        left -= len(failed)
+    if left:
+        words.append(f"{left} more task{'s' if left > 1 else ''} failed")
+    return "; ".join(words)
 
 
 _DECISIONS: Final[Mapping[type[m.Message], Callable[[RunState, Any], list[f.Fact]]]] = {
