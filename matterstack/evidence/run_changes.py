@@ -31,6 +31,8 @@ class ChangeKind(StrEnum):
     CANCELLED_RUN = "asked to cancel the run"
     RETRIED = "retried"
     RERAN = "reran"
+    REPLANNED = "had it planned anew"
+    WITHDRAWN = "withdrew"
 
 
 @attrs.define(kw_only=True)
@@ -76,6 +78,8 @@ class RunChanges:
         if kind is None:
             self._is_open = False
             return None
+        if isinstance(fact, f.TaskReplanned):
+            return self._add_to_plan(state, fact)
         by = getattr(fact, "by", "")
         reason = getattr(fact, "reason", "")
         change = self.all[-1] if self._is_open else None
@@ -90,6 +94,18 @@ class RunChanges:
         self._is_open = task_id is not None
         if task_id is not None:
             self._add_task(state, change, fact, task_id)
+        return change.number
+
+    def _add_to_plan(self, state: RunState, fact: f.TaskReplanned) -> int | None:
+        """Part of the plan that it came with, whatever that led to is told in between."""
+        self._is_open = False
+        change = next((one for one in reversed(self.all) if one.kind is ChangeKind.REPLANNED), None)
+        if change is None:
+            return None
+        task = state.tasks.get(fact.task_id)
+        change.tasks[fact.task_id] = (task.version if task is not None else 0) + 1
+        contents = {f"files.{name} (SHA-256)": one for name, one in fact.contents.items()}
+        change.values.append({**fact.changes, **contents})
         return change.number
 
     def _add_task(self, state: RunState, change: RunChange, fact: f.Fact, task_id: TaskId) -> None:
@@ -132,6 +148,9 @@ def _kind_of(state: RunState, fact: f.Fact) -> ChangeKind | None:
 
 _KINDS: Final[Mapping[type[f.Fact], ChangeKind]] = {
     f.TaskAmended: ChangeKind.AMENDED,
+    f.Replanned: ChangeKind.REPLANNED,
+    f.TaskReplanned: ChangeKind.REPLANNED,
+    f.TaskWithdrawn: ChangeKind.WITHDRAWN,
     f.ConfigAmended: ChangeKind.CONFIG,
     f.CampaignChanged: ChangeKind.CAMPAIGN,
     f.RunResumed: ChangeKind.RESUMED,

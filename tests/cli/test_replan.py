@@ -323,7 +323,7 @@ def test_who_agrees_to_what_is_not_so_any_more_is_told_what_changed(command_line
     (outcome,) = store.execute("SELECT outcome FROM commands WHERE id = ?", (stored.id,)).fetchone()
     store.close()
     refusal = json.loads(outcome)
-    assert refusal["code"] == "refused"
+    assert refusal["code"] == "changed"
     assert "has changed since its plan was shown: task a was amended" in refusal["message"]
     assert "Replanned" not in command_line.event_types(run_id)
 

@@ -182,6 +182,27 @@ def test_a_live_job_of_a_task_that_is_gone_goes_on_and_none_follows_it() -> None
     assert_sound(run)
 
 
+@pytest.mark.parametrize("has_job", [True, False])
+def test_what_is_gone_is_not_submitted_anew(has_job: bool) -> None:
+    run = ToldRun.running(task("a"), task("b"))
+    run.prepare()
+    if has_job:
+        run.submit("a")
+    again = m.AmendTasks(by="bob", tasks=[TaskId("a")], changes={"priority": 1}, resubmit=True)
+    run.tell(attrs.evolve(again, changes={}))
+    run.tell(replan(run, task("b")))
+    if has_job:
+        run.end("a", JobState.CANCELLED)
+    else:
+        run.tell(m.Withdrawn(token=run.token("a"), reason="given up"))
+    assert run.statuses()["a"] == "CANCELLED"
+    run.submit("b")
+    run.tell(replan(run, task("a")))
+    with pytest.raises(RefusedError, match="none of these tasks has a job"):
+        run.tell(attrs.evolve(again, tasks=[TaskId("b")], changes={}))
+    assert_sound(run)
+
+
 def test_a_live_job_of_a_task_that_is_gone_is_ended_on_demand_also_later() -> None:
     run = ToldRun.running(task("a"), task("b"))
     run.activate("a", "b")

@@ -12,17 +12,21 @@ from typing import Any
 import pytest
 
 from matterstack.core.ids import TaskId
-from matterstack.core.model.workflow import Task
+from matterstack.core.model.workflow import Task, Workflow
+from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
+from matterstack.core.run.apply import Touched, apply, new_run
+from matterstack.core.run.replan_steps import seen_of
 from matterstack.evidence.crate.graph import file_id
 from matterstack.evidence.history import History, fold_events, parse_lines
 from matterstack.evidence.report.change_rows import MOST_NAMED
-from matterstack.evidence.run_changes import ChangeKind
+from matterstack.evidence.run_changes import ChangeKind, RunChanges
 from matterstack.evidence.verify import examine_bundle
 from tests.evidence.bundles import export
 from tests.evidence.changed_run import ENERGIES, NEWER, changed_root
 from tests.evidence.stage import sha256, stage, told
 from tests.support.crates import findings
+from tests.support.states import ToldRun, task
 from tests.support.stored import new_root
 
 pytestmark = pytest.mark.usefixtures("drawn_once", "processes")
@@ -194,3 +198,29 @@ def test_an_amendment_of_very_many_tasks_is_one_line_and_a_table_beside_it(tmp_p
     assert f"{2 * MANY - 100} more are in `definitions.jsonl`." in report
     actions = [one for one in entities(bundle) if one.startswith("#intervention/")]
     assert len(actions) == 1
+
+
+def test_a_plan_that_was_asked_for_once_more_is_one_change_with_its_tasks() -> None:
+    run = ToldRun.running(task("a"), task("b"), task("c"))
+    run.fail("a")
+    new = [task("a", command=["right"]), task("b", priority=1), task("d")]
+    run.tell(
+        m.Replan(by="ann", iteration=1, workflow=Workflow(new), basis=seen_of(run.state), reason="a typo")
+    )
+    changes = RunChanges()
+    (at, created), *others = run.facts
+    assert isinstance(created, f.RunCreated)
+    state = new_run(run.state.run_id, created, at)
+    numbers = {}
+    for at, fact in others:
+        numbers[type(fact)] = changes.take(state, fact, at, version=0)
+        apply(state, fact, at, Touched())
+    assert [(change.kind, change.by, change.reason, change.tasks) for change in changes.all] == [
+        (ChangeKind.REPLANNED, "ann", "a typo", {"a": 2, "b": 2}),
+        (ChangeKind.RETRIED, "ann", "a typo", {"a": 1}),
+        (ChangeKind.WITHDRAWN, "ann", "a typo", {"c": 1}),
+    ]
+    assert numbers[f.TaskReplanned] == numbers[f.Replanned] == 1
+    assert changes.all[0].values == [
+        {"command": f.Change(["true"], ["right"])}, {"priority": f.Change(0, 1)},
+    ]  # fmt: skip

@@ -132,6 +132,8 @@ def is_to_be_given_up(state: RunState, attempt: AttemptState) -> bool:
 
 def _given_up(state: RunState, task: TaskState, attempt: AttemptState) -> list[f.Fact]:
     """What follows when an attempt that a person wanted submitted anew is over, and never began."""
+    if task.cancellation is not None:  # the plan has it no more: there is no next attempt
+        return [end_cancelled(state, task)]
     if (culprit := failed_dependency(state, task)) is not None:  # it would wait for ever
         return fail_task(
             state, task, f"task {culprit}, which it depends on, is {state.tasks[culprit].status}"

@@ -83,6 +83,8 @@ def waiting_attempts(state: RunState, task_ids: Iterable[TaskId]) -> Iterator[At
         attempt = task.last_attempt
         if attempt is None or attempt.ended_at is not None or attempt.backend == ASKED:
             continue
+        if task.cancellation is not None:  # nothing would follow
+            continue
         if attempt.state is JobState.RUNNING or is_to_be_given_up(state, attempt):
             continue
         if failed_dependency(state, task) is None:  # else it would not be submitted again

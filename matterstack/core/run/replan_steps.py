@@ -153,25 +153,37 @@ def _is_left(task: TaskState) -> bool:
 def _planned(
     task: TaskState, planned: Task, contents: Mapping[str, Change], choices: m.ReplanChoices
 ) -> ReplannedTask:
-    try:
-        new, clashes = merged(task.as_planned, task.task, planned, plan_wins=choices.yes_plan)
-    except (ValueError, TypeError) as error:
-        raise RefusedError(
-            f"task {planned.id}: what was amended does not go with what is planned now: {error}",
-            hint="amend it first, or take what is planned: --yes-plan",
-        ) from None
+    new, clashes = task.task, list[Clash]()
+    if planned != task.as_planned:
+        new, clashes = _merged(task, planned, choices)
     found = ReplannedTask(
         task_id=planned.id,
         step=Step.SAME,
         status=task.status,
         planned=planned,
         task=new,
-        changes={path: Change(*values) for path, values in differences(task.task, new).items()},
+        changes=_changes(task.task, new),
         clashes=clashes,
         # Of others nothing has come yet, and the next attempt is given what is there then.
         contents=contents if task.status in {TaskStatus.SUCCEEDED, TaskStatus.FAILED} else {},
     )
     return attrs.evolve(found, step=_step(task, found, choices))
+
+
+def _merged(task: TaskState, planned: Task, choices: m.ReplanChoices) -> tuple[Task, list[Clash]]:
+    try:
+        return merged(task.as_planned, task.task, planned, plan_wins=choices.yes_plan)
+    except (ValueError, TypeError) as error:
+        raise RefusedError(
+            f"task {planned.id}: what was amended does not go with what is planned now: {error}",
+            hint="amend it first, or take what is planned: --yes-plan",
+        ) from None
+
+
+def _changes(old: Task, new: Task) -> dict[str, Change]:
+    if old == new:
+        return {}
+    return {path: Change(*values) for path, values in differences(old, new).items()}
 
 
 def _step(task: TaskState, found: ReplannedTask, choices: m.ReplanChoices) -> Step:

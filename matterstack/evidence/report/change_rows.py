@@ -79,6 +79,11 @@ def _what(change: RunChange) -> str:
             which = f"version {versions.pop()}" if len(versions) == 1 else "a further version"
             whose = "its definition" if len(change.tasks) == 1 else "their definitions"
             return f"amended {_tasks(change.tasks)}, which gave {which} of {whose}"
+        case f.Replanned(iteration=iteration):
+            others = f", {_tasks(change.tasks)} in another way" if change.tasks else ""
+            return f"{change.kind}: round {iteration}{others}"
+        case f.TaskWithdrawn():
+            return f"{change.kind} {_tasks(change.tasks)}, which the plan has no more"
         case f.ConfigAmended():
             return f"{change.kind}, which gave version {change.version} of it"
         case f.CampaignChanged(action=action, iteration=iteration):
@@ -150,7 +155,7 @@ class _MadeUnder:
     def of(self, change: RunChange) -> str:
         """Which were made under a change, in words; nothing where that is no question."""
         match change.kind:
-            case ChangeKind.AMENDED:
+            case ChangeKind.AMENDED | ChangeKind.REPLANNED:
                 return _listed(
                     attempt
                     for task_id, version in change.tasks.items()
