@@ -6,7 +6,7 @@ A definition is taken apart into values by name; lists are one value each.  What
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -15,6 +15,7 @@ from matterstack.core.model.resources import Growth, Resources
 from matterstack.core.model.workflow import Task
 
 _ABSENT: Final = object()
+_FIELDS: Final = tuple(field.name for field in attrs.fields(Task) if field.name != "id")
 
 
 @attrs.frozen(kw_only=True)
@@ -38,7 +39,9 @@ def differences(old: Task, new: Task) -> dict[str, tuple[Any, Any]]:
     >>> differences(Task("a", env={"A": "1"}), Task("a", env={"B": "2"}, priority=1))
     {'env.A': ('1', None), 'env.B': (None, '2'), 'priority': (0, 1)}
     """
-    return {".".join(path): (_shown(a), _shown(b)) for path, a, b in _differing((), _parts(old), _parts(new))}
+    names = [name for name in _FIELDS if getattr(old, name) != getattr(new, name)]
+    parts = _parts(old, names), _parts(new, names)
+    return {".".join(path): (_shown(a), _shown(b)) for path, a, b in _differing((), *parts)}
 
 
 def merged(before: Task, amended: Task, planned: Task, *, plan_wins: bool) -> tuple[Task, list[Clash]]:
@@ -51,6 +54,8 @@ def merged(before: Task, amended: Task, planned: Task, *, plan_wins: bool) -> tu
     Raises:
         ValueError, TypeError: both are no task together, though each was one.
     """
+    if amended in (before, planned):
+        return planned, []
     clashes: list[Clash] = []
     parts = _merged((), _parts(before), _parts(amended), _parts(planned), clashes, plan_wins)
     resources = dict(parts.pop("resources"))
@@ -98,17 +103,16 @@ def _shown(value: Any) -> Any:  # noqa: ANN401
     return None if value is _ABSENT else value
 
 
-def _parts(task: Task) -> dict[str, Any]:
-    """All of a task but its name, as JSON."""
-    fields = (field.name for field in attrs.fields(Task) if field.name != "id")
-    return {name: _plain(getattr(task, name)) for name in fields}
+def _parts(task: Task, names: Sequence[str] = _FIELDS) -> dict[str, Any]:
+    """These fields of a task as JSON."""
+    return {name: _plain(getattr(task, name)) for name in names}
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401
-    if attrs.has(type(value)):
-        return {field.name: _plain(getattr(value, field.name)) for field in attrs.fields(type(value))}
+    if value is None or isinstance(value, str | int | float):
+        return value
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     if isinstance(value, Mapping):
         return {name: _plain(one) for name, one in value.items()}
-    return value
+    return {field.name: _plain(getattr(value, field.name)) for field in attrs.fields(type(value))}
