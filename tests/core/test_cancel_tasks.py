@@ -267,3 +267,17 @@ def test_facts_of_before_there_was_this_mean_what_they_did() -> None:
     cancelled = [fact for _, fact in run.facts if isinstance(fact, f.TaskCancelled)]
     assert cancelled == [f.TaskCancelled(task_id=TaskId("a"), reason="cancelled by ann: wrong cell")]
     assert run.state.tasks[TaskId("a")].cancellation is None
+
+
+def test_what_depends_on_a_task_that_is_being_cancelled_is_not_reopened_before_that_is_over() -> None:
+    run = ToldRun.running(*chain(2))
+    run.activate("t0")
+    run.tell(cancel("t0"))
+
+    with pytest.raises(RefusedError, match="depends on task t0, which is being cancelled") as refused:
+        run.tell(m.Retry(by="ann", tasks=[TaskId("t1")]))
+
+    assert refused.value.hint == "name t0 as well, when its job is over"
+    run.end("t0", JobState.CANCELLED)
+    run.tell(m.Retry(by="ann", tasks=[TaskId("t0"), TaskId("t1")]))
+    assert run.statuses() == {"t0": "READY", "t1": "WAITING"}

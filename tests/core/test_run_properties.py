@@ -190,6 +190,8 @@ def test_a_task_that_is_being_cancelled_ends_cancelled_or_was_done_in_time(progr
         for fact in told.facts:
             if isinstance(fact, f.TaskCancelRequested):
                 asked.add(fact.task_id)
+            elif isinstance(fact, f.TaskAmended | f.TaskReplanned):
+                continue  # what it is may change while its job is being ended
             elif getattr(fact, "task_id", None) in asked:
                 assert isinstance(fact, f.TaskCancelled | f.TaskSucceeded), told.message
                 asked.discard(fact.task_id)

@@ -258,10 +258,10 @@ def _that_can_run(state: RunState, named: Sequence[TaskId], candidates: Sequence
         if culprit is None:
             continue
         if task_id in named:
-            raise RefusedError(
-                f"task {task_id} depends on task {culprit}, which is {state.tasks[culprit].status}",
-                hint=f"name {culprit} instead, or as well",
-            )
+            how, hint = state.tasks[culprit].status.value, f"name {culprit} instead, or as well"
+            if culprit in state.being_cancelled:
+                how, hint = "being cancelled", f"name {culprit} as well, when its job is over"
+            raise RefusedError(f"task {task_id} depends on task {culprit}, which is {how}", hint=hint)
         del left[task_id]
         queue.extend(state.dependents.get(task_id, ()))
     return list(left)

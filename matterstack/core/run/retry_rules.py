@@ -54,10 +54,14 @@ def may_retry(state: RunState, task: TaskState, kind: FailureKind) -> bool:
 
 
 def failed_dependency(state: RunState, task: TaskState, reopened: Container[TaskId] = ()) -> TaskId | None:
-    """A task that this one waits for in vain; those that are about to be reopened are none."""
+    """A task that this one waits for in vain; those that are about to be reopened are none.
+
+    One that is being cancelled may end well in time; nobody counts on that.
+    """
     for task_id in task.task.dependencies():
         other = state.tasks[task_id]
-        if task_id not in reopened and other.status in _IN_VAIN and not other.satisfies_dependents:
+        is_in_vain = other.status in _IN_VAIN or task_id in state.being_cancelled
+        if task_id not in reopened and is_in_vain and not other.satisfies_dependents:
             return task_id
     return None
 
