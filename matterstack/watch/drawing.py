@@ -81,7 +81,7 @@ def _foot(scene: Scene) -> list[Text]:
         return [fit(line, width, "bold reverse") for line in lines]
     if view.shown is not None:
         *told, question = view.shown.lines
-        rows = [line for one in told for line in wrapped(one, width, "    ")]
+        rows = [line for one in told for line in wrapped(one, width)]
         asked = fit(f"{question}  {_YES_OR_NO}", width, "bold reverse")
         # What is asked must stand there, however much would change.
         return [*(fit(line, width, "bold") for line in rows[: max(0, scene.height - 2)]), asked]

@@ -281,6 +281,7 @@ def test_tasks_are_amended_tried_again_and_cancelled_with_keys_and_only_after_a_
     terminal.press("y")
     terminal.wait_for("stays   CANCELLED", "after   CANCELLED", "COMPLETED")
     assert command_line.job_processes(run_id) == set()
+    engine.signal(signal.SIGTERM)
     assert engine.wait().exit_code == 0
     terminal.press("q")
     assert terminal.wait_for_end() == 0
