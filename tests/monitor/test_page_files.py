@@ -6,6 +6,10 @@ import re
 from pathlib import Path
 
 import matterstack.monitor
+from matterstack.core.ids import TaskId
+from matterstack.core.model.amending import value_at
+from matterstack.core.model.workflow import Task
+from matterstack.core.run.replan_steps import Step
 from matterstack.core.run.selection import KINDS
 from matterstack.core.states import ENDED_RUNS, ENDED_TASKS, RunStatus, TaskStatus
 from matterstack.monitor.endpoints import PAGE_FILES
@@ -23,6 +27,20 @@ TABLES = {
 def test_states_are_those_of_the_core() -> None:
     found = re.findall(r"export const (\w+) = (?:new Set\()?\[(.*?)\]", (PAGE / "states.js").read_text())
     assert {name: frozenset(re.findall(r'"(\w+)"', states)) for name, states in found} == TABLES
+
+
+def test_whatever_becomes_of_a_task_by_a_new_plan_has_words() -> None:
+    (table,) = re.findall(r"const STEPS = \{(.*?)\};", (PAGE / "replan-form.js").read_text(), re.DOTALL)
+    assert set(re.findall(r"^  (\w+): ", table, re.MULTILINE)) == {*Step} - {Step.SAME}
+
+
+def test_fields_that_are_proposed_for_tasks_are_those_that_can_be_amended() -> None:
+    (listed,) = re.findall(
+        r"export const TASK_PATHS = \[(.*?)\];", (PAGE / "proposals.js").read_text(), re.DOTALL
+    )
+    one = Task(TaskId("a"), command=["true"])
+    for path in re.findall(r'"([\w.]+)"', listed):
+        value_at(one, path)  # refuses what a task does not have
 
 
 def test_every_module_is_used_and_every_one_that_is_used_is_there() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -75,7 +76,7 @@ def look(form: Locator) -> None:
 def rows(form: Locator) -> list[list[str]]:
     """The table of differences."""
     table = form.get_by_role("table")
-    table.wait_for()
+    table.first.wait_for()
     return [row.locator("th, td").all_inner_texts() for row in table.locator("tbody tr").all()]
 
 
@@ -437,6 +438,76 @@ def test_a_real_run_that_failed_is_mended_on_the_page_and_completes(
             form.get_by_role("button", name="Retry 3 tasks").click()
             expect(page.locator(".run-state .badge")).to_have_text("COMPLETED")
             assert set(command_line.tasks(run_id)) == {"x", "y", "after"}
+
+
+def test_jobs_that_wait_are_submitted_anew_where_that_is_ticked(shared: Site, browser: Browser) -> None:
+    run_id = waiting_run(shared)
+    with visit(browser, shared) as visitor:
+        form = opened(visitor.page, run_id, "Amend tasks")
+        form.get_by_label("Names or patterns").fill("queued next")
+        change(form, "resources.walltime_s", "120")
+        look(form)
+        preview = form.get_by_role("region")
+        expect(preview).to_contain_text("Submitted already, and left as it is: queued.")
+        form.get_by_label("Cancel jobs that still wait").check()
+        expect(preview).to_be_hidden()
+        look(form)
+        expect(preview).to_contain_text("Waiting: cancelled, and submitted anew: queued.")
+        form.get_by_label("Field").fill("")
+        form.get_by_label("New value").fill("")
+        look(form)
+        expect(form.get_by_role("region", name="1 job is submitted anew")).to_be_visible()
+        form.get_by_role("button", name="Resubmit 1 job").click()
+        expect(visitor.page.locator("#notice")).to_have_text("1 job of demo is submitted anew.")
+        assert [one["task_id"] for one in facts(shared, run_id, "TaskResubmitRequested")] == ["queued"]
+        assert facts(shared, run_id, "TaskAmended") == []
+
+
+def test_a_mended_campaign_is_planned_once_more_when_somebody_has_seen_what_changes(
+    command_line: CommandLine, browser: Browser
+) -> None:
+    wrong = {"id": "x", "command": ["sh", "-c", "exit 3"]}
+    folder = write_tasks(command_line.root, "trial", [wrong, {"id": "y", "command": ["true"]}])
+    run_id = command_line.new_run("trial")
+    with site_on(command_line) as site:
+        command_line.check_at_end = True
+        site.start("run", "loop", run_id, "--serve", "127.0.0.1:0")
+        with visit(browser, site) as visitor:
+            page = visitor.page
+            go(page, f"#/runs/{run_id}")
+            expect(page.locator(".run-state .badge")).to_have_text("FAILED")
+            (folder / "tasks.json").write_text("{")
+            form = opened(page, run_id, "Replan")
+            expect(form.get_by_role("alert")).to_contain_text("JSONDecodeError")
+            mended = [
+                {**wrong, "command": ["true"]},
+                {"id": "y", "command": ["true", "again"]},
+                {"id": "z", "command": ["true"], "depends_on": ["x"]},
+            ]
+            (folder / "tasks.json").write_text(json.dumps(mended))
+            look(form)
+            preview = form.get_by_role(
+                "region", name="Iteration 1: 1 new, 2 changed, 0 gone, 0 tasks as before"
+            )
+            expect(preview).to_contain_text("changed; failed, and tried again: x")
+            expect(preview).to_contain_text("changed; succeeded, and stays as it is, stale: y")
+            expect(preview).to_contain_text("new: z")
+            assert rows(form)[0] == ["command", '["sh","-c","exit 3"]', '["true"]']
+            form.get_by_label("Do what succeeded again").check()
+            form.get_by_label("Reason").fill("a wrong command")
+            look(form)
+            expect(preview).to_contain_text("changed; succeeded, and done again: y")
+
+            command_line.ok("run", "amend", run_id, "x", "--set", "env.NOTE=mine", "--yes")
+            form.get_by_role("button", name="Take this plan").click()
+            expect(form.get_by_role("alert")).to_contain_text("changed")
+            expect(preview).to_contain_text("done again: y")
+            form.get_by_role("button", name="Take this plan").click()
+            expect(page.locator("#notice")).to_have_text("trial goes by its new plan.")
+            expect(page.locator(".run-state .badge")).to_have_text("COMPLETED")
+            assert set(command_line.tasks(run_id)) == {"x", "y", "z"}
+            (told,) = [e["data"] for e in command_line.events(run_id) if e["type"] == "Replanned"]
+            assert told["reason"] == "a wrong command"
 
 
 FORMS = ("Amend tasks", "Retry failed tasks", "Change config")

@@ -6,7 +6,6 @@ import { freshId, h } from "./dom.js";
  * @typedef {object} Wanted
  * @property {string} legend
  * @property {string} help
- * @property {string} [missing] what is said where nothing is given; empty: that may be.
  * @property {string[]} paths that are proposed while one is typed.
  * @property {boolean} [isFirst] whether the keyboard begins there.
  */
@@ -15,13 +14,11 @@ export class ChangeFields {
   /** @type {{path: HTMLInputElement, value: HTMLInputElement}[]} */
   #rows = [];
   #list;
-  #missing;
   #listId = freshId("paths");
   #body = h("div", { class: "changes" });
 
   /** @param {Wanted} wanted */
-  constructor({ legend, help, paths, missing = "", isFirst = false }) {
-    this.#missing = missing;
+  constructor({ legend, help, paths, isFirst = false }) {
     this.#list = h("datalist", { id: this.#listId }, paths.map((path) => h("option", { value: path })));
     const add = h("button", { type: "button", click: () => this.#add().focus() }, "Add another");
     this.element = h("fieldset", {}, h("legend", {}, legend), this.#body, h("p", {}, add), h("p", { class: "small" }, help), this.#list);
@@ -65,7 +62,6 @@ export class ChangeFields {
       if (!name) throw new Error(`say of which field "${value.value}" is to be the value`);
       return [`${name}=${value.value}`];
     });
-    if (!set.length && this.#missing) throw new Error(this.#missing);
     return set.length ? { set } : {};
   }
 }

@@ -162,6 +162,7 @@ export interface Amended {
   tasks: string[];
   differences: { path: string; old: unknown; new: unknown; tasks: string[] }[];
   queued: string[];
+  resubmitted: string[];
   running: string[];
   warnings: string[];
 }

@@ -34,16 +34,38 @@ const tasksPart = (chosen, help) => (chosen === null ? new SelectionFields(help)
 /**
  * @param {Chosen | null} chosen
  * @param {string} legend
- * @param {string} missing what is said where nothing is given.
  */
-const changesPart = (chosen, legend, missing = "") =>
+const changesPart = (chosen, legend) =>
   new ChangeFields({
     legend,
-    missing,
     help: "As behind --set: numbers, true and lists are JSON; null takes a value away.",
     paths: TASK_PATHS,
     isFirst: chosen !== null,
   });
+
+/** A choice that is a field of the command. */
+class Choice {
+  #field;
+  #box;
+
+  /**
+   * @param {string} field
+   * @param {string} text
+   */
+  constructor(field, text) {
+    this.#field = field;
+    this.#box = h("input", { type: "checkbox", id: freshId(field) });
+    this.element = h("p", {}, this.#box, " ", h("label", { for: this.#box.id }, text));
+  }
+
+  get isChosen() {
+    return this.#box.checked;
+  }
+
+  fields() {
+    return { [this.#field]: this.isChosen };
+  }
+}
 
 /**
  * Change tasks that have not succeeded.
@@ -53,19 +75,34 @@ const changesPart = (chosen, legend, missing = "") =>
  * @param {Chosen | null} chosen null: those that somebody says in the form.
  */
 export async function amendTasks(app, run, chosen) {
+  const resubmit = new Choice("resubmit", "Cancel jobs that still wait, and submit them anew");
+  const changes = changesPart(chosen, "What changes");
+  const what = {
+    element: h("div", { class: "parts" }, changes.element, resubmit.element),
+    fields: () => {
+      const fields = { ...changes.fields(), ...resubmit.fields() };
+      if (!("set" in fields) && !resubmit.isChosen) throw new Error("say what is to change");
+      return fields;
+    },
+  };
   /** @type {Amended | null} */
   const done = await propose(app, run.run_id, {
     command: "amend",
     title: chosen?.ids.length === 1 ? "Amend this task" : "Amend tasks",
-    text: "Their next attempts are as it says then. What has succeeded stays as it is, and so does a job that was submitted.",
-    parts: [tasksPart(chosen, "At least one is needed."), changesPart(chosen, "What changes", "say what is to change")],
+    text: "Their next attempts are as it says then. What has succeeded stays as it is, and so does what runs.",
+    parts: [tasksPart(chosen, "At least one is needed."), what],
     show: (/** @type {Amended} */ result) => ({
-      heading: `This changes for ${count(result.tasks.length, "task")}`,
+      heading: result.tasks.length
+        ? `This changes for ${count(result.tasks.length, "task")}`
+        : `${count(result.resubmitted.length, "job")} ${result.resubmitted.length === 1 ? "is" : "are"} submitted anew`,
       content: amendedContent(result),
-      action: `Amend ${count(result.tasks.length, "task")}`,
+      action: result.tasks.length ? `Amend ${count(result.tasks.length, "task")}` : `Resubmit ${count(result.resubmitted.length, "job")}`,
     }),
   });
-  if (done) app.say(`${count(done.tasks.length, "task")} of ${run.workspace} ${done.tasks.length === 1 ? "was" : "were"} amended.`);
+  if (!done) return;
+  const anew = done.resubmitted.length ? `${count(done.resubmitted.length, "job")} of ${run.workspace} ${done.resubmitted.length === 1 ? "is" : "are"} submitted anew.` : "";
+  const amended = done.tasks.length ? `${count(done.tasks.length, "task")} of ${run.workspace} ${done.tasks.length === 1 ? "was" : "were"} amended.` : "";
+  app.say([amended, anew].filter(Boolean).join(" "));
 }
 
 /**
@@ -96,13 +133,20 @@ export async function retryTasks(app, run, chosen) {
 }
 
 /** @param {Amended} amended */
-const amendedContent = ({ differences, running, queued, warnings }) => [
-  differencesTable(differences),
-  notes([
-    running.length > 0 && `At work now, and not touched: ${named(running)}. A next attempt is as it says.`,
-    queued.length > 0 && `Submitted already, and left as it is: ${named(queued)}. A next attempt is as it says.`,
-    ...warnings,
-  ]),
+const amendedContent = (amended) => [
+  amended.differences.length ? differencesTable(amended.differences) : null,
+  notes([...jobsTold(amended), ...amended.warnings]),
+];
+
+/**
+ * What becomes of jobs that are there.
+ *
+ * @param {{running: string[], queued: string[], resubmitted: string[]}} jobs
+ */
+const jobsTold = ({ running, queued, resubmitted }) => [
+  resubmitted.length > 0 && `Waiting: cancelled, and submitted anew: ${named(resubmitted)}.`,
+  running.length > 0 && `At work now, and not touched: ${named(running)}. A next attempt is as it says.`,
+  queued.length > 0 && `Submitted already, and left as it is: ${named(queued)}. A next attempt is as it says.`,
 ];
 
 /**
@@ -158,8 +202,8 @@ function cancellation({ tasks }) {
  * @param {RunDocument} run
  */
 export async function amendConfig(app, run) {
-  const id = freshId("from");
-  const fromFiles = h("input", { type: "checkbox", id });
+  const fromFiles = new Choice("from_workspace", "Take the config files as they are now, with what was set for this run alone on top");
+  const resubmit = new Choice("resubmit", "Cancel jobs that still wait on a backend that changes, and submit them anew");
   const backends = Object.keys(run.caps.backends);
   const changes = new ChangeFields({
     legend: "What changes",
@@ -167,22 +211,22 @@ export async function amendConfig(app, run) {
     paths: [...RUN_PATHS, ...backends.flatMap((name) => BACKEND_PATHS.map((path) => `backends.${name}.${path}`))],
     isFirst: true,
   });
-  const files = {
-    element: h("p", {}, fromFiles, " ", h("label", { for: id }, "Take the config files as they are now, with what was set for this run alone on top")),
+  const what = {
+    element: h("div", { class: "parts" }, changes.element, fromFiles.element, resubmit.element),
     fields: () => {
-      const { set } = changes.fields();
-      if (!set && !fromFiles.checked) throw new Error("say what is to change");
-      return { ...(set ? { set } : {}), from_workspace: fromFiles.checked };
+      const fields = { ...changes.fields(), ...fromFiles.fields(), ...resubmit.fields() };
+      if (!("set" in fields) && !fromFiles.isChosen) throw new Error("say what is to change");
+      return fields;
     },
   };
   const done = await propose(app, run.run_id, {
     command: "amend_config",
     title: "Change the config of this run",
     text: "Jobs that are there go on as they were submitted. What is submitted from then on goes by it.",
-    parts: [changes, files],
-    show: ({ config, notes: told }) => ({
+    parts: [what],
+    show: ({ config, notes: told, ...jobs }) => ({
       heading: config.length ? `This changes, for ${run.workspace} ${run.run_id}` : "Nothing would change: the config is like that already",
-      content: [config.length ? differencesTable(config) : null, notes(told)],
+      content: [config.length ? differencesTable(config) : null, notes([...jobsTold(jobs), ...told])],
       action: config.length ? "Change the config" : null,
     }),
   });
