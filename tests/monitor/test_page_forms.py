@@ -386,7 +386,7 @@ def test_forms_are_filled_in_with_the_keyboard_alone(shared: Site, browser: Brow
         expect(form.get_by_label("Names or patterns")).to_be_focused()
         page.keyboard.type("a")
         seen = set()
-        for _ in range(12):
+        for _ in range(13):
             page.keyboard.press("Tab")
             visitor.require_visible_focus()
             seen.add(page.evaluate("document.activeElement.textContent || document.activeElement.type"))

@@ -68,6 +68,9 @@ export interface RunDocument extends RunRow {
   tasks: Counts;
   stages: Stage[];
   questions: number;
+  /** What people say of it, beside its history. */
+  labels: string[];
+  note: string;
   caps: { run: number | null; backends: Record<string, { max_jobs: number; jobs: number }> };
 }
 

@@ -6,6 +6,7 @@ import { count, h, number, setText } from "./dom.js";
 import { EventsTab } from "./events-tab.js";
 import { ExplainTab } from "./explain-tab.js";
 import { GraphTab } from "./graph-tab.js";
+import { editLabels, labelElements } from "./label-form.js";
 import { badge, capsText, countsText, progressBar, progressOf } from "./parts.js";
 import { amendConfig, amendTasks, cancelTasks, retryTasks } from "./proposals.js";
 import { Questions } from "./questions.js";
@@ -48,6 +49,9 @@ export class RunView {
   #heading = h("h1", { id: "view-title", tabindex: "-1" });
   #state = h("div", { class: "run-state" });
   #bar = h("div", { class: "run-progress" });
+  #labels = h("span", { class: "run-name" });
+  #note = h("span", { class: "note" });
+  #label = h("button", { type: "button", class: "link", click: () => this.editLabels() });
   #actions;
   #questions;
   #tabs;
@@ -110,6 +114,7 @@ export class RunView {
     this.#parts = h(
       "div",
       { class: "view" },
+      h("p", { class: "small said" }, this.#labels, this.#label, this.#note),
       this.#bar,
       this.#questions.element,
       h("div", { class: "tabs", role: "tablist", "aria-label": "Views of the run", keydown: (/** @type {KeyboardEvent} */ event) => this.#onTabKey(event) }, Object.values(this.#buttons)),
@@ -334,6 +339,7 @@ export class RunView {
   draw() {
     if (!this.#loaded) return;
     this.#drawHead(this.#loaded);
+    this.#drawSaid();
     this.#drawActions(this.#loaded);
     this.#questions.update(this.#loaded.tasks);
     const tab = this.#tabs[this.#tab];
@@ -370,6 +376,19 @@ export class RunView {
       h("span", { class: "small" }, total ? `${number(done)} of ${count(total, "task")} ended: ${countsText(counts)}` : "Nothing is planned yet."),
       leftOut ? h("p", { class: "small" }, `${number(leftOut)} more tasks are not listed here.`) : "",
     );
+  }
+
+  /** Beside its history: no event tells of it. */
+  #drawSaid() {
+    const known = this.#app.runs.byId.get(this.#runId);
+    const labels = known?.labels ?? [];
+    const note = known?.note ?? "";
+    setText(this.#label, labels.length || note ? "Change labels and note" : "Add labels or a note");
+    setText(this.#note, note);
+    this.#labels.hidden = !labels.length;
+    if (this.#labels.dataset.shown === labels.join(" ")) return;
+    this.#labels.dataset.shown = labels.join(" ");
+    this.#labels.replaceChildren(...labelElements(labels));
   }
 
   /** @param {Loaded} loaded */
@@ -460,6 +479,11 @@ export class RunView {
 
   amendConfig() {
     if (this.#loaded) amendConfig(this.#app, this.#loaded.run);
+  }
+
+  editLabels() {
+    const run = this.#app.runs.byId.get(this.#runId);
+    if (run) editLabels(this.#app, run);
   }
 
   replan() {

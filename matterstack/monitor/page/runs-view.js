@@ -1,6 +1,7 @@
 // All runs at a glance.
 
 import { count, h, number, setText } from "./dom.js";
+import { labelElements } from "./label-form.js";
 import { badge, capsText, countsText, progressBar, progressOf } from "./parts.js";
 import { ENDED_RUNS, RUN_STATES } from "./states.js";
 import { timeElement } from "./times.js";
@@ -11,7 +12,7 @@ import { WindowedGrid } from "./windowed.js";
 export class RunsView {
   title = "Runs";
   #runs;
-  #search = h("input", { type: "search", id: "search", placeholder: "workspace or id", input: () => this.draw() });
+  #search = h("input", { type: "search", id: "search", placeholder: "workspace, id or label", input: () => this.draw() });
   #status = h(
     "select",
     { id: "status", change: () => this.draw() },
@@ -66,7 +67,7 @@ export class RunsView {
     const status = this.#status.value;
     const shown = all.filter(
       (run) =>
-        (!wanted || `${run.workspace} ${run.run_id}`.toLowerCase().includes(wanted)) &&
+        (!wanted || `${run.workspace} ${run.run_id} ${run.labels.join(" ")} ${run.note}`.toLowerCase().includes(wanted)) &&
         (!status || run.status === status || (status === "open" && isOpen(run))),
     );
     const parts = RUN_STATES.map((name) => ({ name, n: all.filter((run) => run.status === name).length }));
@@ -111,7 +112,7 @@ function cellsOf(run) {
   const { done, total } = progressOf(run.tasks);
   const stage = run.stages.at(-1);
   return [
-    [h("strong", {}, run.workspace), h("span", { class: "id" }, run.run_id)],
+    [h("div", { class: "run-name", title: run.note || null }, h("strong", {}, run.workspace), labelElements(run.labels)), h("span", { class: "id" }, run.run_id)],
     [badge(run.status), run.questions ? h("span", { class: "asks" }, count(run.questions, "question")) : null, run.status_reason ? h("span", { class: "reason below", title: run.status_reason }, run.status_reason) : null],
     [
       progressBar(run.tasks),

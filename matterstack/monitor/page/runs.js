@@ -65,6 +65,19 @@ export class Runs {
     this.#timer ||= setTimeout(() => this.#refresh(), INTERVAL_MS);
   }
 
+  /**
+   * Other words of people, which are no events.
+   *
+   * @param {string} runId
+   * @param {{labels: string[], note: string}} said
+   */
+  setLabels(runId, said) {
+    const run = this.byId.get(runId);
+    if (!run) return;
+    Object.assign(run, said);
+    run.version += 1;
+  }
+
   async #refresh() {
     const named = [...this.#dirty].slice(0, MOST_AT_ONCE);
     for (const run of named) this.#dirty.delete(run);
