@@ -85,6 +85,7 @@ LONG: Final = {
     "tests/test_path_safety.py",
     "tests/test_scheduler_multi.py",
     "tests/test_simulation.py",
+    "tests/test_simulation_changes.py",
     "tests/test_simulation_crash_points.py",
     "tests/test_simulation_machine.py",
     "tests/test_slurm_polling.py",

@@ -215,6 +215,8 @@ def crashing(crashes: Sequence[Crash]) -> Iterator[deque[Crash]]:
         if life.is_over:
             raise Died  # what a living program would do on its way out, a dead one does not
         crash = left[0]
+        if trio.current_time() < crash.after_s:
+            return
         life.passings[crash.point] += 1
         if life.passings[crash.point] >= crash.passing:
             left.popleft()

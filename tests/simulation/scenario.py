@@ -43,10 +43,15 @@ class Action:
 
 @attrs.frozen
 class Crash:
-    """An engine dies at a crash point, at the so-manieth passing in its life (1 is the first)."""
+    """An engine dies at a crash point, at the so-manieth passing in its life (1 is the first).
+
+    Attributes:
+        after_s: passings before that moment do not count.
+    """
 
     point: str
     passing: int = 1
+    after_s: float = 0.0
 
 
 DOOMS: Final = ("crash", "stop", "crash_at_commit", "crash_at_call", "crash_in_sbatch", "stop_in_sbatch",
