@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.slurm_fixtures import StartCluster, point_to
-from tests.support.campaigns import Diary, write_tasks
+from tests.support.campaigns import Diary, write_tasks, write_workspace
 from tests.support.command import COMMAND, PATIENCE_S, CommandLine
 from tests.support.polling import wait_until
 
@@ -144,6 +144,72 @@ def test_a_node_on_which_all_failed_is_left_out_and_the_others_do_its_work(
     after = command_line.tasks(run_id)
     assert_only_these_ran_again(before, after, failed)
     assert not {after[name]["attempts"][1]["host"] for name in failed} & {"n2"}
+
+
+CAMPAIGN = """\
+from matterstack import Resources, Task, Workflow
+
+class Relax:
+    def plan(self, state, results):
+        if state:
+            return None
+        small = Resources(memory_mib=20, walltime_s=60)
+        command = ["cp", "relax.in", "out"]
+        return Workflow([
+            Task(
+                f"t{n:02}",
+                command=command,
+                files={"relax.in": self.file(n)},
+                outputs=["out"],
+                resources=small,
+            )
+            for n in range(40)
+        ])
+
+    def file(self, n):
+        return "relx.in" if n % 2 else "relax.in"
+
+    def analyze(self, state, results):
+        return {"done": len(results)}
+
+get_campaign = Relax
+"""
+
+
+@pytest.mark.usefixtures("slurm_env")
+@pytest.mark.parametrize("hold_after", [0, 10], ids=["failed", "held"])
+def test_wrong_files_are_mended_in_the_campaign_which_is_asked_once_more(
+    command_line: CommandLine, hold_after: int
+) -> None:
+    config = {
+        "default_backend": "cluster",
+        "hold_after_alike": hold_after,
+        "backends": {"cluster": {**CLUSTER, "max_jobs": 40}},
+        "max_hpc_jobs_per_run": 12 if hold_after else 40,
+    }
+    # Where it is held, all are wrong: a success in between would let it go on.
+    source = CAMPAIGN.replace("if n % 2 else", "if True else") if hold_after else CAMPAIGN
+    folder = write_workspace(command_line.root, "w", source, config=config, files={"relax.in": "ecut 30"})
+    run_id = command_line.new_run("w")
+    assert command_line.run("run", "loop", "--until-done", run_id).exit_code == 1
+    before = command_line.tasks(run_id)
+    failed = {name for name, task in before.items() if task["status"] == "FAILED"}
+    status = command_line.status(run_id)["status"]
+    assert (status, len(failed) >= 10) == ("PAUSED" if hold_after else "FAILED", True)
+    kept = files_of(command_line, run_id, before)
+
+    (folder / "campaign.py").write_text(source.replace("relx.in", "relax.in"))
+    first, *others = advice(command_line, run_id)
+    assert first == f"matterstack run replan {run_id}"
+    paste(command_line, f"{first} --yes", *others)
+    command_line.ok("run", "loop", "--until-done", run_id)
+
+    assert command_line.status(run_id)["status"] == "COMPLETED"
+    after = command_line.tasks(run_id)
+    assert files_of(command_line, run_id, before).items() >= kept.items()
+    if not hold_after:
+        assert_only_these_ran_again(before, after, failed)
+    assert [event["type"] for event in command_line.events(run_id)].count("CampaignChanged") == 1
 
 
 @pytest.mark.usefixtures("slurm_env")

@@ -115,6 +115,21 @@ def test_when_what_failed_was_retried_a_hold_only_has_to_be_let_go() -> None:
     assert "run retry" not in hold.action
 
 
+def test_a_hold_for_files_that_are_missing_is_ended_by_a_new_plan_that_tries_them_again() -> None:
+    reason = "files: 'x.in' cannot be copied from x.in: No such file or directory"
+    ended = attempt(state=JobState.COMPLETED_ERROR, ended_at=at("11:30"))
+    tasks = [failed(f"t{n}", reason, attempt=ended) for n in range(3)]
+    held = {**held_for(3, "t0", "t1", "t2"), "workspace": "w"}
+    held["held"] = attrs.evolve(held["held"], common=reason)
+
+    hold = only(causes(*tasks, task("waits"), run=held))
+
+    assert [line for line in hold.action.splitlines() if not line.startswith("#")] == [
+        f"matterstack run replan {RUN}",
+        f"matterstack run resume {RUN}",
+    ]
+
+
 def test_without_an_engine_every_unfinished_task_waits_for_one() -> None:
     tasks = [task("a", attempt=running("1")), task("b"), task("c", "a")]
 

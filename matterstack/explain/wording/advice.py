@@ -39,12 +39,8 @@ def retry_of(tasks: Sequence[TaskView], situation: Situation) -> str:
     After a prologue that failed, the command before it gives the mended one to the run.
     """
     command = f"matterstack run retry {situation.run.run_id} {selected(tasks, situation)}"
-    if _lack_files(tasks) and not situation.run.campaign_class:
-        campaign = f"workspaces/{situation.run.workspace}/campaign.py"
-        return (
-            f"# put the file there, or name another one in {campaign}; this shows what changes by that:\n"
-            f"matterstack run replan {situation.run.run_id}"
-        )
+    if replan := replan_of(tasks, situation):
+        return replan
     lack = _lack(tasks, situation)
     if lack is None and (backends := failed_prologues(tasks)):
         return f"{mended_prologue(backends, situation)}\n{command}"
@@ -52,6 +48,17 @@ def retry_of(tasks: Sequence[TaskView], situation: Situation) -> str:
         return command
     setting = f" --set {shlex.quote(lack.setting)} --yes" if lack.setting else ""
     return f"# {lack.why}:\n{command}{setting}"
+
+
+def replan_of(tasks: Sequence[TaskView], situation: Situation) -> str:
+    """The command that plans tasks anew that all lack files; a comment says what to do before; else empty."""
+    if not _lack_files(tasks) or situation.run.campaign_class:
+        return ""
+    campaign = f"workspaces/{situation.run.workspace}/campaign.py"
+    return (
+        f"# put the file there, or name another one in {campaign}; this shows what changes by that:\n"
+        f"matterstack run replan {situation.run.run_id}"
+    )
 
 
 def failed_prologues(tasks: Sequence[TaskView]) -> tuple[BackendName, ...]:
@@ -122,7 +129,7 @@ def _kind(attempt: AttemptView) -> str:
 
 def _lack_files(tasks: Sequence[TaskView]) -> bool:
     """Whether no job was submitted since what the campaign names in ``files`` could not be copied."""
-    return all(
+    return bool(tasks) and all(
         task.attempt is not None and task.attempt.job_id is None and task.reason.startswith(_NO_FILE)
         for task in tasks
     )

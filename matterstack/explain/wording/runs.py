@@ -14,6 +14,7 @@ from matterstack.explain.wording.advice import (
     elsewhere,
     failed_prologues,
     mended_prologue,
+    replan_of,
     retry_of,
     selected,
 )
@@ -75,9 +76,12 @@ def _held(_group: Group, situation: Situation) -> CauseText:
         f"failed alike{on_nodes} within seconds of their start, and none succeeded in between: "
         f"{alike.told}{followed}"
     )
-    mend = _mending_held(failed, situation)
-    log = f"matterstack run logs {run.run_id} {alike.tasks[0]} --stderr"
-    action = f"{log}\n{mend}\n{_going_on(failed, situation)}"
+    if replan := replan_of(failed, situation):
+        # By it they are tried again, and the others wait with what it plans.
+        action = f"{replan}\n{_going_on((), situation)}"
+    else:
+        log = f"matterstack run logs {run.run_id} {alike.tasks[0]} --stderr"
+        action = f"{log}\n{_mending_held(failed, situation)}\n{_going_on(failed, situation)}"
     return CauseText(Need.PERSON, run.since, message, action, last_words=alike.last_words)
 
 
@@ -101,11 +105,16 @@ def _mending_held(failed: Sequence[TaskView], situation: Situation) -> str:
         return f"# {lack.why}:\nmatterstack run amend {run.run_id} '*' --set {lack.setting} --yes"
     if backends := failed_prologues(failed):
         return mended_prologue(backends, situation)
+    campaign = (
+        ""
+        if run.campaign_class
+        else f"\n# what stands in campaign.py, by:\n# matterstack run replan {run.run_id}"
+    )
     return (
         "# mend what they share; what stands in config.json is given to the run by:\n"
         f"# matterstack run amend {run.run_id} --config-from-workspace --yes\n"
         "# what stands in the tasks themselves, also in those that have not begun, by:\n"
-        f"# matterstack run amend {run.run_id} '*' --set PATH=VALUE"
+        f"# matterstack run amend {run.run_id} '*' --set PATH=VALUE{campaign}"
     )
 
 
