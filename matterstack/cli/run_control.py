@@ -12,6 +12,7 @@ from matterstack.cli.completion import propose_tasks
 from matterstack.cli.shared_options import RUN_ID, RUN_ID_ALONE, current_root, json_option
 from matterstack.cli.task_selection import change_options, selection_options
 from matterstack.core.ids import RunId, TaskId, Token
+from matterstack.core.shown_text import shown
 
 if TYPE_CHECKING:
     from matterstack.core.run.messages import Command
@@ -129,6 +130,7 @@ async def send(
     from matterstack.core.run.messages import Cancel, Command, Rerun, Resume, Retry
     from matterstack.storage.read.reader import open_reader
     from matterstack.storage.read.runs import require_run
+    from matterstack.usecases.unused_changes import unused_changes
 
     if not isinstance(command, Command):
         raise TypeError(type(command).__name__)
@@ -139,6 +141,8 @@ async def send(
             await wait_until_cancelled(reader, run_id)
         given_up = await wait_until_given_up(reader, run_id, resubmitted) if resubmitted else None
         summary = await reader.read(require_run, run_id)
+        goes_on = isinstance(command, Resume | Retry | Rerun) and not as_json
+        notes = await unused_changes(reader, run_id) if goes_on else []
     if as_json:
         told = {} if given_up is None else {"jobs": given_up.as_json()}
         print_json({**summary.as_json(), **({} if amended is None else {"amended": {**amended, **told}})})
@@ -151,6 +155,8 @@ async def send(
     if not outcome.by_engine and isinstance(command, Resume | Retry | Rerun):
         click.echo("a `matterstack run loop` that serves all runs takes it up by itself; if there is none:")
         click.echo(f"  matterstack run loop {run_id}")
+    for note in notes:
+        click.echo(shown(f"note: {note}"))
 
 
 async def have_done(root: Root, run_id: RunId, command: Command) -> Outcome:

@@ -154,6 +154,17 @@ def _proposed(
     return Amendment(command=command, changes=config_changes(now.config, kept), notes=notes)
 
 
+def config_of_files(root: Root, now: ConfigInForce) -> Mapping[str, Any]:
+    """What a run would go by if it were given the config files as they are now.  Blocking.
+
+    Raises:
+        ConfigError, NotFoundError: they are wrong, or the workspace has gone.
+    """
+    from matterstack.core.documents.amended_config import as_kept
+
+    return as_kept(_of_files(root, now, now.overrides, SETTINGS_NAME), now.config)
+
+
 def _of_files(root: Root, now: ConfigInForce, overrides: Mapping[str, Any], name: str) -> RunConfig:
     has_object = "campaign_object" in now.config
     return config_of_new_run(root, now.workspace, overrides, name, has_object=has_object)

@@ -156,6 +156,34 @@ def test_what_was_set_for_a_run_stays_on_top_of_the_files_of_its_workspace(comma
     assert f"{folder / 'config.json'}: bakcends: unknown key; did you mean backends?" in broken.stderr
 
 
+def test_who_retries_is_told_what_was_mended_and_does_not_reach_the_run(command_line: CommandLine) -> None:
+    folder = write_tasks(command_line.root, "demo", [{"id": "a", "command": ["false"]}])
+    run_id = command_line.new_run("demo", "priority=3")
+    command_line.run("run", "loop", "--until-done", run_id)
+    assert "note: " not in command_line.ok("run", "retry", run_id)
+    command_line.run("run", "loop", "--until-done", run_id)
+    config, campaign = folder / "config.json", folder / "campaign.py"
+    written = json.loads(config.read_text())
+    written["backends"]["local"]["prologue"] = ["export SAID=mended"]
+    config.write_text(json.dumps({**written, "priority": 2}))
+    campaign.write_text(campaign.read_text() + "\n# mended\n")
+
+    told = command_line.ok("run", "retry", run_id)
+
+    of_config, of_campaign = (line for line in told.splitlines() if line.startswith("note: "))
+    assert of_config.startswith(
+        "note: the config files say something else now (backends.local.prologue), and"
+    )
+    assert of_config.endswith(f": matterstack run amend {run_id} --config-from-workspace")
+    assert of_campaign.startswith("note: campaign.py changed since it planned, and")
+    assert of_campaign.endswith(f": matterstack run replan {run_id}")
+    command_line.ok("run", "amend", run_id, "--config-from-workspace", "--yes")
+    command_line.run("run", "loop", "--until-done", run_id)
+    config.write_text("{")
+    told = command_line.ok("run", "retry", run_id)
+    assert told.count("note: ") == 1, "config that is broken is not for a retry to tell"
+
+
 @pytest.mark.parametrize("point", ["before_commit", "after_commit"])
 def test_an_amendment_whose_process_dies_is_carried_out_by_the_next_engine(
     command_line: CommandLine, point: str

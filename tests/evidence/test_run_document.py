@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import ParamSpec, TypeVar
 
 import pytest
 import trio
@@ -22,6 +22,9 @@ from tests.support.campaigns import write_tasks
 from tests.support.command import CommandLine
 from tests.support.states import RUN_ID, ToldRun
 from tests.support.stored import new_root
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def test_run_json_fits_its_schema_and_the_store(command_line: CommandLine) -> None:
@@ -88,19 +91,19 @@ async def test_run_json_is_replaced_at_most_once_a_second_and_tells_the_last_cha
 
 
 async def test_who_flushes_waits_for_what_is_just_being_written(
-    tmp_path: Path, autojump_clock: MockClock
+    tmp_path: Path,
+    autojump_clock: MockClock,  # noqa: ARG001  time passes in it
 ) -> None:
-    assert autojump_clock
     root = new_root(tmp_path / "root")
     run = ToldRun.new(RUN_ID)
     folder = root.run_folder(run.state.workspace, RUN_ID)
     folder.path.mkdir(parents=True)
     begun = trio.Event()
 
-    async def slow(function: Callable[..., Any], *arguments: object) -> Any:
+    async def slow(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         begun.set()
         await trio.sleep(5)
-        return function(*arguments)
+        return call(*args, **kwargs)
 
     connection = open_database(root.database)
     writer = SummaryWriter(root, Runtime(files=slow, store=run_inline), connection)
