@@ -35,8 +35,13 @@ FOR_CRATES := $(VALIDATOR)/installed
 
 .PHONY: help demo test check quick reference test-tools format lint types layers page tests soak fuzz docs lock clean
 # Both commands install into the same environment; `make -j demo test` must not do so at once.
+ifndef SIDE_BY_SIDE
 .NOTPARALLEL:
+endif
 .DELETE_ON_ERROR:
+
+# For what has nothing to do with each other: two at once, what each says in one piece.
+BOTH := $(MAKE) --no-print-directory --jobs 2 --output-sync=target SIDE_BY_SIDE=yes
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -44,11 +49,17 @@ help:
 demo: $(FOR_DEMO)
 	@$(BIN)/matterstack run start battery_screening
 
-test: test-tools format lint types layers page tests
+# Packages of the system, and of Python; then what only reads the sources, the longest first; then the tests.
+# The environment comes before all else: it may have to ask for a package of the system itself.
+test: $(BIN)/python
+	@$(BOTH) test-tools $(FOR_TESTS) $(FOR_CRATES)
+	@$(BOTH) types page layers lint format
+	@$(MAKE) --no-print-directory tests
 
-check: format lint types layers
+check: $(FOR_TESTS)
+	@$(BOTH) types layers lint format
 
-# ---- the steps of `make test`, in its order; the first that fails ends it
+# ---- the steps of `make test`; the first that fails ends it
 
 test-tools:
 	@echo "== tools"
@@ -77,7 +88,7 @@ page:
 	@tsc --project tests/page
 	@node --test --test-reporter=spec tests/page/*.test.js
 
-# The order of files is that of tests/conftest.py.
+# The order of files is that of tests/order.py.
 PYTEST := $(BIN)/pytest --dist loadfile --no-loadscope-reorder
 
 # In memory, where there is such a folder: stores are made by the thousand, and each commit waits for its disk.
