@@ -148,6 +148,32 @@ async def test_labels_and_a_note_are_given(host: Host, home: Home) -> None:
         assert (await run.wait()).status is RunStatus.COMPLETED
 
 
+@on_both
+async def test_a_mended_campaign_is_asked_once_more_and_its_plan_taken_as_shown(
+    host: Host, home: Home
+) -> None:
+    home.write("two", needs_mode(home, "a"), home.diary.task("b"))
+    async with host.open_engine(home.root) as engine:
+        run = await engine.start("two")
+        assert (await run.wait()).status is RunStatus.FAILED
+        with pytest.raises(RefusedError, match="nothing would change"):
+            await run.replan()
+        mended = {**needs_mode(home, "a"), "env": {"MODE": "good"}}
+        home.write("two", mended, home.diary.task("b"), home.diary.task("c"))
+        before = home.events()
+        shown = await run.replan(reason="it needs a mode", preview=True)
+        steps = {task["task_id"]: task["change"] for task in shown.result["tasks"]}
+        assert steps == {"a": "changed", "c": "new"}
+        assert home.events() == before
+        late = await run.replan(preview=True)
+        await run.amend(["a"], {"priority": 3})
+        with pytest.raises(ChangedError, match="task a was amended"):
+            await late.apply()
+        await (await run.replan(preview=True)).apply()
+        assert (await run.wait()).status is RunStatus.COMPLETED
+    assert sorted(home.diary.started()) == ["a", "a", "b", "c"]
+
+
 Call = Callable[[Run], Awaitable[object]]
 BAD: Mapping[str, tuple[Call, type[MatterStackError], str]] = {
     "no such path": (
@@ -185,6 +211,13 @@ BAD: Mapping[str, tuple[Call, type[MatterStackError], str]] = {
     "it succeeded": (lambda run: run.amend(["good"], GOOD), RefusedError, "has SUCCEEDED"),
     "it has not failed": (lambda run: run.retry(["good"]), RefusedError, "only failed tasks"),
     "no such key": (lambda run: run.amend_config({"pririty": 2}), ConfigError, "pririty: unknown key"),
+    "nothing to plan anew": (lambda run: run.replan(), RefusedError, "nothing would change"),
+    "a word for a choice": (
+        lambda run: run.replan(cancel_gone="yes"),  # type: ignore[arg-type]
+        UsageError,
+        "cancel_gone: must be True or False",
+    ),
+    "nothing waits": (lambda run: run.amend(["a"], resubmit=True), RefusedError, "has a job that waits"),
     "no settings": (lambda run: run.amend_config(), UsageError, "nothing is set"),
     "a number for a note": (lambda run: run.label(note=5), UsageError, "note: must be text"),  # type: ignore[arg-type]
 }
@@ -225,7 +258,7 @@ async def test_of_a_run_that_was_deleted_every_call_says_so_and_the_engine_goes_
             run.status, run.wait, run.state, run.tasks, run.explain, run.questions, run.export_evidence,
             run.pause, run.resume, run.cancel, run.retry, read, shown.apply,
             lambda: run.rerun(["a"]), lambda: run.cancel_tasks(["a"]), lambda: run.amend(["a"], GOOD),
-            lambda: run.amend_config({"priority": 2}), lambda: run.label(["x"]),
+            lambda: run.amend_config({"priority": 2}), lambda: run.label(["x"]), run.replan,
             lambda: run.respond("a", {}), lambda: engine.run(run.id),
         ]  # fmt: skip
         for call in calls:

@@ -290,6 +290,12 @@ BAD_CHANGES: Mapping[str, tuple[dict[str, Any], str, str]] = {
     ),
     "a typed key that is none": ({"command": "amend_config", "set": ["=3"]}, "usage", "must be KEY=VALUE"),
     "an empty config": ({"command": "amend_config"}, "usage", "nothing is set"),
+    "a choice that is none": ({"command": "replan", "redo_changed": 1}, "usage", "redo_changed"),
+    "no job that waits": (
+        {"command": "amend", "tasks": ["scf"], "resubmit": True},
+        "refused",
+        "has a job that",
+    ),
     "no tasks to cancel": ({"command": "cancel_tasks", "tasks": []}, "usage", "tasks"),
     "an ended task": ({"command": "cancel_tasks", "tasks": ["good"]}, "refused", "SUCCEEDED already"),
     "no basis": ({"command": "apply"}, "usage", "basis"),
@@ -347,6 +353,7 @@ async def test_of_a_run_that_was_deleted_every_command_says_so(place: Place) -> 
             {"command": "amend_config", "set": {"priority": 3}},
             {"command": "cancel_tasks", "tasks": ["scf"]},
             {"command": "label", "add": ["x"]},
+            {"command": "replan"},
             {"command": "respond", "task": "scf", "attempt": 1, "answer": {}},
             *({"command": name} for name in ("pause", "resume", "cancel")),
         ):
@@ -366,7 +373,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
 async def test_a_run_that_an_engine_serves_is_mended_over_the_stream_and_completes(
     root: Root, diary: Diary
 ) -> None:
-    write_tasks(root.path, "two", [diary.task("a", '[ "$MODE" = good ]'), diary.task("b")])
+    tasks = [diary.task("a", '[ "$MODE" = good ]'), diary.task("b")]
+    write_tasks(root.path, "two", tasks)
     async with (
         matterstack.open_engine(root.path) as engine,
         open_monitor(root, Address(port=0)) as served,
@@ -385,6 +393,19 @@ async def test_a_run_that_an_engine_serves_is_mended_over_the_stream_and_complet
             assert error["code"] == "changed"
             assert "priority: 1 -> 2" in error["message"]
             await client.done("apply", basis=shown["basis"])
+            assert (await run.wait()).status is RunStatus.COMPLETED
+            error = await client.refused("replan", preview=True)
+            assert (error["code"], "nothing would change" in error["message"]) == ("refused", True)
+            campaign = root.path / "workspaces" / "two" / "campaign.py"
+            code = campaign.read_text()
+            campaign.write_text("raise ZeroDivisionError('by zero')")
+            error = await client.refused("replan")
+            assert (error["code"], "by zero" in error["message"]) == ("campaign", True)
+            campaign.write_text(code)
+            write_tasks(root.path, "two", [*tasks, diary.task("c")])
+            plan = await client.done("replan", preview=True)
+            assert [(t["task_id"], t["change"]) for t in plan["result"]["tasks"]] == [("c", "new")]
+            await client.done("apply", basis=plan["basis"])
         assert (await run.wait()).status is RunStatus.COMPLETED
         place.connection.close()
-    assert sorted(diary.started()) == ["a", "a", "b"]
+    assert sorted(diary.started()) == ["a", "a", "b", "c"]
