@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from matterstack.core.model.workflow import Workflow as Workflow
     from matterstack.core.states import RunStatus as RunStatus
     from matterstack.core.states import TaskStatus as TaskStatus
-    from matterstack.embed.changes import Change as Change
     from matterstack.embed.handles import Engine as Engine
     from matterstack.embed.handles import EventStream as EventStream
     from matterstack.embed.handles import Run as Run
+    from matterstack.embed.host_change import Change as Change
     from matterstack.embed.opening import open_engine as open_engine
     from matterstack.evidence.export import Bundle as Bundle
     from matterstack.storage.read.runs import RunSummary as RunSummary
@@ -96,7 +96,7 @@ _LATER = {
     "Bundle": "matterstack.evidence.export",
     "Campaign": "matterstack.core.model.workflow",
     "CampaignError": "matterstack.core.errors",
-    "Change": "matterstack.embed.changes",
+    "Change": "matterstack.embed.host_change",
     "ChangedError": "matterstack.core.errors",
     "Client": "matterstack.client",
     "ClosedError": "matterstack.core.errors",

@@ -24,7 +24,7 @@ CAMPAIGNS: Final = {
 }
 HOSTS: Final = {
     "Bundle": "matterstack.evidence.export",
-    "Change": "matterstack.embed.changes",
+    "Change": "matterstack.embed.host_change",
     "Client": "matterstack.client",
     "Engine": "matterstack.embed.handles",
     "EventStream": "matterstack.embed.handles",

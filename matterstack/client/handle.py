@@ -18,7 +18,7 @@ from matterstack.client.token_file import given_token
 from matterstack.core.errors import UsageError
 from matterstack.core.run.selection import Selection
 from matterstack.embed.calls import Calls
-from matterstack.embed.changes import Change, selection_of, texts
+from matterstack.embed.host_change import Change, selection_of, texts
 from matterstack.storage.layout import require_run_id
 from matterstack.usecases.given_changes import given_changes, given_settings
 

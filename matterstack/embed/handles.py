@@ -18,7 +18,7 @@ from matterstack.core.ids import RunId, TaskId
 from matterstack.core.model.workflow import Campaign
 from matterstack.core.run.messages import Cancel, Command, Pause, ReplanChoices, Rerun, Resume
 from matterstack.embed.calls import Calls
-from matterstack.embed.changes import Change, require_flags, selection_of, texts
+from matterstack.embed.host_change import Change, require_flags, selection_of, texts
 from matterstack.embed.service import SETTINGS, Event, Json, Service
 from matterstack.storage.read.runs import RunSummary
 from matterstack.usecases.given_changes import given_changes, given_settings
