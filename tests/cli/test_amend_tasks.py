@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.campaigns import write_tasks
-from tests.support.command import CommandLine
+from tests.support.command import COMMAND, PATIENCE_S, CommandLine
 
 PLACE = {"resources": {"walltime_s": 2}}
 
@@ -172,3 +175,34 @@ def test_without_a_job_that_waits_nothing_is_submitted_anew(command_line: Comman
     with_set = command_line.json(*amend, "slow0", "--set", "env.NAP=0", "--resubmit", "--yes")
     assert (with_set["amended"]["tasks"], with_set["amended"]["resubmitted"]) == (["slow0"], [])
     assert not [kind for kind in command_line.event_types(run_id) if "Resubmit" in kind]
+
+
+@pytest.mark.parametrize(
+    ("answer", "told", "code"), [("n", "nothing was changed", 130), ("y", "as was shown", 4)]
+)
+def test_who_says_yes_changes_only_what_was_shown(
+    command_line: CommandLine, answer: str, told: str, code: int
+) -> None:
+    write_tasks(command_line.root, "demo", [{"id": "a", "command": ["false"]}])
+    run_id = command_line.new_run("demo")
+    command_line.run("run", "loop", run_id, "--until-done")
+    amend = ["run", "amend", run_id, "a", "--set"]
+    here, there = pty.openpty()
+    asking = subprocess.Popen(
+        [str(COMMAND), "--root", str(command_line.root), *amend, "priority=9"],
+        stdin=there, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=command_line.environment,
+    )  # fmt: skip
+    assert asking.stdout is not None
+    shown = b""
+    while b"Change it?" not in shown:
+        more = os.read(asking.stdout.fileno(), 4096)
+        assert more, shown
+        shown += more
+    command_line.ok(*amend, "priority=5", "--yes")
+    os.write(here, f"{answer}\n".encode())
+    rest, _ = asking.communicate(timeout=PATIENCE_S)
+    os.close(here)
+    os.close(there)
+    assert (asking.returncode, told in rest.decode()) == (code, True), rest
+    changes = [e["data"]["changes"] for e in command_line.events(run_id) if e["type"] == "TaskAmended"]
+    assert changes == [{"priority": {"old": 0, "new": 5}}]
