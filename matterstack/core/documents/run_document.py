@@ -13,7 +13,16 @@ from matterstack.core.states import RunStatus, TaskStatus
 
 Count = Annotated[int, Field(ge=0)]
 Command = Literal[
-    "pause", "resume", "cancel", "cancel_tasks", "retry", "rerun", "amend_config", "amend", "respond"
+    "pause",
+    "resume",
+    "cancel",
+    "cancel_tasks",
+    "retry",
+    "rerun",
+    "amend_config",
+    "amend",
+    "replan",
+    "respond",
 ]
 
 
