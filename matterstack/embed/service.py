@@ -156,7 +156,7 @@ class Service:
     async def propose_amendment(
         self, run_id: RunId, selection: Selection, changes: Mapping[str, Any], reason: str, resubmit: bool
     ) -> Proposal:
-        """Other definitions for tasks."""
+        """What it would do to give tasks other definitions."""
         return await propose_amendment(self._reader, run_id, selection, changes, reason, resubmit=resubmit)
 
     async def propose_retry(
@@ -168,7 +168,7 @@ class Service:
     async def propose_config(
         self, run_id: RunId, settings: Mapping[str, Any], from_workspace: bool, reason: str, resubmit: bool
     ) -> Proposal:
-        """Another config."""
+        """What another config of the run would change."""
         return await propose_config(
             self._reader,
             run_id,
@@ -179,7 +179,7 @@ class Service:
         )
 
     async def propose_cancelling(self, run_id: RunId, tasks: Sequence[str], reason: str) -> Proposal:
-        """The end of tasks."""
+        """Which tasks would end, if these are cancelled."""
         return await propose_cancelling(self._reader, run_id, tasks, reason)
 
     async def propose_replan(self, run_id: RunId, choices: ReplanChoices, reason: str) -> Proposal:
@@ -195,7 +195,7 @@ class Service:
         await carry_out(self.root, proposal, self.runtime, as_shown=True)
 
     async def label(self, run_id: RunId, change: LabelChange) -> Json:
-        """Say something of it."""
+        """Say something of a run: labels, and a note."""
         now = utc_text(self.runtime.clock())
         return labelling_document(
             run_id, await self._reader.read(label_run, run_id, change, user_name(), now)

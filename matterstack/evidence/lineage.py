@@ -28,7 +28,7 @@ def definition_text(task: Task) -> str:
 
 
 def text_sha256(text: str | bytes) -> str:
-    """Hash of a text."""
+    """SHA-256 of a text, as hexadecimal digits."""
     return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()
 
 
