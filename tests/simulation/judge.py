@@ -40,6 +40,7 @@ class Judge:
         diary: what happened outside of the store: virtual time, and what.
         broken: what was promised and did not hold, in words.
         cancelled: tasks that a person cancelled by name.
+        withdrawn: tasks that a plan had no more.
         named: tasks that a person had done again by name.
     """
 
@@ -51,11 +52,12 @@ class Judge:
     diary: list[tuple[float, str]] = attrs.field(factory=list)
     broken: list[str] = attrs.field(factory=list)
     cancelled: set[tuple[RunId, TaskId]] = attrs.field(factory=set)
+    withdrawn: set[tuple[RunId, TaskId]] = attrs.field(factory=set)
     named: set[tuple[RunId, TaskId]] = attrs.field(factory=set)
     ledger: Ledger = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.ledger = Ledger(self.connection, self._attempt_folder, self.blame, self.plans)
+        self.ledger = Ledger(self.connection, self._attempt_folder, self.blame, self._jobs_in, self.plans)
 
     def note(self, what: str) -> None:
         """Write into the diary."""
@@ -101,8 +103,14 @@ class Judge:
     def _saw_cancelled(self, run_id: RunId, fact: f.Fact) -> None:
         """What a person cancelled by name stays so until somebody names it."""
         match fact:
-            case f.TaskCancelled(by=by, because=None) | f.TaskCancelRequested(by=by, because=None) if by:
+            case f.TaskCancelRequested(by=by, because=None) if by:
                 self.cancelled.add((run_id, fact.task_id))
+            case f.TaskCancelled(by=by, because=None) if by and (run_id, fact.task_id) not in self.withdrawn:
+                self.cancelled.add((run_id, fact.task_id))
+            case f.TaskWithdrawn():
+                # Whatever becomes of it by that is not by name: it may be back in the next plan.
+                self.withdrawn.add((run_id, fact.task_id))
+                self.cancelled.discard((run_id, fact.task_id))
             case f.TaskSucceeded():
                 self.cancelled.discard((run_id, fact.task_id))
             case f.TaskReopened() if (run_id, fact.task_id) in self.cancelled - self.named:
@@ -181,6 +189,9 @@ class Judge:
     def _folder(self, run_id: RunId) -> Any:
         (slug,) = self.connection.execute("SELECT workspace FROM runs WHERE run_id = ?", (run_id,)).fetchone()
         return self.root.run_folder(slug, run_id)
+
+    def _jobs_in(self, folder: Path) -> list[SimulatedJob]:
+        return [job for job in self.cluster.jobs.values() if job.folder == folder]
 
     def _attempt_folder(self, run_id: RunId, task_id: TaskId, n: int) -> Path:
         path: Path = self._folder(run_id).attempt(task_id, n).path

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Final
@@ -16,13 +16,14 @@ from typing import Any, Final
 import attrs
 
 from matterstack.core.ids import RunId, TaskId
-from matterstack.core.run.messages import AmendConfig, AmendTasks, Command, Retry
-from tests.simulated_cluster.cluster import SimulatedJob
+from matterstack.core.run.messages import AmendConfig, AmendTasks, Command, Replan, ReplanChoices, Retry
+from tests.simulated_cluster.cluster import SimulatedJob, Word
 from tests.simulation.changes import marked
 
 _READ: Final = (
     "RunCreated", "ConfigAmended", "IterationPlanned", "TaskPlanned", "TaskAmended", "TaskReopened",
-    "TaskSucceeded", "AttemptPrepared",
+    "TaskSucceeded", "AttemptPrepared", "Replanned", "TaskReplanned", "TaskWithdrawn",
+    "TaskResubmitRequested", "TaskResubmitted",
 )  # fmt: skip
 _NEW: Final = (
     f"SELECT seq, run_id, type, data FROM events "  # noqa: S608  only our own words
@@ -30,6 +31,7 @@ _NEW: Final = (
 )
 _GROWS: Final = ("walltime_s", "memory_mib")
 _OWN: Final = "MATTERSTACK_"
+_NOTHING: Final = object()
 
 
 @attrs.frozen
@@ -54,6 +56,7 @@ class Intent:
     run_id: RunId
     task_id: TaskId
     n: int
+    token: str
     seq: int
     backend: str
     resources: Mapping[str, Any]
@@ -83,6 +86,7 @@ class Ledger:
     Attributes:
         folder: where the attempt of a run is.
         blame: told what was promised and does not hold.
+        jobs_of: the jobs of an attempt, by its folder.
         plans: what each version of a campaign planned, by workspace, iteration and hash of ``campaign.py``.
         asked: changes that people asked for, by the reason that they gave.
         intents: attempts, by their folders.
@@ -91,6 +95,7 @@ class Ledger:
     connection: sqlite3.Connection
     folder: Callable[[RunId, TaskId, int], Path]
     blame: Callable[[str], None]
+    jobs_of: Callable[[Path], Sequence[SimulatedJob]]
     plans: Mapping[tuple[str, int, str], Mapping[str, Any]]
     asked: dict[str, Asked] = attrs.field(factory=dict)
     intents: dict[Path, Intent] = attrs.field(factory=dict)
@@ -98,6 +103,8 @@ class Ledger:
     _workspaces: dict[RunId, str] = attrs.field(factory=dict)
     _configs: dict[RunId, list[tuple[int, Mapping[str, Any]]]] = attrs.field(factory=dict)
     _definitions: dict[tuple[RunId, TaskId], dict[str, Any]] = attrs.field(factory=dict)
+    _as_planned: dict[tuple[RunId, TaskId], Mapping[str, Any]] = attrs.field(factory=dict)
+    _choices: dict[RunId, ReplanChoices] = attrs.field(factory=dict)
     _succeeded: set[tuple[RunId, TaskId]] = attrs.field(factory=set)
     _planned: dict[RunId, Mapping[str, Any]] = attrs.field(factory=dict)
     _done: set[tuple[str, str, str]] = attrs.field(factory=set)
@@ -129,7 +136,19 @@ class Ledger:
                 self._amend(run_id, task_id, data)
             case "TaskReopened":
                 self._do_once(run_id, kind, task_id, data["reason"])
-                self._succeeded.discard((run_id, task_id))
+                self._reopen(run_id, task_id, data["reason"])
+            case "Replanned":
+                self._do_once(run_id, kind, "", data["reason"])
+                self._replan(run_id, data)
+            case "TaskReplanned":
+                self._plan_anew(run_id, task_id, data)
+            case "TaskWithdrawn":
+                self._do_once(run_id, kind, task_id, data["reason"])
+                self._withdraw(run_id, task_id, data)
+            case "TaskResubmitRequested":
+                self._do_once(run_id, kind, task_id, data["reason"])
+            case "TaskResubmitted":
+                self._resubmit(run_id, task_id, data["token"])
             case "TaskSucceeded":
                 self._succeeded.add((run_id, task_id))
             case _:
@@ -160,6 +179,7 @@ class Ledger:
         if self._planned[run_id].get(task["id"]) != task:
             self.blame(f"task {task['id']} of {run_id} is not what the campaign planned that is said to have")
         self._definitions[run_id, task["id"]] = task
+        self._as_planned[run_id, task["id"]] = deepcopy(task)
 
     def _amend(self, run_id: RunId, task_id: TaskId, data: Mapping[str, Any]) -> None:
         asked, definition = self.asked.get(data["reason"]), self._definitions[run_id, task_id]
@@ -173,11 +193,61 @@ class Ledger:
                 self.blame(f"{data['reason']} says of {task_id} of {run_id} what is not so: {path} {change}")
             _set(definition, path, asked.command.changes[path])
 
+    def _reopen(self, run_id: RunId, task_id: TaskId, reason: str) -> None:
+        asked = self.asked.get(reason)
+        is_replan = asked is not None and isinstance(asked.command, Replan)
+        if is_replan and (run_id, task_id) in self._succeeded and not self._choices[run_id].redo_changed:
+            self.blame(f"{reason} took the result of {task_id} of {run_id}, which had succeeded")
+        self._succeeded.discard((run_id, task_id))
+
+    def _replan(self, run_id: RunId, data: Mapping[str, Any]) -> None:
+        self._take_plan(run_id, data)
+        asked = self.asked.get(data["reason"])
+        if asked is None or not isinstance(asked.command, Replan):
+            self.blame(f"{run_id} was planned anew, and nobody asked for that")
+            return
+        self._choices[run_id] = asked.command.choices
+
+    def _plan_anew(self, run_id: RunId, task_id: TaskId, data: Mapping[str, Any]) -> None:
+        key, planned = (run_id, task_id), data["planned"]
+        if self._planned[run_id].get(task_id) != planned:
+            self.blame(f"task {task_id} of {run_id} is not what the campaign plans now")
+        if key in self._succeeded:
+            self.blame(f"{task_id} of {run_id} had succeeded, and was planned anew")
+        wins = self._choices[run_id].yes_plan
+        wanted = _on_top(self._as_planned[key], self._definitions[key], planned, plan_wins=wins)
+        got = planned if data["task"] is None else data["task"]
+        if got != wanted:
+            what = [name for name in wanted if wanted[name] != got.get(name)]
+            self.blame(
+                f"{task_id} of {run_id} was planned anew: its {what} should be "
+                f"{[wanted[name] for name in what]}, and is {[got.get(name) for name in what]}"
+            )
+        self._as_planned[key], self._definitions[key] = planned, deepcopy(got)
+
+    def _withdraw(self, run_id: RunId, task_id: TaskId, data: Mapping[str, Any]) -> None:
+        if task_id in self._planned[run_id]:
+            self.blame(f"{task_id} of {run_id} was withdrawn, and the campaign plans it")
+        if data["ends_job"] and not self._choices[run_id].cancel_gone:
+            self.blame(f"the job of {task_id} of {run_id} is ended, and nobody asked for that")
+
+    def _resubmit(self, run_id: RunId, task_id: TaskId, token: str) -> None:
+        """Only what waits is given up."""
+        for intent in [
+            i for i in self.intents.values() if (i.run_id, i.task_id, i.token) == (run_id, task_id, token)
+        ]:
+            for job in self.jobs_of(self.folder(run_id, task_id, intent.n)):
+                if job.end_word is None and job.word is Word.CANCELLED and job.node:
+                    self.blame(f"job {job.job_id} of {intent.name} was given up while it was at work")
+                if job.is_alive and job.first is None:
+                    self.blame(f"{intent.name} was given up, and its job {job.job_id} is {job.word}")
+
     def _prepare(self, seq: int, run_id: RunId, task_id: TaskId, data: Mapping[str, Any]) -> None:
         intent = Intent(
             run_id=run_id,
             task_id=task_id,
             n=data["n"],
+            token=data["token"],
             seq=seq,
             backend=data["backend"],
             resources=data["resources"],
@@ -245,7 +315,9 @@ class Ledger:
             is_told = outcome is not None and bool(outcome["ok"])
             if reason in done and not is_told:
                 self.blame(f"{reason} of {asked.run_id} was done, and the answer was {outcome}")
-            if is_told and reason not in done and not isinstance(asked.command, AmendConfig):
+            # A plan may be the same as before, and a retry with --resubmit find nothing that waits.
+            must_be = not isinstance(asked.command, AmendConfig | Replan)
+            if is_told and reason not in done and must_be:
                 self.blame(f"{reason} of {asked.run_id} was not done, and the answer was {outcome}")
             if is_told and isinstance(asked.command, AmendConfig):
                 is_same = asked.command.config == asked.command.before
@@ -270,6 +342,23 @@ def _compared(job: SimulatedJob, intent: Intent) -> Iterator[tuple[str, Any, Any
         yield what, manifest[what], definition[what]
     env = {name: value for name, value in manifest["env"].items() if not name.startswith(_OWN)}
     yield "env", env, definition["env"]
+
+
+def _on_top(before: Any, amended: Any, planned: Any, *, plan_wins: bool) -> Any:
+    """What a plan says now, with what a person amended since the last one on top."""
+    if planned == before:
+        return amended
+    if amended in (before, planned):
+        return planned
+    if isinstance(amended, dict) and isinstance(planned, dict):
+        old = before if isinstance(before, dict) else {}
+        both = {
+            name: _on_top(old.get(name, _NOTHING), amended.get(name, _NOTHING), planned.get(name, _NOTHING),
+                          plan_wins=plan_wins)
+            for name in {**planned, **amended}
+        }  # fmt: skip
+        return {name: value for name, value in both.items() if value is not _NOTHING}
+    return planned if plan_wins else amended
 
 
 def _value_at(definition: Mapping[str, Any], path: str) -> Any:

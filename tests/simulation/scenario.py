@@ -56,10 +56,11 @@ class Crash:
 
 DOOMS: Final = ("crash", "stop", "crash_at_commit", "crash_at_call", "crash_in_sbatch", "stop_in_sbatch",
                 "crash_in_squeue", "crash_in_scancel")  # fmt: skip
-AMBUSHES: Final = ("pause_in_sbatch", "cancel_in_sbatch", "amend_in_sbatch", "amend_config_in_sbatch")
+AMBUSHES: Final = ("pause_in_sbatch", "cancel_in_sbatch", "amend_in_sbatch", "amend_config_in_sbatch",
+                   "replan_in_sbatch")  # fmt: skip
 CHANGES: Final = {
     "amend": 4, "amend_config": 4, "retry_amended": 3, "edit_campaign": 4,
-    "amend_in_sbatch": 2, "amend_config_in_sbatch": 1,
+    "amend_in_sbatch": 2, "amend_config_in_sbatch": 1, "resubmit": 3, "replan": 5, "replan_in_sbatch": 1,
 }  # fmt: skip
 """What people change while runs live, and how often of all changes."""
 REQUESTS: Final = ("pause", "resume", "cancel", "cancel_tasks", "retry", "rerun", *CHANGES)

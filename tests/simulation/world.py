@@ -9,9 +9,8 @@ import shutil
 import sqlite3
 import tempfile
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -28,6 +27,7 @@ from matterstack.core.errors import CampaignError
 from matterstack.core.ids import RunId, TaskId
 from matterstack.core.model.workflow import Workflow
 from matterstack.core.model.workflow_check import check_workflow
+from matterstack.core.run.campaign_code import UsedCode
 from matterstack.core.run.messages import (
     AmendConfig,
     AmendTasks,
@@ -35,10 +35,13 @@ from matterstack.core.run.messages import (
     CancelTasks,
     Command,
     Pause,
+    Replan,
+    ReplanChoices,
     Rerun,
     Resume,
     Retry,
 )
+from matterstack.core.run.replan_steps import seen_of
 from matterstack.core.states import ENDED_RUNS, OPEN_TASKS, RunStatus, TaskStatus
 from matterstack.engine import Engine, open_engine
 from matterstack.storage.codec import CONVERTER
@@ -46,6 +49,7 @@ from matterstack.storage.commands import command_outcome, insert_command
 from matterstack.storage.layout import Root
 from matterstack.storage.leases import is_held
 from matterstack.storage.schema import open_database
+from matterstack.storage.snapshot import load_run
 from matterstack.storage.threads import run_inline
 from matterstack.usecases.runs import create_run
 from tests.simulated_cluster.cluster import SimulatedCluster
@@ -89,9 +93,8 @@ class Planner:
     async def ask(self, request: PlanningRequest) -> Any:
         """See `matterstack.actors.planner.Planner`."""
         text = request.campaign_file.read_bytes()
-        digest = hashlib.sha256(text).hexdigest()
         if request.code is not None:
-            self._tell_used(request.code, text, digest)
+            self._tell_used(request.code, text, hashlib.sha256(text).hexdigest())
         await trio.sleep(1.0)
         number = request.state.get("iteration", 0)
         if request.action == "analyze":
@@ -100,12 +103,29 @@ class Planner:
         workflows = self.workflows[slug]
         if number >= len(workflows):
             return None
-        workflow = workflow_of(version_of(text), workflows[number], f"{slug}, iteration {number + 1}")
         earlier = {TaskId(task_id): patterns for task_id, patterns in request.earlier.items()}
-        check_workflow(workflow, earlier, request.backends)
-        answer = CONVERTER.unstructure(workflow)
-        self.planned[slug, number + 1, digest] = {task["id"]: task for task in deepcopy(answer["tasks"])}
-        return answer
+        return CONVERTER.unstructure(self.plan(slug, text, number + 1, earlier, request.backends))
+
+    def plan(
+        self,
+        slug: str,
+        text: bytes,
+        iteration: int,
+        earlier: Mapping[TaskId, Sequence[str]],
+        backends: Collection[str],
+    ) -> Workflow:
+        """What this text of a campaign plans.
+
+        Raises:
+            CampaignError: it has a mistake.
+        """
+        first = self.workflows[slug][iteration - 1]
+        workflow = workflow_of(version_of(text), first, f"{slug}, iteration {iteration}")
+        check_workflow(workflow, earlier, backends)
+        digest = hashlib.sha256(text).hexdigest()
+        tasks = json.loads(json.dumps(CONVERTER.unstructure(workflow)))["tasks"]
+        self.planned[slug, iteration, digest] = {task["id"]: task for task in tasks}
+        return workflow
 
     def _tell_used(self, code: CodeQuestion, text: bytes, digest: str) -> None:
         """As the process that a campaign is called in does: which files it used, and what is new of them."""
@@ -230,12 +250,12 @@ class World:
         people = 2 if action.kind == "amend_config" and action.which % 3 == 0 else 1
         for request in [self._request(run_id, action) for _ in range(people)]:
             if request is not None:
+                self._asking += 1
                 self._nursery.start_soon(self._ask_after, action, run_id, request)
 
     async def _ask_after(self, action: Action, run_id: RunId, request: Command) -> None:
         """Ask as soon as the person has thought about it."""
-        self._asking += 1
-        if isinstance(request, AmendTasks | AmendConfig | Retry):
+        if isinstance(request, AmendTasks | AmendConfig | Retry | Replan):
             await trio.sleep(action.delay_s)
         self.ask(run_id, request, is_doomed=action.which % 8 == 0)
         self._asking -= 1
@@ -292,6 +312,10 @@ class World:
                 return self._amendment(run_id, action.which)
             case "amend_config":
                 return self._config_amendment(run_id)
+            case "resubmit":
+                return self._resubmission(run_id, action.which)
+            case "replan":
+                return self._replan(run_id, action.which)
             case "retry_amended":
                 return self._amended_retry(run_id, action.which)
             case _:
@@ -317,6 +341,47 @@ class World:
             reason=WHY.format(number),
         )
 
+    def _resubmission(self, run_id: RunId, which: int) -> Command | None:
+        """What waits in the queue is to be submitted as it is amended, or just anew."""
+        tasks = self._tasks(run_id, TaskStatus.ACTIVE, TaskStatus.READY)
+        number = self._next_change()
+        changes = task_changes(number) if which % 4 else {}
+        return (
+            AmendTasks(by="sim", tasks=tasks, changes=changes, reason=WHY.format(number), resubmit=True)
+            if tasks
+            else None
+        )
+
+    def _replan(self, run_id: RunId, which: int) -> Command | None:
+        """Ask the campaign, perhaps mended a moment ago, for the iteration in hand once more."""
+        if which % 2:
+            self._edit_campaign(run_id, Action(0, "edit_campaign", which // 2, 0))
+        state = load_run(self.connection, run_id)
+        if state is None or not state.iteration:
+            return None
+        slug = f"run{self.runs.index(run_id)}"
+        text = (self.root.workspaces / slug / "campaign.py").read_bytes()
+        earlier = {
+            t: task.task.outputs for t, task in state.tasks.items() if task.iteration < state.iteration
+        }
+        try:
+            workflow = self.planner.plan(slug, text, state.iteration, earlier, state.config["backends"])
+        except CampaignError as error:
+            self.judge.note(f"campaign of {run_id}: {error}")
+            return None
+        bits = self._next_change()
+        return Replan(
+            by="sim",
+            iteration=state.iteration,
+            workflow=workflow,
+            basis=seen_of(state),
+            code=UsedCode(files={"campaign.py": hashlib.sha256(text).hexdigest()}),
+            choices=ReplanChoices(
+                redo_changed=which % 3 == 0, cancel_gone=which % 5 < 3, yes_plan=which % 7 < 3
+            ),
+            reason=WHY.format(bits),
+        )
+
     def _amended_retry(self, run_id: RunId, which: int) -> Command | None:
         ended = self._tasks(run_id, TaskStatus.FAILED, TaskStatus.CANCELLED)
         number = self._next_change()
@@ -328,7 +393,10 @@ class World:
         (text,) = self.connection.execute("SELECT config FROM runs WHERE run_id = ?", (run_id,)).fetchone()
         number, before = self._next_change(), json.loads(text)
         config = config_changes(number, before)
-        return AmendConfig(by="sim", before=before, config=config, reason=WHY.format(number))
+        resubmit = number % 3 == 0
+        return AmendConfig(
+            by="sim", before=before, config=config, reason=WHY.format(number), resubmit=resubmit
+        )
 
     def _tasks(self, run_id: RunId, *statuses: TaskStatus) -> list[TaskId]:
         rows = self.connection.execute(
