@@ -60,7 +60,7 @@ AMBUSHES: Final = ("pause_in_sbatch", "cancel_in_sbatch", "amend_in_sbatch", "am
                    "replan_in_sbatch")  # fmt: skip
 CHANGES: Final = {
     "amend": 4, "amend_config": 4, "retry_amended": 3, "edit_campaign": 4,
-    "amend_in_sbatch": 2, "amend_config_in_sbatch": 1, "resubmit": 3, "replan": 5, "replan_in_sbatch": 1,
+    "amend_in_sbatch": 2, "amend_config_in_sbatch": 1, "resubmit": 5, "replan": 8, "replan_in_sbatch": 2,
 }  # fmt: skip
 """What people change while runs live, and how often of all changes."""
 REQUESTS: Final = ("pause", "resume", "cancel", "cancel_tasks", "retry", "rerun", *CHANGES)
@@ -272,10 +272,10 @@ def _partial_cancels(seed: int) -> list[Action]:
 def _changes(seed: int) -> list[Action]:
     """Definitions, configs and campaigns are changed in some scenarios; drawn apart, too."""
     random = Random(f"changes of {seed}")  # noqa: S311
-    count = random.choice([0, 0, 2, 5, 9])
+    count = random.choice([0, 0, 2, 6, 12])
     return [
         Action(
-            random.choice([1800.0, BUSY_S, BUSY_S, DAY_S]) * random.random(),
+            random.choice([1800.0, BUSY_S / 3, BUSY_S / 3, BUSY_S]) * random.random(),
             random.choices(list(CHANGES), list(CHANGES.values()))[0],
             random.randrange(1 << 16),
             random.choice([0.0, 0.0, 300.0]) * random.random(),

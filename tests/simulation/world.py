@@ -354,8 +354,8 @@ class World:
 
     def _replan(self, run_id: RunId, which: int) -> Command | None:
         """Ask the campaign, perhaps mended a moment ago, for the iteration in hand once more."""
-        if which % 2:
-            self._edit_campaign(run_id, Action(0, "edit_campaign", which // 2, 0))
+        if which % 4:
+            self._edit_campaign(run_id, Action(0, "edit_campaign", which // 4, 0))
         state = load_run(self.connection, run_id)
         if state is None or not state.iteration:
             return None
