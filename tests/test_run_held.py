@@ -53,7 +53,8 @@ def test_three_hundred_tasks_with_a_broken_program_are_held_and_all_succeed_when
     assert f"matterstack run resume {run_id}" in left.stdout
 
     program(tmp_path, "exit 0")
-    command_line.ok("run", "retry", run_id)
+    retried = command_line.ok("run", "retry", run_id)
+    assert retried.endswith(f"\nit goes on when it is let go: matterstack run resume {run_id}\n")
     command_line.ok("run", "resume", run_id)
     command_line.ok("run", "loop", "--until-done", run_id)
 

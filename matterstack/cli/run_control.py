@@ -128,6 +128,7 @@ async def send(
     from matterstack.cli.printing import print_json
     from matterstack.cli.waiting import wait_until_cancelled
     from matterstack.core.run.messages import Cancel, Command, Rerun, Resume, Retry
+    from matterstack.core.states import RunStatus
     from matterstack.storage.read.reader import open_reader
     from matterstack.storage.read.runs import require_run
     from matterstack.usecases.unused_changes import unused_changes
@@ -152,7 +153,9 @@ async def send(
     if given_up is not None:
         tell_given_up(given_up, summary)
     print_standing(summary)
-    if not outcome.by_engine and isinstance(command, Resume | Retry | Rerun):
+    if summary.status is RunStatus.PAUSED and isinstance(command, Retry | Rerun):
+        click.echo(f"it goes on when it is let go: matterstack run resume {run_id}")
+    elif not outcome.by_engine and isinstance(command, Resume | Retry | Rerun):
         click.echo("a `matterstack run loop` that serves all runs takes it up by itself; if there is none:")
         click.echo(f"  matterstack run loop {run_id}")
     for note in notes:

@@ -101,7 +101,7 @@ def test_a_reason_that_says_more_than_an_exit_code_is_told_and_counts_as_ever() 
             exit_code=127,
             raw_state="PROLOGUE_FAILED",
             reason=f"prologue line 1 failed with 127: module load vasp (in {name})",
-            last_words=f"/root/tasks/{name}/1/job.sh: line 94: module: command not found",
+            last_words=f"/r/tasks/{name}/1/job.sh: line 94: module: command not found",
         )
 
     (paused,) = run.tell(m.Settle())

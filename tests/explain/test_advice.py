@@ -91,14 +91,14 @@ def test_after_a_timeout_it_is_twice_the_longest_walltime() -> None:
 
 def test_without_a_walltime_of_its_own_it_is_twice_as_long_as_it_ran() -> None:
     assert lacked([ended("a", "TIMEOUT")]) == (
-        "twice as long as they ran (10 min)",
+        "twice as long as it ran (10 min)",
         "resources.walltime_s=1200",
     )
 
 
 def test_out_of_memory_it_is_twice_the_memory() -> None:
     tasks = [ended("a", "OUT_OF_MEMORY", Resources(memory_mib=4000))]
-    assert lacked(tasks) == ("twice the memory that they had (4000 MiB)", "resources.memory_mib=8000")
+    assert lacked(tasks) == ("twice the memory that it had (4000 MiB)", "resources.memory_mib=8000")
     said, value = lacked([ended("a", "OUT_OF_MEMORY")])
     assert ("--set resources.memory_mib=" in said, value) == (True, "")
 

@@ -155,14 +155,17 @@ def _longer(attempts: Sequence[AttemptView]) -> Lack:
     if walltimes:
         most = max(walltimes)
         return Lack(
-            f"resources.walltime_s={most * _FACTOR}", f"twice the walltime that they had ({duration(most)})"
+            f"resources.walltime_s={most * _FACTOR}",
+            f"twice the walltime that {_they(attempts)} had ({duration(most)})",
         )
     ran = [seconds_between(a.started_at, a.ended_at) for a in attempts if a.started_at and a.ended_at]
     if ran:
         longest = max(ran)
         more_s = math.ceil(longest * _FACTOR / _MINUTE_S) * _MINUTE_S
-        return Lack(f"resources.walltime_s={more_s}", f"twice as long as they ran ({duration(longest)})")
-    return Lack("", "they need more walltime: --set resources.walltime_s=SECONDS")
+        return Lack(
+            f"resources.walltime_s={more_s}", f"twice as long as {_they(attempts)} ran ({duration(longest)})"
+        )
+    return Lack("", f"{_they(attempts)} needed more walltime: --set resources.walltime_s=SECONDS")
 
 
 def _larger(attempts: Sequence[AttemptView]) -> Lack:
@@ -172,8 +175,18 @@ def _larger(attempts: Sequence[AttemptView]) -> Lack:
     memories = [one.memory_mib for one in asked if one.memory_mib is not None]
     if memories:
         most = max(memories)
-        return Lack(f"resources.memory_mib={most * _FACTOR}", f"twice the memory that they had ({most} MiB)")
-    return Lack("", "they need more memory than their site gives unasked: --set resources.memory_mib=MIB")
+        return Lack(
+            f"resources.memory_mib={most * _FACTOR}",
+            f"twice the memory that {_they(attempts)} had ({most} MiB)",
+        )
+    return Lack(
+        "",
+        f"{_they(attempts)} needed more memory than the site gives unasked: --set resources.memory_mib=MIB",
+    )
+
+
+def _they(attempts: Sequence[AttemptView]) -> str:
+    return "it" if len(attempts) == 1 else "they"
 
 
 def _grows(asked: Resources, *, walltime: bool = False, memory: bool = False) -> bool:
