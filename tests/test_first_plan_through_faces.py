@@ -95,6 +95,19 @@ def test_what_can_never_run_is_refused_by_each_face_and_no_run_is_left(
     assert command_line.json("run", "list") == []
 
 
+@pytest.mark.parametrize("face", ["run init", "run start", "embedding"])
+@pytest.mark.parametrize("type_", ["local", "slurm"])
+def test_a_campaign_that_cannot_be_loaded_is_refused_by_each_face_wherever_its_jobs_are(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch, face: str, type_: str
+) -> None:
+    monkeypatch.setenv("HOME", str(command_line.home))
+    config = {"default_backend": "b", "backends": {"b": {"type": type_}}}
+    folder = write_workspace(command_line.root, "w", "def get_campaing(): ...\n", config=config)
+    assert FACES[face](command_line) == f"{folder / 'campaign.py'}: has no function get_campaign()"
+    assert not (folder / "runs").exists()
+    assert command_line.json("run", "list") == []
+
+
 @pytest.mark.usefixtures("slurm_env")
 def test_what_may_be_right_in_time_is_a_warning_and_what_stays_so_ends_its_task(
     command_line: CommandLine, shims: Shims

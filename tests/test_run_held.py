@@ -64,15 +64,24 @@ def test_three_hundred_tasks_with_a_broken_program_are_held_and_all_succeed_when
 
 
 @pytest.mark.parametrize(
-    ("line", "code"),
+    ("line", "reason"),
     [
-        ("python3 -c 'import no_such_module' 2>/dev/null", 1),
-        ("echo 'write error: No space left on device' >&2; exit 28", 28),
-        ("no-such-program", 127),
+        (
+            "python3 -c 'import vasp' 2>&1 | tail -n 1 >&2; exit 1",
+            "exit code 1, the last line \"ModuleNotFoundError: No module named 'vasp'\"",
+        ),
+        (
+            "cat /proc/self/stat > /dev/full",
+            "exit code 1, the last line 'cat: write error: No space left on device'",
+        ),
+        ("echo 'licence expired' >&2; exit 9", "exit code 9, the last line 'licence expired'"),
+        ("exec no-such-program", "exit code 127, the last line 'sh: 1: exec: no-such-program: not found'"),
     ],
-    ids=["module", "disk", "program"],
+    ids=["module", "disk", "licence", "program"],
 )
-def test_what_fails_at_once_everywhere_holds_the_run(command_line: CommandLine, line: str, code: int) -> None:
+def test_what_fails_at_once_everywhere_holds_the_run_and_says_why(
+    command_line: CommandLine, line: str, reason: str
+) -> None:
     campaign(command_line.root, line)
 
     left = command_line.run("run", "start", "w", "--json")
@@ -81,7 +90,7 @@ def test_what_fails_at_once_everywhere_holds_the_run(command_line: CommandLine, 
     run = json.loads(left.stdout)
     assert run["status"] == "PAUSED"
     assert run["status_reason"].startswith("paused by the engine: 1")
-    assert f"exit code {code}" in run["status_reason"]
+    assert reason in run["status_reason"]
     assert f"matterstack run resume {run['run_id']}" in left.stderr
     assert red(command_line, run["run_id"]) <= 10 + 4
 
