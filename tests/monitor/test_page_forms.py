@@ -314,6 +314,12 @@ def test_the_config_is_changed_when_somebody_has_seen_what_changes(shared: Site,
         form.get_by_role("button", name="Change the config").click()
         expect(page.locator("#notice")).to_have_text("The config of demo was changed.")
         expect(page.locator(".run-state")).to_contain_text("1 of 20 jobs")
+        go(page, f"#/runs/{run_id}/events")
+        event = page.locator(".events li").first
+        expect(event).to_contain_text(
+            "ConfigAmended max_hpc_jobs_per_run: 15 → 20; backends.local.prologue: null → "
+        )
+        expect(event).not_to_contain_text("overrides=")
         told = facts(shared, run_id, "ConfigAmended")
         assert [one["reason"] for one in told] == ["", "Christmas"]
         assert told[1]["config"]["backends"]["local"]["prologue"] == [

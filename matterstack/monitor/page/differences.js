@@ -4,6 +4,7 @@ import { count, cut, h } from "./dom.js";
 import { named } from "./selection-fields.js";
 
 const MOST_SHOWN = 2000;
+const MOST_UNFOLDED = 500;
 
 /** @typedef {{path: string, old: unknown, new: unknown, tasks?: string[], is_new?: boolean, is_gone?: boolean}} Difference */
 
@@ -57,7 +58,7 @@ export function differencesTable(differences) {
  */
 export function tasksElement(ids) {
   if (ids.length === 1) return ids[0];
-  return h("details", {}, h("summary", {}, count(ids.length, "task")), named(ids));
+  return h("details", {}, h("summary", {}, count(ids.length, "task")), named(ids, MOST_UNFOLDED));
 }
 
 /**

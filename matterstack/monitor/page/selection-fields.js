@@ -4,15 +4,16 @@ import { count, cut, freshId, h } from "./dom.js";
 import { FAILURE_KINDS } from "./states.js";
 
 const MOST_NAMED = 20;
+const MOST_LENGTH = 60;
 
 /**
- * So many tasks, the first of them by name.
+ * Tasks by name, and how many more there are.
  *
  * @param {string[]} ids
  */
-export function named(ids) {
-  const more = ids.length > MOST_NAMED ? ` and ${(ids.length - MOST_NAMED).toLocaleString()} more` : "";
-  return `${ids.slice(0, MOST_NAMED).map((id) => cut(id, 60)).join(", ")}${more}`;
+export function named(ids, most = MOST_NAMED) {
+  const more = ids.length > most ? ` and ${(ids.length - most).toLocaleString()} more` : "";
+  return `${ids.slice(0, most).map((id) => cut(id, MOST_LENGTH)).join(", ")}${more}`;
 }
 
 /**
