@@ -539,7 +539,7 @@ def test_forms_fit_on_a_phone_can_be_read_and_say_what_things_are(
         assert form.evaluate("e => e.scrollWidth <= e.clientWidth")
         assert visitor.nameless() == []
         for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            page.emulate_media(color_scheme=scheme)
             assert visitor.faint_texts() == []
 
 
