@@ -446,6 +446,35 @@ def test_a_real_run_that_failed_is_mended_on_the_page_and_completes(
             assert set(command_line.tasks(run_id)) == {"x", "y", "after"}
 
 
+def test_a_form_outlives_the_monitor_and_sends_nothing_to_one_that_has_not_shown_it(
+    site: Site, browser: Browser
+) -> None:
+    site.start()
+    run_id = failed_run(site)
+    with visit(browser, site) as visitor:
+        visitor.may_complain = True  # of connections that were refused
+        page = visitor.page
+        form = opened(page, run_id, "Amend tasks")
+        form.get_by_label("Names or patterns").fill("a")
+        change(form, "retries", "1")
+        look(form)
+        assert rows(form) == [["retries", "0", "1", "a"]]
+        site.kill()
+        expect(page.locator("#connection")).to_contain_text("Not live")
+        form.get_by_role("button", name="Amend 1 task").click()
+        expect(form.get_by_role("alert")).to_contain_text("not connected: nothing was sent")
+        site.start()
+        page.goto(site.link)
+        expect(page.locator("#connection")).to_have_text("Live")
+        form.get_by_role("button", name="Amend 1 task").click()
+        expect(form.get_by_role("alert")).to_contain_text("Nothing was changed yet")
+        assert rows(form) == [["retries", "0", "1", "a"]]
+        assert facts(site, run_id, "TaskAmended") == []
+        form.get_by_role("button", name="Amend 1 task").click()
+        expect(form).to_have_count(0)
+        assert len(facts(site, run_id, "TaskAmended")) == 1
+
+
 def test_jobs_that_wait_are_submitted_anew_where_that_is_ticked(shared: Site, browser: Browser) -> None:
     run_id = waiting_run(shared)
     with visit(browser, shared) as visitor:

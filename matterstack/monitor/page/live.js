@@ -25,12 +25,13 @@ const PROTOCOL = 2;
  * @typedef {{resolve: (reply: Reply) => void, reject: (error: Error) => void}} Order
  */
 
-/** Why a command was not carried out; `code` is that of the monitor's error. */
+/** Why a command was not carried out; `code` is that of the monitor's error, `reason` what it says without its hint. */
 export class CommandError extends Error {
   /** @param {{code?: string, message: string, hint?: string}} error */
   constructor({ code = "", message, hint }) {
     super(hint ? `${message} (${hint})` : message);
     this.code = code;
+    this.reason = message;
   }
 }
 

@@ -87,8 +87,8 @@ class ProposalForm {
       h("p", {}, proposal.text),
       fields,
       h("p", { class: "field" }, h("label", { for: this.#reason.id }, "Reason (optional; stays in the history)"), this.#reason),
-      this.#preview,
       this.#problem,
+      this.#preview,
       this.#status,
       h("p", { class: "buttons" }, h("button", { type: "button", click: () => leave(null) }, "Leave it"), this.#look, this.#send),
     );
@@ -122,7 +122,7 @@ class ProposalForm {
         const seen = await this.#ask();
         if (turn === this.#turn) this.#show(seen, takesFocus);
       } catch (error) {
-        if (turn === this.#turn) setText(this.#problem, [before, messageOf(error)].filter(Boolean).join("\n"));
+        if (turn === this.#turn) this.#tell([before, messageOf(error)].filter(Boolean).join("\n"));
       }
     });
   }
@@ -154,8 +154,16 @@ class ProposalForm {
     // The keyboard goes where there is something to read; what is behind it is the button that does it.
     if (!takesFocus) return;
     this.#heading.focus({ preventScroll: true });
-    // What is long is read from its beginning.
-    this.#preview.scrollIntoView({ block: this.#preview.offsetHeight > innerHeight / 2 ? "start" : "nearest" });
+    // What is long is read from its beginning, and so is what is said before it.
+    const isLong = this.#preview.offsetHeight > innerHeight / 2;
+    if (isLong && this.#problem.textContent) this.#problem.scrollIntoView({ block: "start" });
+    else this.#preview.scrollIntoView({ block: isLong ? "start" : "nearest" });
+  }
+
+  /** @param {string} problem */
+  #tell(problem) {
+    setText(this.#problem, problem);
+    this.#problem.scrollIntoView({ block: "nearest" });
   }
 
   /** Do what was shown. */
@@ -170,8 +178,8 @@ class ProposalForm {
         const { result } = await this.#app.live.command({ command: "apply", run: this.#runId, basis });
         this.#leave(result);
       } catch (error) {
-        if (error instanceof CommandError && error.code === "changed") meanwhile = error.message;
-        else setText(this.#problem, messageOf(error));
+        if (error instanceof CommandError && error.code === "changed") meanwhile = error.reason;
+        else this.#tell(messageOf(error));
       }
     });
     if (meanwhile) await this.#lookAt(`Nothing was changed yet: ${meanwhile}. This is what it would change now:`, true);
@@ -185,8 +193,8 @@ class ProposalForm {
     const again = await this.#ask();
     if (turn !== this.#turn) return null;
     if (JSON.stringify(again.result) === JSON.stringify(seen.result)) return again.basis;
+    setText(this.#problem, "Nothing was changed yet: somebody else changed it meanwhile. This is what it would change now:");
     this.#show(again, true);
-    setText(this.#problem, "Nothing was changed yet: somebody else changed it meanwhile. This is what it would change now.");
     return null;
   }
 
