@@ -291,11 +291,6 @@ BAD_CHANGES: Mapping[str, tuple[dict[str, Any], str, str]] = {
     "a typed key that is none": ({"command": "amend_config", "set": ["=3"]}, "usage", "must be KEY=VALUE"),
     "an empty config": ({"command": "amend_config"}, "usage", "nothing is set"),
     "a choice that is none": ({"command": "replan", "redo_changed": 1}, "usage", "redo_changed"),
-    "no job that waits": (
-        {"command": "amend", "tasks": ["scf"], "resubmit": True},
-        "refused",
-        "has a job that",
-    ),
     "no tasks to cancel": ({"command": "cancel_tasks", "tasks": []}, "usage", "tasks"),
     "an ended task": ({"command": "cancel_tasks", "tasks": ["good"]}, "refused", "SUCCEEDED already"),
     "no basis": ({"command": "apply"}, "usage", "basis"),
