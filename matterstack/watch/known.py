@@ -199,7 +199,8 @@ def is_ending(run: Json) -> bool:
 
 def refusal(run: Json, command: str) -> str | None:
     """Why a run cannot be told this; None when it can."""
-    allowed: str | bool = run["allowed"][command]
+    # A monitor that does not know the command says so itself.
+    allowed: str | bool = run["allowed"].get(command, True)
     return None if allowed is True else f"{run['workspace']} {run['run_id']} is {allowed}"
 
 

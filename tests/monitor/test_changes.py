@@ -18,7 +18,7 @@ from matterstack.core.model.resources import Resources
 from matterstack.core.model.workflow import Task, Workflow
 from matterstack.core.run import messages as m
 from matterstack.core.states import JobState, RunStatus
-from matterstack.monitor import shown_proposals
+from matterstack.monitor import sent_changes, shown_proposals
 from matterstack.monitor.server import Address, open_monitor
 from matterstack.storage.layout import Root
 from matterstack.storage.schema import open_database
@@ -320,6 +320,20 @@ async def test_a_change_that_makes_no_sense_is_answered_in_words_and_nothing_is_
             assert words in f"{error['message']} ({error['hint']})"
         assert place.lines() == before
         await client.done("pause")
+
+
+async def test_a_fault_of_ours_is_one_reply_and_the_stream_goes_on(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(sent_changes, "propose_retry", fail)
+    async with speaking(place, *LONG_TASKS) as client:
+        error = await client.refused("retry", preview=True)
+        assert (error["code"], "the log tells more" in error["message"]) == ("invariant", True)
+        await client.done("pause")
+    assert "ZeroDivisionError: by zero" in caplog.text
 
 
 async def test_of_a_cancelled_run_nothing_is_changed(place: Place) -> None:

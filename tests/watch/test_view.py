@@ -257,6 +257,14 @@ def test_what_cannot_be_changed_is_said_before_anything_is_typed() -> None:
         assert f"demo {OLD} is CANCELLED" in view.notice
 
 
+def test_a_monitor_that_does_not_know_a_command_is_asked_all_the_same() -> None:
+    known = failed_run()
+    known.runs[OLD]["allowed"] = {"pause": True}
+    known.follow(OLD)
+    view = View(screen=Screen.RUN, run_id=OLD, task_id="b")
+    assert typed(known, view, "x")[1] == [Look("cancel_tasks", OLD, {"tasks": ["b"]})]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
