@@ -121,8 +121,13 @@ async def seek_secrets(
         return [_unseen(one, watch.missing) for one in collected]
     search = services.vault.search(watch.names)
 
-    by_token = {task.last_attempt.token: task.task for task in tasks if task.last_attempt is not None}
     attempts = {task.last_attempt.token: task.last_attempt for task in tasks if task.last_attempt is not None}
+    # As it was prepared: what was changed since is for the next one.
+    by_token = {
+        task.last_attempt.token: task.last_attempt.definition or task.task
+        for task in tasks
+        if task.last_attempt is not None
+    }
 
     def seek() -> list[Collected]:
         sought = []

@@ -99,7 +99,9 @@ def _changes(each: ReplannedTask) -> list[str]:
     ]
     for clash in each.clashes:
         words = change_in_words(clash.path, clash.amended, clash.planned).replace(" -> ", " was amended, ", 1)
-        taken = "the plan's is taken" if clash.path in each.changes else "the amendment's stays (--yes-plan)"
+        taken = (
+            "the plan's is taken" if clash.path in each.redefined else "the amendment's stays (--yes-plan)"
+        )
         lines.append(f"clash: {words} is planned now: {taken}")
     return lines
 

@@ -27,9 +27,10 @@ from matterstack.core.documents.responses import Unusable, read_response
 from matterstack.core.errors import NotFoundError, RefusedError, UsageError
 from matterstack.core.ids import RunId, TaskId, UtcTime, utc_moment, utc_text
 from matterstack.core.json_rules import json_problem
+from matterstack.core.model.workflow import Task
 from matterstack.core.operators import ASKING
 from matterstack.core.run.asked_again import why_again
-from matterstack.core.run.state import AttemptState, RunState, TaskState
+from matterstack.core.run.state import AttemptState, RunState
 from matterstack.core.states import TaskStatus
 from matterstack.storage.confine import Confined, confined
 from matterstack.storage.file_errors import file_error, file_errors
@@ -163,14 +164,14 @@ def _open(root: Root, state: RunState, task_id: TaskId) -> OpenQuestion:
     rejected, problem = _found_in(folder, attempt)
     manifest: OperatorManifest | None = None
     try:
-        manifest = read_manifest(task.task.operator, task.task.params)
+        manifest = read_manifest(task.operator, task.params)
     except ManifestError as error:
         problem = f"task {task_id} is about to fail: {error}"
     return OpenQuestion(
         run_id=state.run_id,
         task_id=task_id,
         attempt=attempt.n,
-        operator=task.task.operator,
+        operator=task.operator,
         manifest=manifest,
         folder=folder,
         script=_script(root, state, task, work),
@@ -182,7 +183,8 @@ def _open(root: Root, state: RunState, task_id: TaskId) -> OpenQuestion:
     )
 
 
-def _asking(state: RunState, task_id: TaskId) -> tuple[TaskState, AttemptState]:
+def _asking(state: RunState, task_id: TaskId) -> tuple[Task, AttemptState]:
+    """What is asked, which may be another question than the task would ask next."""
     task = state.tasks.get(task_id)
     if task is None:
         raise NotFoundError(
@@ -190,14 +192,15 @@ def _asking(state: RunState, task_id: TaskId) -> tuple[TaskState, AttemptState]:
             hint=f"list them with: matterstack run tasks {state.run_id}",
         )
     attempt = task.last_attempt
-    if task.task.operator not in ASKING:
-        raise RefusedError(f"task {task_id} is a {task.task.operator} task and asks nobody")
+    asked = task.task if attempt is None or attempt.ended_at is not None else state.definition_of(attempt)
+    if asked.operator not in ASKING:
+        raise RefusedError(f"task {task_id} is a {asked.operator} task and asks nobody")
     if task.status is not TaskStatus.ACTIVE or attempt is None or attempt.ended_at is not None:
         raise RefusedError(
             f"task {task_id} is {task.status} and waits for no answer",
             hint="it was answered already" if task.status is TaskStatus.SUCCEEDED else "",
         )
-    return task, attempt
+    return asked, attempt
 
 
 def _found_in(folder: Path, attempt: AttemptState) -> tuple[str, str]:
@@ -274,14 +277,14 @@ def _put_question(
 # ---- what is shown with a question ----
 
 
-def _script(root: Root, state: RunState, task: TaskState, work: Path) -> str:
-    config = state.backend_config(state.job_backend_of(task.task))
+def _script(root: Root, state: RunState, task: Task, work: Path) -> str:
+    config = state.backend_config(state.job_backend_of(task))
     return str(whereabouts(config, root, work / "job.sh"))
 
 
-def _results(root: Root, state: RunState, task: TaskState) -> Iterator[EarlierResult]:
+def _results(root: Root, state: RunState, task: Task) -> Iterator[EarlierResult]:
     run_folder = root.run_folder(state.workspace, state.run_id)
-    for need in islice(task.task.dependencies(), MOST_RESULTS):
+    for need in islice(task.dependencies(), MOST_RESULTS):
         earlier = state.tasks[need]
         is_short = len(json_bytes(earlier.data)) <= MOST_DATA
         yield EarlierResult(

@@ -296,6 +296,31 @@ def test_an_engine_takes_a_plan_and_a_live_job_that_is_gone_is_ended_only_on_dem
     command_line.ok("check")
 
 
+@pytest.mark.parametrize("then", ["human", "compute"])
+def test_a_question_that_is_asked_is_answered_as_it_was_asked(command_line: CommandLine, then: str) -> None:
+    asked: dict[str, Any] = {"id": "choose", "operator": "human", "params": question("site")}
+    run_id = made(command_line, asked)
+    engine = command_line.start("run", "loop", "--until-done", run_id)
+    wait_until(lambda: "JobAccepted" in command_line.event_types(run_id), 60, "the question")
+    mend(
+        command_line,
+        {**asked, "params": question("cell")} if then == "human" else {"id": "choose", "command": ["false"]},
+    )
+    assert steps(replan(command_line, run_id)) == {"choose": "next_attempt"}
+    shown = command_line.json("respond", run_id, "choose")
+    assert (shown["operator"], list(shown["manifest"]["fields"])) == ("human", ["site"])
+    command_line.ok("respond", run_id, "choose", "--data", '{"values": {"site": "top"}}')
+    assert engine.wait().exit_code == 0
+    assert statuses(command_line, run_id) == {"choose": "SUCCEEDED"}
+    later = command_line.json("run", "replan", run_id, "--dry-run")["replanned"]
+    assert steps(later) == {"choose": "stale"}, "that was no answer to what is planned"
+    command_line.ok("check")
+
+
+def question(field: str) -> dict[str, Any]:
+    return {"question": "Which?", "fields": {field: {"type": "text"}}}
+
+
 def command_for(command_line: CommandLine, run_id: str, **choices: bool) -> Replan:
     """What a person has looked at, and not yet agreed to; the campaign's files are kept already."""
     import trio

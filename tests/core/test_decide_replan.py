@@ -107,6 +107,33 @@ def test_what_is_live_is_never_touched_and_its_next_attempt_is_as_the_plan_says(
     assert_sound(run)
 
 
+@pytest.mark.parametrize("ends_well", [True, False])
+def test_what_ended_as_it_was_before_a_replan_is_known_by_what_it_was_made_of(ends_well: bool) -> None:
+    run = ToldRun.running(task("a", params={"x": 1}), task("b"))
+    run.activate("a", "b")
+    new = [task("a", params={"x": 2}), task("b")]
+    run.tell(replan(run, *new))
+    run.end("a", JobState.COMPLETED_OK if ends_well else JobState.COMPLETED_ERROR)
+    run.collect("a")
+    assert steps_of(run, replan(run, *new)) == {"a": Step.STALE if ends_well else Step.TRIED_AGAIN}
+    facts = run.tell(replan(run, *new, redo_changed=True))
+    assert kinds(facts) == ["Replanned", "TaskReopened"], "it is defined so already"
+    run.prepare()
+    attempt = run.state.tasks[TaskId("a")].attempts[-1]
+    assert (attempt.n, attempt.version, run.state.definition_of(attempt).params) == (2, 2, {"x": 2})
+    assert_sound(run)
+
+
+@pytest.mark.parametrize("ends_well", [True, False])
+def test_what_was_amended_at_work_makes_nothing_stale_and_tries_nothing_again(ends_well: bool) -> None:
+    run = ToldRun.running(task("a", resources=SHORT), task("b"))
+    run.activate("a", "b")
+    run.tell(m.AmendTasks(by="bob", tasks=[TaskId("a")], changes={"resources.walltime_s": 7200}))
+    run.end("a", JobState.COMPLETED_OK if ends_well else JobState.COMPLETED_ERROR)
+    run.collect("a")
+    assert steps_of(run, replan(run, task("a", resources=SHORT), task("b"))) == {}
+
+
 def test_what_failed_with_another_definition_is_tried_again_with_what_it_took_along() -> None:
     run = ToldRun.running(task("a"), task("b", "a"), task("c"), task("d", "c"))
     run.fail("a", "c")

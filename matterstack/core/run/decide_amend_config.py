@@ -121,12 +121,12 @@ def _host_of(state: RunState, attempt: AttemptState) -> BackendName | None:
     """The backend that follows an attempt's job; None of a question that is no job."""
     if attempt.backend != ASKED:
         return attempt.backend
-    task = state.tasks[attempt.task_id].task
+    task = state.definition_of(attempt)
     return state.job_backend_of(task) if task.operator == JOB_BY_HAND else None
 
 
 def _follows_default(state: RunState, attempt: AttemptState) -> bool:
-    return attempt.backend == ASKED and state.tasks[attempt.task_id].task.backend is None
+    return attempt.backend == ASKED and state.definition_of(attempt).backend is None
 
 
 def _listed(live: list[AttemptState]) -> str:

@@ -104,10 +104,10 @@ def _replanned(each: ReplannedTask) -> f.TaskReplanned:
     planned = each.planned or _task(each)
     return f.TaskReplanned(
         task_id=each.task_id,
-        changes=each.changes,
+        changes=each.redefined,
         planned=planned,
         task=None if each.task == planned else each.task,
-        contents=each.contents,
+        contents=each.contents if each.step is not Step.CHANGED else {},
     )
 
 

@@ -61,6 +61,9 @@ class ReplannedTask:
         status: where it stands; None of one that is new.
         planned: what the plan gives; None where it has the task no more.
         task: that with what a person amended on top.
+        changes: by path; of an ended task, between that and what its last attempt was made of.
+        redefined: by path, between that and what the task was until now.
+        is_given_anew: the plan gives something else than last time.
         contents: SHA-256 of files that its last attempt was given and that are others now, by their name.
     """
 
@@ -70,13 +73,18 @@ class ReplannedTask:
     planned: Task | None = None
     task: Task | None = None
     changes: Mapping[str, Change] = attrs.field(factory=dict)
+    redefined: Mapping[str, Change] = attrs.field(factory=dict)
+    is_given_anew: bool = False
     clashes: Sequence[Clash] = ()
     contents: Mapping[str, Change] = attrs.field(factory=dict)
 
     @property
     def is_defined_anew(self) -> bool:
         """Whether what is known of its definition changes."""
-        return self.step in NEW_DEFINITIONS
+        has_other_files = bool(self.contents) and self.step in {Step.TRIED_AGAIN, Step.REDONE}
+        is_back = self.step is Step.BACK and self.status is TaskStatus.ACTIVE
+        is_other = bool(self.redefined) or self.is_given_anew or has_other_files or is_back
+        return self.step in NEW_DEFINITIONS and is_other
 
     def as_json(self) -> dict[str, Any]:
         """The object that commands print."""
@@ -93,7 +101,7 @@ class ReplannedTask:
 
     def _takes(self, clash: Clash) -> str:
         """Whose value of a clash it is: nothing has changed there where it is the amendment's."""
-        return "planned" if clash.path in self.changes else "amended"
+        return "planned" if clash.path in self.redefined else "amended"
 
 
 @attrs.frozen(kw_only=True)
@@ -127,7 +135,7 @@ def difference(
     planned = {task.id: task for task in workflow.tasks}
     known = {t: task for t, task in state.tasks.items() if task.iteration == state.iteration}
     found = [
-        _planned(known[task.id], task, contents.get(task.id, {}), choices)
+        _planned(state, known[task.id], task, contents.get(task.id, {}), choices)
         if task.id in known
         else ReplannedTask(task_id=task.id, step=Step.PLANNED, planned=task, task=task)
         for task in workflow.tasks
@@ -151,23 +159,40 @@ def _is_left(task: TaskState) -> bool:
 
 
 def _planned(
-    task: TaskState, planned: Task, contents: Mapping[str, Change], choices: m.ReplanChoices
+    state: RunState,
+    task: TaskState,
+    planned: Task,
+    contents: Mapping[str, Change],
+    choices: m.ReplanChoices,
 ) -> ReplannedTask:
-    new, clashes = task.task, list[Clash]()
-    if planned != task.as_planned:
-        new, clashes = _merged(task, planned, choices)
+    is_given_anew = planned != task.as_planned
+    new, clashes = _merged(task, planned, choices) if is_given_anew else (task.task, [])
+    redefined = _changes(task.task, new)
+    has_result = task.status in {TaskStatus.SUCCEEDED, TaskStatus.FAILED}
     found = ReplannedTask(
         task_id=planned.id,
         step=Step.SAME,
         status=task.status,
         planned=planned,
         task=new,
-        changes=_changes(task.task, new),
+        changes=_since_made(state, task, planned, new) if has_result else redefined,
+        redefined=redefined,
+        is_given_anew=is_given_anew,
         clashes=clashes,
         # Of others nothing has come yet, and the next attempt is given what is there then.
-        contents=contents if task.status in {TaskStatus.SUCCEEDED, TaskStatus.FAILED} else {},
+        contents=contents if has_result else {},
     )
     return attrs.evolve(found, step=_step(task, found, choices))
+
+
+def _since_made(state: RunState, task: TaskState, planned: Task, new: Task) -> dict[str, Change]:
+    """What differs from that which its last attempt was made of, but for what a person amended since."""
+    last = task.last_attempt
+    made_of = task.task if last is None else state.definition_of(last)
+    if made_of == new:
+        return {}
+    of_plan = differences(made_of, planned)
+    return {path: change for path, change in _changes(made_of, new).items() if path in of_plan}
 
 
 def _merged(task: TaskState, planned: Task, choices: m.ReplanChoices) -> tuple[Task, list[Clash]]:
@@ -194,7 +219,7 @@ def _step(task: TaskState, found: ReplannedTask, choices: m.ReplanChoices) -> St
         if changes and choices.redo_changed:
             return Step.REDONE
         return Step.STALE if changes or found.clashes else Step.SAME
-    if not changes and found.planned == task.as_planned:
+    if not changes and not found.redefined and not found.is_given_anew:
         return Step.SAME
     if task.status is TaskStatus.ACTIVE:
         return Step.NEXT_ATTEMPT
