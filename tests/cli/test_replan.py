@@ -183,14 +183,15 @@ def test_an_amendment_stays_on_top_and_a_clash_is_shown_and_the_plans_only_on_de
     said = command_line.ok("run", "replan", run_id, "--dry-run")
     assert "clash: resources.walltime_s: 7200 was amended, 600 is planned now: the amendment's stays" in said
     (shown,) = command_line.json("run", "replan", run_id, "--dry-run")["replanned"]["tasks"]
-    assert (shown["step"], shown["differences"]) == ("changed", [])
+    path = "resources.walltime_s"
+    assert (shown["step"], shown["differences"]) == ("tried_again", [{"path": path, "old": 60, "new": 7200}])
     said = command_line.ok("run", "replan", run_id, "--dry-run", "--yes-plan")
     assert "the plan's is taken" in said
     (done,) = replan(command_line, run_id, "--yes-plan")["tasks"]
     assert done["clashes"] == [
         {"path": "resources.walltime_s", "amended": 7200, "planned": 600, "takes": "planned"}
     ]
-    assert done["differences"] == [{"path": "resources.walltime_s", "old": 7200, "new": 600}]
+    assert done["differences"] == [{"path": path, "old": 60, "new": 600}]
     serve(command_line, run_id)
     prepared = [e["data"] for e in command_line.events(run_id) if e["type"] == "AttemptPrepared"]
     assert [one["resources"]["walltime_s"] for one in prepared] == [60, 600]
@@ -309,7 +310,7 @@ def test_a_question_that_is_asked_is_answered_as_it_was_asked(command_line: Comm
     assert steps(replan(command_line, run_id)) == {"choose": "next_attempt"}
     shown = command_line.json("respond", run_id, "choose")
     assert (shown["operator"], list(shown["manifest"]["fields"])) == ("human", ["site"])
-    command_line.ok("respond", run_id, "choose", "--data", '{"values": {"site": "top"}}')
+    command_line.ok("respond", run_id, "choose", "--set", "site=top")
     assert engine.wait().exit_code == 0
     assert statuses(command_line, run_id) == {"choose": "SUCCEEDED"}
     later = command_line.json("run", "replan", run_id, "--dry-run")["replanned"]
@@ -318,7 +319,7 @@ def test_a_question_that_is_asked_is_answered_as_it_was_asked(command_line: Comm
 
 
 def question(field: str) -> dict[str, Any]:
-    return {"question": "Which?", "fields": {field: {"type": "text"}}}
+    return {"question": "Which?", "fields": {field: {"type": "string"}}}
 
 
 def command_for(command_line: CommandLine, run_id: str, **choices: bool) -> Replan:
