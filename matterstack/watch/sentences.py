@@ -40,7 +40,7 @@ _TASK: Final = {
     "TaskResubmitMissed": "has begun before it could be submitted anew: it goes on as it was submitted",
     "SubmissionRefused": "its job was not taken",
     "SubmissionWithdrawn": "its job was given up before it was submitted",
-    "TaskWithdrawn": "was withdrawn: the plan has it no more",
+    "TaskWithdrawn": "is planned no more, and was withdrawn",
 }
 _WITH_ANOTHER: Final = frozenset({"TaskCancelled", "TaskCancelRequested"})
 _TOLD: Final = frozenset({"task_id", "token", "by", "reason", "last_words"})
