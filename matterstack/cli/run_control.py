@@ -127,7 +127,15 @@ async def send(
     from matterstack.cli.jobs_given_up import tell_given_up, wait_until_given_up
     from matterstack.cli.printing import print_json
     from matterstack.cli.waiting import wait_until_cancelled
-    from matterstack.core.run.messages import Cancel, Command, Rerun, Resume, Retry
+    from matterstack.core.run.messages import (
+        AmendConfig,
+        AmendTasks,
+        Cancel,
+        Command,
+        Rerun,
+        Resume,
+        Retry,
+    )
     from matterstack.core.states import RunStatus
     from matterstack.storage.read.reader import open_reader
     from matterstack.storage.read.runs import require_run
@@ -158,6 +166,8 @@ async def send(
     elif not outcome.by_engine and isinstance(command, Resume | Retry | Rerun):
         click.echo("a `matterstack run loop` that serves all runs takes it up by itself; if there is none:")
         click.echo(f"  matterstack run loop {run_id}")
+    elif summary.status is RunStatus.FAILED and isinstance(command, AmendTasks | AmendConfig):
+        click.echo(f"it stays so until what failed is tried again: matterstack run retry {run_id}")
     for note in notes:
         click.echo(shown(f"note: {note}"))
 

@@ -294,6 +294,7 @@ def test_on_slurm_a_prologue_with_a_typo_is_mended_in_the_workspace(
     done = command_line.run("run", "amend", run_id, "--config-from-workspace", "--yes")
     assert f'["module load mycode/1.O"] -> ["export PATH={code.parent}:$PATH"]' in done.stdout
     assert f"run {run_id} is FAILED" in done.stdout, "an amendment alone reopens nothing"
+    assert done.stdout.endswith(f"is tried again: matterstack run retry {run_id}\n")
 
     command_line.ok("run", "retry", run_id)
     command_line.ok("run", "loop", run_id, "--until-done")
