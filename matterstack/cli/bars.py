@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-import trio
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID
 from rich.text import Text
@@ -30,6 +29,8 @@ from matterstack.storage.read.runs import RunSummary
 from matterstack.watch.colours import style_of
 
 if TYPE_CHECKING:
+    import trio
+
     from matterstack.storage.read.reader import Reader
 
 PIPE_WIDTH: Final = 200

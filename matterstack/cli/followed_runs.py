@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import attrs
-import trio
 
 from matterstack.cli.failure_lines import failure_lines
 from matterstack.cli.wording import HEAD_NOTE, head_line
@@ -17,6 +16,8 @@ from matterstack.storage.read.failures import failures
 from matterstack.storage.read.runs import RunSummary, run_summaries, runs_with_jobs
 
 if TYPE_CHECKING:
+    import trio
+
     from matterstack.storage.read.reader import Reader
 
 LOOK_EVERY_S: Final = 1.0
@@ -89,6 +90,8 @@ async def keep_looking(reader: Reader, look: Callable[[], Awaitable[bool]], over
     if over is None:
         await _look_at_changes(reader, look)
         return
+    import trio  # not for who looks once
+
     async with trio.open_nursery() as nursery:
 
         async def look_meanwhile() -> None:

@@ -30,7 +30,9 @@ def frame(opcode: int, payload: bytes = b"", *, length: int | None = None, is_fi
         head += b"\xfe" + struct.pack(">H", size)
     else:
         head += b"\xff" + struct.pack(">Q", size)
-    return head + MASK + bytes(byte ^ MASK[i % 4] for i, byte in enumerate(payload))
+    masks = (MASK * (len(payload) // 4 + 1))[: len(payload)]
+    masked = int.from_bytes(payload) ^ int.from_bytes(masks)  # there are payloads of a mebibyte
+    return head + MASK + masked.to_bytes(len(payload))
 
 
 ENDED: Mapping[str, bytes] = {
