@@ -28,7 +28,7 @@ from matterstack.core.run.facts import BoundFile, OutputFile
 from matterstack.core.run.state import AttemptState, RunState
 from matterstack.core.shown_text import brief
 from matterstack.evidence.lineage import Definition, Lineage
-from matterstack.evidence.run_changes import RunChanges
+from matterstack.evidence.run_changes import RunChanges, is_told
 from matterstack.storage.codec import dumps
 from matterstack.storage.fact_codec import decode_fact
 from matterstack.storage.heads import require_head
@@ -45,7 +45,8 @@ class Iteration:
     """One round of planning, as the events tell it.
 
     Attributes:
-        planned_by: number of the campaign's version that planned it last, see `Version`.
+        planned_by: number of the campaign's version that planned it, see `Version`, and of those that
+            planned it anew.
         analyzed_by: that of the one which analyzed it last.
     """
 
@@ -54,7 +55,7 @@ class Iteration:
     planned_at: UtcTime
     task_count: int
     analyzed_at: UtcTime | None = None
-    planned_by: int = 1
+    planned_by: list[int] = attrs.field(factory=list)
     analyzed_by: int | None = None
 
 
@@ -317,14 +318,14 @@ def _remember_what_happened(history: History, fact: f.Fact, at: UtcTime) -> None
                     name=fact.name,
                     planned_at=at,
                     task_count=fact.task_count,
-                    planned_by=history.version,
+                    planned_by=[history.version],
                 )
             )
             _remember_code(history, fact.code, fact.unkept)
         case f.Replanned():
             for iteration in history.iterations[-1:]:
                 iteration.name, iteration.task_count = fact.name, fact.task_count
-                iteration.planned_by = history.version
+                iteration.planned_by.append(history.version)
             _remember_code(history, fact.code, fact.unkept)
             what = f"planned round {fact.iteration} anew"
             history.notes.append(Note(at=at, what=what, by=fact.by, reason=fact.reason))
@@ -365,7 +366,7 @@ def _remember_what_happened(history: History, fact: f.Fact, at: UtcTime) -> None
         case f.TaskReopened():
             what = f"asked for more attempts of {fact.task_id}"
             history.notes.append(Note(at=at, what=what, by=fact.by, reason=fact.reason))
-        case f.TaskCancelled() | f.TaskCancelRequested() if fact.by and not _is_told(history, fact):
+        case f.TaskCancelled() | f.TaskCancelRequested() if fact.by and not is_told(history.state, fact):
             behind = f" with {fact.because}, which it depends on" if fact.because else ""
             what = f"cancelled {fact.task_id}{behind}"
             history.notes.append(Note(at=at, what=what, by=fact.by, reason=fact.reason))
@@ -397,14 +398,6 @@ def _remember_what_happened(history: History, fact: f.Fact, at: UtcTime) -> None
             history.notes.append(Note(at=at, what=_NOTED[type(fact)], reason=getattr(fact, "reason", "")))
         case _:
             pass
-
-
-def _is_told(history: History, fact: f.TaskCancelled | f.TaskCancelRequested) -> bool:
-    """Whether the end of a task is only what a person had asked for before."""
-    task = history.state.tasks.get(fact.task_id)
-    if task is None or task.cancellation is None:
-        return False
-    return task.is_being_cancelled or isinstance(fact, f.TaskCancelled)
 
 
 def _remember_version(history: History, fact: f.CampaignChanged, at: UtcTime) -> None:

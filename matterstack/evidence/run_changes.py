@@ -1,7 +1,7 @@
 """What was changed of a run while it lived, in order of time, as its events tell it.
 
 One command of a person is one change, of however many tasks: facts of one kind, by one person, for one reason
-and of one moment, that follow each other.
+and of one moment, that follow each other; or all that follows from a plan that was asked for once more.
 """
 
 from __future__ import annotations
@@ -31,8 +31,19 @@ class ChangeKind(StrEnum):
     CANCELLED_RUN = "asked to cancel the run"
     RETRIED = "retried"
     RERAN = "reran"
-    REPLANNED = "had it planned anew"
-    WITHDRAWN = "withdrew"
+    REPLANNED = "planned anew"
+    RESUBMITTED = "had jobs submitted anew that had not begun"
+
+
+DONE_AGAIN: Final = frozenset({ChangeKind.RETRIED, ChangeKind.RERAN})
+
+
+class Became(StrEnum):
+    """What a plan that was asked for once more made of a task whose definition it left as it was."""
+
+    NEW = "new"
+    GONE = "gone"
+    AGAIN = "done again"
 
 
 @attrs.define(kw_only=True)
@@ -47,6 +58,7 @@ class RunChange:
         values: what was changed of each task, in the same order.
         version: of the config or of the campaign, which it gave.
         behind: tasks among them that were cancelled since they depend on one that was named.
+        became: other tasks of a new plan, each with how many attempts there were.
     """
 
     number: int
@@ -59,6 +71,13 @@ class RunChange:
     values: list[Mapping[str, f.Change]] = attrs.field(factory=list)
     version: int = 0
     behind: int = 0
+    became: dict[Became, dict[TaskId, int]] = attrs.field(factory=dict)
+
+    def done_again(self) -> Mapping[TaskId, int]:
+        """Tasks that were to be tried again with it, and how many attempts each had had."""
+        if self.kind in DONE_AGAIN:
+            return self.tasks
+        return self.became.get(Became.AGAIN, {})
 
 
 @attrs.define
@@ -74,12 +93,13 @@ class RunChanges:
         Args:
             version: which the config or the campaign has with this fact, where it changes one of them.
         """
+        change = self.all[-1] if self._is_open else None
+        if change is not None and change.at == at and self._goes_on_planning(state, change, fact):
+            return change.number
         kind = _kind_of(state, fact)
         if kind is None:
             self._is_open = False
             return None
-        if isinstance(fact, f.TaskReplanned):
-            return self._add_to_plan(state, fact)
         by = getattr(fact, "by", "")
         reason = getattr(fact, "reason", "")
         change = self.all[-1] if self._is_open else None
@@ -91,22 +111,33 @@ class RunChanges:
             self.all.append(change)
         if change.kind is ChangeKind.RETRIED:
             change.kind = kind  # of several tasks that are done again, one that had succeeded is enough
-        self._is_open = task_id is not None
+        self._is_open = task_id is not None or kind is ChangeKind.REPLANNED
         if task_id is not None:
             self._add_task(state, change, fact, task_id)
         return change.number
 
-    def _add_to_plan(self, state: RunState, fact: f.TaskReplanned) -> int | None:
-        """Part of the plan that it came with, whatever that led to is told in between."""
-        self._is_open = False
-        change = next((one for one in reversed(self.all) if one.kind is ChangeKind.REPLANNED), None)
-        if change is None:
-            return None
-        task = state.tasks.get(fact.task_id)
-        change.tasks[fact.task_id] = (task.version if task is not None else 0) + 1
-        contents = {f"files.{name} (SHA-256)": one for name, one in fact.contents.items()}
-        change.values.append({**fact.changes, **contents})
-        return change.number
+    def _goes_on_planning(self, state: RunState, change: RunChange, fact: f.Fact) -> bool:
+        """Whether a fact is a part of a new plan that was taken in just before; it is noted if it is."""
+        if change.kind is not ChangeKind.REPLANNED:
+            return False
+        match fact:
+            case f.TaskReplanned():
+                change.tasks[fact.task_id] = state.tasks[fact.task_id].version + 1
+                contents = {f"the content of files.{name}": one for name, one in fact.contents.items()}
+                change.values.append({**fact.changes, **contents})
+            case f.TaskPlanned():
+                change.became.setdefault(Became.NEW, {})[fact.task.id] = 0
+            case f.TaskReopened():
+                count = len(state.tasks[fact.task_id].attempts)
+                change.became.setdefault(Became.AGAIN, {})[fact.task_id] = count
+            case f.TaskWithdrawn():
+                count = len(state.tasks[fact.task_id].attempts)
+                change.became.setdefault(Became.GONE, {})[fact.task_id] = count
+            case f.TaskSkipped() | f.PlanWarned():
+                pass
+            case _:
+                return False
+        return True
 
     def _add_task(self, state: RunState, change: RunChange, fact: f.Fact, task_id: TaskId) -> None:
         task = state.tasks.get(task_id)
@@ -120,14 +151,19 @@ class RunChanges:
 
 def _goes_on(change: RunChange, kind: ChangeKind, at: UtcTime, by: str, reason: str) -> bool:
     kinds = {change.kind, kind}
-    return (len(kinds) == 1 or kinds == _DONE_AGAIN) and (change.at, change.by, change.reason) == (
+    return (len(kinds) == 1 or kinds == DONE_AGAIN) and (change.at, change.by, change.reason) == (
         at,
         by,
         reason,
     )
 
 
-_DONE_AGAIN: Final = {ChangeKind.RETRIED, ChangeKind.RERAN}
+def is_told(state: RunState, fact: f.TaskCancelled | f.TaskCancelRequested) -> bool:
+    """Whether the end of a task is only what a person had asked for before."""
+    task = state.tasks.get(fact.task_id)
+    if task is None or task.cancellation is None:
+        return False
+    return task.is_being_cancelled or isinstance(fact, f.TaskCancelled)
 
 
 def _kind_of(state: RunState, fact: f.Fact) -> ChangeKind | None:
@@ -139,20 +175,17 @@ def _kind_of(state: RunState, fact: f.Fact) -> ChangeKind | None:
         case f.RunPaused():
             return ChangeKind.PAUSED if fact.alike is None else ChangeKind.HELD
         case f.TaskCancelled() | f.TaskCancelRequested():
-            # The end of a job that was to be ended is no further change.
-            is_told = fact.task_id in state.being_cancelled
-            return ChangeKind.CANCELLED if fact.by and not is_told else None
+            return ChangeKind.CANCELLED if fact.by and not is_told(state, fact) else None
         case _:
             return _KINDS.get(type(fact))
 
 
 _KINDS: Final[Mapping[type[f.Fact], ChangeKind]] = {
     f.TaskAmended: ChangeKind.AMENDED,
-    f.Replanned: ChangeKind.REPLANNED,
-    f.TaskReplanned: ChangeKind.REPLANNED,
-    f.TaskWithdrawn: ChangeKind.WITHDRAWN,
     f.ConfigAmended: ChangeKind.CONFIG,
     f.CampaignChanged: ChangeKind.CAMPAIGN,
     f.RunResumed: ChangeKind.RESUMED,
     f.RunCancelRequested: ChangeKind.CANCELLED_RUN,
+    f.Replanned: ChangeKind.REPLANNED,
+    f.TaskResubmitRequested: ChangeKind.RESUBMITTED,
 }

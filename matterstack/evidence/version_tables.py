@@ -68,8 +68,12 @@ def _changes_csv(view: View) -> bytes:
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(COLUMNS)
     for change in view.history.changes.all:
-        head = [change.number, change.at, change.kind.value, cell(change.by), cell(change.reason)]
-        writer.writerows([*head, *row] for row in _rows(change))
+        by = [cell(change.by), cell(change.reason)]
+        head = [change.number, change.at]
+        writer.writerows([*head, change.kind.value, *by, *row] for row in _rows(change))
+        for became, tasks in change.became.items():
+            what = f"{change.kind}: {became}"
+            writer.writerows([*head, what, *by, task_id, "", "", "", ""] for task_id in tasks)
     return text.getvalue().encode()
 
 

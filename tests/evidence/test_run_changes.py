@@ -13,20 +13,18 @@ import pytest
 
 from matterstack.core.ids import TaskId
 from matterstack.core.model.workflow import Task, Workflow
-from matterstack.core.run import facts as f
 from matterstack.core.run import messages as m
-from matterstack.core.run.apply import Touched, apply, new_run
 from matterstack.core.run.replan_steps import seen_of
+from matterstack.core.states import JobState
 from matterstack.evidence.crate.graph import file_id
 from matterstack.evidence.history import History, fold_events, parse_lines
 from matterstack.evidence.report.change_rows import MOST_NAMED
-from matterstack.evidence.run_changes import ChangeKind, RunChanges
+from matterstack.evidence.run_changes import ChangeKind
 from matterstack.evidence.verify import examine_bundle
 from tests.evidence.bundles import export
 from tests.evidence.changed_run import ENERGIES, NEWER, changed_root
 from tests.evidence.stage import sha256, stage, told
 from tests.support.crates import findings
-from tests.support.states import ToldRun, task
 from tests.support.stored import new_root
 
 pytestmark = pytest.mark.usefixtures("drawn_once", "processes")
@@ -200,27 +198,97 @@ def test_an_amendment_of_very_many_tasks_is_one_line_and_a_table_beside_it(tmp_p
     assert len(actions) == 1
 
 
-def test_a_plan_that_was_asked_for_once_more_is_one_change_with_its_tasks() -> None:
-    run = ToldRun.running(task("a"), task("b"), task("c"))
-    run.fail("a")
-    new = [task("a", command=["right"]), task("b", priority=1), task("d")]
-    run.tell(
-        m.Replan(by="ann", iteration=1, workflow=Workflow(new), basis=seen_of(run.state), reason="a typo")
+def relaxed(name: str, how: str) -> Task:
+    return Task(TaskId(name), command=["relax", how])
+
+
+@pytest.fixture(scope="module")
+def replanned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a run whose round was planned anew, after one of its tasks had been amended and one had failed."""
+    root = new_root(tmp_path_factory.mktemp("replanned") / "root")
+    with stage(root) as made:
+        made.tell(m.Start())
+        made.plan(*(relaxed(name, "--fast") for name in ("first", "second", "third", "fourth")))
+        second = [TaskId("second")]
+        made.tell(m.AmendTasks(by="bob", tasks=second, changes={"priority": 3}, reason="sooner"))
+        made.prepare(seats=2)
+        made.start("first", "second")
+        made.end("first", state=JobState.COMPLETED_ERROR)
+        anew = (relaxed("first", "--slow"), relaxed("second", "--fast"), relaxed("third", "--fast"))
+        made.tell(
+            m.Replan(
+                by="ann",
+                iteration=1,
+                workflow=Workflow([*anew, relaxed("fifth", "--slow")]),
+                basis=seen_of(made.stored.run.state),
+                code=made.used(campaign=NEWER),
+                reason="mended",
+            )
+        )
+        made.end("second")
+        made.prepare()
+        made.start("first", "third", "fifth")
+        for name in ("first", "third", "fifth"):
+            made.end(name)
+        made.analyze(best="LiF")
+        made.tell(m.Planned(iteration=2, workflow=None))
+    return export(root).path
+
+
+def test_a_round_that_was_planned_anew_is_one_change_with_all_that_came_of_it(replanned: Path) -> None:
+    found = examine_bundle(replanned)
+    assert found.findings == ()
+    report = (replanned / "report.md").read_text()
+    (line,) = (one for one in _section(report).splitlines() if "planned anew round" in one)
+    cells = [cell.strip() for cell in line.split(" | ")]
+    assert cells[2] == (
+        "planned anew round 1: 1 changed (first), 1 done again (first), 1 new (fifth), 1 gone (fourth)"
     )
-    changes = RunChanges()
-    (at, created), *others = run.facts
-    assert isinstance(created, f.RunCreated)
-    state = new_run(run.state.run_id, created, at)
-    numbers = {}
-    for at, fact in others:
-        numbers[type(fact)] = changes.take(state, fact, at, version=0)
-        apply(state, fact, at, Touched())
-    assert [(change.kind, change.by, change.reason, change.tasks) for change in changes.all] == [
-        (ChangeKind.REPLANNED, "ann", "a typo", {"a": 2, "b": 2}),
-        (ChangeKind.RETRIED, "ann", "a typo", {"a": 1}),
-        (ChangeKind.WITHDRAWN, "ann", "a typo", {"c": 1}),
-    ]
-    assert numbers[f.TaskReplanned] == numbers[f.Replanned] == 1
-    assert changes.all[0].values == [
-        {"command": f.Change(["true"], ["right"])}, {"priority": f.Change(0, 1)},
-    ]  # fmt: skip
+    assert cells[3] == r'command: \["relax", "--fast"\] -&gt; \["relax", "--slow"\]'
+    assert cells[4:6] == ["ann", "mended"]
+    assert cells[6] == "first (attempt 2), fifth (attempt 1) |"
+    made = {
+        (row["task_id"], row["attempt"]): (row["definition"], row["config"], row["campaign"])
+        for row in rows(replanned, "tasks.csv")
+        if row["attempt"]
+    }
+    assert made == {
+        ("first", "1"): ("1", "1", "1"),
+        ("first", "2"): ("2", "1", "2"),
+        ("second", "1"): ("2", "1", "1"),
+        ("third", "1"): ("1", "1", "1"),
+        ("fifth", "1"): ("1", "1", "2"),
+    }
+    whats = [(row["what"], row["task_id"]) for row in rows(replanned, "changes.csv") if row["by"] == "ann"]
+    assert ("planned anew: gone", "fourth") in whats
+    assert ("planned anew: new", "fifth") in whats
+    assert report.partition("## What happened to the run")[2].count("planned anew round 1") == 1
+    assert "| 1 | 2026-01-01 00:00:00 | as it was when the run was made | 1 |" in report
+    assert "| campaign.py changed | 1 | 1 |" in report
+
+
+def test_the_crate_of_a_run_that_was_planned_anew_is_valid(replanned: Path) -> None:
+    assert findings(replanned) == {str(replanned): []}
+    known = entities(replanned)
+    assert {"#definition/first/1", "#campaign/1"} <= ids(known["#attempt/first/1"]["object"])
+    assert {"#definition/first/2", "#campaign/2"} <= ids(known["#attempt/first/2"]["object"])
+
+
+def test_a_job_that_was_submitted_anew_is_a_change_with_the_attempt_that_followed(tmp_path: Path) -> None:
+    root = new_root(tmp_path / "root")
+    with stage(root) as made:
+        made.tell(m.Start())
+        made.plan(relaxed("first", "--fast"))
+        made.prepare()
+        slower = {"command": ["relax", "--slow"]}
+        first = [TaskId("first")]
+        made.tell(m.AmendTasks(by="ann", tasks=first, changes=slower, resubmit=True, reason="too fast"))
+        made.tell(m.Withdrawn(token=made.stored.run.token("first"), reason="given up"))
+        made.prepare()
+    bundle = export(root).path
+    assert examine_bundle(bundle).findings == ()
+    kinds = [change.kind for change in history(bundle).changes.all]
+    assert kinds == [ChangeKind.AMENDED, ChangeKind.RESUBMITTED]
+    (line,) = (one for one in _section((bundle / "report.md").read_text()).splitlines() if "anew" in one)
+    assert "had jobs submitted anew that had not begun: first" in line
+    assert line.endswith("| first (attempt 2) |")

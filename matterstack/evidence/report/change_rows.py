@@ -17,7 +17,7 @@ from matterstack.core.run.state import AttemptState
 from matterstack.core.shown_text import shown
 from matterstack.evidence.history import Note
 from matterstack.evidence.presentation import View
-from matterstack.evidence.run_changes import ChangeKind, RunChange
+from matterstack.evidence.run_changes import Became, ChangeKind, RunChange
 
 MOST_ROWS: Final = 300
 """Changes that the report shows, the first ones; `changes.csv` has them all."""
@@ -79,11 +79,6 @@ def _what(change: RunChange) -> str:
             which = f"version {versions.pop()}" if len(versions) == 1 else "a further version"
             whose = "its definition" if len(change.tasks) == 1 else "their definitions"
             return f"amended {_tasks(change.tasks)}, which gave {which} of {whose}"
-        case f.Replanned(iteration=iteration):
-            others = f", {_tasks(change.tasks)} in another way" if change.tasks else ""
-            return f"{change.kind}: round {iteration}{others}"
-        case f.TaskWithdrawn():
-            return f"{change.kind} {_tasks(change.tasks)}, which the plan has no more"
         case f.ConfigAmended():
             return f"{change.kind}, which gave version {change.version} of it"
         case f.CampaignChanged(action=action, iteration=iteration):
@@ -94,11 +89,21 @@ def _what(change: RunChange) -> str:
             )
         case f.TaskReopened():
             return f"{change.kind} {_tasks(change.tasks)}"
+        case f.TaskResubmitRequested():
+            return f"{change.kind}: {_tasks(change.tasks)}"
+        case f.Replanned(iteration=iteration):
+            return f"{change.kind} round {iteration}: {_replanned(change)}"
         case f.TaskCancelled() | f.TaskCancelRequested():
             behind = f", {change.behind} of them since they depend on others" if change.behind else ""
             return f"{change.kind} {_tasks(change.tasks)}{behind}"
         case _:
             return change.kind
+
+
+def _replanned(change: RunChange) -> str:
+    parts = {"changed": change.tasks, **{became.value: tasks for became, tasks in change.became.items()}}
+    told = (f"{len(tasks)} {how} ({_named([*tasks], len(tasks))})" for how, tasks in parts.items() if tasks)
+    return ", ".join(told) or "nothing of its tasks changed"
 
 
 def _tasks(tasks: Iterable[TaskId]) -> str:
@@ -155,39 +160,49 @@ class _MadeUnder:
     def of(self, change: RunChange) -> str:
         """Which were made under a change, in words; nothing where that is no question."""
         match change.kind:
-            case ChangeKind.AMENDED | ChangeKind.REPLANNED:
-                return _listed(
-                    attempt
-                    for task_id, version in change.tasks.items()
-                    for attempt in self._state.tasks[task_id].attempts
-                    if self._lineage.definition_of(self._state, attempt).number == version
-                )
+            case ChangeKind.AMENDED:
+                return _listed(self._as_defined(change.tasks))
             case ChangeKind.CONFIG:
                 return _listed(self._by_config.get(change.version, ()))
             case ChangeKind.CAMPAIGN:
                 return _listed(self._by_campaign.get(change.version, ()))
             case ChangeKind.RETRIED | ChangeKind.RERAN:
+                return _listed(self._since(change, change.tasks))
+            case ChangeKind.RESUBMITTED:
+                return _listed(self._since(change, change.tasks))
+            case ChangeKind.REPLANNED:
+                new = change.became.get(Became.NEW, {})
+                others = {t: n for t, n in change.done_again().items() if t not in change.tasks}
                 return _listed(
-                    attempt
-                    for task_id, count in change.tasks.items()
-                    for attempt in self._state.tasks[task_id].attempts[
-                        count : self._next.get((change.number, task_id))
-                    ]
+                    [*self._as_defined(change.tasks), *self._since(change, new), *self._since(change, others)]
                 )
             case _:
                 return ""
 
+    def _as_defined(self, versions: Mapping[TaskId, int]) -> Iterator[AttemptState]:
+        """Attempts with these versions of their tasks' definitions."""
+        for task_id, version in versions.items():
+            for attempt in self._state.tasks[task_id].attempts:
+                if self._lineage.definition_of(self._state, attempt).number == version:
+                    yield attempt
+
+    def _since(self, change: RunChange, counts: Mapping[TaskId, int]) -> Iterator[AttemptState]:
+        """Attempts after so many of their tasks, until these were to be done again once more."""
+        for task_id, count in counts.items():
+            attempts = self._state.tasks[task_id].attempts
+            yield from attempts[count : self._next.get((change.number, task_id))]
+
 
 def _next_times(changes: Sequence[RunChange]) -> dict[tuple[int, TaskId], int]:
-    """Of each change that had a task done again, how many attempts there were when that was so once more."""
+    """Of each change of a task, how many attempts there were when it was next to be done again."""
     later: dict[TaskId, int] = {}
     found: dict[tuple[int, TaskId], int] = {}
     for change in reversed(changes):
-        if change.kind in {ChangeKind.RETRIED, ChangeKind.RERAN}:
-            for task_id, count in change.tasks.items():
-                if task_id in later:
-                    found[change.number, task_id] = later[task_id]
-                later[task_id] = count
+        again = change.done_again()
+        for task_id in (*again, *change.tasks, *change.became.get(Became.NEW, ())):
+            if task_id in later:
+                found[change.number, task_id] = later[task_id]
+        later |= again
     return found
 
 

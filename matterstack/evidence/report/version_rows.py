@@ -77,7 +77,7 @@ def version_rows(view: View) -> Sequence[VersionRow]:
             number=number,
             since=since,
             what=what,
-            planned=_listed(one.number for one in rounds if one.planned_by == number),
+            planned=_listed(one.number for one in rounds if number in one.planned_by),
             analyzed=_listed(one.number for one in rounds if one.analyzed_by == number),
             sha256=view.campaign_sha256s[number - 1],
             attempts=made[number],
