@@ -114,14 +114,22 @@ class Lineage:
         """Number of a task's newest definition."""
         return len(self.definitions.get(task_id, ())) or FIRST
 
+    def newest_of(self, state: RunState, task_id: TaskId) -> Definition:
+        """A task's newest definition."""
+        known = self.definitions.get(task_id)
+        return known[-1] if known is not None else self._first(state, task_id)
+
+    def _first(self, state: RunState, task_id: TaskId) -> Definition:
+        campaign = self._planned_by.get(task_id, FIRST)
+        return Definition(number=FIRST, task=state.tasks[task_id].task, campaign=campaign)
+
     def definition_of(self, state: RunState, attempt: AttemptState) -> Definition:
         """The version of its task's definition that an attempt was made under."""
         number, _ = self._made_under.get((attempt.task_id, attempt.n), (FIRST, FIRST))
         known = self.definitions.get(attempt.task_id)
         if known is not None:
             return known[number - 1]
-        campaign = self._planned_by.get(attempt.task_id, FIRST)
-        return Definition(number=FIRST, task=state.tasks[attempt.task_id].task, campaign=campaign)
+        return self._first(state, attempt.task_id)
 
     def config_of(self, attempt: AttemptState) -> int:
         """Number of the config that an attempt was made under."""

@@ -20,7 +20,7 @@ from matterstack.core.run.state import AttemptState, TaskState
 from matterstack.core.states import ENDED_RUNS, JobState, RunStatus, TaskStatus
 from matterstack.evidence.durations import seconds_between
 from matterstack.evidence.history import AttemptKey, History
-from matterstack.evidence.lineage import Definition, definition_text, text_sha256
+from matterstack.evidence.lineage import FIRST, Definition, definition_text, text_sha256
 from matterstack.evidence.manifest import manifest_bytes
 from matterstack.evidence.survey import (
     AnswerRecord,
@@ -156,14 +156,14 @@ class View:
 
     def definition_sha256(self, task_id: TaskId, definition: Definition) -> str:
         """Hash of a definition, as its text stands in the bundle; worked out once."""
-        key = (task_id, definition.number)
+        key = task_id if definition.number == FIRST else (task_id, definition.number)
         known = self._definition_hashes.get(key)
         if known is None:
             known = self._definition_hashes[key] = text_sha256(definition_text(definition.task))
         return known
 
     @cached_property
-    def _definition_hashes(self) -> dict[tuple[TaskId, int], str]:
+    def _definition_hashes(self) -> dict[TaskId | tuple[TaskId, int], str]:
         return {}
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from matterstack.core.ids import TaskId
 from matterstack.core.run.state import AttemptState
 from matterstack.core.shown_text import shown
 from matterstack.evidence.crate.file_entities import Files
@@ -39,26 +40,35 @@ class MadeUnder:
             )
 
     def of(self, attempt: AttemptState) -> Iterator[str]:
-        """What an attempt was made under."""
+        """What an attempt was made under; the step is the definition of a task that has had but one."""
         if self._view.survey.tells_versions:
             definition = self._lineage.definition_of(self._view.history.state, attempt)
-            yield self._definition(attempt, definition)
+            if attempt.task_id in self._lineage.definitions:
+                yield self._definition(attempt.task_id, definition)
+            else:
+                yield local("step", attempt.task_id)
             yield file_id(config_place(self._view, self._lineage.config_of(attempt)))
             yield campaign_id(definition.campaign)
 
-    def _definition(self, attempt: AttemptState, definition: Definition) -> str:
-        number = definition.number
-        digest = self._view.definition_sha256(attempt.task_id, definition)
-        is_only_one = attempt.task_id not in self._lineage.definitions
+    def step(self, task_id: TaskId) -> dict[str, str]:
+        """What a step says of the definition that it stands for: the newest one."""
+        if not self._view.survey.tells_versions:
+            return {}
+        newest = self._lineage.newest_of(self._view.history.state, task_id)
+        digest = self._view.definition_sha256(task_id, newest)
+        return {"version": str(newest.number), "identifier": f"sha256:{digest}"}
+
+    def _definition(self, task_id: TaskId, definition: Definition) -> str:
+        digest = self._view.definition_sha256(task_id, definition)
         return self._graph.add(
-            local("definition", attempt.task_id, number),
+            local("definition", task_id, definition.number),
             "PropertyValue",
-            name=f"definition of {attempt.task_id}",
-            propertyID=local("definition", attempt.task_id),
-            version=str(number),
+            name=f"definition of {task_id}",
+            propertyID=local("definition", task_id),
+            version=str(definition.number),
             value=f"sha256:{digest}",
-            description=None if is_only_one else shown(operator_line(definition.task)),
-            isBasedOn=None if is_only_one else ref(file_id(DEFINITIONS)),
+            description=shown(operator_line(definition.task)),
+            isBasedOn=ref(file_id(DEFINITIONS)),
         )
 
 

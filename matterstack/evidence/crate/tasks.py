@@ -105,6 +105,7 @@ class Tasks:
             position=str(task.position),
             description=shown(operator_line(task.task)),
             workExample=ref(tool_id(task.task)),
+            **self._made_under.step(task.task.id),
         )
         done = [self._attempt(attempt) for attempt in task.attempts]
         self.attempts += done

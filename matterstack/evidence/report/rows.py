@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Final
 
@@ -127,7 +128,7 @@ def _attempt_row(view: View, attempt: AttemptState) -> AttemptRow:
         ran=duration_text(view.running_s(attempt)),
         exit_code="" if attempt.exit_code is None else str(attempt.exit_code),
         outcome=shown(view.outcome(attempt)),
-        versions=f"{definition.number}, {lineage.config_of(attempt)}, {definition.campaign}",
+        versions=sys.intern(f"{definition.number}, {lineage.config_of(attempt)}, {definition.campaign}"),
     )
 
 
