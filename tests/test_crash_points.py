@@ -164,6 +164,32 @@ def test_a_cancelling_command_that_dies_itself_leaves_a_run_that_the_next_engine
     trial.assert_nothing_is_left([run], max_jobs=1)
 
 
+@pytest.mark.parametrize("point", ["inside_commit", "after_commit"])
+def test_an_amending_command_that_dies_itself_leaves_an_amendment_that_is_made_once(
+    local_trial: Trial, point: str
+) -> None:
+    trial = local_trial
+    waits = trial.task("waits", trial.diary.gate())
+    trial.write([waits, trial.task("then", depends_on=["waits"])], max_jobs=1)
+    run = trial.new_run()
+    engine = trial.command_line.start("run", "loop", run)
+    _wait_for_jobs(trial, 1)
+    engine.kill()
+    words = ("run", "amend", run, "*", "--set", "env.LONGER=1", "--yes")
+
+    died = trial.command_line.run(*words, env={CRASH_VARIABLE: point})
+
+    assert died.exit_code == CRASHED
+    trial.diary.open()
+    trial.finish()
+    trial.assert_completed([run], ["waits", "then"], max_jobs=1)
+    events = trial.command_line.events(run)
+    amended = [event["data"]["task_id"] for event in events if event["type"] == "TaskAmended"]
+    assert amended == ["waits", "then"]
+    prepared = [event["data"]["version"] for event in events if event["type"] == "AttemptPrepared"]
+    assert prepared == [1, 2], "what was live went on as it was"
+
+
 # ---- the points themselves ----
 
 

@@ -12,11 +12,13 @@ from typing import Any, Final
 import pytest
 
 from matterstack.core.documents.config import merge
+from matterstack.core.errors import CampaignError
 from matterstack.core.ids import RunId
+from matterstack.core.model.workflow import Workflow
 from matterstack.core.run.messages import AmendConfig, AmendTasks, Command
-from matterstack.core.states import TaskStatus
+from matterstack.core.states import OPEN_TASKS, TaskStatus
 from matterstack.storage.crash_points import CRASH_POINTS
-from tests.simulation.changes import PREPARED, WHY
+from tests.simulation.changes import PREPARED, WHY, campaign_text, workflow_of
 from tests.simulation.scenario import Action, Crash
 from tests.simulation.walk import RUNS, TASKS, Late, Quick, walk
 from tests.simulation.world import Outcome
@@ -48,6 +50,29 @@ class Changing(Quick):
         reason = WHY.format(self._next_change())
         return AmendConfig(by="sim", before=before, config=config, reason=reason)
 
+    def _resubmission(self, run_id: RunId, _which: int) -> Command:
+        tasks = self._tasks(run_id, *OPEN_TASKS)
+        reason = WHY.format(self._next_change())
+        return AmendTasks(by="sim", tasks=tasks, changes={"env.ANEW": "1"}, reason=reason, resubmit=True)
+
+    def _replan(self, run_id: RunId, _which: int) -> Command | None:
+        """Mend the campaign first, into a version that has the same tasks, some of them as others."""
+        slug = f"run{self.runs.index(run_id)}"
+        first = self.planner.workflows[slug][0]
+        version = next(n for n in range(1, 1000) if _has_the_same_tasks(n, first, f"{slug}, iteration 1"))
+        (self.root.workspaces / slug / "campaign.py").write_bytes(campaign_text(version))
+        return super()._replan(run_id, 0)
+
+
+def _has_the_same_tasks(version: int, first: Workflow, name: str) -> bool:
+    try:
+        planned = workflow_of(version, first, name)
+    except CampaignError:
+        return False
+    # What others wait for comes later than the change.
+    is_other = planned.tasks[-2:] != first.tasks[-2:]
+    return is_other and [task.id for task in planned.tasks] == [task.id for task in first.tasks]
+
 
 class ChangingLate(Changing, Late):
     """The same, and an engine that died is started again when those who asked have gone."""
@@ -70,7 +95,7 @@ def _assert_each_change_was_made_once(outcome: Outcome, deaths: int) -> None:
     assert outcome.statuses == ("COMPLETED",) * RUNS
     assert Counter(outcome.worked.values()) == {1: RUNS * len(TASKS)}
     assert outcome.jobs == RUNS * len(TASKS), "no second job was ever submitted for an attempt"
-    amended = Counter(_amended(outcome))
+    amended = Counter(_of_tasks(outcome, "TaskAmended"))
     assert set(amended.values()) == {1}
     assert len(amended) == 2 * len(TASKS), "at that moment none has succeeded"
     assert sum(kind == "ConfigAmended" for _, _, kind, _ in outcome.history) == RUNS
@@ -80,8 +105,8 @@ def _assert_each_change_was_made_once(outcome: Outcome, deaths: int) -> None:
     assert Counter(versions)[2] >= 2 * 2, "what waits for another one was prepared later"
 
 
-def _amended(outcome: Outcome) -> list[tuple[str, Any]]:
-    facts = (fact for fact in outcome.history if fact[2] == "TaskAmended")
+def _of_tasks(outcome: Outcome, kind: str) -> list[tuple[str, Any]]:
+    facts = (fact for fact in outcome.history if fact[2] == kind)
     return [(run_id, json.loads(data)["task_id"]) for _, run_id, _, data in facts]
 
 
@@ -103,3 +128,25 @@ def test_a_changing_command_that_dies_itself_leaves_a_change_that_is_made_once(p
     outcome = walk([Crash(point, 1, AT_S)], work_s=WORK_S, actions=actions, world_type=ChangingLate)
 
     _assert_each_change_was_made_once(outcome, deaths=2)
+
+
+@pytest.mark.parametrize("point", [*POINTS, *CANCELLING])
+def test_an_engine_that_dies_while_jobs_are_submitted_and_plans_made_anew_does_each_once(point: str) -> None:
+    kinds = {"resubmit": AT_S, "replan": AT_S + 60}
+    actions = [Action(at_s, kind, _which(n), 0.0) for kind, at_s in kinds.items() for n in range(RUNS)]
+    before = [Crash("after_commit", 1, AT_S)] if point == "after_lease" else []
+    further = [] if point in {*ONCE_PER_RUN, *CANCELLING} else [Crash(point, 2, AT_S + 60)]
+    crashes = [*before, Crash(point, 1, AT_S), *further]
+
+    outcome = walk(crashes, work_s=WORK_S, cpus=4, actions=actions, world_type=Changing)
+
+    kinds_of = Counter(kind for _, _, kind, _ in outcome.history)
+    assert outcome.crashes_left == (), "it was never there so often"
+    assert outcome.deaths == len(crashes)
+    assert outcome.statuses == ("COMPLETED",) * RUNS
+    assert kinds_of["Replanned"] == RUNS
+    assert set(Counter(_of_tasks(outcome, "TaskReplanned")).values()) == {1}
+    assert kinds_of["TaskResubmitted"] >= 1, "two nodes are full, and one job waits"
+    assert kinds_of["TaskResubmitRequested"] == kinds_of["TaskResubmitted"] + kinds_of["TaskResubmitMissed"]
+    assert Counter(outcome.worked.values()) == {1: RUNS * len(TASKS)}
+    assert kinds_of["TaskRetried"] == 0, "what was given up counts as no try"

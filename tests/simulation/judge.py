@@ -79,6 +79,8 @@ class Judge:
                 case f.RunCancelled():
                     if left := [job.job_id for job in self.live_jobs(append.run_id)]:
                         self.blame(f"{append.run_id} is CANCELLED, but has jobs {left}")
+                case f.TaskFailed(reason=reason) if "cancelled outside" in reason:
+                    self.blame(f"{fact.task_id} FAILED as if somebody outside had cancelled its job")
                 case f.JobEnded(token=token) | f.SubmissionWithdrawn(token=token):
                     self._saw_end_of(append.run_id, token, type(fact).__name__)
                 case _:

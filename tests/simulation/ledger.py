@@ -230,6 +230,10 @@ class Ledger:
             self.blame(f"{task_id} of {run_id} was withdrawn, and the campaign plans it")
         if data["ends_job"] and not self._choices[run_id].cancel_gone:
             self.blame(f"the job of {task_id} of {run_id} is ended, and nobody asked for that")
+        mine = [folder for folder, i in self.intents.items() if (i.run_id, i.task_id) == (run_id, task_id)]
+        for job in self.jobs_of(mine[-1]) if mine else ():
+            if self._choices[run_id].cancel_gone and not data["ends_job"] and job.is_alive:
+                self.blame(f"job {job.job_id} of {task_id} of {run_id} goes on, and was to be ended")
 
     def _resubmit(self, run_id: RunId, task_id: TaskId, token: str) -> None:
         """Only what waits is given up."""

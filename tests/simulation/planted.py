@@ -63,6 +63,7 @@ _STATE: Final = "matterstack/core/run/state.py"
 _JOBS: Final = "matterstack/core/run/decide_jobs.py"
 _CONTROL: Final = "matterstack/core/run/decide_control.py"
 _APPLY: Final = "matterstack/core/run/apply.py"
+_REPLAN: Final = "matterstack/core/run/replan_steps.py"
 _CONFIG: Final = "matterstack/core/run/decide_amend_config.py"
 
 PLANTED: Final = (
@@ -352,6 +353,70 @@ PLANTED: Final = (
                 "    if files or not files:\n        return []\n",
             )
         ],
+    ),
+    Planted(
+        "of a clash between a plan and an amendment the plan's value wins unasked",
+        "was planned anew: its",
+        [
+            Edit(
+                "matterstack/core/model/definition_merge.py",
+                "return planned if plan_wins else amended",
+                "return planned",
+            )
+        ],
+    ),
+    Planted(
+        "what was amended is lost when the plan is asked for once more",
+        "was planned anew: its|snapshot at",
+        [Edit(_APPLY, "task.planned = task.as_planned\n", "task.planned = None\n")],
+        first=7,
+    ),
+    Planted(
+        "a plan that is asked for once more takes the results of what has succeeded",
+        "took the result of",
+        [Edit(_REPLAN, "if changes and choices.redo_changed:", "if changes:")],
+        first=2,
+    ),
+    Planted(
+        "the job of a task that the plan has no more is left, though it was to be ended",
+        "goes on, and was to be ended",
+        [
+            Edit(
+                _REPLAN,
+                "step = Step.JOB_ENDED if choices.cancel_gone else Step.JOB_LEFT",
+                "step = Step.JOB_LEFT",
+            )
+        ],
+        first=11,
+    ),
+    Planted(
+        "a job that has begun is cancelled when it is to be submitted anew",
+        "was given up while it was at work",
+        [Edit(f"{_SLURM}/queries.py", '("scancel", "--state=PENDING", *alone)', '("scancel", *alone)')],
+    ),
+    Planted(
+        "what was given up to be submitted anew fails its task",
+        "as if somebody outside had cancelled its job",
+        [
+            Edit(
+                _JOBS,
+                "if end.state is JobState.CANCELLED and attempt.resubmission is not None:",
+                "if end.state is JobState.LOST and attempt.resubmission is not None:",
+            )
+        ],
+        first=4,
+    ),
+    Planted(
+        "a new engine does not know which jobs were to be submitted anew",
+        "as if somebody outside had cancelled its job|snapshot at|never ended",
+        [
+            Edit(
+                "matterstack/storage/snapshot.py",
+                'decode(a["resubmission"], Resubmission) if a["resubmission"] else None',
+                "None",
+            )
+        ],
+        first=4,
     ),
 )
 

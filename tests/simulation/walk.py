@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from matterstack.core.ids import TaskId
+from matterstack.core.model.resources import Resources
 from matterstack.core.model.workflow import Task, Workflow
 from tests.simulated_cluster.faults import NO_FAULTS
 from tests.simulation.scenario import DAY_S, Action, Crash, Scenario
@@ -42,6 +43,7 @@ def walk(
     crashes: Sequence[Crash],
     *,
     work_s: float = 600.0,
+    cpus: int = 1,
     actions: Sequence[Action] = (),
     world_type: type[World] = Quick,
 ) -> Outcome:
@@ -53,7 +55,9 @@ def walk(
             engines=1,
             nodes=2,
             faults=NO_FAULTS,
-            campaigns=[[Workflow(_tasks(work_s * (n + 1)))] for n in range(RUNS)],  # their ends come apart
+            campaigns=[
+                [Workflow(_tasks(work_s * (n + 1), cpus))] for n in range(RUNS)
+            ],  # their ends come apart
             configs=[_CONFIG] * RUNS,
             actions=actions,
             crashes=crashes,
@@ -62,7 +66,7 @@ def walk(
     return play(1, change=change, world_type=world_type)
 
 
-def _tasks(work_s: float) -> list[Task]:
+def _tasks(work_s: float, cpus: int) -> list[Task]:
     """Tasks one after the other, so that everything comes about several times, and one beside them."""
     before = dict(zip(CHAIN[1:], CHAIN, strict=False))
     return [
@@ -71,6 +75,7 @@ def _tasks(work_s: float) -> list[Task]:
             command=["simulate"],
             depends_on=[TaskId(before[name])] if name in before else [],
             params={"simulate": {"duration_s": work_s}},
+            resources=Resources(cpus=cpus),
         )
         for name in TASKS
     ]
