@@ -195,7 +195,7 @@ async def test_of_two_amendments_at_once_one_is_carried_out_and_the_other_is_tol
         second = world.command(run, asked(world, run, {"priority": 3}))
         assert await world.outcome(first) == {"ok": True}
         told = await world.outcome(second)
-        assert (told["ok"], told["code"]) == (False, "refused")
+        assert (told["ok"], told["code"]) == (False, "changed")
         assert "priority: 1 -> 2" in told["message"]
         assert world.state(run).priority == 2
     world.check()
