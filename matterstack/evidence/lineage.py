@@ -115,7 +115,7 @@ class Lineage:
         return len(self.definitions.get(task_id, ())) or FIRST
 
     def newest_of(self, state: RunState, task_id: TaskId) -> Definition:
-        """A task's newest definition."""
+        """The newest definition that a task has."""
         known = self.definitions.get(task_id)
         return known[-1] if known is not None else self._first(state, task_id)
 

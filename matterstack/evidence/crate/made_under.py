@@ -40,15 +40,21 @@ class MadeUnder:
             )
 
     def of(self, attempt: AttemptState) -> Iterator[str]:
-        """What an attempt was made under; the step is the definition of a task that has had but one."""
+        """What an attempt was made under; a task that has had but one definition is described by its step."""
         if self._view.survey.tells_versions:
             definition = self._lineage.definition_of(self._view.history.state, attempt)
             if attempt.task_id in self._lineage.definitions:
                 yield self._definition(attempt.task_id, definition)
-            else:
-                yield local("step", attempt.task_id)
             yield file_id(config_place(self._view, self._lineage.config_of(attempt)))
             yield campaign_id(definition.campaign)
+
+    def name(self, attempt: AttemptState) -> list[str]:
+        """Version and hash of the definition that an attempt was made with."""
+        if not self._view.survey.tells_versions:
+            return []
+        definition = self._lineage.definition_of(self._view.history.state, attempt)
+        digest = self._view.definition_sha256(attempt.task_id, definition)
+        return [f"definition {definition.number}, sha256:{digest}"]
 
     def step(self, task_id: TaskId) -> dict[str, str]:
         """What a step says of the definition that it stands for: the newest one."""

@@ -154,7 +154,11 @@ class Tasks:
             endTime=moment(attempt.ended_at),
             actionStatus=status,
             error=shown(self._error(attempt)) if status == FAILED else None,
-            identifier=[attempt.token, *([f"job {attempt.job_id}"] if attempt.job_id else [])],
+            identifier=[
+                attempt.token,
+                *([f"job {attempt.job_id}"] if attempt.job_id else []),
+                *self._made_under.name(attempt),
+            ],
             location=ref(self._place(attempt)),
             subjectOf=None if where is None else ref(where),
             object=refs(given),
