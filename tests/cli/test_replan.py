@@ -18,6 +18,7 @@ from matterstack.storage.schema import open_database
 from matterstack.usecases.replanning import keep_replanned, preview_replan
 from tests.support.campaigns import Diary, write_tasks, write_workspace
 from tests.support.command import CommandLine
+from tests.support.on_terminal import on_terminal
 from tests.support.polling import wait_until
 
 TWO_ROUNDS: Final = """\
@@ -258,6 +259,18 @@ def test_a_pinned_run_that_was_never_planned_takes_another_campaign(command_line
     command_line.ok("run", "replan", run_id, "--yes")
     assert serve(command_line, run_id) == "COMPLETED"
     command_line.ok("check")
+
+
+def test_a_person_is_shown_the_plan_and_asked(command_line: CommandLine) -> None:
+    run_id = made(command_line, {"id": "a", "command": ["false"]})
+    assert serve(command_line, run_id) == "FAILED"
+    mend(command_line, {"id": "a", "command": ["true"]})
+    for answer, is_taken in (("n", False), ("y", True)):
+        done = on_terminal(command_line, "run", "replan", run_id, typed=f"{answer}\n", TERM="dumb")
+        assert 'command: ["false"] -> ["true"]' in done.stdout
+        assert "Take this plan?" in done.stdout
+        assert ("nothing was changed" in done.stdout) is not is_taken
+        assert ("Replanned" in command_line.event_types(run_id)) is is_taken
 
 
 # ---- while it runs ----
