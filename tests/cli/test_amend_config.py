@@ -193,7 +193,8 @@ def test_an_amendment_whose_process_dies_is_carried_out_by_the_next_engine(
     amend = ("run", "amend", run_id, "--config", prologue("survived"), "--yes")
     died = command_line.run(*amend, env={CRASH_VARIABLE: f"{point}:1"})
     assert died.exit_code == CRASHED
-    assert config_of(command_line, run_id)["backends"]["local"]["prologue"] == []
+    if point == "before_commit":  # after it, the file may say what the store says
+        assert config_of(command_line, run_id)["backends"]["local"]["prologue"] == []
 
     command_line.ok("run", "loop", run_id, "--until-done")
     assert said(command_line, run_id) == "survived"
