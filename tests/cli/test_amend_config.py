@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import pty
@@ -71,8 +72,9 @@ def test_the_difference_is_shown_and_nothing_is_changed_without_a_yes(command_li
     folder = Path(command_line.json("run", "export-evidence", run_id)["path"])
     assert command_line.json("evidence", "verify", str(folder), "--against-store")["ok"]
     assert json.loads((folder / "config.json").read_text())["priority"] == 4
-    assert "amended the config: priority: 1 -> 4" in (folder / "report.md").read_text()
-    assert "a word" in (folder / "report.md").read_text()
+    page = html.unescape((folder / "report.md").read_text())
+    assert "amended the config: priority: 1 -> 4" in page
+    assert "a word" in page
 
 
 def test_the_document_has_each_change_old_and_new_beside_how_the_run_stands(
