@@ -322,3 +322,15 @@ def test_an_amendment_that_says_what_is_not_so_breaks_a_rule(change: f.Change, w
     (found,) = problems([*run.facts, (run.now, forged)])
     assert (found.rule, found.run_id) == ("fold", RunId(RUN_ID))
     assert words in found.problem
+
+
+def test_a_retry_with_changes_of_a_run_without_a_failed_task_is_refused_and_says_what_helps() -> None:
+    run = running()
+    run.succeed("a")
+    run.tell(m.PlanningFailed(reason="campaign.py: NameError", action="analyze", iteration=1))
+    assert run.state.status is RunStatus.FAILED
+    with pytest.raises(RefusedError, match="has no failed task that could be changed") as refused:
+        run.tell(retry(changes=LONGER))
+    assert refused.value.hint is not None
+    assert "matterstack run retry" in refused.value.hint
+    assert kinds(run.tell(retry())) == ["RunReopened"]

@@ -136,7 +136,8 @@ def _changed(tasks: Sequence[Task], gone: set[TaskId], random: Random, version: 
             case "same":
                 changes: dict[str, Any] = {}
             case "command":
-                changes = {"command": ["simulate", "--version", str(version)]}
+                # What each amendment sets as well: where both changed it, they clash.
+                changes = {"command": ["simulate", "--version", str(version)], "env": {MARK: f"v{version}"}}
             case "work":
                 work = {**task.params["simulate"], "exit_code": 0, "duration_s": random.expovariate(1 / 900)}
                 changes = {"params": {"simulate": work}}

@@ -213,6 +213,7 @@ class Judge:
             if left := [job.job_id for job in self.live_jobs(run_id)]:
                 self.broken.append(f"jobs {left} of {run_id} were forgotten")
             self.broken += self._wrong_results(run_id)
+        self.ledger.blame = self.broken.append  # time has come to its end
         self.ledger.judge_answers(lambda command_id: command_outcome(self.connection, command_id))
         if self.broken:
             raise BrokenPromiseError("\n".join(self.broken))

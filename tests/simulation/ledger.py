@@ -319,14 +319,17 @@ class Ledger:
             is_told = outcome is not None and bool(outcome["ok"])
             if reason in done and not is_told:
                 self.blame(f"{reason} of {asked.run_id} was done, and the answer was {outcome}")
-            # A plan may be the same as before, and a retry with --resubmit find nothing that waits.
-            must_be = not isinstance(asked.command, AmendConfig | Replan)
-            if is_told and reason not in done and must_be:
+            if is_told and reason not in done and _changes_something(asked.command):
                 self.blame(f"{reason} of {asked.run_id} was not done, and the answer was {outcome}")
             if is_told and isinstance(asked.command, AmendConfig):
                 is_same = asked.command.config == asked.command.before
                 if is_same == (reason in done):
                     self.blame(f"{reason} of {asked.run_id} changes {is_same=}, and was it done?")
+
+
+def _changes_something(command: Command) -> bool:
+    """Not where the plan may be what it was, or what waits be on its way to be submitted anew already."""
+    return isinstance(command, AmendTasks | Retry) and bool(command.changes)
 
 
 def _compared(job: SimulatedJob, intent: Intent) -> Iterator[tuple[str, Any, Any]]:

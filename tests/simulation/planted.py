@@ -92,7 +92,7 @@ PLANTED: Final = (
         "the child of a submission does not inherit the submit lock",
         "was submitted for the attempt of",
         [Edit(_SLURM, "inherit=descriptor", "inherit=None")],
-        first=2,
+        first=4,
     ),
     Planted(
         "a job does not look whether its folder is claimed",
@@ -224,6 +224,7 @@ PLANTED: Final = (
                 "return [task_id for task_id, _task in cancelled]",
             )
         ],
+        first=2,
     ),
     Planted(
         "a cancelled task whose job fails is tried again",
@@ -231,10 +232,11 @@ PLANTED: Final = (
         [
             Edit(
                 _JOBS,
-                "if is_to_end(state, task):\n        return [end_cancelled(state, task)]\n    if end.raw",
-                "if state.ending is not None:\n        return [end_cancelled(state, task)]\n    if end.raw",
+                "if is_to_end(state, task) or task.cancellation is not None:\n        return [end_cancelled",
+                "if state.ending is not None:\n        return [end_cancelled",
             )
         ],
+        first=2,
     ),
     Planted(
         "a new engine does not know which tasks were being cancelled",
@@ -271,7 +273,7 @@ PLANTED: Final = (
         "an attempt starts with the definition before the last amendment",
         "its definition said|was prepared for",
         [Edit(_JOURNAL, "connection.executemany(UPDATE_DEFINITION, append.definitions)", "pass")],
-        first=2,
+        first=7,
     ),
     Planted(
         "an attempt that was prepared is submitted as its task was amended since",
@@ -318,6 +320,7 @@ PLANTED: Final = (
                 "if meanwhile := ():",
             )
         ],
+        first=4,
     ),
     Planted(
         "a config that was amended forgets the seats of live jobs",
@@ -329,7 +332,7 @@ PLANTED: Final = (
                 "state.job_cap - sum(a.backend == backend for a in state.live.values())",
             )
         ],
-        first=25,
+        first=0,
     ),
     Planted(
         "what is ready stays where it was when the default backend changes",
@@ -392,7 +395,14 @@ PLANTED: Final = (
     Planted(
         "a job that has begun is cancelled when it is to be submitted anew",
         "was given up while it was at work",
-        [Edit(f"{_SLURM}/queries.py", '("scancel", "--state=PENDING", *alone)', '("scancel", *alone)')],
+        [
+            Edit(
+                f"{_SLURM}/queries.py",
+                "if alone := [job_id for job_id in job_ids if job_id in pending]:",
+                "if alone := [job_id for job_id in job_ids if pending is not None]:",
+            ),
+            Edit(f"{_SLURM}/queries.py", '("scancel", "--state=PENDING", *alone)', '("scancel", *alone)'),
+        ],
     ),
     Planted(
         "what was given up to be submitted anew fails its task",

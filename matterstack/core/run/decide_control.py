@@ -131,6 +131,12 @@ def decide_retry(state: RunState, message: m.Retry) -> list[f.Fact]:
             f"run {state.run_id} is {state.status} and has no failed task to retry",
             hint=f"to do tasks again that have ended well: matterstack run rerun {state.run_id} TASK...",
         )
+    if message.changes and not meant:
+        raise RefusedError(
+            f"run {state.run_id} has no failed task that could be changed",
+            hint=f"as it is: matterstack run retry {state.run_id}; what has not begun: matterstack run amend "
+            f"{state.run_id} --waiting --set PATH=VALUE",
+        )
     amended = amendments(state, meant, message.changes, message.by, message.reason) if message.changes else []
     run_fact: list[f.Fact] = [f.RunReopened(by=message.by)] if state.has_ended else []
     tasks = _that_can_run(state, message.tasks, [*chosen, *_behind(state, chosen, _ended_with_another)])
