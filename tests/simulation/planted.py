@@ -323,22 +323,22 @@ PLANTED: Final = (
         first=4,
     ),
     Planted(
-        "a config that was amended forgets the seats of live jobs",
+        "an amendment forgets the seats of jobs that were prepared before it",
         "cap at|work at once",
         [
             Edit(
                 _JOBS,
                 "state.job_cap - (len(state.live) - state.asking)",
-                "state.job_cap - sum(a.backend == backend for a in state.live.values())",
+                "state.job_cap - sum(a.definition is None for a in state.live.values())",
             )
         ],
-        first=0,
+        first=15,
     ),
     Planted(
         "what is ready stays where it was when the default backend changes",
-        "where its task is not to run|amended at",
+        "where its task is not to run|fold at",
         [Edit(_APPLY, "    if moved:\n", "    if moved and not state.ready:\n")],
-        first=25,
+        first=49,
     ),
     Planted(
         "a backend goes on as it was when a config defines it anew",
@@ -367,6 +367,7 @@ PLANTED: Final = (
                 "return planned",
             )
         ],
+        first=19,
     ),
     Planted(
         "what was amended is lost when the plan is asked for once more",
@@ -403,6 +404,7 @@ PLANTED: Final = (
             ),
             Edit(f"{_SLURM}/queries.py", '("scancel", "--state=PENDING", *alone)', '("scancel", *alone)'),
         ],
+        first=11,
     ),
     Planted(
         "what was given up to be submitted anew fails its task",
