@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,7 +9,6 @@ import asyncclick as click
 
 from matterstack.cli.run_control import send
 from matterstack.cli.shared_options import current_root
-from matterstack.core.errors import UsageError
 from matterstack.core.ids import RunId
 
 if TYPE_CHECKING:
@@ -49,7 +47,7 @@ async def amend_config(
     as_json: bool,
 ) -> None:
     """Show what would change, ask, and send it."""
-    from matterstack.cli.printing import confirm
+    from matterstack.cli.amend_dialog import require_consent
     from matterstack.usecases.config_amendment import proposed_amendment
     from matterstack.usecases.given_changes import typed_settings
 
@@ -63,11 +61,8 @@ async def amend_config(
     )
     if not as_json:
         _show(run_id, amendment)
-    if amendment.changes and not yes:
-        if as_json or not sys.stdin.isatty():
-            raise UsageError("nobody can be asked here, so nothing was changed", hint="look, then give --yes")
-        if not confirm("Change it?"):
-            raise click.Abort
+    if amendment.changes:
+        require_consent("Change it?", yes=yes, as_json=as_json)
     await send(
         context,
         run_id,

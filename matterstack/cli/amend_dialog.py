@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import asyncclick as click
 
 from matterstack.cli.printing import confirm
-from matterstack.core.errors import UsageError
+from matterstack.core.errors import RefusedError, UsageError
 from matterstack.core.ids import RunId, TaskId
 from matterstack.core.model.amending import change_in_words
 from matterstack.core.shown_text import shown_lines
@@ -27,7 +27,7 @@ def agreed(amendment: Amendment, *, yes: bool, as_json: bool) -> AmendTasks | Re
 
     Raises:
         UsageError: nobody said so, and there is nobody to ask.
-        Abort: somebody said no.
+        RefusedError: somebody said no.
     """
     if not as_json:
         show(amendment)
@@ -41,15 +41,14 @@ def require_consent(question: str, *, yes: bool, as_json: bool) -> None:
 
     Raises:
         UsageError: nobody did, and there is nobody to ask.
-        Abort: somebody said no.
+        RefusedError: somebody said no.
     """
     if yes:
         return
     if as_json or not sys.stdin.isatty():
         raise UsageError("nothing was changed", hint=_NOT_WITHOUT)
     if not confirm(question):
-        click.echo("nothing was changed", err=True)
-        raise click.Abort
+        raise RefusedError("nothing was changed")
 
 
 def show(amendment: Amendment) -> None:

@@ -41,7 +41,7 @@ def agree(*, yes: bool, as_json: bool) -> None:
 
     Raises:
         UsageError: nobody said so, and there is nobody to ask.
-        Abort: somebody said no.
+        RefusedError: somebody said no.
     """
     require_consent("Take this plan?", yes=yes, as_json=as_json)
 

@@ -180,7 +180,7 @@ def test_without_a_job_that_waits_nothing_is_submitted_anew(command_line: Comman
 
 
 @pytest.mark.parametrize(
-    ("answer", "told", "code"), [("n", "nothing was changed", 130), ("y", "as was shown", 4)]
+    ("answer", "told", "code"), [("n", "nothing was changed", 4), ("y", "as was shown", 4)]
 )
 def test_who_says_yes_changes_only_what_was_shown(
     command_line: CommandLine, answer: str, told: str, code: int
