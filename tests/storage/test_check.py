@@ -351,7 +351,7 @@ TAMPERED: dict[str, tuple[str, str]] = {
     "an attempt that is gone": ("DELETE FROM attempts WHERE task_id = 'a'", "attempt 1 of task a has no row"),
     "a task too many": (
         (
-            "INSERT INTO tasks SELECT run_id, 'z', 9, 1, task, status, reason, 0, '', data, 'null', 1 "
+            "INSERT INTO tasks SELECT run_id, 'z', 9, 1, task, status, reason, 0, '', data, 'null', 1, NULL "
             "FROM tasks LIMIT 1"
         ),
         f"the row of task {RUN_ID} z follows from no fact",
