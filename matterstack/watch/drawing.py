@@ -12,10 +12,11 @@ from matterstack.watch.known import Known
 from matterstack.watch.parts import FAINT, PROBLEM, Picture, Scene
 from matterstack.watch.run_screen import run_body
 from matterstack.watch.runs_screen import runs_body
-from matterstack.watch.text import clean, fit, wrapped
+from matterstack.watch.shown_change import ShownChange
+from matterstack.watch.text import clean, fit, rule, wrapped
 from matterstack.watch.text_screens import explain_body, log_body, task_body
 from matterstack.watch.typed_change import TypedChange
-from matterstack.watch.view import Screen, SentCommand, View
+from matterstack.watch.view import Screen, SentCommand, is_offered
 
 _BODIES: Final = {
     Screen.RUNS: runs_body,
@@ -25,12 +26,22 @@ _BODIES: Final = {
     Screen.EXPLAIN: explain_body,
 }
 _ORDERS: Final = (("p", "pause"), ("r", "resume"), ("c", "cancel"))
-_CHANGES: Final = (("a", "amend"), ("t", "try again"))
+_CHANGES: Final = (("a", "amend"), ("t", "try again"), ("f", "config"), ("n", "replan"))
 _OF_TASK: Final = (*_CHANGES, ("x", "cancel task"))
-_HOW_TO_TYPE: Final = (
+_OF_TASKS: Final = (
     "tasks or patterns, --failed, --waiting, --kind timeout, --exit-code 3, --reason TEXT; what changes: "
-    "resources.walltime_s=7200, env.A=x. enter: show it, nothing is changed yet; esc: leave it"
+    "resources.walltime_s=7200, env.A=x"
 )
+_HOW_TO_TYPE: Final = {
+    "amend": _OF_TASKS,
+    "retry": _OF_TASKS,
+    "amend_config": "what changes: priority=3, backends.NAME.max_jobs=50; from-workspace: the config files "
+    "as they are now; --resubmit: jobs that wait, too; --why TEXT",
+    "replan": "nothing, or: redo-changed (also what succeeded), cancel-gone (end jobs of what is gone), "
+    "yes-plan (over what was amended), --why TEXT",
+}
+_THEN: Final = "enter: show it, nothing is changed yet; esc: leave it"
+_CALLED: Final = {"amend_config": "config"}
 _KEYS: Final[dict[Screen, Sequence[tuple[str, str]]]] = {
     Screen.RUNS: (("↑↓", "select"), ("enter", "open"), *_ORDERS, *_CHANGES, ("e", "explain"), ("q", "quit")),
     Screen.RUN: (
@@ -56,12 +67,13 @@ _YES_OR_NO: Final = "y: yes, any other key: no"
 
 def draw(scene: Scene) -> Picture:
     """The picture of a moment: as many rows as the terminal has, and each as wide."""
-    foot = _foot(scene)[-scene.height :]
+    foot, most_above = _foot(scene)
+    foot = foot[-scene.height :]
     room = scene.height - len(foot)
     body = _BODIES[scene.view.screen](scene, room)
     rows = [*body.head, *body.rows][:room]
     rows += [fit("", scene.width)] * (room - len(rows))
-    return Picture(rows=[*rows, *foot], most_scroll=body.most_scroll)
+    return Picture(rows=[*rows, *foot], most_scroll=body.most_scroll, most_above=most_above)
 
 
 def page_rows(height: int) -> int:
@@ -69,7 +81,8 @@ def page_rows(height: int) -> int:
     return max(1, height // 2)
 
 
-def _foot(scene: Scene) -> list[Text]:
+def _foot(scene: Scene) -> tuple[list[Text], int]:
+    """The last lines, and how far what is shown in them can be scrolled."""
     view, width = scene.view, max(1, scene.width)
     if view.asked is not None:
         run = scene.known.runs.get(view.asked.run_id, {})
@@ -78,16 +91,31 @@ def _foot(scene: Scene) -> list[Text]:
             run=_name(scene.known, view.asked), why=f" It is paused: {why}." if why else ""
         )
         lines = wrapped(f"{question}  {_YES_OR_NO}", width)
-        return [fit(line, width, "bold reverse") for line in lines]
+        return [fit(line, width, "bold reverse") for line in lines], 0
     if view.shown is not None:
-        *told, question = view.shown.lines
-        rows = [line for one in told for line in wrapped(one, width)]
-        asked = fit(f"{question}  {_YES_OR_NO}", width, "bold reverse")
-        # What is asked must stand there, however much would change.
-        return [*(fit(line, width, "bold") for line in rows[: max(0, scene.height - 2)]), asked]
+        return _shown(view.shown, view.above, width, scene.height)
     if view.line is not None:
-        return [*_told(scene, width), *_line(view.line, width)]
-    return [*_told(scene, width), *_keys(view, width)]
+        return [*_told(scene, width), *_line(view.line, width)], 0
+    return [*_told(scene, width), *_keys(scene, width)], 0
+
+
+def _shown(change: ShownChange, above: int, width: int, height: int) -> tuple[list[Text], int]:
+    """What would change, over the question: that stands there however much it is, and how much is not."""
+    *told, question = change.lines
+    rows = [line for one in told for line in wrapped(one, width, " " * min(_indent(one) + 4, width // 4))]
+    if len(rows) <= height - 2:
+        asked = fit(f"{question}  {_YES_OR_NO}", width, "bold reverse")
+        return [*(fit(line, width, "bold") for line in rows), asked], 0
+    room = max(0, height - 3)
+    most = len(rows) - room
+    first = min(above, most)
+    shown = [fit(line, width, "bold") for line in rows[first : first + room]]
+    rest = rule(f"lines {first + 1:,}-{first + room:,} of {len(rows):,}; ↑↓: the others", width, PROBLEM)
+    return [*shown, rest, fit(f"{question}  ↑↓: read on, {_YES_OR_NO}", width, "bold reverse")], most
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
 
 
 def _told(scene: Scene, width: int) -> list[Text]:
@@ -99,10 +127,11 @@ def _told(scene: Scene, width: int) -> list[Text]:
 
 def _line(line: TypedChange, width: int) -> list[Text]:
     """What is typed, of which the end is always there, and what may be."""
-    text = clean(f"{line.command}: {line.text}") + "▏"
+    text = clean(f"{_CALLED.get(line.command, line.command)}: {line.text}") + "▏"
     while cell_len(text) > width:
         text = text[1:]
-    return [fit(text, width, "bold"), *(fit(row, width, FAINT) for row in wrapped(_HOW_TO_TYPE, width)[:3])]
+    help_ = wrapped(f"{_HOW_TO_TYPE[line.command]}. {_THEN}", width)
+    return [fit(text, width, "bold"), *(fit(row, width, FAINT) for row in help_[:3])]
 
 
 def _name(known: Known, command: SentCommand) -> str:
@@ -110,10 +139,12 @@ def _name(known: Known, command: SentCommand) -> str:
     return clean(f"{run['workspace']} {command.run_id}" if run is not None else command.run_id)
 
 
-def _keys(view: View, width: int) -> list[Text]:
-    """What the keys do, in as many lines as it takes."""
+def _keys(scene: Scene, width: int) -> list[Text]:
+    """What the keys do, in as many lines as it takes; none that the run cannot be told."""
     lines: list[Text] = [Text(end="", no_wrap=True)]
-    for key, does in _KEYS[view.screen]:
+    for key, does in _KEYS[scene.view.screen]:
+        if not is_offered(scene.view, scene.known, key):
+            continue
         if lines[-1].cell_len + cell_len(f"{key} {does}") > width and lines[-1].cell_len:
             lines.append(Text(end="", no_wrap=True))
         lines[-1].append(key, style="bold").append(f" {does}", style="dim").append("  ")

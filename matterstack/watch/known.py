@@ -16,6 +16,14 @@ Json = dict[str, Any]
 
 MOST_EVENTS: Final = 500
 LOG_BYTES: Final = 64 * 1024
+_LOOKED_AT_FIRST: Final = {
+    "amend": "amend tasks",
+    "retry": "show first what a retry would change",
+    "amend_config": "amend the config",
+    "replan": "plan a run anew",
+    "cancel_tasks": "cancel single tasks",
+}
+"""Commands that a monitor knows, in this form, if it knows how to amend; those of 0.2.0 do not."""
 _OPEN_RUNS: Final = frozenset(status.value for status in RunStatus if status not in ENDED_RUNS)
 
 
@@ -199,9 +207,12 @@ def is_ending(run: Json) -> bool:
 
 def refusal(run: Json, command: str) -> str | None:
     """Why a run cannot be told this; None when it can."""
-    # A monitor that does not know the command says so itself.
+    name = f"{run['workspace']} {run['run_id']}"
+    if command in _LOOKED_AT_FIRST and not {command, "amend"} <= run["allowed"].keys():
+        what = _LOOKED_AT_FIRST[command]
+        return f"{name}: its monitor is of an older version, and cannot {what} (start it anew with this one)"
     allowed: str | bool = run["allowed"].get(command, True)
-    return None if allowed is True else f"{run['workspace']} {run['run_id']} is {allowed}"
+    return None if allowed is True else f"{name} is {allowed}"
 
 
 def live_jobs(run: Json) -> int:

@@ -55,10 +55,15 @@ class Scene:
 
 @attrs.frozen(kw_only=True)
 class Picture:
-    """Rows from top to bottom, each as wide as the terminal, and how far its text can be scrolled."""
+    """Rows from top to bottom, each as wide as the terminal, and how far its text can be scrolled.
+
+    Attributes:
+        most_above: how far a change that is shown can be.
+    """
 
     rows: Sequence[Text]
     most_scroll: int = 0
+    most_above: int = 0
 
 
 @attrs.frozen(kw_only=True)

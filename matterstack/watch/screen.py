@@ -43,6 +43,8 @@ _DONE: Final = {"pause": "was paused", "resume": "was resumed", "cancel": "is be
 _MADE: Final = {
     "amend": "amended as shown",
     "retry": "tried again as shown",
+    "amend_config": "its config was changed as shown",
+    "replan": "it goes by the plan that was shown",
     "cancel_tasks": "the tasks that were shown are cancelled, their jobs first",
 }
 _NOT_DONE: Final = {"pause": "paused", "resume": "resumed", "cancel": "cancelled"}
@@ -156,7 +158,8 @@ class _Watching:
     async def _look(self, look: Look) -> None:
         """Ask what would change; then it is for the person to say whether it may."""
         name = self._name(look.run_id)
-        self._say(f"asking what would change of {name}…")
+        campaign = " (its campaign is asked once more, for as long as it plans)"
+        self._say(f"asking what would change of {name}{campaign if look.command == 'replan' else ''}…")
         try:
             reply = await self._link.send_command(look.command, look.run_id, {**look.fields, "preview": True})
         except MatterStackError as error:
@@ -164,11 +167,12 @@ class _Watching:
             return
         shown = ShownChange.of(look.command, look.run_id, reply, name)
         if shown is None:
-            self._say(f"nothing of {name} would change")
+            notes = "; ".join(reply["result"].get("notes", ()))
+            self._say(f"nothing of {name} would change" + (f" ({notes})" if notes else ""))
         elif self._view.asked or self._view.shown or self._view.line:
             self._say(f"nothing was changed of {name}: something else was begun meanwhile")
         else:
-            self._view = attrs.evolve(self._view, shown=shown, notice="")
+            self._view = attrs.evolve(self._view, shown=shown, above=0, notice="")
             self._draw_now()
 
     async def _agree(self, change: ShownChange) -> None:
@@ -216,7 +220,11 @@ class _Watching:
             )
             picture = draw(scene)
             # Nobody has to scroll back what there was nothing of.
-            self._view = attrs.evolve(self._view, scroll=min(self._view.scroll, picture.most_scroll))
+            self._view = attrs.evolve(
+                self._view,
+                scroll=min(self._view.scroll, picture.most_scroll),
+                above=min(self._view.above, picture.most_above),
+            )
             drawn = trio.current_time()
             await self._terminal.show(picture.rows, size)
             with trio.move_on_after(TICK_S if self._goes_on() else math.inf):

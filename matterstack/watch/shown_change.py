@@ -8,9 +8,16 @@ from typing import Any, Final
 import attrs
 
 from matterstack.core.model.amending import change_in_words
+from matterstack.core.run.config_changes import told_change
+from matterstack.core.run.facts import ConfigChange
+from matterstack.explain.replanned import replanned_lines
 from matterstack.explain.words import count, named
 
 MOST_DIFFERENCES: Final = 8
+MOST_NAMED: Final = 60
+"""Tasks of a plan to which the same happens: all lines can be read, but not ten thousand names."""
+MOST_GROUPS: Final = 100
+"""Kinds of these that are told with their differences."""
 
 
 @attrs.frozen
@@ -31,9 +38,15 @@ class ShownChange:
     def of(cls, command: str, run_id: str, reply: Mapping[str, Any], run_name: str) -> ShownChange | None:
         """As the monitor has shown it; None where there is nothing to agree to."""
         result = reply["result"]
-        told = (
-            _ending(result, run_name) if command == "cancel_tasks" else _amending(command, result, run_name)
-        )
+        match command:
+            case "cancel_tasks":
+                told = _ending(result, run_name)
+            case "amend_config":
+                told = _configuring(result, run_name)
+            case "replan":
+                told = _replanning(result, run_name)
+            case _:
+                told = _amending(command, result, run_name)
         lines = tuple(told)
         return cls(command, run_id, reply["basis"], lines) if lines else None
 
@@ -52,15 +65,38 @@ def _amending(command: str, result: Mapping[str, Any], run: str) -> Iterator[str
         yield f"  {change}   ({count(len(difference['tasks']), 'task')})"
     if len(differences) > MOST_DIFFERENCES:
         yield f"  and {len(differences) - MOST_DIFFERENCES} more differences"
-    if result["resubmitted"]:
-        yield f"{named(result['resubmitted'])} submitted, and waiting: cancelled and submitted anew"
-    if result["running"]:
-        yield f"{named(result['running'])} at work now: not touched; a next attempt is as it says"
-    if result["queued"]:
-        yield f"{named(result['queued'])} submitted: keeps what it was submitted with"
+    yield from _jobs(result, "; a next attempt is as it says")
     for warning in result["warnings"]:
         yield f"warning: {warning}"
     yield "Try them again?" if command == "retry" else "Change it?"
+
+
+def _configuring(result: Mapping[str, Any], run: str) -> Iterator[str]:
+    if not result["config"]:
+        return
+    yield f"{run}: its config, from now on:"
+    for change in result["config"]:
+        yield f"  {told_change(ConfigChange(**change))}"
+    yield from _jobs(result, "")
+    yield from result["notes"]
+    yield "Change it?"
+
+
+def _replanning(result: Mapping[str, Any], run: str) -> Iterator[str]:
+    yield from replanned_lines(run, result, most_named=MOST_NAMED, most_groups=MOST_GROUPS)
+    for warning in result["warnings"]:
+        yield f"warning: {warning}"
+    yield "Take this plan?"
+
+
+def _jobs(result: Mapping[str, Any], then: str) -> Iterator[str]:
+    """What becomes of jobs that are there already."""
+    if result["resubmitted"]:
+        yield f"{named(result['resubmitted'])} submitted, and waiting: cancelled and submitted anew"
+    if result["running"]:
+        yield f"{named(result['running'])} at work now: not touched{then}"
+    if result["queued"]:
+        yield f"{named(result['queued'])} submitted: keeps what it was submitted with"
 
 
 def _ending(result: Mapping[str, Any], run: str) -> Iterator[str]:

@@ -74,9 +74,11 @@ FILTERS: Final[Sequence[tuple[str, frozenset[TaskStatus]]]] = (
 PRINTING: Final = frozenset({"compute", "manual_hpc"})
 """Operators whose attempts print something."""
 COMMANDS: Final = {"p": "pause", "r": "resume", "c": "cancel"}
-CHANGES: Final = {"a": "amend", "t": "retry"}
+CHANGES: Final = {"a": "amend", "t": "retry", "f": "amend_config", "n": "replan"}
+_OF_WHOLE_RUN: Final = frozenset({"amend_config", "replan"})
 CANCEL_TASK: Final = "x"
 _STEPS: Final = {"up": -1, "k": -1, "down": 1, "j": 1}
+_SCROLLS: Final = frozenset({*_STEPS, "page up", "page down", "home", "end"})
 
 
 @attrs.frozen(kw_only=True)
@@ -91,7 +93,8 @@ class View:
         stream: what of a task's output is shown, ``stdout`` or ``stderr``.
         back: where escape leads, the last one first.
         asked: a command that is carried out if the next key is y.
-        shown: a change that was shown, and is made if the next key is y.
+        shown: a change that was shown, and is made if the next key is y; those that scroll move it.
+        above: how many lines of it are above what is in sight.
         line: what somebody types now: all keys go there.
         notice: what became of the last command, or what went wrong.
     """
@@ -105,6 +108,7 @@ class View:
     back: tuple[Screen, ...] = ()
     asked: SentCommand | None = None
     shown: ShownChange | None = None
+    above: int = 0
     line: TypedChange | None = None
     notice: str = ""
 
@@ -169,9 +173,11 @@ def press(view: View, known: Known, key: str, rows: int) -> tuple[View, Action |
     if view.asked is not None:
         command = view.asked
         return attrs.evolve(view, asked=None), command if key in {"y", "Y"} else None
+    if view.shown is not None and key in _SCROLLS:
+        return attrs.evolve(view, above=_scrolled(view.above, key, rows)), None
     if view.shown is not None:
         change = view.shown
-        return attrs.evolve(view, shown=None), Agree(change) if key in {"y", "Y"} else None
+        return attrs.evolve(view, shown=None, above=0), Agree(change) if key in {"y", "Y"} else None
     if view.line is not None:
         return _type(view, view.line, key)
     if key == "q":
@@ -193,6 +199,13 @@ def press(view: View, known: Known, key: str, rows: int) -> tuple[View, Action |
     return _press_in_text(view, key, rows), None
 
 
+def is_offered(view: View, known: Known, key: str) -> bool:
+    """Whether the run that keys are about can be told what a key stands for; others always do something."""
+    command = {**COMMANDS, **CHANGES, CANCEL_TASK: "cancel_tasks"}.get(key)
+    run = known.runs.get(selected_run(view, known) or "")
+    return command is None or (run is not None and refusal(run, command) is None)
+
+
 def _ask(view: View, known: Known, command: str) -> View:
     run_id = selected_run(view, known)
     run = known.runs.get(run_id or "")
@@ -204,13 +217,15 @@ def _ask(view: View, known: Known, command: str) -> View:
 
 
 def _begin_line(view: View, known: Known, command: str) -> View:
-    """Begin to type what is to change: of the selected task, or of those that failed."""
+    """Begin to type what is to change: of the selected task, of those that failed, or of the whole run."""
     run_id = selected_run(view, known)
     run = known.runs.get(run_id or "")
     if run_id is None or run is None:
         return view
     if (problem := refusal(run, command)) is not None:
         return attrs.evolve(view, notice=problem)
+    if command in _OF_WHOLE_RUN:
+        return attrs.evolve(view, line=TypedChange(command, run_id))
     task_id = _task_meant(view, known)
     task = known.task(run_id, task_id)
     is_meant = task is not None and (command != "retry" or task.status in RETRIABLE_TASKS)
@@ -287,8 +302,15 @@ def _press_in_text(view: View, key: str, rows: int) -> View:
         return _open(view, Screen.LOG)
     # Output is read from its end, so there up means more lines below.
     up = 1 if view.screen in {Screen.TASK, Screen.LOG} else -1
+    if key not in _SCROLLS:
+        return view
+    return attrs.evolve(view, scroll=_scrolled(view.scroll, key, rows, up=up))
+
+
+def _scrolled(lines: int, key: str, rows: int, *, up: int = -1) -> int:
+    """So many lines out of sight after a key; ``up``: -1 if they are above, 1 if they are below."""
     steps = {"page up": -rows, "page down": rows, "home": -(10**9), "end": 10**9, **_STEPS}
-    return attrs.evolve(view, scroll=max(0, view.scroll - up * steps.get(key, 0)))
+    return max(0, lines - up * steps[key])
 
 
 def _moved(ids: Sequence[str], selected: str | None, key: str, rows: int) -> str | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -285,3 +288,85 @@ def test_tasks_are_amended_tried_again_and_cancelled_with_keys_and_only_after_a_
     assert engine.wait().exit_code == 0
     terminal.press("q")
     assert terminal.wait_for_end() == 0
+
+
+def test_config_and_plan_are_changed_with_keys_and_only_after_what_changes_was_shown(
+    command_line: CommandLine, diary: Diary, terminal: Window
+) -> None:
+    tasks = [diary.task("fails", "false"), diary.task("good"), diary.task("stays", diary.gate("never"))]
+    workspace = write_tasks(command_line.root, "demo", tasks)
+    run_id = command_line.new_run("demo")
+    engine = command_line.start("run", "loop", run_id)
+    watch(terminal, command_line, run_id, size=(110, 30))
+    terminal.wait_for("● live", "fails FAILED", "good  SUCCEEDED", "stays ACTIVE", "f config  n replan")
+
+    # What makes no sense is typed on, and nothing is asked of the run before a yes.
+    terminal.press("f")
+    terminal.wait_for("config: ▏", "from-workspace: the config files as they are now")
+    terminal.press(*"pririty=3", "Enter")
+    terminal.wait_for("did you mean priority?", "config: pririty=3▏")
+    terminal.press("C-w", *"priority=3", "Enter")
+    config = (f"demo {run_id}: its config, from now on:", "priority: 1 -> 3", "Change it?  y: yes")
+    terminal.wait_for(*config)
+    terminal.press("n")
+    terminal.wait_for("f config")
+    assert "ConfigAmended" not in kinds(command_line, run_id)
+    terminal.press("f", *"priority=3", "Enter")
+    terminal.wait_for(*config)
+    terminal.press("y")
+    terminal.wait_for("its config was changed as shown")
+    write_tasks(command_line.root, "demo", tasks, cap=7)
+    terminal.press("f", *"from-workspace --why fewer", "Enter")
+    terminal.wait_for(
+        "max_hpc_jobs_per_run: 10 -> 7", "set for this run alone, over the files: priority: 1 -> 3"
+    )
+    terminal.press("y")
+    terminal.wait_for("of 7 jobs")
+
+    # A plan that does not fit the terminal is read line by line, and asked about all the same.
+    (workspace / "campaign.py").write_text((workspace / "campaign.py").read_text() + "# mended\n")
+    mended = [diary.task("fails"), diary.task("good", "true"), diary.task("more")]
+    write_tasks_of(workspace, mended)
+    terminal.resize(80, 10)
+    terminal.press("n")
+    terminal.wait_for("replan: ▏")
+    terminal.press(*"cancel-gone", "Enter")
+    terminal.wait_for(
+        f"demo {run_id}: iteration 1 as it is planned now",
+        "fails: changed; failed: tried again",
+        "Take this plan?  ↑↓: read on, y: yes, any other key: no",
+    )
+    terminal.press("End")
+    terminal.wait_for(
+        "more: new", "stays: gone: its job is ended", "0 tasks as planned before", "Take this plan?"
+    )
+    terminal.press("Home")
+    terminal.wait_for("as it is planned now (campaign.py", "─ lines 1-7 of ")
+    terminal.press("n")
+    terminal.wait_for("n replan")
+    assert "Replanned" not in kinds(command_line, run_id)
+    terminal.resize(110, 30)
+    terminal.press("n", *"cancel-gone", "Enter")
+    terminal.wait_for(
+        "good: stale: succeeded with another definition, and stays",
+        "stays: gone: its job is ended",
+        "Take this plan?  y: yes, any other key: no",
+    )
+    terminal.press("y")
+    terminal.wait_for("it goes by the plan that was shown", "more  SUCCEEDED", "stays CANCELLED", "COMPLETED")
+    assert command_line.job_processes(run_id) == set()
+    assert {"ConfigAmended", "Replanned", "TaskReplanned"} <= kinds(command_line, run_id)
+    engine.signal(signal.SIGTERM)
+    assert engine.wait().exit_code == 0
+    terminal.press("q")
+    assert terminal.wait_for_end() == 0
+
+
+def kinds(command_line: CommandLine, run_id: str) -> set[str]:
+    """Types of all events of a run."""
+    return {event["type"] for event in command_line.events(run_id)}
+
+
+def write_tasks_of(workspace: Path, tasks: list[dict[str, Any]]) -> None:
+    """Change what the campaign plans, and nothing else of the workspace."""
+    (workspace / "tasks.json").write_text(json.dumps(tasks))

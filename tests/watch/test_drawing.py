@@ -12,6 +12,7 @@ from matterstack.core.ids import RunId
 from matterstack.core.model.workflow import Workflow
 from matterstack.core.operators import ASKED
 from matterstack.core.run import messages as m
+from matterstack.core.run.replan_steps import Step
 from matterstack.core.states import JobState
 from matterstack.watch.drawing import draw
 from matterstack.watch.known import Known, Stream, log_path, run_path
@@ -196,7 +197,7 @@ def test_a_task_shows_its_attempts_and_the_end_of_its_output() -> None:
 
 def test_output_can_be_scrolled_to_its_beginning_and_no_further() -> None:
     known = with_log("".join(f"step {i}\n" for i in range(100)))
-    assert "step 99" in look(known, LOG).splitlines()[-2]
+    assert "step 99" in look(known, LOG).splitlines()[-3], "over two lines of keys"
     top = look(known, attrs.evolve(LOG, scroll=10**9))
     assert top.splitlines()[2] == "step 0"
     scene = Scene(known=known, view=LOG, width=80, height=24, now=NOW, zone=UTC)
@@ -399,3 +400,165 @@ def test_what_would_change_is_told_in_words() -> None:
         "The run goes on without them. Cancel them?",
     ]
     assert told("cancel_tasks", tasks=[]) == []
+
+
+def test_another_config_is_told_in_words() -> None:
+    result: dict[str, object] = {
+        "config": [
+            {"path": "priority", "old": 1, "new": 3, "is_new": False, "is_gone": False},
+            {"path": "backends.more", "old": None, "new": {"type": "local"}, "is_new": True},
+            {"path": "params", "old": {"n": 1}, "new": None, "is_new": False, "is_gone": True},
+        ],
+        "resubmitted": ["a"], "queued": [], "running": ["b"], "notes": ["warning: cluster was not asked"],
+    }  # fmt: skip
+    assert told("amend_config", **result) == [
+        "demo: its config, from now on:",
+        "  priority: 1 -> 3",
+        '  backends.more: not set -> {"type": "local"}',
+        '  params: {"n": 1} -> not set',
+        "task a submitted, and waiting: cancelled and submitted anew",
+        "task b at work now: not touched",
+        "warning: cluster was not asked",
+        "Change it?",
+    ]
+    assert told("amend_config", **{**result, "config": []}) == []
+
+
+def planned(task_id: str, change: str, step: str, **more: object) -> dict[str, object]:
+    return {"task_id": task_id, "change": change, "status": None, "step": step,
+            "differences": [], "clashes": [], "files": [], **more}  # fmt: skip
+
+
+PLAN: dict[str, object] = {
+    "iteration": 2, "name": None, "same": 37, "reopened": ["d", "e"], "skipped": ["f"], "reopens_run": True,
+    "campaign": [{"path": "campaign.py", "old": "1" * 64, "new": "2" * 64}],
+    "warnings": ["cluster was not asked"],
+}  # fmt: skip
+
+
+def test_a_plan_is_told_with_all_that_becomes_of_tasks() -> None:
+    longer = {"differences": [{"path": "resources.walltime_s", "old": 60, "new": 7200}]}
+    clash = {"path": "priority", "amended": "a -> b", "planned": 4, "takes": "amended"}
+    tasks = [
+        planned("a", "new", "planned"),
+        planned("b", "changed", "changed", **longer),
+        planned("c", "changed", "changed", **longer),
+        planned("d", "changed", "tried_again", files=[{"name": "INCAR", "old": None, "new": "3" * 64}]),
+        planned("g", "changed", "stale", **longer),
+        planned("h", "changed", "next_attempt", clashes=[clash, {**clash, "takes": "planned"}]),
+        planned("i", "gone", "withdrawn"),
+        planned("j", "gone", "job_left"),
+        planned("k", "gone", "job_ended"),
+        planned("l", "changed", "some_new_step"),
+    ]
+    assert told("replan", tasks=tasks, **PLAN) == [
+        "demo: iteration 2 as it is planned now (campaign.py changed)",
+        "  a: new",
+        "  b, c: changed",
+        "    resources.walltime_s: 60 -> 7200",
+        "  d: changed; failed: tried again",
+        "    files.INCAR: the content has changed (nothing -> 33333333)",
+        "  g: stale: succeeded with another definition, and stays (--redo-changed does it again)",
+        "    resources.walltime_s: 60 -> 7200",
+        "  h: changed; at work now: not touched, a next attempt is as it says",
+        "    clash: priority: 'a -> b' was amended, 4 is planned now: the amendment's stays (--yes-plan)",
+        "    clash: priority: 'a -> b' was amended, 4 is planned now: the plan's is taken",
+        "  i: gone: withdrawn",
+        "  j: gone: its job goes on, and no other follows (--cancel-gone ends it)",
+        "  k: gone: its job is ended",
+        "  l: changed: some_new_step",
+        "  e: as planned before, and to be done after all",
+        "  f: skipped, since what it depends on did not succeed",
+        "  37 tasks as planned before",
+        "  the run goes on",
+        "warning: cluster was not asked",
+        "Take this plan?",
+    ]
+
+
+def test_each_step_that_a_plan_may_take_has_its_words() -> None:
+    for step in set(Step) - {Step.SAME}:
+        (line,) = [
+            line for line in told("replan", tasks=[planned("a", "x", step)], **PLAN) if "  a: " in line
+        ]
+        assert "x:" not in line, step
+
+
+def test_of_a_plan_that_is_too_long_it_is_told_how_much_of_what_there_is() -> None:
+    each = [
+        planned(f"t{n}", "changed", "changed", differences=[{"path": "env.N", "old": None, "new": str(n)}])
+        for n in range(130)
+    ]
+    gone = [planned(f"gone-{n}", "gone", "job_ended") for n in range(1300)]
+    lines = told("replan", tasks=[*each, *gone], **PLAN)
+    assert "  t99: changed" in lines
+    assert "  t100: changed" not in lines
+    place = lines.index("  and 1,330 more tasks, each with differences of its own:")
+    assert lines[place + 1 : place + 3] == [
+        "    30 tasks: changed",
+        "    1,300 tasks: gone: its job is ended",
+    ]
+    (line,) = [line for line in told("replan", tasks=gone, **PLAN) if "gone-0," in line]
+    assert line.endswith("gone-59 and 1,240 more: gone: its job is ended")
+
+
+@pytest.mark.parametrize("size", [(80, 24), (40, 8)])
+def test_all_of_a_change_can_be_read_above_the_question(size: tuple[int, int]) -> None:
+    known = known_of(busy_run())
+    lines = (*(f"line {n}." for n in range(100)), "Take this plan?")
+    view = attrs.evolve(run_of(RUN_ID), shown=ShownChange("replan", RUN_ID, "p-1", lines))
+    seen: set[str] = set()
+    room = size[1] - 3
+    for above in range(0, 100, room):
+        scene = Scene(
+            known=known, view=attrs.evolve(view, above=above), width=size[0], height=size[1], now=NOW
+        )
+        picture = draw(scene)
+        foot = [row.plain.rstrip() for row in picture.rows]
+        assert foot[-1].startswith("Take this plan?  ↑↓: read on, y")
+        first = min(above, 100 - room)
+        assert foot[-2].startswith(f"─ lines {first + 1}-{first + room} of 100; ↑↓: the others")
+        assert picture.most_above == 100 - room
+        seen |= set(foot)
+    assert set(lines[:-1]) <= seen
+    short = attrs.evolve(view, shown=ShownChange("replan", RUN_ID, "p-1", lines[-3:]), above=9)
+    assert look(known, short).splitlines()[-3:] == ["line 98.", "line 99.", SHORT_QUESTION]
+
+
+SHORT_QUESTION = "Take this plan?  y: yes, any other key: no"
+
+
+def key_help(known: Known, screen: Screen) -> str:
+    view = View(screen=screen, run_id=RUN_ID, task_id="bad")
+    return " ".join(look(known, view, 200).splitlines()[-3:])
+
+
+@pytest.mark.parametrize("screen", list(Screen))
+def test_only_keys_for_what_the_run_can_be_told_are_named(screen: Screen) -> None:
+    run = busy_run()
+    known = known_of(run)
+    foot = key_help(known, screen)
+    assert "f config" in foot
+    assert "n replan" in foot
+    assert "r resume" not in foot, "it is RUNNING"
+    known.runs[RUN_ID]["allowed"]["replan"] = "RUNNING, and nothing has been planned yet"
+    known.runs[RUN_ID]["allowed"]["amend_config"] = "CANCELLED: nothing of it is amended any more"
+    foot = key_help(known, screen)
+    assert "f config" not in foot
+    assert "n replan" not in foot
+    assert "a amend" in foot
+    known.runs[RUN_ID]["allowed"] = {"pause": True, "retry": True}
+    foot = key_help(known, screen)
+    assert not [words for words in ("a amend", "t try again", "f config", "n replan") if words in foot]
+
+
+@pytest.mark.parametrize(
+    ("command", "called", "words"),
+    [("amend_config", "config: ", "from-workspace"), ("replan", "replan: ", "redo-changed")],
+)
+def test_what_may_be_typed_about_the_whole_run_stands_below(command: str, called: str, words: str) -> None:
+    view = attrs.evolve(run_of(RUN_ID), line=TypedChange(command, RUN_ID, "x"))
+    shown = look(known_of(busy_run()), view).splitlines()
+    (place,) = [number for number, row in enumerate(shown) if row.startswith(f"{called}x▏")]
+    assert words in " ".join(shown[place:])
+    assert "esc: leave it" in " ".join(shown[place:])

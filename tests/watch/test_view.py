@@ -251,18 +251,68 @@ def test_what_cannot_be_changed_is_said_before_anything_is_typed() -> None:
     run = ToldRun.running(task("a"))
     run.tell(m.Cancel(by="ann"), m.Settle())
     known = known_of(run)
-    for key in "atx":
+    for key in "atxfn":
         view, actions = typed(known, View(screen=Screen.RUN, run_id=OLD, task_id="a"), key)
         assert (view.line, actions) == (None, [])
         assert f"demo {OLD} is CANCELLED" in view.notice
 
 
-def test_a_monitor_that_does_not_know_a_command_is_asked_all_the_same() -> None:
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("a", "amend tasks"),
+        ("t", "show first what a retry would change"),
+        ("x", "cancel single tasks"),
+        ("f", "amend the config"),
+        ("n", "plan a run anew"),
+    ],
+)
+def test_of_an_older_monitor_it_is_said_what_it_cannot_do_before_anything_is_typed(
+    key: str, words: str
+) -> None:
     known = failed_run()
-    known.runs[OLD]["allowed"] = {"pause": True}
+    # As 0.2.0 has it: its retry can not be looked at first.
+    names = ("pause", "resume", "cancel", "retry", "rerun", "respond")
+    known.runs[OLD]["allowed"] = dict.fromkeys(names, True)
     known.follow(OLD)
     view = View(screen=Screen.RUN, run_id=OLD, task_id="b")
-    assert typed(known, view, "x")[1] == [Look("cancel_tasks", OLD, {"tasks": ["b"]})]
+    after, actions = typed(known, view, key)
+    assert (after.line, actions) == (None, [])
+    assert f"demo {OLD}: its monitor is of an older version, and cannot {words}" in after.notice
+    assert typed(known, view, "p")[0].asked == SentCommand("pause", OLD)
+
+
+@pytest.mark.parametrize("screen", list(Screen))
+@pytest.mark.parametrize(
+    ("key", "command", "words", "fields"),
+    [
+        ("f", "amend_config", "priority=3 from-workspace", {"set": ["priority=3"], "from_workspace": True}),
+        ("n", "replan", "redo-changed --yes-plan", {"redo_changed": True, "yes_plan": True}),
+        ("n", "replan", "", {}),
+    ],
+)
+def test_config_and_plan_are_those_of_the_whole_run_whatever_is_selected(
+    screen: Screen, key: str, command: str, words: str, fields: dict[str, object]
+) -> None:
+    known = failed_run()
+    view = View(screen=screen, run_id=OLD, task_id="b")
+    known.follow(OLD)
+    typing, actions = typed(known, view, key)
+    assert (typing.line, actions) == (TypedChange(command, OLD), [])
+    after, (look,) = typed(known, typing, *words, "enter")
+    assert after == view
+    assert look == Look(command, OLD, fields, TypedChange(command, OLD, words))
+
+
+def test_a_change_that_is_shown_can_be_read_to_its_end_and_is_still_asked() -> None:
+    known = failed_run()
+    view = View(screen=Screen.EXPLAIN, run_id=OLD, scroll=2)
+    shown = attrs.evolve(view, shown=SHOWN)
+    moved, actions = typed(known, shown, "down", "j", "page down", "up")
+    assert (moved, actions) == (attrs.evolve(shown, above=11), [])
+    assert typed(known, moved, "home")[0] == shown
+    assert typed(known, moved, "y") == (view, [Agree(SHOWN)])
+    assert typed(known, moved, "n") == (view, [])
 
 
 @pytest.mark.parametrize(
@@ -283,6 +333,50 @@ def test_a_line_that_makes_no_sense_is_typed_on(text: str, words: str) -> None:
     after, actions = typed(known, view, "enter")
     assert (after.line, actions) == (view.line, [])
     assert words in after.notice
+
+
+@pytest.mark.parametrize(
+    ("command", "text", "words"),
+    [
+        ("amend_config", "", "say what is to change"),
+        ("amend_config", "--why x", "say what is to change"),
+        ("amend_config", "priority", "there is no priority (there are: from-workspace"),
+        ("amend_config", "--priority=3", "there is no --priority=3"),
+        ("amend_config", "--config priority", "'priority' is no PATH=VALUE"),
+        ("amend_config", "--config", "--config: what?"),
+        ("replan", "redo", "there is no redo (there are: redo-changed, cancel-gone, yes-plan, --why"),
+        ("replan", "relax-1", "or nothing at all"),
+        ("replan", "yes-plan=1", "there is no yes-plan=1"),
+    ],
+)
+def test_a_line_about_the_whole_run_that_makes_no_sense_is_typed_on(
+    command: str, text: str, words: str
+) -> None:
+    known = two_runs()
+    view = attrs.evolve(run_of(OLD), line=TypedChange(command, OLD, text))
+    after, actions = typed(known, view, "enter")
+    assert (after.line, actions) == (view.line, [])
+    assert words in after.notice
+
+
+def test_lines_about_the_whole_run_take_the_words_of_the_command_line() -> None:
+    line = """'backends.c.prologue=["module load a"]' --config priority=3 --resubmit --why='new module'"""
+    assert TypedChange("amend_config", OLD, line).fields() == {
+        "set": ['backends.c.prologue=["module load a"]', "priority=3"],
+        "resubmit": True,
+        "reason": "new module",
+    }
+    from_files = {"set": [], "from_workspace": True}
+    for word in ("from-workspace", "--from-workspace", "--config-from-workspace"):
+        assert TypedChange("amend_config", OLD, word).fields() == from_files, word
+    every = {"redo_changed": True, "cancel_gone": True, "yes_plan": True, "reason": "mended"}
+    assert TypedChange("replan", OLD, "--redo-changed cancel-gone yes-plan --why mended").fields() == every
+
+
+@pytest.mark.parametrize("command", ["amend", "retry"])
+def test_why_is_kept_and_is_not_what_tasks_failed_with(command: str) -> None:
+    fields = TypedChange(command, OLD, "scf priority=1 --reason gone --why 'too short'").fields()
+    assert (fields["reason"], fields["which"]) == ("too short", {"reason": "gone"})
 
 
 def test_a_line_names_tasks_as_the_command_line_does() -> None:
