@@ -103,15 +103,20 @@ def _shown(change: ShownChange, above: int, width: int, height: int) -> tuple[li
     """What would change, over the question: that stands there however much it is, and how much is not."""
     *told, question = change.lines
     rows = [line for one in told for line in wrapped(one, width, " " * min(_indent(one) + 4, width // 4))]
-    if len(rows) <= height - 2:
-        asked = fit(f"{question}  {_YES_OR_NO}", width, "bold reverse")
-        return [*(fit(line, width, "bold") for line in rows), asked], 0
-    room = max(0, height - 3)
+    asked = wrapped(f"{question}  {_YES_OR_NO}", width)
+    if len(rows) + len(asked) < height:
+        return [*_bold(rows, width), *_bold(asked, width, "bold reverse")], 0
+    asked = wrapped(f"{question}  ↑↓: read on, {_YES_OR_NO}", width)
+    room = max(0, height - len(asked) - 2)
     most = len(rows) - room
     first = min(above, most)
-    shown = [fit(line, width, "bold") for line in rows[first : first + room]]
     rest = rule(f"lines {first + 1:,}-{first + room:,} of {len(rows):,}; ↑↓: the others", width, PROBLEM)
-    return [*shown, rest, fit(f"{question}  ↑↓: read on, {_YES_OR_NO}", width, "bold reverse")], most
+    shown = _bold(rows[first : first + room], width)
+    return [*shown, rest, *_bold(asked, width, "bold reverse")], most
+
+
+def _bold(lines: Sequence[str], width: int, style: str = "bold") -> list[Text]:
+    return [fit(line, width, style) for line in lines]
 
 
 def _indent(line: str) -> int:

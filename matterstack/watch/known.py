@@ -210,7 +210,9 @@ def refusal(run: Json, command: str) -> str | None:
     name = f"{run['workspace']} {run['run_id']}"
     if command in _LOOKED_AT_FIRST and not {command, "amend"} <= run["allowed"].keys():
         what = _LOOKED_AT_FIRST[command]
-        return f"{name}: its monitor is of an older version, and cannot {what} (start it anew with this one)"
+        return (
+            f"{name}: its monitor is of an older version, and cannot {what} (start it anew with this version)"
+        )
     allowed: str | bool = run["allowed"].get(command, True)
     return None if allowed is True else f"{name} is {allowed}"
 

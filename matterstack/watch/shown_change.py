@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ import attrs
 from matterstack.core.model.amending import change_in_words
 from matterstack.core.run.config_changes import told_change
 from matterstack.core.run.facts import ConfigChange
+from matterstack.core.run.replan_steps import Step
 from matterstack.explain.replanned import replanned_lines
 from matterstack.explain.words import count, named
 
@@ -18,6 +20,14 @@ MOST_NAMED: Final = 60
 """Tasks of a plan to which the same happens: all lines can be read, but not ten thousand names."""
 MOST_GROUPS: Final = 100
 """Kinds of these that are told with their differences."""
+_OF_PLAN: Final = {
+    "new": "new",
+    "changed": "changed",
+    Step.REDONE: "done again",
+    Step.STALE: "stale",
+    "gone": "gone",
+}
+_OF_CONFIG_CHANGE: Final = tuple(field.name for field in attrs.fields(ConfigChange))
 
 
 @attrs.frozen
@@ -76,7 +86,8 @@ def _configuring(result: Mapping[str, Any], run: str) -> Iterator[str]:
         return
     yield f"{run}: its config, from now on:"
     for change in result["config"]:
-        yield f"  {told_change(ConfigChange(**change))}"
+        known = {name: change[name] for name in _OF_CONFIG_CHANGE if name in change}
+        yield f"  {told_change(ConfigChange(**known))}"
     yield from _jobs(result, "")
     yield from result["notes"]
     yield "Change it?"
@@ -86,7 +97,15 @@ def _replanning(result: Mapping[str, Any], run: str) -> Iterator[str]:
     yield from replanned_lines(run, result, most_named=MOST_NAMED, most_groups=MOST_GROUPS)
     for warning in result["warnings"]:
         yield f"warning: {warning}"
-    yield "Take this plan?"
+    # However far somebody has read on: the question says how much there is.
+    tasks = result["tasks"]
+    counts = Counter(
+        task["step"] if task["step"] in {Step.STALE, Step.REDONE} else task["change"] for task in tasks
+    )
+    told = [f"{counts[name]:,} {words}" for name, words in _OF_PLAN.items() if counts[name]]
+    if ended := sum(task["step"] == Step.JOB_ENDED for task in tasks):
+        told.append(f"{count(ended, 'job')} ended")
+    yield f"Take this plan ({', '.join(told)})?" if told else "Take this plan?"
 
 
 def _jobs(result: Mapping[str, Any], then: str) -> Iterator[str]:

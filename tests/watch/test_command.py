@@ -334,14 +334,15 @@ def test_config_and_plan_are_changed_with_keys_and_only_after_what_changes_was_s
     terminal.wait_for(
         f"demo {run_id}: iteration 1 as it is planned now",
         "fails: changed; failed: tried again",
-        "Take this plan?  ↑↓: read on, y: yes, any other key: no",
+        "Take this plan (1 new, 1 changed, 1 stale, 1 gone, 1 job ended)?  ↑↓: read on",
+        "any other key: no",
     )
     terminal.press("End")
     terminal.wait_for(
-        "more: new", "stays: gone: its job is ended", "0 tasks as planned before", "Take this plan?"
+        "more: new", "stays: gone: its job is ended", "0 tasks as planned before", "Take this plan (1 new"
     )
     terminal.press("Home")
-    terminal.wait_for("as it is planned now (campaign.py", "─ lines 1-7 of ")
+    terminal.wait_for("as it is planned now (campaign.py", "─ lines 1-6 of ")
     terminal.press("n")
     terminal.wait_for("n replan")
     assert "Replanned" not in kinds(command_line, run_id)
@@ -350,7 +351,7 @@ def test_config_and_plan_are_changed_with_keys_and_only_after_what_changes_was_s
     terminal.wait_for(
         "good: stale: succeeded with another definition, and stays",
         "stays: gone: its job is ended",
-        "Take this plan?  y: yes, any other key: no",
+        "Take this plan (1 new, 1 changed, 1 stale, 1 gone, 1 job ended)?  y: yes, any other key: no",
     )
     terminal.press("y")
     terminal.wait_for("it goes by the plan that was shown", "more  SUCCEEDED", "stays CANCELLED", "COMPLETED")

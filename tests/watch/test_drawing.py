@@ -472,8 +472,11 @@ def test_a_plan_is_told_with_all_that_becomes_of_tasks() -> None:
         "  37 tasks as planned before",
         "  the run goes on",
         "warning: cluster was not asked",
-        "Take this plan?",
+        "Take this plan (1 new, 5 changed, 1 stale, 3 gone, 1 job ended)?",
     ]
+    again = [planned("a", "changed", "redone")]
+    assert told("replan", tasks=again, **PLAN)[-1] == "Take this plan (1 done again)?"
+    assert told("replan", tasks=[], **PLAN)[-1] == "Take this plan?"
 
 
 def test_each_step_that_a_plan_may_take_has_its_words() -> None:
@@ -508,24 +511,24 @@ def test_all_of_a_change_can_be_read_above_the_question(size: tuple[int, int]) -
     lines = (*(f"line {n}." for n in range(100)), "Take this plan?")
     view = attrs.evolve(run_of(RUN_ID), shown=ShownChange("replan", RUN_ID, "p-1", lines))
     seen: set[str] = set()
-    room = size[1] - 3
+    asked = 1 if size[0] == 80 else 2
+    room = size[1] - 2 - asked
     for above in range(0, 100, room):
         scene = Scene(
             known=known, view=attrs.evolve(view, above=above), width=size[0], height=size[1], now=NOW
         )
         picture = draw(scene)
         foot = [row.plain.rstrip() for row in picture.rows]
-        assert foot[-1].startswith("Take this plan?  ↑↓: read on, y")
+        question = "Take this plan?  ↑↓: read on, y: yes, any other key: no"
+        assert " ".join(foot[-asked:]) == question
         first = min(above, 100 - room)
-        assert foot[-2].startswith(f"─ lines {first + 1}-{first + room} of 100; ↑↓: the others")
+        assert foot[-asked - 1].startswith(f"─ lines {first + 1}-{first + room} of 100; ↑↓: the others")
         assert picture.most_above == 100 - room
         seen |= set(foot)
     assert set(lines[:-1]) <= seen
     short = attrs.evolve(view, shown=ShownChange("replan", RUN_ID, "p-1", lines[-3:]), above=9)
-    assert look(known, short).splitlines()[-3:] == ["line 98.", "line 99.", SHORT_QUESTION]
-
-
-SHORT_QUESTION = "Take this plan?  y: yes, any other key: no"
+    question = "Take this plan?  y: yes, any other key: no"
+    assert look(known, short).splitlines()[-3:] == ["line 98.", "line 99.", question]
 
 
 def key_help(known: Known, screen: Screen) -> str:
