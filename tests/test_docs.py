@@ -58,6 +58,7 @@ NOT_RUN: Final = {
     "it needs another machine": 2,
     "it takes a systemd that manages this machine": 2,
     "it takes a second user on this machine": 1,
+    "it takes a cluster whose queue is full": 1,
     "it takes minutes, or hours": 1,
     "needs zsh": 1,
     "needs fish": 1,
