@@ -52,9 +52,13 @@ class _Followed:
 
     @property
     def is_due(self) -> bool:
-        """Whether it is to be cancelled; what is only to be given up is not, once it was seen to work."""
-        is_at_work = self.last is not None and self.last.state is JobState.RUNNING
-        return self.ending or (self.giving_up and not is_at_work)
+        """Whether it is to be cancelled."""
+        return self.ending or self.giving_up
+
+    def note(self, sighting: Observed) -> None:
+        """Keep what was seen; what was only to be given up is not any more, whatever a scheduler does then."""
+        self.last = sighting
+        self.giving_up = self.giving_up and sighting.state is not JobState.RUNNING
 
 
 @attrs.define
@@ -363,7 +367,7 @@ class BackendActor:
             followed = self._jobs.get(sighting.token)
             if followed is None or followed.last == sighting:
                 continue
-            followed.last = sighting
+            followed.note(sighting)
             if sighting.state in ENDED_JOBS:
                 del self._jobs[sighting.token]
             news.setdefault(followed.run, []).append(sighting)
@@ -420,7 +424,8 @@ class BackendActor:
             if not followed.ending:
                 followed.ending, followed.end_asked_at = True, None
         for followed in (self._jobs[token] for token in if_waiting if token in self._jobs):
-            followed.giving_up = True
+            is_at_work = followed.last is not None and followed.last.state is JobState.RUNNING
+            followed.giving_up = not is_at_work
 
     async def _end_jobs(self) -> None:
         now = trio.current_time()

@@ -91,6 +91,23 @@ async def test_one_that_has_begun_before_its_engine_saw_that_is_not_touched(worl
     world.check()
 
 
+async def test_one_that_has_begun_and_waits_again_is_not_touched(world: World) -> None:
+    world.campaign("w", flat(1))
+    run = world.create("w")
+    world.cluster.behave = lambda _: Behaviour(queue_s=10, duration_s=100)
+    async with world.serving():
+        await world.until(world.cluster.live, "a job")
+        (job,) = world.cluster.jobs
+        await trio.sleep_until(job.starts_at + 0.01)
+        await resubmit(world, run, FIRST)
+        await world.until(lambda: world.facts(run, f.TaskResubmitMissed), "that it is too late", within_s=60)
+        job.starts_at = trio.current_time() + 200  # its node failed: the scheduler puts it in the queue again
+        await world.until(lambda: attempts(world, run) == [(JobState.QUEUED, 1)], "it waits again")
+        await world.until_status(run, RunStatus.COMPLETED)
+    assert attempts(world, run) == [(JobState.COMPLETED_OK, 1)]
+    world.check()
+
+
 @pytest.mark.parametrize("poll_s", [0.0, 3.0])
 async def test_one_that_begins_in_between_goes_on_and_its_run_is_told(world: World, poll_s: float) -> None:
     world.campaign("w", flat(1))
