@@ -118,7 +118,7 @@ def test_jobs_in_a_closed_partition_are_submitted_to_the_one_that_the_config_nam
     bundle = command_line.json("run", "export-evidence", run_id)
     assert command_line.json("evidence", "verify", bundle["path"])["ok"]
     report = (Path(bundle["path"]) / "report.md").read_text()
-    assert "asked for the job of a to be submitted anew" in report
+    assert "had jobs submitted anew that had not begun: 2 tasks (a, b)" in report
 
 
 def test_a_job_that_begins_before_it_can_be_cancelled_goes_on_and_who_asked_is_told(

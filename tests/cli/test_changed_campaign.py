@@ -222,7 +222,9 @@ def test_evidence_has_every_version_and_says_which_planned_what(command_line: Co
     assert "Versions of the campaign" in page
     crate = json.loads((bundle / "ro-crate-metadata.json").read_text())["@graph"]
     (version,) = [entity for entity in crate if entity["@id"] == "#campaign-version/2"]
-    assert version["result"] == {"@id": place}
+    assert version["result"] == [{"@id": place}, {"@id": "#campaign/2"}]
+    (code,) = [entity for entity in crate if entity["@id"] == "#campaign/2"]
+    assert {"@id": place} in code["hasPart"]
     assert "planned iterations: 2; analyzed iterations: 1, 2" in version["description"]
     (creation,) = [entity for entity in crate if entity["@id"] == "#creation"]
     assert {"@id": place} not in creation["object"]
