@@ -56,7 +56,7 @@ class _Followed:
         return self.ending or self.giving_up
 
     def note(self, sighting: Observed) -> None:
-        """Keep what was seen; what was only to be given up is not any more, whatever a scheduler does then."""
+        """Keep what was seen; what was only to be given up is not any more once it has begun."""
         self.last = sighting
         self.giving_up = self.giving_up and sighting.state is not JobState.RUNNING
 

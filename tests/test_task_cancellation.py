@@ -149,5 +149,9 @@ def test_evidence_tells_who_cancelled_what_and_why_and_is_verified(
 
     command_line.ok("evidence", "verify", exported["path"], "--against-store")
     report = (Path(exported["path"]) / "report.md").read_text()
-    assert re.search(r"cancelled t0.*they melt", report)
-    assert re.search(r"cancelled last with t0, which it depends on", report)
+    assert re.search(
+        r"cancelled 2 tasks \(t0, last\), 1 of them since they depend on others.*they melt", report
+    )
+    assert re.search(
+        r"\| last \| CANCELLED \| task t0, which it depends on, was cancelled by \S+: they melt", report
+    )
