@@ -39,6 +39,7 @@ def test_the_second_is_refused_with_the_run_of_the_first(connection: sqlite3.Con
     assert known.run_id == first
 
 
+@pytest.mark.usefixtures("processes")
 async def test_one_who_looked_before_the_other_stored_gets_the_others_run(
     root: Root, monkeypatch: pytest.MonkeyPatch
 ) -> None:
