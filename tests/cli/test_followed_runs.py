@@ -36,12 +36,19 @@ async def test_it_is_looked_once_more_when_it_is_over(root: Root) -> None:
 
 
 async def test_who_has_seen_the_end_does_not_wait_for_it_to_be_over(root: Root) -> None:
-    async def look() -> bool:
-        return True
+    looks: list[trio.Event | None] = []
+    never = trio.Event()
 
     async with open_reader(root) as reader:
-        await keep_looking(reader, look, trio.Event())
-        await keep_looking(reader, look, None)
+        for over in (never, None):
+
+            async def look(over: trio.Event | None = over) -> bool:
+                looks.append(over)
+                return True
+
+            await keep_looking(reader, look, over)
+    assert not never.is_set()
+    assert looks == [never, never, None], "and once more, since somebody says when it is over"
 
 
 def failing_run(command_line: CommandLine) -> str:
